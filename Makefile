@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+# The whole build. `make help` lists what it can do.
+
+B ?= build
+VERSION := 0.1
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+
+CC := gcc
+MUSL_CC := musl-gcc
+WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes \
+        -Wvla -Wpointer-arith -Wwrite-strings -Werror
+CPPFLAGS := -I. -D_GNU_SOURCE -DVERSION='"$(VERSION)"'
+# musl-gcc hides the system headers; the kernel's UAPI headers are linked into
+# a directory of their own.
+UAPI := $(B)/uapi
+CFLAGS := -std=c11 -O2 -g $(WARN) -fno-strict-aliasing -fdata-sections \
+          -ffunction-sections -fstack-protector-strong
+LDFLAGS := -static -Wl,--gc-sections -Wl,-z,relro -Wl,-z,noexecstack \
+           -Wl,--build-id=none
+
+SRC := vmm.c $(wildcard machine/*.c devices/*.c net/*.c)
+OBJ := $(SRC:%.c=$(B)/%.o) $(B)/machine/embed.o
+
+.PHONY: all
+all: vmm
+
+include guest/build.mk
+include bios/build.mk
+include tests/build.mk
+
+$(UAPI):
+	@mkdir -p $@
+	@ln -sfn /usr/include/linux $@/linux
+	@ln -sfn /usr/include/asm-generic $@/asm-generic
+	@ln -sfn /usr/include/$$($(CC) -print-multiarch)/asm $@/asm
+
+$(B)/%.o: %.c | $(UAPI)
+	@mkdir -p $(@D)
+	$(MUSL_CC) $(CPPFLAGS) -idirafter $(UAPI) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/machine/embed.o: machine/embed.S $(B)/guest/guest.bzimage $(B)/bios/bios.bin
+	@mkdir -p $(@D)
+	$(CC) -I$(B) -c -o $@ $<
+
+$(B)/vmm.debug: $(OBJ)
+	$(MUSL_CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+vmm: $(B)/vmm.debug
+	strip -o $@ $<
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+.PHONY: clean
+clean:
+	rm -rf $(B) vmm

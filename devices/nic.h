@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* What both NIC models share: their options, and why frames were dropped. */
+#ifndef NIC_H
+#define NIC_H
+
+#include "machine/machine.h"
+#include "net/net.h"
+
+/* Every frame that does not reach the other side is charged to one of these.
+ * rx and tx are the guest's directions. */
+#define NIC_COUNTERS(X)                                                        \
+    X(rx_frames, "frames given to the guest")                                  \
+    X(rx_bytes, "their bytes, without virtio header and FCS")                  \
+    X(tx_frames, "frames taken from the guest and sent")                       \
+    X(tx_bytes, "their bytes")                                                 \
+    X(rx_irqs, "interrupts raised for receive")                                \
+    X(tx_irqs, "interrupts raised for transmit")                               \
+    X(tx_kicks, "doorbells of the transmit ring")                              \
+    X(rx_kicks, "doorbells of the receive ring")                               \
+    X(rx_drop_off, "receiver not enabled")                                     \
+    X(rx_drop_link, "link down")                                               \
+    X(rx_drop_no_buffer, "no receive buffer")                                  \
+    X(rx_drop_filter, "address or VLAN filter")                                \
+    X(rx_drop_long, "longer than the guest accepts")                           \
+    X(rx_drop_short, "shorter than an Ethernet header")                        \
+    X(rx_drop_fit, "does not fit the buffers posted")                          \
+    X(rx_drop_desc, "bad receive descriptor")                                  \
+    X(rx_drop_backend, "backend read error")                                   \
+    X(tx_drop_off, "transmitter not enabled")                                  \
+    X(tx_drop_link, "link down")                                               \
+    X(tx_drop_desc, "bad transmit descriptor")                                 \
+    X(tx_drop_long, "frame too long")                                          \
+    X(tx_drop_short, "frame too short")                                        \
+    X(tx_drop_offload, "offload request not negotiated or wrong")              \
+    X(tx_drop_backend, "backend write error")                                  \
+    X(tx_blocked, "times the backend was full (frame kept)")
+
+struct nic_stats {
+#define X(name, what) _Atomic uint64_t name;
+    NIC_COUNTERS(X)
+#undef X
+};
+/* Statistics are read by other threads but written by one: no locked add. */
+#define nic_count(s, name, n)                                                  \
+    atomic_store_explicit(                                                     \
+        &(s)->name,                                                            \
+        atomic_load_explicit(&(s)->name, memory_order_relaxed) + (n),          \
+        memory_order_relaxed)
+/* "ID.name value" lines for the counters that are not zero. */
+void nic_stats_print(const struct nic_stats *s, const char *id, int fd);
+
+/* The options every NIC model understands: netdev=, mac=, id=, addr=, bus=,
+ * romfile=. */
+struct nic {
+    const char *id;
+    struct netdev *nd; /* NULL: no cable */
+    uint8_t mac[6];
+    int slot; /* -1: first free */
+    const char *romfile;
+    struct nic_stats stats;
+};
+/* Reads them; a missing mac= becomes 52:54:00:xx:xx:xx, different for each
+ * NIC and VM and the same in each run with the same -name and order. The
+ * netdev is found, checked for being free, and taken. 0 or -errno (said). */
+int nic_options(struct nic *nic, struct machine *m, struct opts *o,
+                const char *model);
+
+/* Internet checksum helpers (RFC 1071); sums are host-order 32-bit partial
+ * sums of big-endian 16-bit words, so that pieces can be added up. `odd` tells
+ * whether the piece starts at an odd offset of the whole. */
+uint32_t csum_partial(const void *p, size_t len, uint32_t sum, bool odd);
+uint16_t csum_fold(uint32_t sum); /* complemented, host order */
+
+#endif

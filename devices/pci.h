@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/* The PCI bus and its functions: configuration space, BARs, INTx, MSI-X. */
+#ifndef PCI_H
+#define PCI_H
+
+#include <pthread.h>
+
+#include "machine/machine.h"
+
+#define PCI_SLOTS 32
+#define PCI_BARS 6
+#define PCI_ROM_BAR 6 /* index of the expansion ROM in bar[] */
+#define PCI_MSIX_MAX 64
+
+/* Configuration header, type 0 (PCI 3.0 §6.1). */
+enum {
+    PCI_VENDOR_ID = 0x00,
+    PCI_DEVICE_ID = 0x02,
+    PCI_COMMAND = 0x04,
+    PCI_STATUS = 0x06,
+    PCI_REVISION_ID = 0x08,
+    PCI_CLASS = 0x09, /* prog-if, subclass, class */
+    PCI_HEADER_TYPE = 0x0e,
+    PCI_BAR0 = 0x10,
+    PCI_SUBSYS_VENDOR_ID = 0x2c,
+    PCI_SUBSYS_ID = 0x2e,
+    PCI_ROM = 0x30,
+    PCI_CAP_PTR = 0x34,
+    PCI_INT_LINE = 0x3c,
+    PCI_INT_PIN = 0x3d,
+    PCI_MIN_GNT = 0x3e,
+};
+enum { /* PCI_COMMAND */
+    PCI_CMD_IO = 1 << 0,
+    PCI_CMD_MEM = 1 << 1,
+    PCI_CMD_MASTER = 1 << 2,
+    PCI_CMD_INTX_OFF = 1 << 10,
+};
+enum { /* PCI_STATUS */
+    PCI_STS_INTX = 1 << 3,
+    PCI_STS_CAPS = 1 << 4,
+};
+enum { PCI_CAP_VENDOR = 0x09, PCI_CAP_MSIX = 0x11 };
+
+enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64 };
+
+struct pci_fn;
+
+/* An ioeventfd inside a BAR; it moves with the BAR and is only registered
+ * while the BAR decodes. */
+struct pci_kick {
+    uint64_t off;
+    unsigned width; /* 0: any */
+    bool match;
+    uint64_t data;
+    int fd;
+    bool on;         /* wanted by the device */
+    bool registered; /* known to the machine */
+};
+
+struct pci_bar {
+    enum pci_bar_kind kind;
+    bool prefetch;
+    uint64_t size; /* power of two; IO >= 4, MEM >= 16 */
+    /* read/write/owner/name as in struct region, offsets inside the BAR;
+     * base and len are the bus's. */
+    struct region region;
+    bool mapped;
+    struct pci_kick *kick; /* array of nkick, owned by the device */
+    unsigned nkick;
+    void *hva; /* not NULL: mapped as memory instead of a region (ROM) */
+};
+
+/* One MSI-X vector; table in guest-visible form. */
+struct pci_msix_vec {
+    uint64_t addr;
+    uint32_t data, ctrl; /* ctrl bit 0: masked */
+    struct irq irq;
+};
+
+struct pci_fn {
+    struct machine *m;
+    struct pci_bus *bus;
+    unsigned slot; /* bdf is slot << 3: function 0 only */
+    const char *name;
+    void *owner;
+    /* A guest write changes only bits set in wmask; writing 1 to a bit set in
+     * w1c clears it. No host-side value ever lives in those bytes. */
+    uint8_t cfg[256], wmask[256], w1c[256];
+    unsigned cap_end; /* first free byte for a capability */
+    uint8_t cap_last; /* last capability in the list, 0: none */
+    struct pci_bar bar[PCI_BARS + 1];
+    /* Optional hooks, called with the bus lock held, after a write took effect
+     * (cfg_written) or before a read (cfg_read; may change cfg[]). */
+    void (*cfg_written)(struct pci_fn *fn, unsigned off, unsigned width);
+    void (*cfg_read)(struct pci_fn *fn, unsigned off, unsigned width);
+
+    struct irq intx;
+    bool has_intx;
+    _Atomic bool intx_level; /* what the device drives, before INTX_OFF */
+    pthread_mutex_t irq_lock; /* MSI-X table, INTx gate */
+    unsigned nvec;
+    uint8_t msix_cap; /* offset of the capability, 0: none */
+    struct pci_msix_vec *vec;
+};
+
+/* Fills in the header. class24 is 0xCCSSPP (class, subclass, prog-if). */
+void pci_fn_init(struct pci_fn *fn, struct machine *m, void *owner,
+                 const char *name, uint16_t vendor, uint16_t device,
+                 uint32_t class24, uint8_t rev);
+/* Declares a BAR (before pci_add). MEM64 uses up index i + 1 too. */
+void pci_bar_init(struct pci_fn *fn, unsigned i, enum pci_bar_kind kind,
+                  uint64_t size,
+                  uint64_t (*read)(void *owner, uint64_t off, unsigned width),
+                  void (*write)(void *owner, uint64_t off, unsigned width,
+                                uint64_t val),
+                  void *owner);
+/* Appends a capability of `len` bytes (id and next included) and gives its
+ * offset; the body is zero and read-only until the caller fills it in. */
+uint8_t pci_cap_add(struct pci_fn *fn, uint8_t id, uint8_t len);
+/* Interrupt pin A. Before pci_add. */
+void pci_intx_init(struct pci_fn *fn);
+/* MSI-X with n vectors, table at offset 0 and PBA at 0x800 of memory BAR
+ * `bar` (4 KiB, declared here). 0 or -errno. Before pci_add. */
+int pci_msix_init(struct pci_fn *fn, unsigned bar, unsigned n);
+
+/* Puts the function on the bus at `slot` (1..31; -1: the first free one).
+ * 0, -EBUSY or -ENOSPC or -errno (said). */
+int pci_add(struct pci_fn *fn, int slot);
+
+/* Drives INTx. Under the device's lock, or otherwise one caller at a time. */
+void pci_intx_set(struct pci_fn *fn, bool level);
+/* Does the guest use MSI-X now? (enable bit) Any thread. */
+bool pci_msix_on(const struct pci_fn *fn);
+/* Raises vector v, if MSI-X is on and v < nvec; masked ones become pending.
+ * Any thread, no lock. */
+void pci_msix_raise(struct pci_fn *fn, unsigned v);
+/* May the function read and write guest memory now? Any thread. */
+bool pci_can_dma(const struct pci_fn *fn);
+/* Turns kick k of a BAR on or off; cold. */
+void pci_kick_set(struct pci_fn *fn, unsigned bar, unsigned k, bool on);
+/* Configuration space back to power-on: BARs as first assigned, command
+ * register, MSI-X off and masked, INTx low. The device's reset calls it. */
+void pci_fn_reset(struct pci_fn *fn);
+
+/* Reads and writes as the guest's CPU does them (tests, PCI BIOS, ECAM). */
+uint32_t pci_cfg_read(struct pci_fn *fn, unsigned off, unsigned width);
+void pci_cfg_write(struct pci_fn *fn, unsigned off, unsigned width,
+                   uint32_t val);
+
+/* The bus: host bridge at slot 0, CF8/CFC on m->pio, ECAM at `ecam` (256 MiB)
+ * on m->mmio. Windows BARs are assigned from. 0 or -errno. */
+#define PCI_ECAM_BASE 0xe0000000ull
+#define PCI_ECAM_SIZE 0x10000000ull
+#define PCI_MEM_BASE 0xc0000000ull /* to ECAM */
+#define PCI_MEM_SIZE 0x20000000ull
+#define PCI_IO_BASE 0xc000
+#define PCI_IO_SIZE 0x4000
+int pci_bus_new(struct machine *m);
+void pci_bus_free(struct machine *m);
+/* Which GSI INTA# of a slot is wired to (the DSDT's _PRT says the same):
+ * GSI 16..23 by slot; and the ISA IRQ that 8259 guests see it on. */
+unsigned pci_slot_gsi(unsigned slot);
+struct pci_fn *pci_fn_at(struct pci_bus *bus, unsigned slot);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* Loaders: put a kernel into guest memory and say how the boot CPU enters. */
+#ifndef BOOT_H
+#define BOOT_H
+
+#include "machine/machine.h"
+
+/* What the operator asked for. */
+struct boot {
+    const char *kernel;  /* file, or NULL: the bundled guest */
+    const char *initrd;  /* file[,file…], or NULL */
+    const char *cmdline; /* never NULL */
+    const char *bios;    /* -bios: another ROM image, or NULL */
+    int entry;           /* -entry 16|32|64, 0: the best the image offers */
+    bool net;            /* -boot n: no kernel, option ROMs boot */
+};
+
+/* State of the boot CPU at its first instruction. 16: real mode, cs:rip (cs is
+ * a segment). 32: flat protected mode, paging off. 64: long mode; page tables
+ * and GDT are in guest memory already. Registers not named are 0. */
+struct boot_entry {
+    int bits;
+    uint16_t cs, ds, ss;
+    uint64_t rip, rsp, rax, rbx, rsi;
+    uint64_t cr3, gdt, gdt_limit; /* 32 and 64 */
+};
+
+/* Loads everything (RAM is zero or holds the last run's bytes: what matters is
+ * written), firmware tables included, and fills *e. Called at start and again
+ * at every reset. 0, or -errno (one line said: which file, what is wrong). */
+int boot_load(struct machine *m, const struct boot *b, struct boot_entry *e);
+
+/* e820-style memory map, for boot_params, the BIOS, Multiboot, PVH. */
+struct e820 {
+    uint64_t addr, size;
+    uint32_t type; /* 1 RAM, 2 reserved, 3 ACPI, 4 NVS */
+};
+int e820_build(const struct machine *m, struct e820 *map, int max);
+
+/* Firmware tables (RSDP, XSDT, RSDT, FADT, FACS, MADT, MCFG, DSDT; MP table;
+ * SMBIOS) into TABLES_BASE..; gives the RSDP's address. */
+int acpi_build(struct machine *m, uint64_t *rsdp);
+
+/* Embedded images (embed.S). */
+extern const uint8_t guest_image[], guest_image_end[];
+extern const uint8_t bios_image[], bios_image_end[];
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* Messages to the operator, counters for things that go wrong, and traces. */
+#ifndef LOG_H
+#define LOG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* One operator-visible line on stderr, "vmm: " before it, newline after it.
+ * Callable from every thread. */
+void log_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* The same, and gives back `err` (a negative errno), so that a function can
+ * say why it fails and fail in one statement:
+ *     return fail(-EBUSY, "tap %s: in use by another process", name);
+ * Whoever knows most prints; callers only pass the value on. */
+int fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* A fault of the guest's or of the world's: counted always, said once. */
+struct fault {
+    uint64_t count; /* atomic, relaxed */
+};
+void fault_note(struct fault *f, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* -trace CAT[,CAT]: one bit a category; a disabled TRACE costs one load and
+ * one predicted branch. */
+enum trace_cat {
+    TRACE_PCI = 1 << 0,
+    TRACE_VIRTIO = 1 << 1,
+    TRACE_QUEUE = 1 << 2,
+    TRACE_E1000 = 1 << 3,
+    TRACE_IRQ = 1 << 4,
+    TRACE_NET = 1 << 5,
+    TRACE_BUS = 1 << 6,
+    TRACE_SERIAL = 1 << 7,
+    TRACE_BOOT = 1 << 8,
+    TRACE_VM = 1 << 9,
+};
+extern unsigned trace_mask;
+/* Sets trace_mask from "pci,virtio" or "all"; -EINVAL (said) on another. */
+int trace_set(const char *list);
+void trace_print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+#define TRACE(cat, ...)                                                        \
+    do {                                                                       \
+        if (__builtin_expect(trace_mask & TRACE_##cat, 0))                     \
+            trace_print(__VA_ARGS__);                                          \
+    } while (0)
+
+#endif

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+/* The event loop: epoll, a sorted list of timers, and a list of events that
+ * asked for another turn. */
+#include "machine/loop.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BATCH 32
+
+struct loop {
+    int epfd;
+    struct event wake; /* loop_stop's eventfd */
+    pthread_t thread;
+    _Atomic bool running;
+    _Atomic bool stop;
+    _Atomic int value;
+    struct timer *timers; /* by due time */
+    struct event *again, **again_tail; /* next turn's */
+    struct event *turn;                /* this turn's, not yet called */
+    /* The batch being worked on: loop_del takes its event out of it. */
+    struct epoll_event batch[BATCH];
+    int nbatch, at;
+    const char *name;
+};
+
+uint64_t now_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static void drain_wake(struct event *ev, uint32_t got)
+{
+    (void)got;
+    uint64_t n;
+    ssize_t ignored = read(ev->fd, &n, sizeof(n));
+    (void)ignored; /* non-blocking; empty is fine */
+}
+
+int loop_new(struct loop **out, const char *name)
+{
+    struct loop *l = calloc(1, sizeof(*l));
+    int err;
+    if (!l)
+        return -ENOMEM;
+    l->name = name;
+    l->again_tail = &l->again;
+    l->epfd = epoll_create1(EPOLL_CLOEXEC);
+    if (l->epfd < 0) {
+        err = -errno;
+        goto free_loop;
+    }
+    l->wake = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+                             .want = EPOLLIN,
+                             .ready = drain_wake,
+                             .name = "wake"};
+    if (l->wake.fd < 0) {
+        err = -errno;
+        goto close_ep;
+    }
+    err = loop_add(l, &l->wake);
+    if (err)
+        goto close_wake;
+    *out = l;
+    return 0;
+close_wake:
+    close(l->wake.fd);
+close_ep:
+    close(l->epfd);
+free_loop:
+    free(l);
+    return err;
+}
+
+void loop_free(struct loop *l)
+{
+    if (!l)
+        return;
+    close(l->wake.fd);
+    close(l->epfd);
+    free(l);
+}
+
+bool loop_is_mine(const struct loop *l)
+{
+    return !atomic_load(&l->running) || pthread_equal(l->thread, pthread_self());
+}
+
+int loop_add(struct loop *l, struct event *ev)
+{
+    struct epoll_event e = {.events = ev->want, .data.ptr = ev};
+    ev->loop = l;
+    ev->again = false;
+    if (!epoll_ctl(l->epfd, EPOLL_CTL_ADD, ev->fd, &e))
+        return 0;
+    ev->loop = NULL;
+    return -errno;
+}
+
+void loop_want(struct event *ev, uint32_t want)
+{
+    if (!ev->loop || ev->want == want)
+        return;
+    ev->want = want;
+    struct epoll_event e = {.events = want, .data.ptr = ev};
+    epoll_ctl(ev->loop->epfd, EPOLL_CTL_MOD, ev->fd, &e);
+}
+
+/* Takes ev out of whichever of the two lists it is in. */
+static void again_remove(struct loop *l, struct event *ev)
+{
+    struct event **p = &l->turn;
+    while (*p && *p != ev)
+        p = &(*p)->again_next;
+    for (p = *p ? p : &l->again; *p != ev;)
+        p = &(*p)->again_next;
+    *p = ev->again_next;
+    if (l->again_tail == &ev->again_next)
+        l->again_tail = p;
+    ev->again = false;
+}
+
+void loop_del(struct event *ev)
+{
+    struct loop *l = ev->loop;
+    if (!l)
+        return;
+    if (ev->fd >= 0)
+        epoll_ctl(l->epfd, EPOLL_CTL_DEL, ev->fd, NULL);
+    if (ev->again)
+        again_remove(l, ev);
+    for (int i = l->at; i < l->nbatch; i++)
+        if (l->batch[i].data.ptr == ev)
+            l->batch[i].data.ptr = NULL;
+    ev->loop = NULL;
+}
+
+void loop_again(struct event *ev)
+{
+    struct loop *l = ev->loop;
+    if (!l || ev->again)
+        return;
+    ev->again = true;
+    ev->again_next = NULL;
+    *l->again_tail = ev;
+    l->again_tail = &ev->again_next;
+}
+
+void timer_init(struct timer *t, struct loop *l, void (*fire)(struct timer *t),
+                const char *name)
+{
+    *t = (struct timer){.fire = fire, .name = name, .loop = l};
+}
+
+void timer_cancel(struct timer *t)
+{
+    if (!t->due)
+        return;
+    struct timer **p = &t->loop->timers;
+    while (*p != t)
+        p = &(*p)->next;
+    *p = t->next;
+    t->due = 0;
+}
+
+void timer_arm(struct timer *t, uint64_t due_ns)
+{
+    timer_cancel(t);
+    t->due = due_ns ? due_ns : 1;
+    struct timer **p = &t->loop->timers;
+    while (*p && (*p)->due <= t->due)
+        p = &(*p)->next;
+    t->next = *p;
+    *p = t;
+}
+
+static int fire_timers(struct loop *l)
+{
+    int ran = 0;
+    if (!l->timers)
+        return 0;
+    uint64_t now = now_ns();
+    while (l->timers && l->timers->due <= now) {
+        struct timer *t = l->timers;
+        l->timers = t->next;
+        t->due = 0;
+        t->fire(t);
+        ran++;
+    }
+    return ran;
+}
+
+/* Those asking during this turn wait for the next one. */
+static int run_again(struct loop *l)
+{
+    int ran = 0;
+    l->turn = l->again;
+    l->again = NULL;
+    l->again_tail = &l->again;
+    while (l->turn) {
+        struct event *ev = l->turn;
+        l->turn = ev->again_next;
+        ev->again = false;
+        ev->ready(ev, 0);
+        ran++;
+    }
+    return ran;
+}
+
+/* Nanoseconds to wait at most: -1 is for ever. */
+static int64_t wait_limit(const struct loop *l, int64_t limit)
+{
+    if (l->again || atomic_load(&l->stop))
+        return 0;
+    if (!l->timers)
+        return limit;
+    uint64_t now = now_ns();
+    int64_t left = l->timers->due <= now ? 0 : (int64_t)(l->timers->due - now);
+    return limit >= 0 && limit < left ? limit : left;
+}
+
+/* epoll_pwait2 takes nanoseconds (Linux 5.11); before it, round up to ms. */
+static int wait_ns(struct loop *l, int64_t ns)
+{
+    static bool no_pwait2;
+    if (ns > 0 && !no_pwait2) {
+        struct timespec ts = {ns / 1000000000, ns % 1000000000};
+        long n = syscall(SYS_epoll_pwait2, l->epfd, l->batch, BATCH, &ts, NULL,
+                         0);
+        if (n >= 0 || errno != ENOSYS)
+            return (int)n;
+        no_pwait2 = true;
+    }
+    int ms = ns < 0 ? -1 : (int)((ns + 999999) / 1000000);
+    return epoll_wait(l->epfd, l->batch, BATCH, ms);
+}
+
+int loop_poll(struct loop *l, int timeout_ms)
+{
+    int64_t limit = timeout_ms < 0 ? -1 : (int64_t)timeout_ms * 1000000;
+    int n = wait_ns(l, wait_limit(l, limit));
+    int ran = fire_timers(l);
+    l->nbatch = n > 0 ? n : 0;
+    for (l->at = 0; l->at < l->nbatch; l->at++) {
+        struct event *ev = l->batch[l->at].data.ptr;
+        if (!ev)
+            continue;
+        ev->ready(ev, l->batch[l->at].events);
+        ran++;
+    }
+    l->nbatch = 0;
+    return ran + run_again(l);
+}
+
+int loop_run(struct loop *l)
+{
+    l->thread = pthread_self();
+    atomic_store(&l->running, true);
+    while (!atomic_load(&l->stop))
+        loop_poll(l, -1);
+    atomic_store(&l->running, false);
+    atomic_store(&l->stop, false);
+    return atomic_load(&l->value);
+}
+
+void loop_stop(struct loop *l, int value)
+{
+    uint64_t one = 1;
+    atomic_store(&l->value, value);
+    atomic_store(&l->stop, true);
+    ssize_t ignored = write(l->wake.fd, &one, sizeof(one));
+    (void)ignored; /* a full counter wakes the loop as well */
+}

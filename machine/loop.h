@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* The event loop: ready file descriptors and timers, one thread a loop. */
+#ifndef LOOP_H
+#define LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+struct loop;
+
+/* A file descriptor somebody waits for; embedded in its owner. ready() runs on
+ * the loop's thread, never blocks, and does a bounded amount of work: when more
+ * is left it calls loop_again() and returns. Level-triggered. */
+struct event {
+    int fd;
+    uint32_t want; /* EPOLLIN | EPOLLOUT …; 0 waits for errors only */
+    void (*ready)(struct event *ev, uint32_t got);
+    const char *name;
+    /* the loop's own */
+    struct loop *loop;
+    struct event *again_next;
+    bool again;
+};
+
+/* 0 or -errno; *out is freed by loop_free. */
+int loop_new(struct loop **out, const char *name);
+void loop_free(struct loop *l);
+
+/* Watches ev->fd with ev->want. Any thread. 0 or -errno. EPERM from a regular
+ * file (always ready) is passed on. */
+int loop_add(struct loop *l, struct event *ev);
+/* Changes what is waited for; cheap when nothing changes. Any thread, but one
+ * at a time for one event. */
+void loop_want(struct event *ev, uint32_t want);
+/* Forgets the event; ready() is not called any more once this returns, when
+ * called on the loop's thread (or before the loop runs). The fd stays open.
+ * Does nothing to an event that was never added. */
+void loop_del(struct event *ev);
+/* Loop thread only: calls ready(ev, 0) once more in the next turn, after the
+ * other ready events had theirs. ev need not have been added (fd may be -1),
+ * but ev->loop must be set, by loop_add or by hand. */
+void loop_again(struct event *ev);
+
+/* Runs until loop_stop. Returns the value given to loop_stop. */
+int loop_run(struct loop *l);
+/* Any thread, and signal handlers. */
+void loop_stop(struct loop *l, int value);
+bool loop_is_mine(const struct loop *l); /* on the loop's own thread? */
+
+/* Tests: runs the ready events and due timers once, without loop_run; waits at
+ * most timeout_ms for one. Returns how many ran. */
+int loop_poll(struct loop *l, int timeout_ms);
+
+/* CLOCK_MONOTONIC in nanoseconds. Alone in machine/clock.c, because tests bring
+ * a clock of their own (tests/unit/fake.c). */
+uint64_t now_ns(void);
+
+/* A one-shot timer on a loop. Arming costs no system call. */
+struct timer {
+    void (*fire)(struct timer *t); /* on the loop's thread */
+    const char *name;
+    /* the loop's own */
+    struct loop *loop;
+    uint64_t due; /* ns, CLOCK_MONOTONIC; 0: not armed */
+    struct timer *next;
+};
+void timer_init(struct timer *t, struct loop *l, void (*fire)(struct timer *t),
+                const char *name);
+/* Loop thread only (or before the loop runs). Re-arming moves it. */
+void timer_arm(struct timer *t, uint64_t due_ns);
+void timer_cancel(struct timer *t);
+
+#endif

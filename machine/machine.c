@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/* What is the same on KVM and on the fake machine: the list of devices, and
+ * raising interrupts through their eventfds. */
+#include "machine/machine.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+void device_register(struct machine *m, struct device *dev)
+{
+    struct device **p = &m->devices;
+    while (*p)
+        p = &(*p)->next;
+    dev->m = m;
+    dev->next = NULL;
+    *p = dev;
+}
+
+static int new_eventfd(void)
+{
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return fd < 0 ? -errno : fd;
+}
+
+static void signal_fd(int fd)
+{
+    uint64_t one = 1;
+    ssize_t ignored = write(fd, &one, sizeof(one));
+    (void)ignored; /* EAGAIN: the counter is full, the signal stands */
+}
+
+int irq_msi(struct machine *m, struct irq *irq)
+{
+    int fd = new_eventfd();
+    if (fd < 0)
+        return fd;
+    *irq = (struct irq){.m = m, .fd = fd, .gsi = -1};
+    irq->resample.fd = -1;
+    return 0;
+}
+
+int irq_msi_attach(struct irq *irq, uint64_t addr, uint32_t data)
+{
+    TRACE(IRQ, "msi attach gsi %d addr %#llx data %#x", irq->gsi,
+          (unsigned long long)addr, data);
+    return irq->m->ops->irq_msi_attach(irq, addr, data);
+}
+
+void irq_detach(struct irq *irq)
+{
+    if (irq->attached)
+        irq->m->ops->irq_detach(irq);
+}
+
+bool irq_pending(const struct irq *irq)
+{
+    struct pollfd p = {.fd = irq->fd, .events = POLLIN};
+    return !irq->attached && poll(&p, 1, 0) == 1;
+}
+
+void irq_pulse(struct irq *irq)
+{
+    signal_fd(irq->fd);
+}
+
+/* An EOI lowered the line; whoever still wants it up raises it again. A level
+ * that changes while we look either is seen here or writes the fd itself. */
+static void resample(struct event *ev, uint32_t got)
+{
+    (void)got;
+    struct irq *irq = container_of(ev, struct irq, resample);
+    uint64_t n;
+    if (read(ev->fd, &n, sizeof(n)) < 0)
+        return;
+    if (atomic_load(&irq->level))
+        signal_fd(irq->fd);
+}
+
+int irq_intx(struct machine *m, struct irq *irq, unsigned gsi)
+{
+    int err;
+    *irq = (struct irq){.m = m, .fd = new_eventfd(), .gsi = (int)gsi};
+    irq->resample = (struct event){.fd = new_eventfd(),
+                                   .want = EPOLLIN,
+                                   .ready = resample,
+                                   .name = "resample"};
+    if (irq->fd < 0 || irq->resample.fd < 0) {
+        err = irq->fd < 0 ? irq->fd : irq->resample.fd;
+        goto undo;
+    }
+    err = m->ops->irq_intx(irq, gsi);
+    if (err)
+        goto undo;
+    err = loop_add(m->loop, &irq->resample);
+    if (err)
+        goto undo;
+    return 0;
+undo:
+    irq_free(irq);
+    return err;
+}
+
+void irq_set(struct irq *irq, bool level)
+{
+    if (atomic_exchange(&irq->level, level) == level || !level)
+        return;
+    signal_fd(irq->fd);
+}
+
+void irq_free(struct irq *irq)
+{
+    if (irq->attached)
+        irq->m->ops->irq_detach(irq);
+    if (irq->m && irq->m->ops->irq_free)
+        irq->m->ops->irq_free(irq);
+    loop_del(&irq->resample);
+    if (irq->fd >= 0)
+        close(irq->fd);
+    if (irq->resample.fd >= 0)
+        close(irq->resample.fd);
+    irq->fd = irq->resample.fd = -1;
+    irq->attached = false;
+}

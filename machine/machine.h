@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/* All a device sees of the world: RAM, buses, the loop, interrupts, kicks.
+ * machine/ builds it on KVM, tests/unit/fake.c on malloc and eventfds. */
+#ifndef MACHINE_H
+#define MACHINE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "machine/log.h"
+#include "machine/loop.h"
+#include "machine/opts.h"
+
+#define container_of(ptr, type, member)                                        \
+    ((type *)((char *)(ptr)-offsetof(type, member)))
+#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+
+/* Little-endian wire types: this VMM runs on x86 only, so they are plain
+ * integers; the name says that a struct is laid out by a specification. */
+typedef uint16_t le16;
+typedef uint32_t le32;
+typedef uint64_t le64;
+
+/* ------------------------------------------------------------------- RAM */
+
+/* A guest-physical address. A struct, so that nobody adds to it, casts it or
+ * dereferences it by accident. */
+typedef struct {
+    uint64_t v;
+} gpa_t;
+static inline gpa_t gpa(uint64_t v)
+{
+    return (gpa_t){v};
+}
+
+#define RAM_REGIONS 2
+struct ram_region {
+    uint64_t gpa, size; /* bytes, page aligned */
+    uint8_t *hva;
+    uint64_t offset; /* inside ram.fd */
+};
+struct ram {
+    struct ram_region region[RAM_REGIONS]; /* ascending, not adjacent */
+    int n;
+    int fd; /* memfd behind all of it (shared), or -1 (private) */
+};
+
+/* The one door to guest memory: a pointer to `len` bytes at `a`, or NULL when
+ * any byte of them is not RAM. Overflow-safe. len 0 gives non-NULL only where a
+ * is RAM. Any thread. */
+static inline void *ram_ptr(const struct ram *ram, gpa_t a, uint64_t len)
+{
+    for (int i = 0; i < ram->n; i++) {
+        const struct ram_region *r = &ram->region[i];
+        uint64_t off = a.v - r->gpa;
+        if (off < r->size && len <= r->size - off)
+            return r->hva + off;
+    }
+    return NULL;
+}
+
+/* ----------------------------------------------------------------- buses */
+
+/* A range of port or memory addresses somebody answers. `off` is inside the
+ * region; width is 1, 2, 4 or 8 and off + width <= len. The value returned or
+ * given is in the low bits. Called on vCPU threads, several at once, and on the
+ * loop's (PCI_CFG capability): the owner locks. No bus lock is held. */
+struct region {
+    uint64_t base, len;
+    uint64_t (*read)(void *owner, uint64_t off, unsigned width);
+    void (*write)(void *owner, uint64_t off, unsigned width, uint64_t val);
+    void *owner;
+    const char *name;
+};
+
+struct bus;
+struct bus *bus_new(const char *name); /* NULL: out of memory */
+void bus_free(struct bus *b);
+/* 0, -EEXIST where it overlaps another region, -ENOSPC, -EINVAL (wraps). The
+ * region stays the caller's and must live until bus_del. Any thread. */
+int bus_add(struct bus *b, struct region *r);
+void bus_del(struct bus *b, struct region *r);
+/* width 1, 2, 4, 8. Unclaimed (or partly claimed) reads give all ones,
+ * unclaimed writes are dropped; both are counted. */
+uint64_t bus_read(struct bus *b, uint64_t addr, unsigned width);
+void bus_write(struct bus *b, uint64_t addr, unsigned width, uint64_t val);
+
+/* ----------------------------------------------------- interrupts, kicks */
+
+struct machine;
+
+/* One interrupt source. Its owner raises it through an eventfd that KVM (or,
+ * in tests, the fake) turns into an interrupt; the fd may be handed to vhost. */
+struct irq {
+    struct machine *m;
+    int fd;         /* the eventfd; -1 before irq_msi/irq_intx */
+    int gsi;        /* -1: none yet */
+    bool attached;  /* fd is wired to the guest */
+    /* INTx only: */
+    _Atomic bool level;
+    struct event resample; /* EOI seen: assert again if level still holds */
+};
+
+/* Message-signalled: irq_msi creates the eventfd (detached). While detached, a
+ * pulse stays in the eventfd's counter: that counter is the MSI-X pending bit,
+ * and attaching delivers it. 0 or -errno. Cold path, any thread. */
+int irq_msi(struct machine *m, struct irq *irq);
+int irq_msi_attach(struct irq *irq, uint64_t addr, uint32_t data);
+void irq_detach(struct irq *irq);
+bool irq_pending(const struct irq *irq); /* a pulse waits in the counter */
+/* Raises a message-signalled interrupt. Any thread, no lock. */
+void irq_pulse(struct irq *irq);
+
+/* Level-triggered on a GSI; several sources may share one. irq_set is called
+ * under the owner's lock or not at all concurrently for one irq. */
+int irq_intx(struct machine *m, struct irq *irq, unsigned gsi);
+void irq_set(struct irq *irq, bool level);
+void irq_free(struct irq *irq);
+
+/* An eventfd that a guest write of `width` bytes (0: any) at an address
+ * signals instead of leaving to user space (ioeventfd). */
+struct kick {
+    int fd;
+    bool pio;
+    uint64_t addr;
+    unsigned width;
+    bool match; /* only when the value written is `data` */
+    uint64_t data;
+};
+
+/* --------------------------------------------------------------- machine */
+
+/* How a run ends, or what a guest asks for. The values are vmm's exit codes
+ * (README "Exit codes"); RESET restarts the guest unless -no-reboot. */
+enum machine_stop {
+    STOP_POWEROFF = 0,
+    STOP_RESET = 3,
+    STOP_CRASH = 4, /* triple fault */
+    STOP_PANIC = 5, /* the guest said so */
+    STOP_FAULT = 6, /* the VMM or KVM cannot go on */
+};
+
+struct machine_ops {
+    int (*irq_msi_attach)(struct irq *irq, uint64_t addr, uint32_t data);
+    int (*irq_intx)(struct irq *irq, unsigned gsi);
+    void (*irq_detach)(struct irq *irq);
+    void (*irq_free)(struct irq *irq);
+    /* 0, -EEXIST (another kick there), -ENOSPC, -errno */
+    int (*kick_add)(struct machine *m, const struct kick *k);
+    void (*kick_del)(struct machine *m, const struct kick *k);
+    /* Maps host memory at a guest-physical address (ROMs, BARs of assigned
+     * devices); NULL hva unmaps. Page-aligned. -errno. */
+    int (*map)(struct machine *m, uint64_t gpa, void *hva, uint64_t size,
+               bool readonly);
+    /* Asks the machine to stop or restart; returns at once. Any thread. */
+    void (*request)(struct machine *m, enum machine_stop why);
+};
+
+struct pci_bus;
+struct device;
+
+struct machine {
+    const struct machine_ops *ops;
+    struct ram ram;
+    struct bus *pio, *mmio;
+    struct loop *loop;    /* the main loop */
+    struct pci_bus *pci;  /* devices/pci.h */
+    struct device *devices; /* in order of creation */
+    unsigned ncpus;
+};
+
+/* A device, embedded first in its own struct. Devices live as long as the
+ * machine (there is no hot-unplug). */
+struct device {
+    const struct device_class *cls;
+    const char *id; /* -device …,id=, or the class's name with a number */
+    struct machine *m;
+    /* Power-on state, at any moment, in mid-traffic too; when it returns
+     * nothing of the old state acts any more. vCPUs are stopped or this is a
+     * vCPU's own register write. */
+    void (*reset)(struct device *dev);
+    /* Optional. Prints counters as "name value" lines (SIGUSR1, -stats). */
+    void (*stats)(struct device *dev, int fd);
+    /* Optional. Closes what lives outside the process (taps, children). */
+    void (*destroy)(struct device *dev);
+    struct device *next;
+};
+
+/* One kind of device: the one const row at the end of its file, listed once in
+ * the wiring table of vmm.c. */
+struct device_class {
+    const char *name; /* as in -device NAME */
+    const char *help; /* its options, for -device NAME,help */
+    /* Makes and registers one, options from `o` (the class calls opts_done).
+     * 0 or -errno, said. */
+    int (*create)(struct machine *m, struct opts *o);
+};
+
+/* Appends a finished device to the machine. */
+void device_register(struct machine *m, struct device *dev);
+
+#endif

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/* key=value options: parsing, typed getters, and errors that name the keys. */
+#include "machine/opts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "machine/log.h"
+
+/* Cuts one item off *p at a comma that is not doubled; ",," becomes ",". */
+static char *cut_item(char **p)
+{
+    char *start = *p, *out = *p, *in = *p;
+    while (*in) {
+        if (*in == ',' && in[1] != ',')
+            break;
+        if (*in == ',')
+            in++;
+        *out++ = *in++;
+    }
+    bool more = *in == ',';
+    *out = '\0';
+    *p = more ? in + 1 : NULL;
+    return start;
+}
+
+int opts_parse(struct opts *o, const char *what, const char *text,
+               const char *first)
+{
+    memset(o, 0, sizeof(*o));
+    o->what = what;
+    o->text = strdup(text);
+    if (!o->text)
+        return fail(-ENOMEM, "%s: out of memory", what);
+    char *p = *o->text ? o->text : NULL;
+    for (int i = 0; p; i++) {
+        char *item = cut_item(&p);
+        char *eq = strchr(item, '=');
+        if (o->n == OPTS_MAX)
+            return fail(-EINVAL, "%s: more than %d keys", what, OPTS_MAX);
+        if (!*item || eq == item)
+            return fail(-EINVAL, "%s %s: empty key; write key=value,key=value",
+                        what, text);
+        o->kv[o->n].key = item;
+        o->kv[o->n].val = "on";
+        if (eq) {
+            *eq = '\0';
+            o->kv[o->n].val = eq + 1;
+        } else if (i == 0 && first) {
+            o->kv[o->n].key = first;
+            o->kv[o->n].val = item;
+        }
+        o->n++;
+    }
+    return 0;
+}
+
+void opts_free(struct opts *o)
+{
+    free(o->text);
+    o->text = NULL;
+    o->n = 0;
+}
+
+static void note_known(struct opts *o, const char *key)
+{
+    for (int i = 0; i < o->nknown; i++)
+        if (!strcmp(o->known[i], key))
+            return;
+    if (o->nknown < OPTS_MAX)
+        o->known[o->nknown++] = key;
+}
+
+const char *opts_nth(struct opts *o, const char *key, int k)
+{
+    note_known(o, key);
+    for (int i = 0; i < o->n; i++) {
+        if (strcmp(o->kv[i].key, key))
+            continue;
+        o->kv[i].used = true;
+        if (k-- == 0)
+            return o->kv[i].val;
+    }
+    return NULL;
+}
+
+const char *opts_str(struct opts *o, const char *key, const char *def)
+{
+    const char *val = def;
+    note_known(o, key);
+    for (int i = 0; i < o->n; i++)
+        if (!strcmp(o->kv[i].key, key)) {
+            o->kv[i].used = true;
+            val = o->kv[i].val;
+        }
+    return val;
+}
+
+int opts_bool(struct opts *o, const char *key, bool *out)
+{
+    static const char *const yes[] = {"on", "yes", "true", "1"};
+    static const char *const no[] = {"off", "no", "false", "0"};
+    const char *val = opts_str(o, key, NULL);
+    if (!val)
+        return 0;
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(val, yes[i]) || !strcmp(val, no[i])) {
+            *out = !strcmp(val, yes[i]);
+            return 0;
+        }
+    return fail(-EINVAL, "%s: %s=%s: must be on or off", o->what, key, val);
+}
+
+/* Digits only: no sign, no blanks, no trailing text but *end. */
+static bool scan_u64(const char *text, uint64_t *out, const char **end)
+{
+    if (*text < '0' || *text > '9')
+        return false;
+    char *stop;
+    errno = 0;
+    *out = strtoull(text, &stop,
+                    text[0] == '0' && (text[1] | 32) == 'x' ? 16 : 10);
+    *end = stop;
+    return errno == 0;
+}
+
+int parse_u64(const char *what, const char *text, uint64_t min, uint64_t max,
+              uint64_t *out)
+{
+    uint64_t v;
+    const char *end;
+    if (!scan_u64(text, &v, &end) || *end || v < min || v > max)
+        return fail(-EINVAL, "%s %s: must be a number from %llu to %llu", what,
+                    text, (unsigned long long)min, (unsigned long long)max);
+    *out = v;
+    return 0;
+}
+
+int parse_size(const char *what, const char *text, uint64_t unit,
+               uint64_t *out)
+{
+    static const char suffix[] = "bkmgt";
+    uint64_t v;
+    const char *end;
+    if (!scan_u64(text, &v, &end))
+        goto bad;
+    if (*end) {
+        const char *s = strchr(suffix, *end | 32);
+        if (!s || end[1])
+            goto bad;
+        unit = 1ull << (10 * (s - suffix));
+    }
+    if (v > UINT64_MAX / unit)
+        goto bad;
+    *out = v * unit;
+    return 0;
+bad:
+    return fail(-EINVAL, "%s %s: must be a size such as 64M or 2G", what, text);
+}
+
+int parse_mac(const char *what, const char *text, uint8_t mac[6])
+{
+    unsigned b[6];
+    char tail;
+    if (strlen(text) != 17 ||
+        sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2], &b[3],
+               &b[4], &b[5], &tail) != 6)
+        return fail(-EINVAL,
+                    "%s %s: not a MAC address; write 52:54:00:12:34:56", what,
+                    text);
+    if (b[0] & 1)
+        return fail(-EINVAL,
+                    "%s %s: is a multicast address; the first byte of a NIC's "
+                    "must be even",
+                    what, text);
+    if (!(b[0] | b[1] | b[2] | b[3] | b[4] | b[5]))
+        return fail(-EINVAL, "%s %s: all zero", what, text);
+    for (int i = 0; i < 6; i++)
+        mac[i] = (uint8_t)b[i];
+    return 0;
+}
+
+/* "WHAT: KEY=", for the bare-text parsers' messages. */
+static const char *label(const struct opts *o, const char *key, char *buf,
+                         size_t size)
+{
+    snprintf(buf, size, "%s: %s", o->what, key);
+    return buf;
+}
+
+int opts_u64(struct opts *o, const char *key, uint64_t min, uint64_t max,
+             uint64_t *out)
+{
+    char buf[128];
+    const char *val = opts_str(o, key, NULL);
+    if (!val)
+        return 0;
+    return parse_u64(label(o, key, buf, sizeof(buf)), val, min, max, out);
+}
+
+int opts_size(struct opts *o, const char *key, uint64_t unit, uint64_t *out)
+{
+    char buf[128];
+    const char *val = opts_str(o, key, NULL);
+    if (!val)
+        return 0;
+    return parse_size(label(o, key, buf, sizeof(buf)), val, unit, out);
+}
+
+int opts_mac(struct opts *o, const char *key, uint8_t mac[6])
+{
+    char buf[128];
+    const char *val = opts_str(o, key, NULL);
+    if (!val)
+        return 0;
+    return parse_mac(label(o, key, buf, sizeof(buf)), val, mac);
+}
+
+int opts_done(struct opts *o)
+{
+    char keys[512];
+    size_t len = 0;
+    int bad = -1;
+    for (int i = 0; i < o->n && bad < 0; i++)
+        if (!o->kv[i].used)
+            bad = i;
+    if (bad < 0)
+        return 0;
+    keys[0] = '\0';
+    for (int i = 0; i < o->nknown && len < sizeof(keys) - 1; i++)
+        len += (size_t)snprintf(keys + len, sizeof(keys) - len, " %s",
+                                o->known[i]);
+    return fail(-EINVAL, "%s: no key \"%s\"; the keys are%s", o->what,
+                o->kv[bad].key, keys);
+}
+
+#define WORD_MAX 64
+
+/* Levenshtein distance of two short words. */
+static unsigned distance(const char *a, const char *b)
+{
+    unsigned row[WORD_MAX];
+    size_t nb = strlen(b);
+    if (nb >= WORD_MAX || strlen(a) >= WORD_MAX)
+        return WORD_MAX;
+    for (unsigned j = 0; j <= nb; j++)
+        row[j] = j;
+    for (unsigned i = 1; *a; i++, a++) {
+        unsigned diag = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= nb; j++) {
+            unsigned sub = diag + (*a != b[j - 1]);
+            diag = row[j];
+            unsigned best = row[j] < row[j - 1] ? row[j] : row[j - 1];
+            row[j] = best + 1 < sub ? best + 1 : sub;
+        }
+    }
+    return row[nb];
+}
+
+const char *closest(const char *word, const char *const *list)
+{
+    const char *best = NULL;
+    unsigned least = (unsigned)strlen(word) / 3 + 2;
+    for (; *list; list++) {
+        unsigned d = distance(word, *list);
+        if (d < least) {
+            least = d;
+            best = *list;
+        }
+    }
+    return best;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/* key=value options, as QEMU's users write them: "tap,id=n0,ifname=tap0". */
+#ifndef OPTS_H
+#define OPTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define OPTS_MAX 64
+
+/* One parsed option text. A getter marks its key as used and as known, so the
+ * list of keys an error names is exactly the list the code looks at. */
+struct opts {
+    const char *what; /* "-netdev tap": opens each error line */
+    char *text;       /* own copy, cut into keys and values */
+    struct {
+        const char *key, *val;
+        bool used;
+    } kv[OPTS_MAX];
+    int n;
+    const char *known[OPTS_MAX];
+    int nknown;
+};
+
+/* Cuts `text` at commas (",," is a literal comma). A first word without "=" is
+ * the value of `first` (NULL: no such word); a later one is KEY=on.
+ * 0, or -EINVAL/-ENOMEM (said). Free with opts_free. */
+int opts_parse(struct opts *o, const char *what, const char *text,
+               const char *first);
+void opts_free(struct opts *o);
+
+/* The value, or `def`. The last of repeated keys wins. The string lives as
+ * long as `o`. */
+const char *opts_str(struct opts *o, const char *key, const char *def);
+/* Value k (from 0) of a key that may be repeated, or NULL. */
+const char *opts_nth(struct opts *o, const char *key, int k);
+/* These leave *out alone where the key is absent; 0, or -EINVAL (said).
+ * bool: on|off|yes|no|true|false|1|0. */
+int opts_bool(struct opts *o, const char *key, bool *out);
+/* min..max inclusive; decimal or 0x. */
+int opts_u64(struct opts *o, const char *key, uint64_t min, uint64_t max,
+             uint64_t *out);
+/* Bytes; suffix k, M, G, T; none means `unit` bytes. */
+int opts_size(struct opts *o, const char *key, uint64_t unit, uint64_t *out);
+/* aa:bb:cc:dd:ee:ff, unicast and not all zero. */
+int opts_mac(struct opts *o, const char *key, uint8_t mac[6]);
+/* Fails (said, naming the keys that exist) when a key was never asked for.
+ * Call it after the last getter. */
+int opts_done(struct opts *o);
+
+/* The same parsers on bare text, for single-value options. */
+int parse_size(const char *what, const char *text, uint64_t unit,
+               uint64_t *out);
+int parse_u64(const char *what, const char *text, uint64_t min, uint64_t max,
+              uint64_t *out);
+int parse_mac(const char *what, const char *text, uint8_t mac[6]);
+
+/* The closest of a NULL-terminated list to `word`, or NULL if none is near:
+ * "unknown option -kernl; did you mean -kernel?" */
+const char *closest(const char *word, const char *const *list);
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* Where things are in this PC: the one list of addresses, ports and IRQs that
+ * devices, firmware tables, loaders and the BIOS agree on. */
+#ifndef PLATFORM_H
+#define PLATFORM_H
+
+/* Guest-physical memory:
+ *   0        .. 9FC00      RAM
+ *   9FC00    .. A0000      EBDA (reserved)
+ *   A0000    .. C0000      text page at B8000 (RAM underneath, reserved)
+ *   C0000    .. E0000      option ROMs (RAM underneath, reserved)
+ *   E0000    .. F0000      ACPI tables, MP table, SMBIOS (reserved)
+ *   F0000    .. 100000     BIOS (RAM copy of the ROM, reserved)
+ *   100000   .. low end    RAM, at most to C0000000
+ *   C0000000 .. E0000000   PCI memory window
+ *   E0000000 .. F0000000   ECAM
+ *   FEC00000, FEE00000     IOAPIC, LAPIC
+ *   FEFFC000 .. FF000000   KVM's identity map and TSS pages
+ *   FFFxx000 .. 100000000  the ROM again, ends at 4 GiB
+ *   4 GiB    ..            the rest of RAM */
+#define EBDA_BASE 0x9fc00
+#define TABLES_BASE 0xe0000
+#define TABLES_SIZE 0x10000
+#define BIOS_BASE 0xf0000
+#define HIMEM_BASE 0x100000
+#define LOWRAM_MAX 0xc0000000ull
+#define HIGHRAM_BASE 0x100000000ull
+#define IOAPIC_BASE 0xfec00000u
+#define LAPIC_BASE 0xfee00000u
+#define KVM_IDENTITY_BASE 0xfeffc000u
+#define KVM_TSS_BASE 0xfeffd000u
+
+#define CPUS_MAX 32
+
+/* Ports */
+#define PORT_RTC 0x70
+#define PORT_I8042_DATA 0x60
+#define PORT_I8042_CMD 0x64
+#define PORT_FAST_A20 0x92
+#define PORT_COM1 0x3f8
+#define PORT_PVPANIC 0x505
+#define PORT_PM1_EVT 0x600 /* status, enable: 2 + 2 bytes */
+#define PORT_PM1_CNT 0x604 /* 2 bytes; SLP_TYP of S5 is ACPI_S5_TYP */
+#define PORT_PM_TMR 0x608  /* 4 bytes, 3.579545 MHz, 32-bit */
+#define PORT_RESET 0xcf9
+#define ACPI_S5_TYP 5
+
+/* ISA IRQs (GSI = IRQ, but the timer is on GSI 2 of the IOAPIC) */
+#define IRQ_COM1 4
+#define IRQ_RTC 8
+#define IRQ_SCI 9
+/* PCI INTA# of slot s: GSI 16 + (s & 7) on the IOAPIC; guests without IOAPIC
+ * see interrupt line 10 or 11 (pci_slot_irq). */
+#define PCI_GSI_BASE 16
+
+#endif

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/* Where frames go: the contract between a NIC and a backend. A backend knows
+ * no guest and no device; it sends and receives whole packets. */
+#ifndef NET_H
+#define NET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "machine/log.h"
+#include "machine/loop.h"
+#include "machine/opts.h"
+
+/* virtio 1.2 §5.1.6, struct virtio_net_hdr with num_buffers: leads every
+ * packet, both ways, whatever the backend. Little-endian. */
+struct net_hdr {
+    uint8_t flags;
+    uint8_t gso_type;
+    uint16_t hdr_len, gso_size, csum_start, csum_offset, num_buffers;
+};
+_Static_assert(sizeof(struct net_hdr) == 12, "virtio_net_hdr_v1");
+#define NET_HDR_LEN 12
+enum { NET_F_NEEDS_CSUM = 1, NET_F_DATA_VALID = 2 };
+enum {
+    NET_GSO_NONE = 0,
+    NET_GSO_TCPV4 = 1,
+    NET_GSO_UDP = 3,
+    NET_GSO_TCPV6 = 4,
+    NET_GSO_UDP_L4 = 5,
+    NET_GSO_ECN = 0x80,
+};
+#define ETH_HLEN 14
+/* Longest packet: 64 KiB of IP behind an Ethernet header and a VLAN tag. */
+#define NET_FRAME_MAX (65535 + 14 + 4)
+#define NET_QUEUES_MAX 16
+
+/* What the receiver of recv() can take; also what a backend may offer. The
+ * values are TUN_F_* of <linux/if_tun.h>. */
+enum {
+    NETBE_CSUM = 0x01, /* partial checksums (NET_F_NEEDS_CSUM) */
+    NETBE_TSO4 = 0x02,
+    NETBE_TSO6 = 0x04,
+    NETBE_ECN = 0x08,
+    NETBE_UFO = 0x10,
+    NETBE_USO4 = 0x20,
+    NETBE_USO6 = 0x40,
+};
+
+struct netdev;
+
+/* One queue of a backend. The NIC queue bound to it is the only caller of send
+ * and recv, on its loop's thread. */
+struct netbe {
+    struct netdev *dev;
+    int fd; /* pollable: EPOLLIN: recv has a packet; EPOLLOUT: send has room.
+               Constant for the backend's life, -1: never ready */
+    /* One whole packet, header first. Bytes taken (all of it); 0: would block,
+     * nothing taken: wait for EPOLLOUT; <0: -errno, the packet is lost. */
+    ssize_t (*send)(struct netbe *be, const struct iovec *iov, int n);
+    /* One whole packet, header first (num_buffers undefined), cut off where
+     * the iovec ends. Bytes filled; 0: would block; <0: -errno. */
+    ssize_t (*recv)(struct netbe *be, const struct iovec *iov, int n);
+    /* Optional: drop one waiting packet without reading it whole. */
+};
+
+/* One -netdev: what an operator named. */
+struct netdev {
+    const struct netdev_class *cls;
+    char id[64];
+    unsigned offload; /* NETBE_*: what recv could be made to deliver, and what
+                         send understands (CSUM and GSO types alike) */
+    bool vnet_hdr;    /* false: headers are dropped on the way, offload is 0 */
+    unsigned nq;      /* queues open, 1..NET_QUEUES_MAX */
+    struct netbe *q[NET_QUEUES_MAX];
+    int vhost; /* 1: queues are tap fds that vhost-net may drive
+                  (q[i]->fd is the tap), as asked by vhost=on */
+    int vhostfd[NET_QUEUES_MAX]; /* given by the operator, or -1 */
+    uint32_t poll_us;            /* busy-poll window, 0: adaptive default */
+    bool taken; /* a NIC uses it */
+    unsigned mtu; /* of the host interface, 0: unknown */
+
+    /* Says what the guest can receive from now on (NETBE_* bits, a subset of
+     * offload). 0 or -errno. NULL: nothing to do. */
+    int (*set_offload)(struct netdev *nd, unsigned bits);
+    /* How many queues, from q[0], carry packets from now on. NULL: all. */
+    int (*set_queues)(struct netdev *nd, unsigned n);
+    /* Guest's link state, MTU, for the other side to see. NULL: nothing. */
+    void (*set_carrier)(struct netdev *nd, bool up);
+    int (*set_steering)(struct netdev *nd, int prog_fd);
+    /* Ends it: closes, runs the down-script, ends children, unlinks. */
+    void (*close)(struct netdev *nd);
+    /* Optional. Prints counters as "name value" lines. */
+    void (*stats)(struct netdev *nd, int fd);
+
+    /* Set by the NIC: the cable was plugged (up) or pulled. Called on the main
+     * loop's thread. */
+    void (*link_changed)(void *nic, bool up);
+    void *nic;
+    bool link_up; /* the backend's side of the cable */
+    struct netdev *next;
+};
+
+/* One kind of backend: the one const row at the end of its file, listed once
+ * in the wiring table of vmm.c. */
+struct netdev_class {
+    const char *name; /* as in -netdev NAME */
+    const char *help;
+    /* Opens one; `l` is the main loop, for backends with work of their own
+     * (connecting, reading a stream). The class calls opts_done. 0 or -errno,
+     * said. nd->id is already set and may be used in messages. */
+    int (*open)(struct loop *l, struct opts *o, struct netdev **out);
+};
+
+/* The list of open netdevs; vmm.c fills it. */
+struct netdev *netdev_find(const char *id);
+void netdev_register(struct netdev *nd);
+void netdev_close_all(void);
+extern struct netdev *netdevs;
+
+#endif
