@@ -13,6 +13,7 @@ struct boot {
     const char *bios;    /* -bios: another ROM image, or NULL */
     int entry;           /* -entry 16|32|64, 0: the best the image offers */
     bool net;            /* -boot n: no kernel, option ROMs boot */
+    struct boot_files *files; /* boot_load's own; NULL at first */
 };
 
 /* State of the boot CPU at its first instruction. 16: real mode, cs:rip (cs is
@@ -28,7 +29,9 @@ struct boot_entry {
 /* Loads everything (RAM is zero or holds the last run's bytes: what matters is
  * written), firmware tables included, and fills *e. Called at start and again
  * at every reset. 0, or -errno (one line said: which file, what is wrong). */
-int boot_load(struct machine *m, const struct boot *b, struct boot_entry *e);
+int boot_load(struct machine *m, struct boot *b, struct boot_entry *e);
+/* Closes the files boot_load keeps open for the next reset. */
+void boot_close(struct boot *b);
 
 /* e820-style memory map, for boot_params, the BIOS, Multiboot, PVH. */
 struct e820 {
