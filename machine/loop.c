@@ -31,13 +31,6 @@ struct loop {
     const char *name;
 };
 
-uint64_t now_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 static void drain_wake(struct event *ev, uint32_t got)
 {
     (void)got;

@@ -102,6 +102,18 @@ undo:
     return err;
 }
 
+int irq_isa(struct machine *m, struct irq *irq, unsigned gsi)
+{
+    int err = irq_msi(m, irq);
+    if (err)
+        return err;
+    irq->gsi = (int)gsi;
+    err = m->ops->irq_intx(irq, gsi);
+    if (err)
+        irq_free(irq);
+    return err;
+}
+
 void irq_set(struct irq *irq, bool level)
 {
     if (atomic_exchange(&irq->level, level) == level || !level)

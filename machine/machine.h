@@ -78,6 +78,8 @@ struct region {
 struct bus;
 struct bus *bus_new(const char *name); /* NULL: out of memory */
 void bus_free(struct bus *b);
+/* Accesses nobody claimed so far. */
+uint64_t bus_unclaimed(const struct bus *b);
 /* 0, -EEXIST where it overlaps another region, -ENOSPC, -EINVAL (wraps). The
  * region stays the caller's and must live until bus_del. Any thread. */
 int bus_add(struct bus *b, struct region *r);
@@ -117,6 +119,9 @@ void irq_pulse(struct irq *irq);
  * under the owner's lock or not at all concurrently for one irq. */
 int irq_intx(struct machine *m, struct irq *irq, unsigned gsi);
 void irq_set(struct irq *irq, bool level);
+/* Edge-triggered on a GSI (ISA devices): raise it with irq_pulse. To
+ * ops->irq_intx it is an irq whose resample.fd is -1. */
+int irq_isa(struct machine *m, struct irq *irq, unsigned gsi);
 void irq_free(struct irq *irq);
 
 /* An eventfd that a guest write of `width` bytes (0: any) at an address

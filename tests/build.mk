@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+# Tests, fuzzing and lint. Included by the Makefile, which sets B, CPPFLAGS,
+# WARN and B's place.
+
+TCC := clang
+SAN := -fsanitize=address,undefined -fno-sanitize-recover=all
+TFLAGS := -std=c11 -O1 -g -fno-omit-frame-pointer -fno-strict-aliasing \
+          $(filter-out -Werror,$(WARN))
+
+# What runs without KVM. machine/clock.c is not in it: tests have a clock of
+# their own (tests/unit/fake.c).
+PORTABLE := $(filter-out machine/clock.c,\
+              $(shell grep -L '<linux/kvm.h>' machine/*.c)) \
+            $(wildcard devices/*.c net/*.c)
+UNIT_SRC := $(wildcard tests/unit/*.c)
+# make unit SKIP_SRC="tests/unit/x.c …": without files that do not build now
+UNIT_OBJ := $(patsubst %.c,$(B)/unit/%.o,\
+              $(filter-out $(SKIP_SRC),$(PORTABLE) $(UNIT_SRC)))
+
+$(B)/unit/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC unit $<"
+	@$(TCC) $(CPPFLAGS) $(TFLAGS) $(SAN) -MMD -MP -c -o $@ $<
+
+$(B)/unit/unit: $(UNIT_OBJ)
+	@$(TCC) $(SAN) -o $@ $^ -lpthread
+
+# T is a part of the names of the tests to run.
+.PHONY: unit
+unit: $(B)/unit/unit
+	@$(B)/unit/unit $(T)
+
+# ------------------------------------------------------------------- fuzzing
+
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_BIN := $(FUZZ:%=$(B)/fuzz/%)
+FUZZ_LIB := $(patsubst %.c,$(B)/fuzz/%.o,\
+              $(filter-out $(SKIP_SRC),$(PORTABLE) \
+                tests/unit/fake.c tests/unit/fakenet.c tests/unit/images.c \
+                tests/fuzz/frame.c))
+
+$(B)/fuzz/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC fuzz $<"
+	@$(TCC) $(CPPFLAGS) $(TFLAGS) $(SAN) -fsanitize=fuzzer-no-link \
+	    -MMD -MP -c -o $@ $<
+
+$(FUZZ_BIN): $(B)/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(FUZZ_LIB)
+	@$(TCC) $(SAN) -fsanitize=fuzzer -o $@ $^ -lpthread
+
+# Each target for T seconds; ONLY=fuzz_x runs one. What is found in new corpus
+# entries stays in $(B)/fuzz/corpus, crashers are named on the screen.
+.PHONY: fuzz fuzz-corpus
+fuzz: $(FUZZ_BIN)
+	tests/fuzz/run -t $(or $(T),60) $(B)/fuzz $(or $(ONLY),$(FUZZ))
+
+fuzz-corpus: $(FUZZ_BIN)
+	tests/fuzz/run $(B)/fuzz $(FUZZ)
+
+# ---------------------------------------------------------------------- lint
+
+C_FILES := $(shell git ls-files -co --exclude-standard '*.c' '*.h' 2>/dev/null)
+TIDY_SRC := $(filter %.c,$(filter-out guest/% bios/% tests/%,$(C_FILES))) \
+            $(filter tests/unit/%.c tests/fuzz/%.c,$(C_FILES))
+# Programs without a suffix are known by their first line.
+SH_FILES := $(shell git ls-files -co --exclude-standard 2>/dev/null | \
+              xargs grep -lIE -m1 '^\#! ?/bin/(ba)?sh' 2>/dev/null)
+
+$(B)/lint/%.tidy: %.c .clang-tidy $(filter %.h,$(C_FILES))
+	@mkdir -p $(@D)
+	clang-tidy --quiet $< -- $(CPPFLAGS) -std=c11 2>$@.log || \
+	    { cat $@.log; exit 1; }
+	@touch $@
+
+.PHONY: lint lint-tidy lint-cppcheck lint-shell format format-check
+lint-tidy: $(TIDY_SRC:%.c=$(B)/lint/%.tidy)
+
+lint-cppcheck:
+	@mkdir -p $(B)/lint/cppcheck
+	cppcheck --quiet --error-exitcode=1 --std=c11 --language=c \
+	    --enable=warning,performance,portability --inline-suppr \
+	    --suppressions-list=tests/cppcheck.txt --template=gcc \
+	    --cppcheck-build-dir=$(B)/lint/cppcheck -I. -D_GNU_SOURCE \
+	    -DVERSION='""' -D__x86_64__ -U__cplusplus $(TIDY_SRC)
+
+lint-shell:
+	shellcheck -x $(SH_FILES)
+
+lint: lint-deps
+	$(MAKE) --no-print-directory vmm lint-shell lint-cppcheck lint-tidy
+	@echo "lint: clean"
+
+format:
+	clang-format -i $(C_FILES)
+
+format-check:
+	clang-format --dry-run -Werror $(C_FILES)
+	@echo "format-check: clean"
+
+# --------------------------------------------------------------------- check
+
+.PHONY: lint-deps check-deps check run bench size help
+lint-deps:
+	@tests/setup.sh lint
+
+check-deps:
+	@tests/setup.sh check
+
+check: check-deps
+	@$(MAKE) --no-print-directory vmm $(B)/unit/unit $(FUZZ_BIN)
+	@tests/check $(B)
+
+run:
+	@tests/setup.sh run
+	@$(MAKE) --no-print-directory vmm
+	@tests/ping.sh
+
+bench:
+	@tests/setup.sh bench
+	@$(MAKE) --no-print-directory vmm
+	@tests/bench/run
+
+size: vmm
+	@tests/size $(B)
+
+help:
+	@echo "make               ./vmm, the one static binary"
+	@echo "make run           boot the bundled guest on a TAP and ping it"
+	@echo "make check         every test: unit, fuzz corpora, guests on KVM"
+	@echo "make unit [T=NAME] unit tests (ASan, UBSan), or those named *NAME*"
+	@echo "make fuzz [T=60]   each fuzz target for T seconds [ONLY=fuzz_x]"
+	@echo "make fuzz-corpus   each kept input once"
+	@echo "make lint          compiler warnings, clang-tidy, cppcheck, shellcheck"
+	@echo "make format        clang-format over every C file; format-check asks"
+	@echo "make bench         measure"
+	@echo "make size          bytes of the binary and of each room"
+	@echo "make clean         remove what was built"
+	@echo "B=DIR builds in another directory than build/."
