@@ -1,0 +1,759 @@
+/* SPDX-License-Identifier: MIT */
+/* The TAP backend: frames go to and from a network interface of the host.
+ *
+ * Theory of operation. A packet is one readv or writev of the tap's file,
+ * virtio header first: the kernel does checksums and segmentation from it
+ * (drivers/net/tun.c, tun_get_user and tun_put_user), nothing is copied here.
+ * The kernel moves only the header's first 10 bytes and steps over the other 2
+ * (TUNSETVNETHDRSZ 12). A tap without IFF_VNET_HDR gets and gives bare frames;
+ * the header is then stepped over in the iovec and filled with zeroes.
+ *
+ * An interface that did not exist is ours: it is brought up, and goes away with
+ * its last descriptor. One that existed keeps its settings, and is put back
+ * where this changed them (bridge port, up or down).
+ *
+ * When the interface is deleted under us the file stays open but dead: read and
+ * write give EBADFD, and poll gives EPOLLERR for ever, which no NIC could
+ * unsubscribe. The main loop hears of it from rtnetlink (an epoll for EPOLLERR
+ * alone is not woken: tun wakes its readers only), puts a file that is never
+ * ready in its place and tells the NIC that the cable is out. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "machine/machine.h"
+#include "net/frame.h"
+#include "net/host.h"
+#include "net/tap.h"
+
+#ifndef TUN_F_USO4 /* Linux 6.2 */
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+#ifndef TUNSETCARRIER /* Linux 5.0 */
+#define TUNSETCARRIER _IOW('T', 226, int)
+#endif
+
+#define HELPER "/usr/lib/qemu/qemu-bridge-helper"
+
+struct tap {
+    struct netdev nd;
+    struct netbe q[NET_QUEUES_MAX];
+    char ifname[IFNAMSIZ];
+    unsigned flags;        /* IFF_*, as TUNGETIFF has them */
+    bool found;            /* the interface was there before us */
+    bool down_again;       /* we brought it up, though it is not ours */
+    char bridge[IFNAMSIZ]; /* we made it a port of this one; "" none */
+    struct downscript down;
+    struct event links; /* rtnetlink: some interface changed */
+    _Atomic bool dead;
+    struct fault f_down, f_send, f_recv;
+};
+
+/* What the command line says. */
+struct tap_opts {
+    const char *ifname, *br, *helper, *script, *downscript;
+    const char *fd, *fds, *vhostfd, *vhostfds;
+    uint64_t queues, sndbuf, poll_us;
+    bool vnet_hdr, vhost, vhostforce;
+};
+
+/* ------------------------------------------------------------ hot path */
+
+/* The slow half of send and recv: what the error means. */
+static ssize_t tap_error(struct netbe *be, bool sending)
+{
+    struct tap *t = container_of(be->dev, struct tap, nd);
+    int err = errno;
+
+    if (err == EAGAIN || err == EINTR)
+        return 0;
+    if (err == EBADFD || atomic_load(&t->dead)) /* tun_get: no device */
+        return -ENODEV;
+    if (err == EIO && sending) /* tun_get_user: not IFF_UP */
+        fault_note(&t->f_down,
+                   "%s: interface %s is down, frames are dropped; "
+                   "ip link set %s up",
+                   t->nd.id, t->ifname, t->ifname);
+    else
+        fault_note(sending ? &t->f_send : &t->f_recv, "%s: tap %s: %s: %s",
+                   t->nd.id, t->ifname, sending ? "write" : "read",
+                   strerror(err));
+    return -err;
+}
+
+static ssize_t tap_send(struct netbe *be, const struct iovec *iov, int n)
+{
+    ssize_t r = writev(be->fd, iov, n);
+    return r >= 0 ? r : tap_error(be, true);
+}
+
+static ssize_t tap_recv(struct netbe *be, const struct iovec *iov, int n)
+{
+    ssize_t r = readv(be->fd, iov, n);
+    return r > 0 ? r : r == 0 ? -EIO : tap_error(be, false);
+}
+
+/* Without IFF_VNET_HDR: bare frames. */
+static ssize_t tap_send_bare(struct netbe *be, const struct iovec *iov, int n)
+{
+    struct iovec tmp[NET_IOV_MAX];
+    n = iov_skip(iov, n, NET_HDR_LEN, tmp, &iov);
+    if (n <= 0)
+        return -EINVAL;
+    ssize_t r = writev(be->fd, iov, n);
+    return r >= 0 ? r + NET_HDR_LEN : tap_error(be, true);
+}
+
+static ssize_t tap_recv_bare(struct netbe *be, const struct iovec *iov, int n)
+{
+    struct iovec tmp[NET_IOV_MAX];
+    const struct iovec *in;
+    int k = iov_skip(iov, n, NET_HDR_LEN, tmp, &in);
+    if (k <= 0)
+        return -EINVAL;
+    ssize_t r = readv(be->fd, in, k);
+    if (r <= 0)
+        return r == 0 ? -EIO : tap_error(be, false);
+    iov_zero(iov, n, NET_HDR_LEN);
+    return r + NET_HDR_LEN;
+}
+
+/* -------------------------------------------------------- control verbs */
+
+static int tap_set_offload(struct netdev *nd, unsigned bits)
+{
+    if (!nd->vnet_hdr)
+        return bits ? -EOPNOTSUPP : 0;
+    return ioctl(nd->q[0]->fd, TUNSETOFFLOAD, bits) < 0 ? -errno : 0;
+}
+
+/* Detached queues get no frames (tun_set_queue); detaching one that is
+ * detached is EINVAL, which is what we want anyway. */
+static int tap_set_queues(struct netdev *nd, unsigned n)
+{
+    if (nd->nq < 2)
+        return 0;
+    for (unsigned i = 0; i < nd->nq; i++) {
+        struct ifreq ifr = {.ifr_flags =
+                                i < n ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE};
+        if (ioctl(nd->q[i]->fd, TUNSETQUEUE, &ifr) < 0 && errno != EINVAL)
+            return -errno;
+    }
+    return 0;
+}
+
+static void tap_set_carrier(struct netdev *nd, bool up)
+{
+    int on = up;
+    ioctl(nd->q[0]->fd, TUNSETCARRIER, &on); /* macvtap has none */
+}
+
+static int tap_set_steering(struct netdev *nd, int prog_fd)
+{
+    return ioctl(nd->q[0]->fd, TUNSETSTEERINGEBPF, &prog_fd) < 0 ? -errno : 0;
+}
+
+/* The files are replaced by a timer that is not armed: EAGAIN to read, EINVAL
+ * to write, never ready. Closing the old ones ends every epoll's interest. */
+static void tap_gone(struct tap *t)
+{
+    int idle = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    atomic_store(&t->dead, true);
+    for (unsigned i = 0; i < t->nd.nq; i++)
+        dup3(idle, t->q[i].fd, O_CLOEXEC);
+    close(idle);
+    log_line("%s: interface %s was deleted; the cable is out", t->nd.id,
+             t->ifname);
+    t->nd.link_up = false;
+    if (t->nd.link_changed)
+        t->nd.link_changed(t->nd.nic, false);
+}
+
+/* Messages are only a hint to look; lost ones (ENOBUFS) do no harm. */
+static void tap_links(struct event *ev, uint32_t got)
+{
+    struct tap *t = container_of(ev, struct tap, links);
+    struct ifreq ifr;
+    char buf[4096];
+    (void)got;
+    for (int i = 0; i < 16; i++)
+        if (recv(ev->fd, buf, sizeof(buf), MSG_DONTWAIT) < 0)
+            break;
+    if (ioctl(t->q[0].fd, TUNGETIFF, &ifr) == 0)
+        return; /* EBADFD: tun, ENOLINK: macvtap */
+    loop_del(ev);
+    tap_gone(t);
+}
+
+static int tap_watch_links(struct tap *t, struct loop *l)
+{
+    struct sockaddr_nl sa = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
+                    NETLINK_ROUTE);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
+        if (fd >= 0)
+            close(fd);
+        return 0; /* not allowed here: do without */
+    }
+    t->links.fd = fd;
+    return loop_add(l, &t->links);
+}
+
+static void tap_close(struct netdev *nd)
+{
+    struct tap *t = container_of(nd, struct tap, nd);
+
+    script_down(&t->down);
+    if (t->bridge[0] && t->found)
+        if_set_bridge(t->bridge, t->ifname, false);
+    if (t->down_again)
+        if_set_up(t->ifname, false);
+    loop_del(&t->links);
+    if (t->links.fd >= 0)
+        close(t->links.fd);
+    for (unsigned i = 0; i < nd->nq; i++) {
+        close(t->q[i].fd);
+        if (nd->vhostfd[i] >= 0)
+            close(nd->vhostfd[i]);
+    }
+    free(t);
+}
+
+/* --------------------------------------------------------------- opening */
+
+/* Takes a descriptor over as one more queue. */
+static void tap_add_queue(struct tap *t, int fd)
+{
+    t->q[t->nd.nq].fd = fd;
+    t->nd.nq++;
+}
+
+static int tap_open_tun(void)
+{
+    int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (fd >= 0)
+        return fd;
+    if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
+        return fail(-errno,
+                    "/dev/net/tun: %s; load the kernel's tun module "
+                    "(sudo modprobe tun)",
+                    strerror(errno));
+    return fail(-errno, "/dev/net/tun: %s; run with sudo", strerror(errno));
+}
+
+/* A macvtap or ipvtap has a device file of its own, /dev/tapIFINDEX
+ * (drivers/net/tap.c). */
+static int tap_open_macvtap(const char *ifname)
+{
+    char path[64];
+    unsigned idx = if_nametoindex(ifname);
+    if (!idx)
+        return -ENODEV;
+    snprintf(path, sizeof(path), "/sys/class/net/%s/tap%u", ifname, idx);
+    if (access(path, F_OK) < 0) {
+        snprintf(path, sizeof(path), "/sys/class/net/%s/macvtap/tap%u", ifname,
+                 idx);
+        if (access(path, F_OK) < 0)
+            return -ENODEV;
+    }
+    snprintf(path, sizeof(path), "/dev/tap%u", idx);
+    int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    return fd >= 0 ? fd : -errno;
+}
+
+/* Why TUNSETIFF failed, in words (tun_set_iff). */
+static int tap_iff_error(struct tap *t, const struct tap_opts *o, int err)
+{
+    const char *name = o->ifname;
+    switch (err) {
+    case EBUSY:
+        return fail(-err, "tap %s: in use by another process%s", name,
+                    o->queues > 1 ? ", or not made with multi_queue" : "");
+    case E2BIG:
+        return fail(-err, "tap %s: no more queues to be had", name);
+    case EPERM:
+    case EACCES:
+        if (t->found)
+            return fail(-err,
+                        "tap %s: belongs to another user; run with sudo,"
+                        " or once: sudo ip tuntap add %s mode tap user "
+                        "$USER",
+                        name, name);
+        return fail(-err,
+                    "tap %s: making it needs privileges; run with sudo, "
+                    "or once: sudo ip tuntap add %s mode tap user $USER "
+                    "&& sudo ip link set %s up",
+                    name, name, name);
+    case EINVAL:
+        if (t->found)
+            return fail(-err, "%s: not a tap interface", name);
+        return fail(-err, "tap %s: not a name an interface can have", name);
+    default:
+        return fail(-err, "tap %s: %s", name, strerror(err));
+    }
+}
+
+/* One TUNSETIFF; errno. */
+static int tap_attach(int fd, const char *name, unsigned flags, char *out)
+{
+    struct ifreq ifr = {.ifr_flags = (short)flags};
+    snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+    if (ioctl(fd, TUNSETIFF, &ifr) < 0)
+        return errno;
+    memcpy(out, ifr.ifr_name, IFNAMSIZ);
+    out[IFNAMSIZ - 1] = 0;
+    return 0;
+}
+
+/* Opens one queue of the interface by name. The first one finds out whether
+ * the interface wants IFF_MULTI_QUEUE: attaching to one that exists with
+ * another setting than it was made with is EINVAL, like a wrong kind. */
+static int tap_open_queue(struct tap *t, const struct tap_opts *o)
+{
+    const char *name = t->nd.nq ? t->ifname : o->ifname;
+    int fd = tap_open_tun();
+    if (fd < 0)
+        return fd;
+    int err = tap_attach(fd, name, t->flags, t->ifname);
+    if (err == EINVAL && t->found && t->nd.nq == 0) {
+        unsigned other = t->flags ^ IFF_MULTI_QUEUE;
+        if (tap_attach(fd, name, other, t->ifname) == 0) {
+            t->flags = other;
+            err = 0;
+        }
+    }
+    if (err == EINVAL && t->found && o->queues == 1) {
+        int mfd = tap_open_macvtap(name);
+        if (mfd >= 0) {
+            close(fd);
+            fd = mfd;
+            err = tap_attach(fd, name,
+                             IFF_TAP | IFF_NO_PI | (t->flags & IFF_VNET_HDR),
+                             t->ifname);
+            snprintf(t->ifname, sizeof(t->ifname), "%s", name);
+        } else if (mfd != -ENODEV) {
+            err = -mfd;
+        }
+    }
+    if (err) {
+        close(fd);
+        return tap_iff_error(t, o, err);
+    }
+    tap_add_queue(t, fd);
+    if (o->queues > 1 && !(t->flags & IFF_MULTI_QUEUE))
+        return fail(-EINVAL,
+                    "tap %s: has a single queue; make it with "
+                    "multi_queue, or say queues=1",
+                    t->ifname);
+    return 0;
+}
+
+static int tap_open_name(struct tap *t, const struct tap_opts *o)
+{
+    if (strlen(o->ifname) >= IFNAMSIZ)
+        return fail(-ENAMETOOLONG, "tap %s: name longer than %d characters",
+                    o->ifname, IFNAMSIZ - 1);
+    t->found = if_nametoindex(o->ifname) != 0;
+    t->flags = IFF_TAP | IFF_NO_PI;
+    if (o->vnet_hdr)
+        t->flags |= IFF_VNET_HDR;
+    if (o->queues > 1)
+        t->flags |= IFF_MULTI_QUEUE;
+    for (unsigned i = 0; i < o->queues; i++) {
+        int r = tap_open_queue(t, o);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* "3" or "3:4:5" into fds; how many, or -EINVAL (said). */
+static int parse_fds(const char *key, const char *text, int *fd)
+{
+    int n = 0;
+    for (const char *p = text; *p; n++) {
+        char *end;
+        unsigned long v = strtoul(p, &end, 10);
+        if (end == p || (*end && *end != ':') || v > 1u << 20)
+            return fail(-EINVAL, "%s=%s: not a list of descriptors", key, text);
+        if (n == NET_QUEUES_MAX)
+            return fail(-EINVAL, "%s=: more than %d", key, NET_QUEUES_MAX);
+        fd[n] = (int)v;
+        if (fcntl(fd[n], F_SETFD, FD_CLOEXEC) < 0)
+            return fail(-EBADF, "%s=%s: descriptor %d is not open", key, text,
+                        fd[n]);
+        p = *end ? end + 1 : end;
+    }
+    return n ? n : fail(-EINVAL, "%s=: empty", key);
+}
+
+/* Descriptors that a parent opened for us, of a tap or a macvtap. */
+static int tap_open_fds(struct tap *t, const struct tap_opts *o)
+{
+    int fd[NET_QUEUES_MAX];
+    int n = parse_fds(o->fd ? "fd" : "fds", o->fd ? o->fd : o->fds, fd);
+    if (n < 0)
+        return n;
+    if (o->fd && n != 1)
+        return fail(-EINVAL,
+                    "fd=%s: one descriptor; several go to fds=", o->fd);
+    for (int i = 0; i < n; i++) {
+        struct ifreq ifr = {0};
+        if (ioctl(fd[i], TUNGETIFF, &ifr) < 0)
+            return fail(-errno, "descriptor %d: not a tap's", fd[i]);
+        if (!(ifr.ifr_flags & IFF_TAP) || !(ifr.ifr_flags & IFF_NO_PI))
+            return fail(-EINVAL,
+                        "descriptor %d: not opened with IFF_TAP and "
+                        "IFF_NO_PI",
+                        fd[i]);
+        if (i && ((t->flags ^ (unsigned)ifr.ifr_flags) & IFF_VNET_HDR))
+            return fail(-EINVAL, "fds=%s: some have IFF_VNET_HDR, some not",
+                        o->fds);
+        t->flags = (unsigned short)ifr.ifr_flags;
+        memcpy(t->ifname, ifr.ifr_name, IFNAMSIZ);
+        t->ifname[IFNAMSIZ - 1] = 0;
+        if (fcntl(fd[i], F_SETFL, fcntl(fd[i], F_GETFL) | O_NONBLOCK) < 0)
+            return fail(-errno, "descriptor %d: %s", fd[i], strerror(errno));
+        tap_add_queue(t, fd[i]);
+    }
+    t->found = true;
+    return 0;
+}
+
+/* One descriptor out of a message (SCM_RIGHTS), or -1. */
+static int take_fd(int sock)
+{
+    char c, ctl[CMSG_SPACE(sizeof(int))];
+    struct iovec iov = {&c, 1};
+    struct msghdr m = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = ctl,
+                       .msg_controllen = sizeof(ctl)};
+    int fd = -1;
+    if (recvmsg(sock, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) < 0)
+        return -1;
+    struct cmsghdr *cm = CMSG_FIRSTHDR(&m);
+    if (cm && cm->cmsg_type == SCM_RIGHTS)
+        memcpy(&fd, CMSG_DATA(cm), sizeof(fd));
+    return fd;
+}
+
+/* QEMU's bridge helper, setuid root where it is installed: makes a tap, adds
+ * it to a bridge its /etc/qemu/bridge.conf allows, sends it to us. */
+static int tap_open_helper(struct tap *t, const struct tap_opts *o)
+{
+    const char *helper = o->helper ? o->helper : HELPER;
+    char fdarg[32], brarg[32];
+    int sv[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+        return fail(-errno, "socketpair: %s", strerror(errno));
+    snprintf(fdarg, sizeof(fdarg), "--fd=%d", sv[1]);
+    snprintf(brarg, sizeof(brarg), "--br=%s", o->br ? o->br : "br0");
+    const char *const argv[] = {helper, o->vnet_hdr ? "--use-vnet" : fdarg,
+                                brarg, o->vnet_hdr ? fdarg : NULL, NULL};
+    pid_t pid = child_start(argv, -1, sv[1]);
+    close(sv[1]);
+    int st = pid < 0 ? pid : child_wait(pid);
+    int fd = st == 0 ? take_fd(sv[0]) : -1;
+    close(sv[0]);
+    if (st < 0)
+        return fail(st, "%s: cannot run it: %s", helper, strerror(-st));
+    if (fd < 0)
+        return fail(-EIO,
+                    "%s: failed with status %d; bridge %s must exist "
+                    "and be allowed in /etc/qemu/bridge.conf",
+                    helper, st, o->br ? o->br : "br0");
+    struct ifreq ifr = {0};
+    if (ioctl(fd, TUNGETIFF, &ifr) < 0) {
+        close(fd);
+        return fail(-EIO, "%s: did not send a tap", helper);
+    }
+    t->flags = (unsigned short)ifr.ifr_flags;
+    memcpy(t->ifname, ifr.ifr_name, IFNAMSIZ);
+    t->ifname[IFNAMSIZ - 1] = 0;
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    tap_add_queue(t, fd);
+    return 0;
+}
+
+/* The interface as a port of a bridge, with its MTU. */
+static int tap_join_bridge(struct tap *t, const char *br)
+{
+    int mtu = if_mtu(br);
+    if (mtu < 0)
+        return fail(mtu, "bridge %s: %s; sudo ip link add %s type bridge", br,
+                    strerror(-mtu), br);
+    if (!t->found) {
+        if_raise_mac(t->ifname);
+        if_set_mtu(t->ifname, mtu);
+    }
+    int r = if_set_bridge(br, t->ifname, true);
+    if (r == -EPERM)
+        return fail(r, "bridge %s: adding %s needs privileges", br, t->ifname);
+    if (r < 0)
+        return fail(r, "bridge %s: cannot add %s: %s", br, t->ifname,
+                    strerror(-r));
+    snprintf(t->bridge, sizeof(t->bridge), "%s", br);
+    return 0;
+}
+
+/* Up when it is ours or a bridge's; else its owner decides, who is told. */
+static void tap_bring_up(struct tap *t)
+{
+    int up = if_is_up(t->ifname);
+    if (up != 0)
+        return;
+    if (!t->found || t->bridge[0]) {
+        t->down_again = t->found;
+        up = if_set_up(t->ifname, true) == 0;
+    }
+    if (!up)
+        log_line("warning: interface %s is down; ip link set %s up", t->ifname,
+                 t->ifname);
+}
+
+/* The offloads this kernel's tun has, best first (tun.c, set_offload: USO from
+ * 6.2 on; a bit it does not know fails the whole call). None are on until the
+ * NIC says so. */
+static unsigned tap_probe_offload(int fd)
+{
+    static const unsigned sets[] = {
+        NETBE_CSUM | NETBE_TSO4 | NETBE_TSO6 | NETBE_ECN | NETBE_UFO |
+            NETBE_USO4 | NETBE_USO6,
+        NETBE_CSUM | NETBE_TSO4 | NETBE_TSO6 | NETBE_ECN | NETBE_UFO,
+        NETBE_CSUM | NETBE_TSO4 | NETBE_TSO6 | NETBE_ECN,
+        NETBE_CSUM,
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(sets); i++) {
+        if (ioctl(fd, TUNSETOFFLOAD, sets[i]) < 0)
+            continue;
+        ioctl(fd, TUNSETOFFLOAD, 0);
+        return sets[i];
+    }
+    return 0;
+}
+
+/* Header size, offloads, send buffer: on every queue's file. */
+static int tap_setup(struct tap *t, const struct tap_opts *o)
+{
+    struct netdev *nd = &t->nd;
+    int hdr = NET_HDR_LEN, sndbuf = (int)o->sndbuf;
+
+    nd->vnet_hdr = t->flags & IFF_VNET_HDR;
+    for (unsigned i = 0; i < nd->nq; i++) {
+        int fd = t->q[i].fd;
+        if (nd->vnet_hdr && ioctl(fd, TUNSETVNETHDRSZ, &hdr) < 0)
+            return fail(-errno,
+                        "tap %s: no 12-byte header: %s; say "
+                        "vnet_hdr=off",
+                        t->ifname, strerror(errno));
+        if (sndbuf && ioctl(fd, TUNSETSNDBUF, &sndbuf) < 0)
+            return fail(-errno, "tap %s: sndbuf: %s", t->ifname,
+                        strerror(errno));
+        t->q[i].dev = nd;
+        t->q[i].send = nd->vnet_hdr ? tap_send : tap_send_bare;
+        t->q[i].recv = nd->vnet_hdr ? tap_recv : tap_recv_bare;
+        nd->q[i] = &t->q[i];
+    }
+    nd->offload = nd->vnet_hdr ? tap_probe_offload(t->q[0].fd) : 0;
+    int mtu = if_mtu(t->ifname);
+    nd->mtu = mtu > 0 ? (unsigned)mtu : 0;
+    nd->link_up = true;
+    return 0;
+}
+
+/* --------------------------------------------------------------- options */
+
+static int tap_read_opts(struct opts *o, struct tap_opts *t, bool bridge)
+{
+    int r = 0;
+    *t = (struct tap_opts){.queues = 1, .vnet_hdr = true};
+    t->br = opts_str(o, "br", bridge ? "br0" : NULL);
+    t->helper = opts_str(o, "helper", NULL);
+    if (bridge)
+        return opts_done(o);
+    t->ifname = opts_str(o, "ifname", NULL);
+    t->fd = opts_str(o, "fd", NULL);
+    t->fds = opts_str(o, "fds", NULL);
+    t->script = opts_str(o, "script", "no");
+    t->downscript = opts_str(o, "downscript", "no");
+    t->vhostfd = opts_str(o, "vhostfd", NULL);
+    t->vhostfds = opts_str(o, "vhostfds", NULL);
+    r |= opts_u64(o, "queues", 1, NET_QUEUES_MAX, &t->queues);
+    r |= opts_size(o, "sndbuf", 1, &t->sndbuf);
+    r |= opts_bool(o, "vnet_hdr", &t->vnet_hdr);
+    r |= opts_bool(o, "vhost", &t->vhost);
+    r |= opts_bool(o, "vhostforce", &t->vhostforce);
+    r |= opts_u64(o, "poll-us", 0, 1000000, &t->poll_us);
+    if (t->sndbuf > INT32_MAX)
+        t->sndbuf = INT32_MAX;
+    return r ? -EINVAL : opts_done(o);
+}
+
+/* Keys that exclude each other, as in QEMU's net_init_tap. */
+static int tap_check_opts(const struct tap_opts *o, struct opts *given)
+{
+    static const char *const not_with_fd[] = {
+        "ifname", "script", "downscript", "vnet_hdr", "helper", "br", "queues"};
+    static const char *const not_with_helper[] = {
+        "ifname", "script", "downscript", "queues", "vnet_hdr"};
+    const char *with = o->fd       ? "fd"
+                       : o->fds    ? "fds"
+                       : o->helper ? "helper"
+                                   : NULL;
+    const char *const *no =
+        o->helper && !o->fd && !o->fds ? not_with_helper : not_with_fd;
+    size_t n =
+        no == not_with_fd ? ARRAY_LEN(not_with_fd) : ARRAY_LEN(not_with_helper);
+    if (o->fd && o->fds)
+        return fail(-EINVAL, "fd= and fds= exclude each other");
+    for (size_t i = 0; with && i < n; i++)
+        if (opts_str(given, no[i], NULL))
+            return fail(-EINVAL, "%s= means nothing together with %s=", no[i],
+                        with);
+    if (o->vhostfd && o->vhostfds)
+        return fail(-EINVAL, "vhostfd= and vhostfds= exclude each other");
+    return 0;
+}
+
+static int tap_open_any(struct tap *t, struct tap_opts *o)
+{
+    if (o->fd || o->fds)
+        return tap_open_fds(t, o);
+    if (o->helper)
+        return tap_open_helper(t, o);
+    /* A bridge and no name: the helper exists so that people without
+     * privileges can; with them its access list would only stand in the way */
+    if (o->br && !o->ifname && !can_net_admin()) {
+        if (access(HELPER, X_OK) == 0)
+            return tap_open_helper(t, o);
+        return fail(-EPERM,
+                    "bridge %s: needs privileges, or Debian's package "
+                    "qemu-system-common for " HELPER,
+                    o->br);
+    }
+    if (!o->ifname)
+        o->ifname = "tap%d"; /* the kernel counts */
+    int r = tap_open_name(t, o);
+    if (r == 0 && o->br)
+        r = tap_join_bridge(t, o->br);
+    return r;
+}
+
+static int tap_vhost_opts(struct tap *t, const struct tap_opts *o)
+{
+    struct netdev *nd = &t->nd;
+    nd->poll_us = (uint32_t)o->poll_us;
+    nd->vhost = o->vhost || o->vhostforce || o->vhostfd || o->vhostfds;
+    if (!o->vhostfd && !o->vhostfds)
+        return 0;
+    int fd[NET_QUEUES_MAX];
+    int n = parse_fds(o->vhostfd ? "vhostfd" : "vhostfds",
+                      o->vhostfd ? o->vhostfd : o->vhostfds, fd);
+    if (n < 0)
+        return n;
+    if ((unsigned)n != nd->nq)
+        return fail(-EINVAL, "%d vhost descriptors for %u queues", n, nd->nq);
+    memcpy(nd->vhostfd, fd, (size_t)n * sizeof(fd[0]));
+    return 0;
+}
+
+static int tap_run_scripts(struct tap *t, const struct tap_opts *o)
+{
+    if (o->fd || o->fds || o->helper)
+        return 0;
+    if (o->downscript && strcmp(o->downscript, "no") && o->downscript[0]) {
+        int r = script_watch(&t->down, o->downscript, t->ifname);
+        if (r < 0)
+            return r;
+    }
+    if (o->script && strcmp(o->script, "no") && o->script[0])
+        return script_up(o->script, t->ifname);
+    return 0;
+}
+
+static int tap_open(struct loop *l, struct tap_opts *o, struct opts *given,
+                    struct netdev **out)
+{
+    int r = tap_check_opts(o, given);
+    if (r < 0)
+        return r;
+    struct tap *t = calloc(1, sizeof(*t));
+    if (!t)
+        return -ENOMEM;
+    t->nd.close = tap_close;
+    t->nd.set_offload = tap_set_offload;
+    t->nd.set_queues = tap_set_queues;
+    t->nd.set_carrier = tap_set_carrier;
+    t->nd.set_steering = tap_set_steering;
+    for (int i = 0; i < NET_QUEUES_MAX; i++)
+        t->nd.vhostfd[i] = -1;
+    t->links = (struct event){
+        .fd = -1, .want = EPOLLIN, .ready = tap_links, .name = "tap links"};
+    r = tap_open_any(t, o);
+    if (r == 0)
+        r = tap_vhost_opts(t, o);
+    if (r == 0)
+        r = tap_run_scripts(t, o);
+    if (r == 0) {
+        tap_bring_up(t);
+        r = tap_setup(t, o);
+    }
+    if (r == 0)
+        r = tap_watch_links(t, l);
+    if (r < 0) {
+        tap_close(&t->nd);
+        return r;
+    }
+    *out = &t->nd;
+    return 0;
+}
+
+static int tap_class_open(struct loop *l, struct opts *o, struct netdev **out)
+{
+    struct tap_opts t;
+    int r = tap_read_opts(o, &t, false);
+    return r < 0 ? r : tap_open(l, &t, o, out);
+}
+
+static int bridge_class_open(struct loop *l, struct opts *o,
+                             struct netdev **out)
+{
+    struct tap_opts t;
+    int r = tap_read_opts(o, &t, true);
+    return r < 0 ? r : tap_open(l, &t, o, out);
+}
+
+const struct netdev_class tap_class = {
+    .name = "tap",
+    .help = "ifname=NAME      the interface; made, and removed at the end, if\n"
+            "                 it does not exist (needs privileges)\n"
+            "fd=N fds=N:N…    opened already, by a parent process\n"
+            "queues=N         1 to 16\n"
+            "br=BRIDGE        make it a port of a bridge\n"
+            "helper=PATH      QEMU's bridge helper opens it\n"
+            "script=PATH downscript=PATH  run with the name; default: no\n"
+            "vnet_hdr=on|off  offloads (on)\n"
+            "sndbuf=SIZE      bytes in flight before sending waits\n"
+            "vhost=on|off vhostforce= vhostfd=N vhostfds=N:N…\n"
+            "poll-us=N        busy-poll window\n",
+    .open = tap_class_open,
+};
+
+const struct netdev_class bridge_class = {
+    .name = "bridge",
+    .help = "br=BRIDGE (br0)  helper=PATH   a tap that is a port of BRIDGE\n",
+    .open = bridge_class_open,
+};
