@@ -3,6 +3,7 @@
 #ifndef PCI_H
 #define PCI_H
 
+#include <assert.h>
 #include <pthread.h>
 
 #include "machine/machine.h"
@@ -55,7 +56,8 @@ struct pci_kick {
     uint64_t data;
     int fd;
     bool on;         /* wanted by the device */
-    bool registered; /* known to the machine */
+    bool registered; /* known to the machine, as `at` */
+    struct kick at;
 };
 
 struct pci_bar {
@@ -65,7 +67,8 @@ struct pci_bar {
     /* read/write/owner/name as in struct region, offsets inside the BAR;
      * base and len are the bus's. */
     struct region region;
-    bool mapped;
+    bool mapped;         /* region.base is live */
+    uint64_t first;      /* address the bus assigned at start */
     struct pci_kick *kick; /* array of nkick, owned by the device */
     unsigned nkick;
     void *hva; /* not NULL: mapped as memory instead of a region (ROM) */
@@ -90,7 +93,7 @@ struct pci_fn {
     unsigned cap_end; /* first free byte for a capability */
     uint8_t cap_last; /* last capability in the list, 0: none */
     struct pci_bar bar[PCI_BARS + 1];
-    /* Optional hooks, called with the bus lock held, after a write took effect
+    /* Optional hooks, called without a lock, after a write took effect
      * (cfg_written) or before a read (cfg_read; may change cfg[]). */
     void (*cfg_written)(struct pci_fn *fn, unsigned off, unsigned width);
     void (*cfg_read)(struct pci_fn *fn, unsigned off, unsigned width);
@@ -102,6 +105,7 @@ struct pci_fn {
     unsigned nvec;
     uint8_t msix_cap; /* offset of the capability, 0: none */
     struct pci_msix_vec *vec;
+    struct fault irq_fault;
 };
 
 /* Fills in the header. class24 is 0xCCSSPP (class, subclass, prog-if). */
@@ -135,6 +139,12 @@ bool pci_msix_on(const struct pci_fn *fn);
 /* Raises vector v, if MSI-X is on and v < nvec; masked ones become pending.
  * Any thread, no lock. */
 void pci_msix_raise(struct pci_fn *fn, unsigned v);
+/* The eventfd that raises vector v, for vhost; -1 where there is none. */
+int pci_msix_fd(const struct pci_fn *fn, unsigned v);
+/* Makes the attachment of every vector follow the capability's control word
+ * (the bus calls it), and puts it all back to power-on. */
+void pci_msix_update(struct pci_fn *fn);
+void pci_msix_reset(struct pci_fn *fn);
 /* May the function read and write guest memory now? Any thread. */
 bool pci_can_dma(const struct pci_fn *fn);
 /* Turns kick k of a BAR on or off; cold. */
@@ -157,9 +167,13 @@ void pci_cfg_write(struct pci_fn *fn, unsigned off, unsigned width,
 #define PCI_IO_BASE 0xc000
 #define PCI_IO_SIZE 0x4000
 int pci_bus_new(struct machine *m);
+void pci_bus_reset(struct machine *m); /* address latch, host bridge */
 void pci_bus_free(struct machine *m);
-/* Which GSI INTA# of a slot is wired to (the DSDT's _PRT says the same):
- * GSI 16..23 by slot; and the ISA IRQ that 8259 guests see it on. */
+/* Which GSI INTA# of a slot is wired to: the DSDT's _PRT, the MP table and the
+ * Interrupt Line byte say the same. All are below 16, so that one line reaches
+ * the 8259 and the IOAPIC under the same number (KVM's EOI notification knows
+ * one GSI for each pin). */
+#define PCI_GSIS {10, 11, 5, 14}
 unsigned pci_slot_gsi(unsigned slot);
 struct pci_fn *pci_fn_at(struct pci_bus *bus, unsigned slot);
 

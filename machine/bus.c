@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Port and memory buses: a sorted array of regions under a readers' lock that
  * is never held while a region's owner runs. */
-#include "machine/bus.h"
+#include "machine/machine.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -18,15 +18,14 @@ struct bus {
     struct fault unclaimed;
 };
 
-int bus_new(struct bus **out, const char *name)
+struct bus *bus_new(const char *name)
 {
     struct bus *b = calloc(1, sizeof(*b));
     if (!b)
-        return -ENOMEM;
+        return NULL;
     pthread_rwlock_init(&b->lock, NULL);
     b->name = name;
-    *out = b;
-    return 0;
+    return b;
 }
 
 void bus_free(struct bus *b)

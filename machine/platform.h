@@ -49,8 +49,6 @@
 #define IRQ_COM1 4
 #define IRQ_RTC 8
 #define IRQ_SCI 9
-/* PCI INTA# of slot s: GSI 16 + (s & 7) on the IOAPIC; guests without IOAPIC
- * see interrupt line 10 or 11 (pci_slot_irq). */
-#define PCI_GSI_BASE 16
+/* PCI INTA#: devices/pci.h, pci_slot_gsi() */
 
 #endif

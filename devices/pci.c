@@ -1,0 +1,574 @@
+/* SPDX-License-Identifier: MIT */
+/* The PCI bus: configuration mechanism #1, ECAM, BARs and their kicks.
+ *
+ * Theory of operation
+ * -------------------
+ * One bus, one function a slot, a host bridge in slot 0. A configuration write
+ * changes the bytes its masks allow, then remap() makes the buses agree with
+ * what configuration space says now: a BAR is on its bus exactly while the
+ * command register decodes its kind and its address is usable. remap() looks
+ * at every function, because a BAR that could not be mapped (it lay on top of
+ * another one) becomes mappable when the other moves away. Two passes, first
+ * unmap and then map, so that two BARs may swap places.
+ *
+ * Addresses a guest chooses are never trusted: the memory bus holds regions
+ * only, RAM and the interrupt controllers are in front of it in KVM, so a BAR
+ * put there is inert.
+ *
+ * Locks: bus->lock guards configuration space and the mapping. It is taken
+ * inside a device's lock (pci_kick_set, pci_fn_reset), so no device is ever
+ * called with it held. fn->irq_lock guards INTx gating and the MSI-X table
+ * (msix.c); it is innermost. */
+#include "devices/pci.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "machine/platform.h"
+
+struct pci_bus {
+    struct machine *m;
+    pthread_mutex_t lock;
+    struct pci_fn *fn[PCI_SLOTS];
+    uint32_t address; /* CONFIG_ADDRESS, port CF8 */
+    uint8_t reset_control; /* port CF9 */
+    uint64_t mem_next, io_next;
+    struct region ports, ecam;
+    struct pci_fn host;
+};
+
+static uint16_t get16(const uint8_t *p)
+{
+    return (uint16_t)(p[0] | p[1] << 8);
+}
+
+static void put16(uint8_t *p, unsigned v)
+{
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+}
+
+static uint32_t get32(const uint8_t *p)
+{
+    return get16(p) | (uint32_t)get16(p + 2) << 16;
+}
+
+static void put32(uint8_t *p, uint32_t v)
+{
+    put16(p, v & 0xffff);
+    put16(p + 2, v >> 16);
+}
+
+/* ------------------------------------------------------------- a function */
+
+void pci_fn_init(struct pci_fn *fn, struct machine *m, void *owner,
+                 const char *name, uint16_t vendor, uint16_t device,
+                 uint32_t class24, uint8_t rev)
+{
+    memset(fn, 0, sizeof(*fn));
+    fn->m = m;
+    fn->owner = owner;
+    fn->name = name;
+    fn->cap_end = 0x40;
+    fn->intx.fd = -1;
+    pthread_mutex_init(&fn->irq_lock, NULL);
+    put16(fn->cfg + PCI_VENDOR_ID, vendor);
+    put16(fn->cfg + PCI_DEVICE_ID, device);
+    fn->cfg[PCI_REVISION_ID] = rev;
+    fn->cfg[PCI_CLASS] = (uint8_t)class24;
+    put16(fn->cfg + PCI_CLASS + 1, class24 >> 8);
+    /* PCI 3.0 §6.2.2: bits without a function behind them stay 0. */
+    put16(fn->wmask + PCI_COMMAND,
+          PCI_CMD_IO | PCI_CMD_MEM | PCI_CMD_MASTER | PCI_CMD_INTX_OFF);
+    fn->wmask[PCI_INT_LINE] = 0xff;
+    fn->wmask[0x0c] = 0xff; /* cache line size: scratch */
+}
+
+static unsigned bar_reg(unsigned i)
+{
+    return i == PCI_ROM_BAR ? PCI_ROM : PCI_BAR0 + 4 * i;
+}
+
+void pci_bar_init(struct pci_fn *fn, unsigned i, enum pci_bar_kind kind,
+                  uint64_t size,
+                  uint64_t (*read)(void *owner, uint64_t off, unsigned width),
+                  void (*write)(void *owner, uint64_t off, unsigned width,
+                                uint64_t val),
+                  void *owner)
+{
+    struct pci_bar *bar = &fn->bar[i];
+    uint8_t *cfg = fn->cfg + bar_reg(i), *wmask = fn->wmask + bar_reg(i);
+    assert(size && !(size & (size - 1)) && i <= PCI_ROM_BAR);
+    bar->kind = kind;
+    bar->size = size;
+    bar->region = (struct region){.len = size,
+                                  .read = read,
+                                  .write = write,
+                                  .owner = owner,
+                                  .name = fn->name};
+    /* PCI 3.0 §6.2.5.1: size is told by the address bits that stay 0. */
+    put32(wmask, (uint32_t)~(size - 1));
+    if (kind == PCI_BAR_IO)
+        put32(cfg, 1);
+    else if (kind == PCI_BAR_MEM64)
+        put32(cfg, 4);
+    if (kind == PCI_BAR_MEM64)
+        put32(wmask + 4, (uint32_t)(~(size - 1) >> 32));
+    if (i == PCI_ROM_BAR)
+        put32(wmask, get32(wmask) | 1); /* §6.2.5.2: enable bit */
+}
+
+uint8_t pci_cap_add(struct pci_fn *fn, uint8_t id, uint8_t len)
+{
+    uint8_t at = (uint8_t)fn->cap_end;
+    assert(fn->cap_end + len <= sizeof(fn->cfg));
+    fn->cap_end += (len + 3u) & ~3u;
+    fn->cfg[at] = id;
+    if (fn->cap_last)
+        fn->cfg[fn->cap_last + 1] = at;
+    else
+        fn->cfg[PCI_CAP_PTR] = at;
+    fn->cap_last = at;
+    fn->cfg[PCI_STATUS] |= PCI_STS_CAPS;
+    return at;
+}
+
+void pci_intx_init(struct pci_fn *fn)
+{
+    fn->has_intx = true;
+    fn->cfg[PCI_INT_PIN] = 1;
+}
+
+unsigned pci_slot_gsi(unsigned slot)
+{
+    static const uint8_t gsi[] = PCI_GSIS;
+    return gsi[slot % ARRAY_LEN(gsi)];
+}
+
+bool pci_can_dma(const struct pci_fn *fn)
+{
+    return __atomic_load_n(&fn->cfg[PCI_COMMAND], __ATOMIC_RELAXED) &
+           PCI_CMD_MASTER;
+}
+
+/* ------------------------------------------------------------------- INTx */
+
+/* Under irq_lock. */
+static void drive_intx(struct pci_fn *fn)
+{
+    bool off = get16(fn->cfg + PCI_COMMAND) & PCI_CMD_INTX_OFF;
+    if (fn->has_intx)
+        irq_set(&fn->intx, atomic_load(&fn->intx_level) && !off);
+}
+
+void pci_intx_set(struct pci_fn *fn, bool level)
+{
+    if (atomic_exchange(&fn->intx_level, level) == level)
+        return;
+    pthread_mutex_lock(&fn->irq_lock);
+    drive_intx(fn);
+    pthread_mutex_unlock(&fn->irq_lock);
+}
+
+/* ------------------------------------------------------------ BAR mapping */
+
+static bool bar_decodes(const struct pci_fn *fn, unsigned i)
+{
+    const struct pci_bar *bar = &fn->bar[i];
+    unsigned cmd = get16(fn->cfg + PCI_COMMAND);
+    if (bar->kind == PCI_BAR_NONE)
+        return false;
+    if (i == PCI_ROM_BAR && !(fn->cfg[PCI_ROM] & 1))
+        return false;
+    return cmd & (bar->kind == PCI_BAR_IO ? PCI_CMD_IO : PCI_CMD_MEM);
+}
+
+static uint64_t bar_address(const struct pci_fn *fn, unsigned i)
+{
+    const struct pci_bar *bar = &fn->bar[i];
+    uint64_t a = get32(fn->cfg + bar_reg(i));
+    if (bar->kind == PCI_BAR_MEM64)
+        a |= (uint64_t)get32(fn->cfg + bar_reg(i) + 4) << 32;
+    return a & ~(bar->size - 1);
+}
+
+static void kick_update(struct pci_fn *fn, struct pci_bar *bar,
+                        struct pci_kick *k)
+{
+    bool want = bar->mapped && k->on;
+    if (want == k->registered)
+        return;
+    if (!want) {
+        fn->m->ops->kick_del(fn->m, &k->at);
+        k->registered = false;
+        return;
+    }
+    k->at = (struct kick){.fd = k->fd,
+                          .pio = bar->kind == PCI_BAR_IO,
+                          .addr = bar->region.base + k->off,
+                          .width = k->width,
+                          .match = k->match,
+                          .data = k->data};
+    /* Where it fails the write leaves to user space and the device signals
+     * the eventfd itself: slower, and the same. */
+    k->registered = !fn->m->ops->kick_add(fn->m, &k->at);
+}
+
+static void bar_unmap(struct pci_fn *fn, struct pci_bar *bar)
+{
+    bar->mapped = false;
+    for (unsigned k = 0; k < bar->nkick; k++)
+        kick_update(fn, bar, &bar->kick[k]);
+    if (bar->hva)
+        fn->m->ops->map(fn->m, bar->region.base, NULL, bar->size, true);
+    else
+        bus_del(bar->kind == PCI_BAR_IO ? fn->m->pio : fn->m->mmio,
+                &bar->region);
+}
+
+static void bar_map(struct pci_fn *fn, struct pci_bar *bar, uint64_t addr)
+{
+    bool io = bar->kind == PCI_BAR_IO;
+    if (!addr || (io && addr + bar->size > 0x10000))
+        return;
+    bar->region.base = addr;
+    int err = bar->hva ? fn->m->ops->map(fn->m, addr, bar->hva, bar->size,
+                                         true)
+                       : bus_add(io ? fn->m->pio : fn->m->mmio, &bar->region);
+    TRACE(PCI, "%02x.0 %s bar %d at %#llx size %#llx: %d", fn->slot, fn->name,
+          (int)(bar - fn->bar), (unsigned long long)addr,
+          (unsigned long long)bar->size, err);
+    if (err)
+        return;
+    bar->mapped = true;
+    for (unsigned k = 0; k < bar->nkick; k++)
+        kick_update(fn, bar, &bar->kick[k]);
+}
+
+static void each_bar(struct pci_bus *bus,
+                     void (*f)(struct pci_fn *fn, unsigned i))
+{
+    for (unsigned s = 0; s < PCI_SLOTS; s++)
+        for (unsigned i = 0; bus->fn[s] && i <= PCI_ROM_BAR; i++)
+            f(bus->fn[s], i);
+}
+
+static void unmap_stale(struct pci_fn *fn, unsigned i)
+{
+    struct pci_bar *bar = &fn->bar[i];
+    if (bar->mapped &&
+        (!bar_decodes(fn, i) || bar_address(fn, i) != bar->region.base))
+        bar_unmap(fn, bar);
+}
+
+static void map_wanted(struct pci_fn *fn, unsigned i)
+{
+    struct pci_bar *bar = &fn->bar[i];
+    if (!bar->mapped && bar_decodes(fn, i))
+        bar_map(fn, bar, bar_address(fn, i));
+}
+
+/* Under bus->lock. */
+static void remap(struct pci_bus *bus)
+{
+    each_bar(bus, unmap_stale);
+    each_bar(bus, map_wanted);
+}
+
+void pci_kick_set(struct pci_fn *fn, unsigned bar, unsigned k, bool on)
+{
+    if (!fn->bus)
+        return;
+    pthread_mutex_lock(&fn->bus->lock);
+    fn->bar[bar].kick[k].on = on;
+    kick_update(fn, &fn->bar[bar], &fn->bar[bar].kick[k]);
+    pthread_mutex_unlock(&fn->bus->lock);
+}
+
+/* ---------------------------------------------------- configuration space */
+
+uint32_t pci_cfg_read(struct pci_fn *fn, unsigned off, unsigned width)
+{
+    uint32_t val = 0;
+    if (off + width > sizeof(fn->cfg))
+        return 0; /* a conventional function has nothing above 255 */
+    if (fn->cfg_read)
+        fn->cfg_read(fn, off, width);
+    pthread_mutex_lock(&fn->bus->lock);
+    for (unsigned i = 0; i < width; i++)
+        val |= (uint32_t)fn->cfg[off + i] << (8 * i);
+    pthread_mutex_unlock(&fn->bus->lock);
+    /* PCI 3.0 §6.2.3: the line as the device drives it, before INTX_OFF. */
+    if (off <= PCI_STATUS && PCI_STATUS < off + width &&
+        atomic_load(&fn->intx_level))
+        val |= (uint32_t)PCI_STS_INTX << (8 * (PCI_STATUS - off));
+    TRACE(PCI, "%02x.0 %s cfg[%#x]/%u -> %#x", fn->slot, fn->name, off, width,
+          val);
+    return val;
+}
+
+static bool touches(unsigned off, unsigned width, unsigned lo, unsigned hi)
+{
+    return off < hi && lo < off + width;
+}
+
+void pci_cfg_write(struct pci_fn *fn, unsigned off, unsigned width,
+                   uint32_t val)
+{
+    struct pci_bus *bus = fn->bus;
+    TRACE(PCI, "%02x.0 %s cfg[%#x]/%u <- %#x", fn->slot, fn->name, off, width,
+          val);
+    if (off + width > sizeof(fn->cfg))
+        return;
+    pthread_mutex_lock(&bus->lock);
+    for (unsigned i = 0; i < width; i++) {
+        uint8_t *c = &fn->cfg[off + i], w = fn->wmask[off + i];
+        uint8_t b = (uint8_t)(val >> (8 * i));
+        uint8_t now = (uint8_t)((*c & ~w) | (b & w));
+        __atomic_store_n(c, (uint8_t)(now & ~(b & fn->w1c[off + i])),
+                         __ATOMIC_RELAXED);
+    }
+    if (touches(off, width, PCI_COMMAND, PCI_COMMAND + 2) ||
+        touches(off, width, PCI_BAR0, PCI_BAR0 + 4 * PCI_BARS) ||
+        touches(off, width, PCI_ROM, PCI_ROM + 4))
+        remap(bus);
+    pthread_mutex_unlock(&bus->lock);
+    if (touches(off, width, PCI_COMMAND, PCI_COMMAND + 2)) {
+        pthread_mutex_lock(&fn->irq_lock);
+        drive_intx(fn);
+        pthread_mutex_unlock(&fn->irq_lock);
+    }
+    if (fn->msix_cap &&
+        touches(off, width, fn->msix_cap + 2u, fn->msix_cap + 4u))
+        pci_msix_update(fn);
+    if (fn->cfg_written)
+        fn->cfg_written(fn, off, width);
+}
+
+struct pci_fn *pci_fn_at(struct pci_bus *bus, unsigned slot)
+{
+    return slot < PCI_SLOTS ? bus->fn[slot] : NULL;
+}
+
+/* PCI 3.0 §3.2.2.3.2; bits 30:24 are reserved, bits 1:0 read as written 0. */
+static struct pci_fn *addressed(struct pci_bus *bus, uint32_t address)
+{
+    unsigned function = address >> 8 & 7, number = address >> 16 & 0xff;
+    if (!(address >> 31) || number || function)
+        return NULL;
+    return bus->fn[address >> 11 & 31];
+}
+
+/* CF9, Reset Control (PIIX3 §2.2.2, ICH): bit 1 says hard, a rise of bit 2
+ * resets. Both kinds restart the machine. */
+static void write_reset_control(struct pci_bus *bus, uint8_t val)
+{
+    uint8_t rise = (uint8_t)(val & ~bus->reset_control & 4);
+    bus->reset_control = val & 0x0a;
+    if (rise)
+        bus->m->ops->request(bus->m, STOP_RESET);
+}
+
+static uint64_t ports_read(void *owner, uint64_t off, unsigned width)
+{
+    struct pci_bus *bus = owner;
+    uint32_t a = __atomic_load_n(&bus->address, __ATOMIC_RELAXED);
+    if (off == 0 && width == 4)
+        return a;
+    if (off == 1 && width == 1)
+        return bus->reset_control;
+    if (off < 4 || (off & 3) + width > 4)
+        return ~0ull;
+    struct pci_fn *fn = addressed(bus, a);
+    return fn ? pci_cfg_read(fn, (a & 0xfc) | (off & 3), width) : ~0ull;
+}
+
+static void ports_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+{
+    struct pci_bus *bus = owner;
+    /* Only a whole dword is an address; CF9 inside it is another register. */
+    if (off == 0 && width == 4)
+        __atomic_store_n(&bus->address, (uint32_t)val & 0x80fffffc,
+                         __ATOMIC_RELAXED);
+    else if (off == 1 && width == 1)
+        write_reset_control(bus, (uint8_t)val);
+    if (off < 4 || (off & 3) + width > 4)
+        return;
+    uint32_t a = __atomic_load_n(&bus->address, __ATOMIC_RELAXED);
+    struct pci_fn *fn = addressed(bus, a);
+    if (fn)
+        pci_cfg_write(fn, (a & 0xfc) | (off & 3), width, (uint32_t)val);
+}
+
+/* PCI Express 2.0 §7.2.2: bus << 20 | device << 15 | function << 12 | reg. */
+static struct pci_fn *ecam_fn(struct pci_bus *bus, uint64_t off)
+{
+    return off >> 20 || (off >> 12 & 7) ? NULL : bus->fn[off >> 15 & 31];
+}
+
+static uint64_t ecam_read(void *owner, uint64_t off, unsigned width)
+{
+    struct pci_fn *fn = ecam_fn(owner, off);
+    if (!fn || width > 4 || (off & 3) + width > 4)
+        return ~0ull;
+    return pci_cfg_read(fn, off & 0xfff, width);
+}
+
+static void ecam_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+{
+    struct pci_fn *fn = ecam_fn(owner, off);
+    if (fn && width <= 4 && (off & 3) + width <= 4)
+        pci_cfg_write(fn, off & 0xfff, width, (uint32_t)val);
+}
+
+/* ----------------------------------------------------------------- adding */
+
+/* Gives every BAR an address, as firmware would: each aligned to its size. */
+static int assign(struct pci_bus *bus, struct pci_fn *fn)
+{
+    for (unsigned i = 0; i <= PCI_ROM_BAR; i++) {
+        struct pci_bar *bar = &fn->bar[i];
+        bool io = bar->kind == PCI_BAR_IO;
+        uint64_t *next = io ? &bus->io_next : &bus->mem_next;
+        uint64_t end =
+            io ? PCI_IO_BASE + PCI_IO_SIZE : PCI_MEM_BASE + PCI_MEM_SIZE;
+        if (bar->kind == PCI_BAR_NONE)
+            continue;
+        /* A page of its own for every memory BAR: guests map pages. */
+        uint64_t align = io || bar->size > 4096 ? bar->size : 4096;
+        uint64_t at = (*next + align - 1) & ~(align - 1);
+        if (at + bar->size > end)
+            return fail(-ENOSPC, "PCI: no room for BAR %u of %s (%llu KiB)", i,
+                        fn->name, (unsigned long long)bar->size / 1024);
+        *next = at + bar->size;
+        bar->first = at;
+    }
+    return 0;
+}
+
+static int free_slot(struct pci_bus *bus)
+{
+    for (int s = 1; s < PCI_SLOTS; s++)
+        if (!bus->fn[s])
+            return s;
+    return -ENOSPC;
+}
+
+static int plug(struct pci_bus *bus, struct pci_fn *fn, unsigned slot)
+{
+    int err;
+    fn->slot = slot;
+    err = assign(bus, fn);
+    if (err)
+        return err;
+    if (fn->has_intx) {
+        err = irq_intx(fn->m, &fn->intx, pci_slot_gsi(slot));
+        if (err)
+            return fail(err, "PCI: INTA# of %s: %s", fn->name, strerror(-err));
+    }
+    fn->bus = bus;
+    bus->fn[slot] = fn;
+    pci_fn_reset(fn);
+    return 0;
+}
+
+int pci_add(struct pci_fn *fn, int slot)
+{
+    struct pci_bus *bus = fn->m->pci;
+    if (slot < 0)
+        slot = free_slot(bus);
+    if (slot < 0)
+        return fail(-ENOSPC, "PCI: no free slot for %s; there are 31",
+                    fn->name);
+    if (slot == 0 || slot >= PCI_SLOTS || bus->fn[slot])
+        return fail(-EBUSY, "PCI: slot %d for %s: %s", slot, fn->name,
+                    slot >= PCI_SLOTS ? "there are slots 1 to 31"
+                                      : "is taken; choose another addr=");
+    return plug(bus, fn, (unsigned)slot);
+}
+
+void pci_fn_reset(struct pci_fn *fn)
+{
+    struct pci_bus *bus = fn->bus;
+    if (!bus)
+        return;
+    pthread_mutex_lock(&bus->lock);
+    put16(fn->cfg + PCI_COMMAND, 0);
+    for (unsigned i = 0; i <= PCI_ROM_BAR; i++) {
+        const struct pci_bar *bar = &fn->bar[i];
+        uint8_t *cfg = fn->cfg + bar_reg(i);
+        if (bar->kind == PCI_BAR_NONE)
+            continue;
+        put32(cfg, (uint32_t)bar->first | (i < PCI_BARS ? cfg[0] & 0xf : 0));
+        if (bar->kind == PCI_BAR_MEM64)
+            put32(cfg + 4, (uint32_t)(bar->first >> 32));
+    }
+    if (fn->has_intx)
+        fn->cfg[PCI_INT_LINE] = (uint8_t)pci_slot_gsi(fn->slot);
+    fn->cfg[0x0c] = 0;
+    /* As firmware leaves it: decoding, but no bus master. */
+    put16(fn->cfg + PCI_COMMAND, PCI_CMD_IO | PCI_CMD_MEM);
+    remap(bus);
+    pthread_mutex_unlock(&bus->lock);
+    pci_msix_reset(fn);
+    pci_intx_set(fn, false);
+}
+
+/* ---------------------------------------------------------------- the bus */
+
+int pci_bus_new(struct machine *m)
+{
+    struct pci_bus *bus = calloc(1, sizeof(*bus));
+    int err;
+    if (!bus)
+        return -ENOMEM;
+    bus->m = m;
+    bus->mem_next = PCI_MEM_BASE;
+    bus->io_next = PCI_IO_BASE;
+    pthread_mutex_init(&bus->lock, NULL);
+    bus->ports = (struct region){.base = 0xcf8,
+                                 .len = 8,
+                                 .read = ports_read,
+                                 .write = ports_write,
+                                 .owner = bus,
+                                 .name = "pci-ports"};
+    bus->ecam = (struct region){.base = PCI_ECAM_BASE,
+                                .len = PCI_ECAM_SIZE,
+                                .read = ecam_read,
+                                .write = ecam_write,
+                                .owner = bus,
+                                .name = "pci-ecam"};
+    err = bus_add(m->pio, &bus->ports);
+    if (!err)
+        err = bus_add(m->mmio, &bus->ecam);
+    if (err) {
+        free(bus);
+        return err;
+    }
+    m->pci = bus;
+    /* Linux without SMBIOS, and memtest86+, look for a host bridge before
+     * they believe in the bus: Red Hat's generic one, class 0600. */
+    pci_fn_init(&bus->host, m, NULL, "host-bridge", 0x1b36, 0x0008, 0x060000,
+                0);
+    return plug(bus, &bus->host, 0);
+}
+
+void pci_bus_reset(struct machine *m)
+{
+    struct pci_bus *bus = m->pci;
+    bus->address = 0;
+    bus->reset_control = 0;
+    pci_fn_reset(&bus->host);
+}
+
+void pci_bus_free(struct machine *m)
+{
+    struct pci_bus *bus = m->pci;
+    if (!bus)
+        return;
+    bus_del(m->pio, &bus->ports);
+    bus_del(m->mmio, &bus->ecam);
+    free(bus);
+    m->pci = NULL;
+}

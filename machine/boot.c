@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT */
+/* From files to the first instruction: what every boot needs, whatever the
+ * kernel is, and the choice of the loader.
+ *
+ * Theory of operation. boot_load runs at start and at every reset, so it takes
+ * nothing for granted about RAM: whatever the new kernel may read is written.
+ * It lays out low memory as a BIOS would have left it (vectors, data area,
+ * EBDA), copies the ROM below 1 MiB, builds the firmware tables, and lets the
+ * first loader that knows the image put it into RAM. The boot CPU then starts
+ * in the kernel itself, 32- or 64-bit, or in the ROM when the kernel wants
+ * real mode. Files stay open for the next reset: they may be deleted. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "machine/image.h"
+
+static const struct loader *const loaders[] = {
+    &loader_linux,
+};
+
+/* ------------------------------------------------------------ low memory */
+
+/* The BIOS data area's fields that programs read without a BIOS call. */
+enum {
+    BDA_COM1 = 0x400,
+    BDA_EBDA_SEG = 0x40e,
+    BDA_EQUIPMENT = 0x410,
+    BDA_BASE_KIB = 0x413,
+};
+#define BASE_KIB (EBDA_BASE / 1024)
+
+static void put16(uint8_t *p, uint16_t v)
+{
+    memcpy(p, &v, sizeof(v));
+}
+
+/* Interrupt vectors (all IRET), BIOS data area, EBDA. The ROM's POST writes its
+ * own over them. */
+static void low_memory_init(struct machine *m, uint16_t iret)
+{
+    uint8_t *page0 = ram_ptr(&m->ram, gpa(0), 0x1000);
+    uint8_t *ebda = ram_ptr(&m->ram, gpa(EBDA_BASE), 0x400);
+
+    memset(page0 + 0x400, 0, 0x200);
+    for (int i = 0; i < 256; i++) {
+        put16(page0 + 4 * i, iret);
+        put16(page0 + 4 * i + 2, BIOS_BASE >> 4);
+    }
+    put16(page0 + BDA_COM1, PORT_COM1);
+    put16(page0 + BDA_EBDA_SEG, EBDA_BASE >> 4);
+    put16(page0 + BDA_EQUIPMENT, 0x0222); /* 1 COM, 80x25, FPU */
+    put16(page0 + BDA_BASE_KIB, BASE_KIB);
+    memset(ebda, 0, 16);
+    ebda[0] = (0xa0000 - EBDA_BASE) / 1024;
+}
+
+/* ------------------------------------------------------------ memory map */
+
+int e820_build(const struct machine *m, struct e820 *map, int max)
+{
+    const struct ram *ram = &m->ram;
+    struct e820 all[] = {
+        {0, EBDA_BASE, 1},
+        {EBDA_BASE, 0xa0000 - EBDA_BASE, 2},
+        {TABLES_BASE, HIMEM_BASE - TABLES_BASE, 2},
+        {HIMEM_BASE, ram->region[0].size - HIMEM_BASE, 1},
+        {PCI_ECAM_BASE, PCI_ECAM_SIZE, 2},
+        {KVM_IDENTITY_BASE, 0xff000000ull - KVM_IDENTITY_BASE, 2},
+        {0xfffc0000, 0x40000, 2}, /* the ROM at the reset vector */
+        {0, 0, 1},
+    };
+    int n = ARRAY_LEN(all) - 1;
+
+    if (ram->n > 1) {
+        all[n].addr = ram->region[1].gpa;
+        all[n++].size = ram->region[1].size;
+    }
+    if (n > max)
+        n = max;
+    memcpy(map, all, (size_t)n * sizeof(*map));
+    return n;
+}
+
+/* ----------------------------------------------------------- entry states */
+
+/* Descriptors 0x10 and 0x18 as boot.rst wants them, and a busy TSS at 0x20
+ * whose content nothing reads. */
+static int put_gdt(struct boot_ctx *c, bool longmode)
+{
+    uint64_t gdt[] = {
+        0, 0, longmode ? 0x00af9b000000ffff : 0x00cf9b000000ffff,
+        0x00cf93000000ffff, 0x00008b0000000067, 0,
+    };
+    void *p = ram_ptr(&c->m->ram, gpa(LOW_GDT), sizeof(gdt));
+
+    if (!p)
+        return fail(-EINVAL, "guest RAM is too small to boot");
+    memcpy(p, gdt, sizeof(gdt));
+    c->e->gdt = LOW_GDT;
+    c->e->gdt_limit = sizeof(gdt) - 1;
+    c->e->cs = BOOT_CS;
+    c->e->ds = c->e->ss = BOOT_DS;
+    return 0;
+}
+
+int boot_enter32(struct boot_ctx *c, uint64_t rip)
+{
+    c->e->bits = 32;
+    c->e->rip = rip;
+    return put_gdt(c, false);
+}
+
+/* 4 GiB one to one in 2 MiB pages (SDM vol. 3 §4.5): six pages, whatever CPUID
+ * says about larger ones. */
+int boot_enter64(struct boot_ctx *c, uint64_t rip)
+{
+    uint64_t *pml4 = ram_ptr(&c->m->ram, gpa(LOW_PAGETABLES), 6 * 4096);
+    uint64_t *pdpt, *pd;
+
+    if (!pml4)
+        return fail(-EINVAL, "guest RAM is too small to boot");
+    pdpt = pml4 + 512;
+    pd = pdpt + 512;
+    memset(pml4, 0, 2 * 4096);
+    pml4[0] = (LOW_PAGETABLES + 0x1000) | 3; /* present, writable */
+    for (uint64_t i = 0; i < 4; i++)
+        pdpt[i] = (LOW_PAGETABLES + 0x2000 + i * 0x1000) | 3;
+    for (uint64_t i = 0; i < 4 * 512; i++)
+        pd[i] = i << 21 | 0x83; /* and a large page */
+    c->e->bits = 64;
+    c->e->rip = rip;
+    c->e->cr3 = LOW_PAGETABLES;
+    return put_gdt(c, true);
+}
+
+int boot_enter_rom(struct boot_ctx *c, enum handoff_kind kind)
+{
+    struct handoff *h = c->rom;
+
+    if (!h)
+        return fail(-EINVAL, "this boot goes through the BIOS, and -bios %s "
+                    "is not vmm's own", c->f->rom.path);
+    h->kind = (uint16_t)kind;
+    c->e->bits = 16;
+    c->e->cs = BIOS_BASE >> 4;
+    c->e->rip = ROM_RESET_OFF;
+    return 0;
+}
+
+/* ------------------------------------------------- command line, initrds */
+
+int boot_put_cmdline(struct boot_ctx *c, uint64_t max)
+{
+    uint64_t len = strlen(c->b->cmdline);
+    void *p;
+
+    if (max > CMDLINE_MAX - 1)
+        max = CMDLINE_MAX - 1;
+    if (len > max)
+        return image_fail(&c->f->kernel, "-append is %llu characters long, "
+                          "this kernel takes %llu", (unsigned long long)len,
+                          (unsigned long long)max);
+    p = ram_ptr(&c->m->ram, gpa(LOW_CMDLINE), len + 1);
+    if (!p)
+        return fail(-EINVAL, "guest RAM is too small to boot");
+    memcpy(p, c->b->cmdline, len + 1);
+    return 0;
+}
+
+uint64_t boot_initrd_size(const struct boot_files *f)
+{
+    uint64_t sum = 0;
+
+    for (int i = 0; i < f->ninitrd; i++)
+        sum = ((sum + 3) & ~3ull) + f->initrd[i].size;
+    return sum;
+}
+
+int boot_put_initrds(struct boot_ctx *c, gpa_t at)
+{
+    for (int i = 0; i < c->f->ninitrd; i++) {
+        const struct image *img = &c->f->initrd[i];
+        uint64_t pad = -at.v & 3;
+        void *p = ram_ptr(&c->m->ram, at, pad);
+        int err;
+
+        if (p)
+            memset(p, 0, pad);
+        at = gpa(at.v + pad);
+        err = image_load(img, c->m, 0, at, img->size);
+        if (err)
+            return err;
+        at = gpa(at.v + img->size);
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------ files */
+
+/* Cuts -initrd at its commas (",," is one) and opens each part. */
+static int open_initrds(struct boot_files *f, const char *list)
+{
+    char *out, *start;
+
+    if (!list)
+        return 0;
+    f->initrd_names = out = start = calloc(1, strlen(list) + 1);
+    if (!out)
+        return fail(-ENOMEM, "-initrd: out of memory");
+    for (const char *p = list;; p++) {
+        int err;
+        if (*p && !(p[0] == ',' && p[1] != ',')) {
+            *out++ = *p;
+            p += *p == ',';
+            continue;
+        }
+        *out++ = 0;
+        if (f->ninitrd == INITRDS_MAX)
+            return fail(-EINVAL, "-initrd: more than %d files", INITRDS_MAX);
+        err = image_open(&f->initrd[f->ninitrd], "-initrd", start);
+        if (err)
+            return err;
+        f->ninitrd++;
+        start = out;
+        if (!*p)
+            return 0;
+    }
+}
+
+static int open_files(struct boot *b)
+{
+    struct boot_files *f = calloc(1, sizeof(*f));
+    int err = 0;
+
+    if (!f)
+        return fail(-ENOMEM, "out of memory");
+    b->files = f;
+    f->kernel.fd = f->rom.fd = -1;
+    if (b->bios)
+        err = image_open(&f->rom, "-bios", b->bios);
+    else
+        image_from_memory(&f->rom, "-bios", "(built in)", bios_image,
+                          (uint64_t)(bios_image_end - bios_image));
+    if (!err && b->kernel)
+        err = image_open(&f->kernel, "-kernel", b->kernel);
+    else if (!err && !b->net && !b->bios)
+        image_from_memory(&f->kernel, "-kernel", "(built in)", guest_image,
+                          (uint64_t)(guest_image_end - guest_image));
+    if (!err)
+        err = open_initrds(f, b->initrd);
+    if (err)
+        boot_close(b);
+    return err;
+}
+
+void boot_close(struct boot *b)
+{
+    struct boot_files *f = b->files;
+
+    if (!f)
+        return;
+    image_close(&f->kernel);
+    image_close(&f->rom);
+    for (int i = 0; i < f->ninitrd; i++)
+        image_close(&f->initrd[i]);
+    if (f->rom_map)
+        munmap(f->rom_map, f->rom_size);
+    free(f->initrd_names);
+    free(f);
+    b->files = NULL;
+}
+
+/* -------------------------------------------------------------------- ROM */
+
+#define ROM_LOW_MAX 0x20000    /* what is copied below 1 MiB */
+#define ROM_FILE_MAX 0x1000000 /* what fits below 4 GiB under the LAPIC */
+
+/* Finds the tag in the ROM's last bytes and the handoff it names. */
+static struct handoff *rom_handoff(struct boot_ctx *c, uint16_t *iret)
+{
+    struct rom_tag tag;
+    const uint8_t *seg = ram_ptr(&c->m->ram, gpa(BIOS_BASE), 0x10000);
+
+    memcpy(&tag, seg + ROM_TAG_OFF, sizeof(tag));
+    if (memcmp(tag.magic, ROM_TAG_MAGIC, sizeof(tag.magic)) != 0 ||
+        (uint64_t)tag.handoff + sizeof(struct handoff) > 0x10000)
+        return NULL;
+    *iret = tag.iret;
+    return ram_ptr(&c->m->ram, gpa(BIOS_BASE + tag.handoff),
+                   sizeof(struct handoff));
+}
+
+/* Copies the end of the ROM below 1 MiB, and maps all of it below 4 GiB, where
+ * a CPU looks after INIT. The built-in ROM is one segment at most: its RAM copy
+ * is what is mapped there, so that it costs no memory. */
+static int rom_load(struct boot_ctx *c, uint16_t *iret)
+{
+    struct boot_files *f = c->f;
+    const struct image *rom = &f->rom;
+    uint64_t low = rom->size < ROM_LOW_MAX ? rom->size : ROM_LOW_MAX;
+    int err;
+
+    if (rom->size == 0 || rom->size % 4096 || rom->size > ROM_FILE_MAX)
+        return image_fail(rom, "is no ROM: %llu bytes, not a multiple of 4096 "
+                          "up to 16 MiB", (unsigned long long)rom->size);
+    err = image_load(rom, c->m, rom->size - low, gpa(HIMEM_BASE - low), low);
+    if (err)
+        return err;
+    c->rom = rom_handoff(c, iret);
+    if (f->rom_map || !c->m->ops || !c->m->ops->map)
+        return 0;
+    f->rom_size = rom->size;
+    if (rom->fd < 0)
+        f->rom_map = ram_ptr(&c->m->ram, gpa(HIMEM_BASE - low), low);
+    else
+        f->rom_map = mmap(NULL, rom->size, PROT_READ, MAP_PRIVATE, rom->fd, 0);
+    if (f->rom_map == MAP_FAILED)
+        return fail(-errno, "-bios %s: %s", rom->path, strerror(errno));
+    err = c->m->ops->map(c->m, 0x100000000ull - rom->size, f->rom_map,
+                         rom->size, true);
+    return err ? fail(err, "-bios %s: cannot be mapped: %s", rom->path,
+                      strerror(-err)) : 0;
+}
+
+/* ------------------------------------------------------------------- boot */
+
+static int load_kernel(struct boot_ctx *c)
+{
+    static uint8_t head[LOADER_HEAD];
+    const struct image *img = &c->f->kernel;
+    uint64_t n = img->size < sizeof(head) ? img->size : sizeof(head);
+    int err = image_read(img, 0, head, n);
+
+    if (err)
+        return err;
+    memset(head + n, 0, sizeof(head) - n);
+    for (size_t i = 0; i < ARRAY_LEN(loaders); i++)
+        if (loaders[i]->probe(head, n)) {
+            TRACE(BOOT, "boot: %s is %s", img->path, loaders[i]->name);
+            return loaders[i]->load(c);
+        }
+    return image_fail(img, "not a kernel: neither a bzImage, an ELF file nor "
+                      "a Multiboot image");
+}
+
+/* What the ROM must know, if it is ours. */
+static void fill_handoff(struct boot_ctx *c)
+{
+    struct handoff *h = c->rom;
+
+    if (!h)
+        return;
+    h->kind = HANDOFF_RESET;
+    h->ncpus = (uint16_t)c->m->ncpus;
+    h->rsdp = (uint32_t)c->rsdp;
+    h->nmap = (uint16_t)c->nmap;
+    for (int i = 0; i < c->nmap; i++)
+        h->map[i] = (struct handoff_e820){
+            .addr = (uint32_t)c->map[i].addr,
+            .addr_hi = (uint32_t)(c->map[i].addr >> 32),
+            .size = (uint32_t)c->map[i].size,
+            .size_hi = (uint32_t)(c->map[i].size >> 32),
+            .type = c->map[i].type,
+        };
+}
+
+int boot_load(struct machine *m, struct boot *b, struct boot_entry *e)
+{
+    struct boot_ctx c = {.m = m, .b = b, .e = e};
+    uint16_t iret = 0;
+    int err = b->files ? 0 : open_files(b);
+
+    if (err)
+        return err;
+    *e = (struct boot_entry){0};
+    c.f = b->files;
+    c.low_end = m->ram.region[0].size;
+    if (c.low_end < 2 * HIMEM_BASE)
+        return fail(-EINVAL, "-m: a guest needs at least 2 MiB");
+    err = acpi_build(m, &c.rsdp);
+    if (!err)
+        err = rom_load(&c, &iret); /* a large one lies over the tables */
+    if (err)
+        return err;
+    low_memory_init(m, iret);
+    c.nmap = e820_build(m, c.map, E820_MAX);
+    fill_handoff(&c);
+    if (c.f->kernel.opt)
+        return load_kernel(&c);
+    if (b->net)
+        return boot_enter_rom(&c, HANDOFF_NET);
+    if (c.rom)
+        return boot_enter_rom(&c, HANDOFF_NONE);
+    e->bits = 16;
+    e->cs = BIOS_BASE >> 4;
+    e->rip = ROM_RESET_OFF;
+    return 0;
+}

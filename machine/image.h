@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* What the loaders share: the images a boot reads, where boot structures lie in
+ * low memory, and one entry per loader. Private to machine/boot*.c. */
+#ifndef IMAGE_H
+#define IMAGE_H
+
+#include "machine/boot.h"
+#include "machine/handoff.h"
+#include "machine/platform.h"
+
+/* A kernel, initrd or ROM: an open file, or bytes inside this binary. */
+struct image {
+    const char *opt;  /* "-kernel": opens each error line, then the path */
+    const char *path; /* may carry arguments after a blank (modules) */
+    int fd;           /* -1: in memory */
+    const uint8_t *mem;
+    uint64_t size;
+};
+
+/* Opens a file; what cannot be seeked in (a pipe) is copied into a memfd
+ * first. 0 or -errno (said). */
+int image_open(struct image *img, const char *opt, const char *path);
+void image_from_memory(struct image *img, const char *opt, const char *path,
+                       const uint8_t *mem, uint64_t size);
+void image_close(struct image *img);
+/* Exactly `len` bytes at `off`, or -EINVAL ("truncated", said) / -errno. */
+int image_read(const struct image *img, uint64_t off, void *dst, uint64_t len);
+/* The same, straight into guest RAM; -EINVAL (said) where that is not RAM. */
+int image_load(const struct image *img, struct machine *m, uint64_t off,
+               gpa_t to, uint64_t len);
+/* "vmm: -kernel FILE: …"; gives back -EINVAL. */
+int image_fail(const struct image *img, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Low memory while a kernel is being entered (all of it is free RAM to the
+ * kernel, which copies or reserves what it keeps):
+ *   0000  interrupt vectors, BIOS data area
+ *   7000  boot_params
+ *   8000  GDT; 8100 setup_data; 8200 PVH or Multiboot information
+ *   9000  page tables, six pages, 4 GiB mapped one to one
+ *   10000 real-mode kernel, its heap and command line (16-bit entry)
+ *   20000 command line (32- and 64-bit entry) */
+#define LOW_PARAMS 0x7000
+#define LOW_GDT 0x8000
+#define LOW_SETUP_DATA 0x8100
+#define LOW_INFO 0x8200
+#define LOW_INFO_SIZE 0xe00
+#define LOW_PAGETABLES 0x9000
+#define LOW_REALMODE 0x10000
+#define LOW_CMDLINE 0x20000
+#define CMDLINE_MAX 0x40000 /* with its NUL */
+#define BOOT_CS 0x10        /* flat code; boot.rst "32-bit Boot Protocol" */
+#define BOOT_DS 0x18        /* flat data */
+
+#define INITRDS_MAX 32
+#define E820_MAX HANDOFF_E820_MAX
+
+struct boot_files {
+    struct image kernel, rom;
+    struct image initrd[INITRDS_MAX];
+    char *initrd_names;
+    int ninitrd;
+    void *rom_map; /* -bios FILE: what is mapped below 4 GiB */
+    uint64_t rom_size;
+};
+
+/* One boot in progress. */
+struct boot_ctx {
+    struct machine *m;
+    const struct boot *b;
+    struct boot_files *f;
+    struct boot_entry *e;
+    struct handoff *rom; /* NULL: a ROM that is not ours */
+    uint64_t rsdp;
+    struct e820 map[E820_MAX];
+    int nmap;
+    uint64_t low_end; /* end of RAM below 4 GiB */
+};
+
+/* A loader: looks at the first bytes of the kernel (`n` of them, at most
+ * LOADER_HEAD, zeros after a short file), and loads it. */
+#define LOADER_HEAD 32768
+struct loader {
+    const char *name;
+    bool (*probe)(const uint8_t *head, uint64_t n);
+    int (*load)(struct boot_ctx *c);
+};
+extern const struct loader loader_linux, loader_elf, loader_multiboot1,
+    loader_multiboot2;
+
+/* Command line at LOW_CMDLINE; `max` characters (NUL not counted). */
+int boot_put_cmdline(struct boot_ctx *c, uint64_t max);
+/* Sum of the initrds' sizes, each rounded up to 4 bytes (concatenated cpio
+ * archives are one initramfs to Linux). */
+uint64_t boot_initrd_size(const struct boot_files *f);
+/* Loads the initrds one after the other at `at`. */
+int boot_put_initrds(struct boot_ctx *c, gpa_t at);
+/* Flat 32-bit protected mode, or long mode, at rip. */
+int boot_enter32(struct boot_ctx *c, uint64_t rip);
+int boot_enter64(struct boot_ctx *c, uint64_t rip);
+/* Power on through the ROM, which then does what `kind` says; -EINVAL (said)
+ * where the ROM is not ours. */
+int boot_enter_rom(struct boot_ctx *c, enum handoff_kind kind);
+
+#endif
