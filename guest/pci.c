@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/* PCI bus 0 through configuration mechanism #1. */
+
+#include "pci.h"
+#include "irq.h"
+
+/* PCI 3.0 §3.2.2.3.2 */
+#define CONFIG_ADDRESS 0xcf8
+#define CONFIG_DATA 0xcfc
+
+#define BAR_IO 0x1u
+#define BAR_64 0x4u
+#define CAPS_MAX 48 /* 192 bytes of capabilities, 4 each: a loop guard */
+
+/* Where BARs go that no firmware has placed. */
+static u32 next_mem = 0xc0000000;
+static u32 next_io = 0xc000;
+
+u32 pci_read(u8 bdf, u8 reg)
+{
+    outl(CONFIG_ADDRESS, 0x80000000u | (u32)bdf << 8 | (reg & 0xfc));
+    return inl(CONFIG_DATA);
+}
+
+void pci_write(u8 bdf, u8 reg, u32 v)
+{
+    outl(CONFIG_ADDRESS, 0x80000000u | (u32)bdf << 8 | (reg & 0xfc));
+    outl(CONFIG_DATA, v);
+}
+
+static bool scan_fn(u8 bdf, void (*found)(const struct pci_fn *))
+{
+    struct pci_fn fn = {.bdf = bdf, .id = pci_read(bdf, PCI_ID)};
+
+    /* Absent: all ones; some chipsets say 0. */
+    if (fn.id == 0xffffffff || !fn.id)
+        return false;
+    found(&fn);
+    return true;
+}
+
+void pci_scan(void (*found)(const struct pci_fn *fn))
+{
+    for (unsigned dev = 0; dev < 32; dev++) {
+        u8 bdf = (u8)(dev << 3);
+
+        if (!scan_fn(bdf, found))
+            continue;
+        if (!(pci_read(bdf, PCI_HEADER) & 0x800000))
+            continue; /* header type bit 7: one function only */
+        for (u8 f = 1; f < 8; f++)
+            scan_fn(bdf | f, found);
+    }
+}
+
+static bool has_bars(const struct pci_fn *fn)
+{
+    return (pci_read(fn->bdf, PCI_HEADER) & 0x7f0000) == 0;
+}
+
+void pci_print(const struct pci_fn *fn)
+{
+    print("guest: pci 0000:00:%02x.%u %04x:%04x class %06x", fn->bdf >> 3,
+          fn->bdf & 7u, fn->id & 0xffff, fn->id >> 16,
+          pci_read(fn->bdf, PCI_CLASS) >> 8);
+    for (unsigned i = 0; has_bars(fn) && i < PCI_BARS; i++) {
+        u32 bar = pci_read(fn->bdf, (u8)(PCI_BAR0 + 4 * i));
+
+        if (!bar)
+            continue;
+        print(" bar%u=%s%x", i, bar & BAR_IO ? "io:" : "",
+              bar & ~(bar & BAR_IO ? 3u : 15u));
+        if ((bar & 7) == BAR_64)
+            i++;
+    }
+    print("\n");
+}
+
+/* Lowest address ≥ *next aligned to size; BAR sizes are powers of two. */
+static u32 take(u32 *next, u32 size)
+{
+    u32 base = (*next + size - 1) & ~(size - 1);
+
+    *next = base + size;
+    return base;
+}
+
+/* PCI 3.0 §6.2.5.1: decoding is off, so writing all ones is harmless. */
+static void place_bar(const struct pci_fn *fn, u8 reg, u32 bar)
+{
+    u32 flags = bar & (bar & BAR_IO ? 3u : 15u);
+
+    pci_write(fn->bdf, reg, 0xffffffff);
+    u32 size = pci_read(fn->bdf, reg) & ~(bar & BAR_IO ? 3u : 15u);
+
+    if (bar & BAR_IO)
+        size |= size ? 0xffff0000 : 0; /* upper half may be hardwired 0 */
+    size = -size;
+    if (!size)
+        return;
+    pci_write(fn->bdf, reg,
+              take(bar & BAR_IO ? &next_io : &next_mem, size) | flags);
+}
+
+/* Looks at BAR i; returns how many slots it takes (64-bit BARs: 2). An unset
+ * BAR reads as its flags only, which cannot be told from an absent I/O or
+ * 32-bit one without sizing, so all those are sized. */
+static unsigned settle_bar(const struct pci_fn *fn, unsigned i)
+{
+    u8 reg = (u8)(PCI_BAR0 + 4 * i);
+    u32 bar = pci_read(fn->bdf, reg);
+    bool wide = (bar & (BAR_IO | 6)) == BAR_64;
+    u32 high = wide ? pci_read(fn->bdf, reg + 4) : 0;
+
+    if (!high && bar & ~15u)
+        return wide ? 2 : 1;
+    if (wide)
+        pci_write(fn->bdf, reg + 4, 0);
+    place_bar(fn, reg, bar);
+    return wide ? 2 : 1;
+}
+
+void pci_enable(const struct pci_fn *fn)
+{
+    u32 on = PCI_COMMAND_IO | PCI_COMMAND_MEM | PCI_COMMAND_MASTER;
+    u32 command = pci_read(fn->bdf, PCI_COMMAND) & 0xffff;
+
+    /* Firmware that left memory decoding on has placed the BARs; a 64-bit
+     * one above 4 GiB must still be moved, our page tables end there. */
+    bool placed = command & PCI_COMMAND_MEM;
+
+    for (unsigned i = 0; i < PCI_BARS && placed; i++) {
+        u32 bar = pci_read(fn->bdf, (u8)(PCI_BAR0 + 4 * i));
+
+        if ((bar & (BAR_IO | 6)) != BAR_64)
+            continue;
+        i++;
+        placed = !pci_read(fn->bdf, (u8)(PCI_BAR0 + 4 * i));
+    }
+    if (!placed) {
+        pci_write(fn->bdf, PCI_COMMAND, command & ~on);
+        for (unsigned i = 0; i < PCI_BARS;)
+            i += settle_bar(fn, i);
+    }
+    pci_write(fn->bdf, PCI_COMMAND, (command & ~PCI_COMMAND_INTX_OFF) | on);
+}
+
+uptr pci_bar(const struct pci_fn *fn, unsigned n)
+{
+    if (n >= PCI_BARS)
+        return 0;
+    u32 bar = pci_read(fn->bdf, (u8)(PCI_BAR0 + 4 * n));
+
+    return bar & BAR_IO ? 0 : bar & ~15u;
+}
+
+u8 pci_cap(const struct pci_fn *fn, u8 id, u8 after)
+{
+    u8 at = after ? (u8)(pci_read(fn->bdf, after) >> 8)
+                  : (u8)pci_read(fn->bdf, PCI_CAPS);
+
+    for (unsigned i = 0; at >= 0x40 && i < CAPS_MAX; i++) {
+        u32 cap = pci_read(fn->bdf, at);
+
+        if ((cap & 0xff) == id)
+            return at & 0xfc;
+        at = (u8)(cap >> 8);
+    }
+    return 0;
+}
+
+u8 pci_irq_line(const struct pci_fn *fn)
+{
+    return (u8)pci_read(fn->bdf, PCI_INTERRUPT);
+}
+
+/* PCI 3.0 §6.8.2: control word in the upper half of the first dword, table
+ * offset and BAR number in the second; entries of address, data, mask. */
+unsigned pci_msix_enable(const struct pci_fn *fn, u8 vector, unsigned n)
+{
+    u8 cap = pci_cap(fn, PCI_CAP_MSIX, 0);
+
+    if (!cap)
+        return 0;
+    u32 control = pci_read(fn->bdf, cap);
+    u32 where = pci_read(fn->bdf, (u8)(cap + 4));
+    uptr table = pci_bar(fn, where & 7);
+
+    if (!table)
+        return 0;
+    table += where & ~7u;
+    unsigned size = (control >> 16 & 0x7ff) + 1;
+
+    if (n > size)
+        n = size;
+    for (unsigned i = 0; i < n; i++) {
+        uptr entry = table + i * 16;
+
+        mmio_w32(entry, irq_msi_address());
+        mmio_w32(entry + 4, 0);
+        mmio_w32(entry + 8, vector + i);
+        mmio_w32(entry + 12, 0); /* unmask */
+    }
+    pci_write(fn->bdf, cap, (control & ~0x40000000u) | 0x80000000u);
+    return n;
+}
