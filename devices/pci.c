@@ -25,9 +25,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "machine/platform.h"
 
 struct pci_bus {
+    struct device dev;
     struct machine *m;
     pthread_mutex_t lock;
     struct pci_fn *fn[PCI_SLOTS];
@@ -138,12 +138,6 @@ void pci_intx_init(struct pci_fn *fn)
 {
     fn->has_intx = true;
     fn->cfg[PCI_INT_PIN] = 1;
-}
-
-unsigned pci_slot_gsi(unsigned slot)
-{
-    static const uint8_t gsi[] = PCI_GSIS;
-    return gsi[slot % ARRAY_LEN(gsi)];
 }
 
 bool pci_can_dma(const struct pci_fn *fn)
@@ -517,6 +511,23 @@ void pci_fn_reset(struct pci_fn *fn)
 
 /* ---------------------------------------------------------------- the bus */
 
+static void bus_reset(struct device *dev)
+{
+    struct pci_bus *bus = container_of(dev, struct pci_bus, dev);
+    bus->address = 0;
+    bus->reset_control = 0;
+    pci_fn_reset(&bus->host);
+}
+
+static void bus_destroy(struct device *dev)
+{
+    struct pci_bus *bus = container_of(dev, struct pci_bus, dev);
+    bus_del(dev->m->pio, &bus->ports);
+    bus_del(dev->m->mmio, &bus->ecam);
+    dev->m->pci = NULL;
+    free(bus);
+}
+
 int pci_bus_new(struct machine *m)
 {
     struct pci_bus *bus = calloc(1, sizeof(*bus));
@@ -524,6 +535,8 @@ int pci_bus_new(struct machine *m)
     if (!bus)
         return -ENOMEM;
     bus->m = m;
+    bus->dev = (struct device){
+        .id = "pci", .reset = bus_reset, .destroy = bus_destroy};
     bus->mem_next = PCI_MEM_BASE;
     bus->io_next = PCI_IO_BASE;
     pthread_mutex_init(&bus->lock, NULL);
@@ -547,28 +560,10 @@ int pci_bus_new(struct machine *m)
         return err;
     }
     m->pci = bus;
+    device_register(m, &bus->dev);
     /* Linux without SMBIOS, and memtest86+, look for a host bridge before
      * they believe in the bus: Red Hat's generic one, class 0600. */
     pci_fn_init(&bus->host, m, NULL, "host-bridge", 0x1b36, 0x0008, 0x060000,
                 0);
     return plug(bus, &bus->host, 0);
-}
-
-void pci_bus_reset(struct machine *m)
-{
-    struct pci_bus *bus = m->pci;
-    bus->address = 0;
-    bus->reset_control = 0;
-    pci_fn_reset(&bus->host);
-}
-
-void pci_bus_free(struct machine *m)
-{
-    struct pci_bus *bus = m->pci;
-    if (!bus)
-        return;
-    bus_del(m->pio, &bus->ports);
-    bus_del(m->mmio, &bus->ecam);
-    free(bus);
-    m->pci = NULL;
 }

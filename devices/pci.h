@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "machine/machine.h"
+#include "machine/platform.h"
 
 #define PCI_SLOTS 32
 #define PCI_BARS 6
@@ -158,23 +159,10 @@ uint32_t pci_cfg_read(struct pci_fn *fn, unsigned off, unsigned width);
 void pci_cfg_write(struct pci_fn *fn, unsigned off, unsigned width,
                    uint32_t val);
 
-/* The bus: host bridge at slot 0, CF8/CFC on m->pio, ECAM at `ecam` (256 MiB)
- * on m->mmio. Windows BARs are assigned from. 0 or -errno. */
-#define PCI_ECAM_BASE 0xe0000000ull
-#define PCI_ECAM_SIZE 0x10000000ull
-#define PCI_MEM_BASE 0xc0000000ull /* to ECAM */
-#define PCI_MEM_SIZE 0x20000000ull
-#define PCI_IO_BASE 0xc000
-#define PCI_IO_SIZE 0x4000
+/* Makes m->pci and registers it as the machine's first device: host bridge in
+ * slot 0, CF8/CFC and CF9 on m->pio, ECAM on m->mmio, and the windows BARs are
+ * assigned from (platform.h). 0 or -errno. */
 int pci_bus_new(struct machine *m);
-void pci_bus_reset(struct machine *m); /* address latch, host bridge */
-void pci_bus_free(struct machine *m);
-/* Which GSI INTA# of a slot is wired to: the DSDT's _PRT, the MP table and the
- * Interrupt Line byte say the same. All are below 16, so that one line reaches
- * the 8259 and the IOAPIC under the same number (KVM's EOI notification knows
- * one GSI for each pin). */
-#define PCI_GSIS {10, 11, 5, 14}
-unsigned pci_slot_gsi(unsigned slot);
 struct pci_fn *pci_fn_at(struct pci_bus *bus, unsigned slot);
 
 #endif

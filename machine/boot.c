@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "devices/pci.h"
 #include "machine/image.h"
 
 static const struct loader *const loaders[] = {
@@ -293,9 +294,33 @@ static struct handoff *rom_handoff(struct boot_ctx *c, uint16_t *iret)
                    sizeof(struct handoff));
 }
 
-/* Copies the end of the ROM below 1 MiB, and maps all of it below 4 GiB, where
- * a CPU looks after INIT. The built-in ROM is one segment at most: its RAM copy
- * is what is mapped there, so that it costs no memory. */
+/* Maps the whole ROM below 4 GiB, where a CPU looks after INIT. The built-in
+ * ROM's RAM copy is what is mapped there: it costs no memory. */
+static int rom_map(struct boot_ctx *c, uint64_t low)
+{
+    struct boot_files *f = c->f;
+    const struct image *rom = &f->rom;
+    void *hva = ram_ptr(&c->m->ram, gpa(HIMEM_BASE - low), low);
+    int err;
+
+    if (!c->m->ops || !c->m->ops->map)
+        return 0;
+    if (rom->fd >= 0) {
+        hva = mmap(NULL, rom->size, PROT_READ, MAP_PRIVATE, rom->fd, 0);
+        if (hva == MAP_FAILED)
+            return fail(-errno, "-bios %s: %s", rom->path, strerror(errno));
+        f->rom_map = hva;
+        f->rom_size = rom->size;
+    }
+    err = c->m->ops->map(c->m, HIGHRAM_BASE - rom->size, hva, rom->size, true);
+    if (err)
+        return fail(err, "-bios %s: cannot be mapped: %s", rom->path,
+                    strerror(-err));
+    f->rom_mapped = true;
+    return 0;
+}
+
+/* Copies the end of the ROM below 1 MiB. */
 static int rom_load(struct boot_ctx *c, uint16_t *iret)
 {
     struct boot_files *f = c->f;
@@ -310,19 +335,7 @@ static int rom_load(struct boot_ctx *c, uint16_t *iret)
     if (err)
         return err;
     c->rom = rom_handoff(c, iret);
-    if (f->rom_map || !c->m->ops || !c->m->ops->map)
-        return 0;
-    f->rom_size = rom->size;
-    if (rom->fd < 0)
-        f->rom_map = ram_ptr(&c->m->ram, gpa(HIMEM_BASE - low), low);
-    else
-        f->rom_map = mmap(NULL, rom->size, PROT_READ, MAP_PRIVATE, rom->fd, 0);
-    if (f->rom_map == MAP_FAILED)
-        return fail(-errno, "-bios %s: %s", rom->path, strerror(errno));
-    err = c->m->ops->map(c->m, 0x100000000ull - rom->size, f->rom_map,
-                         rom->size, true);
-    return err ? fail(err, "-bios %s: cannot be mapped: %s", rom->path,
-                      strerror(-err)) : 0;
+    return f->rom_mapped ? 0 : rom_map(c, low);
 }
 
 /* ------------------------------------------------------------------- boot */

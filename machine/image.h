@@ -60,7 +60,8 @@ struct boot_files {
     struct image initrd[INITRDS_MAX];
     char *initrd_names;
     int ninitrd;
-    void *rom_map; /* -bios FILE: what is mapped below 4 GiB */
+    bool rom_mapped; /* below 4 GiB */
+    void *rom_map;   /* -bios FILE: our mapping of it */
     uint64_t rom_size;
 };
 

@@ -49,6 +49,23 @@
 #define IRQ_COM1 4
 #define IRQ_RTC 8
 #define IRQ_SCI 9
-/* PCI INTA#: devices/pci.h, pci_slot_gsi() */
+
+/* PCI: one bus. BARs are assigned from the windows. */
+#define PCI_MEM_BASE 0xc0000000ull /* to ECAM */
+#define PCI_MEM_SIZE 0x20000000ull
+#define PCI_ECAM_BASE 0xe0000000ull
+#define PCI_ECAM_SIZE 0x10000000ull
+#define PCI_IO_BASE 0xc000
+#define PCI_IO_SIZE 0x4000
+
+/* The GSI that INTA# of a slot is wired to: the DSDT's _PRT, the MP table and
+ * the Interrupt Line byte say the same. All are below 16, so that one line
+ * reaches the 8259 and the IOAPIC under the same number (KVM's EOI notification
+ * knows one GSI for each pin). */
+static inline unsigned pci_slot_gsi(unsigned slot)
+{
+    static const unsigned char gsi[] = {10, 11, 5, 14};
+    return gsi[slot % sizeof(gsi)];
+}
 
 #endif

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: MIT */
+/* ACPI tables: RSDP, XSDT, RSDT, FADT, FACS, MADT, MCFG, DSDT.
+ *
+ * Written for ACPI 6.0 readers and acceptable to 1.0 ones (RSDT, 32-bit
+ * pointers). The hardware is real fixed hardware, always in ACPI mode: PM1
+ * event and control registers, PM timer, power button; no GPEs, no SMI. There
+ * are no processor devices on purpose: what they add is an idle driver between
+ * Linux and HLT. */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "devices/pci.h"
+#include "machine/aml.h"
+#include "machine/boot.h"
+#include "machine/firmware.h"
+#include "machine/platform.h"
+
+struct acpi_header { /* §5.2.6 */
+    char signature[4];
+    le32 length;
+    uint8_t revision, checksum;
+    char oem_id[6], oem_table_id[8];
+    le32 oem_revision;
+    char creator_id[4];
+    le32 creator_revision;
+} __attribute__((packed));
+_Static_assert(sizeof(struct acpi_header) == 36, "");
+
+struct acpi_rsdp { /* §5.2.5.3 */
+    char signature[8];
+    uint8_t checksum;
+    char oem_id[6];
+    uint8_t revision;
+    le32 rsdt, length;
+    le64 xsdt;
+    uint8_t ext_checksum, reserved[3];
+} __attribute__((packed));
+_Static_assert(sizeof(struct acpi_rsdp) == 36, "");
+
+struct acpi_gas { /* §5.2.3.2: space 1 is system I/O */
+    uint8_t space, bits, offset, access;
+    le64 addr;
+} __attribute__((packed));
+
+struct acpi_fadt { /* §5.2.9, revision 6 */
+    struct acpi_header h;
+    le32 facs, dsdt;
+    uint8_t reserved0, pm_profile;
+    le16 sci_int;
+    le32 smi_cmd;
+    uint8_t acpi_enable, acpi_disable, s4bios_req, pstate_cnt;
+    le32 pm1a_evt, pm1b_evt, pm1a_cnt, pm1b_cnt, pm2_cnt, pm_tmr, gpe0, gpe1;
+    uint8_t pm1_evt_len, pm1_cnt_len, pm2_cnt_len, pm_tmr_len, gpe0_len,
+        gpe1_len, gpe1_base, cst_cnt;
+    le16 lvl2_lat, lvl3_lat, flush_size, flush_stride;
+    uint8_t duty_offset, duty_width, day_alarm, month_alarm, century;
+    le16 boot_arch;
+    uint8_t reserved1;
+    le32 flags;
+    struct acpi_gas reset_reg;
+    uint8_t reset_value;
+    le16 arm_boot_arch;
+    uint8_t minor;
+    le64 x_facs, x_dsdt;
+    struct acpi_gas x_pm1a_evt, x_pm1b_evt, x_pm1a_cnt, x_pm1b_cnt, x_pm2_cnt,
+        x_pm_tmr, x_gpe0, x_gpe1, sleep_control, sleep_status;
+    char hypervisor[8];
+} __attribute__((packed));
+_Static_assert(offsetof(struct acpi_fadt, flags) == 112, "");
+_Static_assert(offsetof(struct acpi_fadt, x_facs) == 132, "");
+_Static_assert(sizeof(struct acpi_fadt) == 276, "");
+
+enum { /* boot_arch, §5.2.9.3 */
+    BOOT_LEGACY_DEVICES = 1 << 0,
+    BOOT_NO_VGA = 1 << 2,
+};
+enum { /* flags, §5.2.9 */
+    FADT_WBINVD = 1 << 0,
+    FADT_PROC_C1 = 1 << 2,
+    FADT_NO_SLP_BUTTON = 1 << 5,
+    FADT_NO_FIX_RTC = 1 << 6,
+    FADT_TMR_VAL_EXT = 1 << 8,
+    FADT_RESET_REG_SUP = 1 << 10,
+};
+
+struct acpi_facs { /* §5.2.10 */
+    char signature[4];
+    le32 length, hardware_signature, waking_vector, global_lock, flags;
+    le64 x_waking_vector;
+    uint8_t version, reserved[31];
+} __attribute__((packed));
+_Static_assert(sizeof(struct acpi_facs) == 64, "");
+
+struct madt { /* §5.2.12 */
+    struct acpi_header h;
+    le32 lapic, flags;
+} __attribute__((packed));
+struct madt_lapic {
+    uint8_t type, length, uid, apic_id;
+    le32 flags;
+} __attribute__((packed));
+struct madt_ioapic {
+    uint8_t type, length, id, reserved;
+    le32 addr, gsi_base;
+} __attribute__((packed));
+struct madt_iso {
+    uint8_t type, length, bus, irq;
+    le32 gsi;
+    le16 flags;
+} __attribute__((packed));
+struct madt_nmi {
+    uint8_t type, length, uid;
+    le16 flags;
+    uint8_t lint;
+} __attribute__((packed));
+_Static_assert(sizeof(struct madt) == 44 && sizeof(struct madt_lapic) == 8 &&
+                   sizeof(struct madt_ioapic) == 12 &&
+                   sizeof(struct madt_iso) == 10 &&
+                   sizeof(struct madt_nmi) == 6, "");
+
+struct mcfg { /* PCI Firmware Specification 3.0 §4.1.2 */
+    struct acpi_header h;
+    le64 reserved;
+    le64 base;
+    le16 segment;
+    uint8_t first_bus, last_bus;
+    le32 reserved2;
+} __attribute__((packed));
+_Static_assert(sizeof(struct mcfg) == 60, "");
+
+/* -------------------------------------------------------------- allocation */
+
+void *fw_alloc(struct fw *f, size_t size, size_t align, uint64_t *at)
+{
+    void *p;
+
+    f->used = (f->used + align - 1) & -align;
+    p = f->base + f->used;
+    *at = TABLES_BASE + f->used;
+    f->used += size;
+    assert(f->used <= TABLES_SIZE);
+    memset(p, 0, size);
+    return p;
+}
+
+uint8_t fw_checksum(const void *p, size_t n)
+{
+    uint8_t sum = 0;
+
+    while (n--)
+        sum = (uint8_t)(sum + ((const uint8_t *)p)[n]);
+    return (uint8_t)-sum;
+}
+
+/* Fills in the header when all the rest of the table is there. */
+static void finish(void *table, const char *signature, uint8_t revision,
+                   size_t length)
+{
+    struct acpi_header *h = table;
+
+    memcpy(h->signature, signature, 4);
+    h->length = (le32)length;
+    h->revision = revision;
+    memcpy(h->oem_id, "TINY  ", 6);
+    memcpy(h->oem_table_id, "VMM     ", 8);
+    h->oem_revision = 1;
+    memcpy(h->creator_id, "VMM ", 4);
+    h->creator_revision = 1;
+    h->checksum = 0;
+    h->checksum = fw_checksum(table, length);
+}
+
+/* -------------------------------------------------------------------- DSDT */
+
+/* One package per slot: any function of it, INTA#, no link device, the GSI
+ * (§6.2.13). `pic`: the ISA IRQ the 8259s see instead. */
+static void dsdt_prt(struct aml *a, const char *name, bool pic)
+{
+    size_t all, one;
+
+    aml_defname(a, name);
+    all = aml_package(a, PCI_SLOTS - 1);
+    for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
+        one = aml_package(a, 4);
+        aml_int(a, (uint64_t)slot << 16 | 0xffff);
+        aml_int(a, 0);
+        aml_int(a, 0);
+        aml_int(a, pic ? pci_slot_irq(slot) : pci_slot_gsi(slot));
+        aml_close(a, one);
+    }
+    aml_close(a, all);
+}
+
+static void dsdt_pci(struct aml *a)
+{
+    size_t dev = aml_device(a, "PCI0"), m, test;
+
+    aml_defeisa(a, "_HID", "PNP0A08");
+    aml_defeisa(a, "_CID", "PNP0A03");
+    aml_defint(a, "_UID", 0);
+    aml_defint(a, "_BBN", 0);
+    m = aml_crs(a);
+    aml_bus_window(a, 0, 0xff);
+    aml_io(a, 0xcf8, 8);
+    aml_io_window(a, 0, 0xcf7);
+    aml_io_window(a, 0xd00, 0xffff);
+    aml_mem_window(a, (uint32_t)PCI_MEM_BASE,
+                   (uint32_t)(PCI_MEM_BASE + PCI_MEM_SIZE - 1));
+    aml_crs_close(a, m);
+    dsdt_prt(a, "PRTA", false);
+    dsdt_prt(a, "PRTP", true);
+    m = aml_method(a, "_PRT", 0);
+    test = aml_if(a);
+    aml_name(a, "PICM");
+    aml_return_name(a, "PRTA");
+    aml_close(a, test);
+    aml_return_name(a, "PRTP");
+    aml_close(a, m);
+    aml_close(a, dev);
+}
+
+/* A device with ports and perhaps an IRQ; irq < 0: none. */
+static void dsdt_isa(struct aml *a, const char *name, const char *hid,
+                     uint16_t port, uint8_t len, int irq)
+{
+    size_t dev = aml_device(a, name), crs;
+
+    if (strlen(hid) == 7) {
+        aml_defeisa(a, "_HID", hid);
+    } else {
+        aml_defname(a, "_HID");
+        aml_string(a, hid);
+    }
+    aml_defint(a, "_UID", 0);
+    aml_defint(a, "_STA", 15);
+    crs = aml_crs(a);
+    aml_io(a, port, len);
+    if (irq >= 0)
+        aml_irq(a, (unsigned)irq);
+    aml_crs_close(a, crs);
+    aml_close(a, dev);
+}
+
+/* What is taken but no device's: ECAM (Linux uses MMCONFIG only where a
+ * motherboard device claims it) and the PM registers. */
+static void dsdt_motherboard(struct aml *a)
+{
+    size_t dev = aml_device(a, "MBRD"), crs;
+
+    aml_defeisa(a, "_HID", "PNP0C02");
+    aml_defint(a, "_UID", 0);
+    crs = aml_crs(a);
+    aml_mem32(a, (uint32_t)PCI_ECAM_BASE, (uint32_t)PCI_ECAM_SIZE);
+    aml_io(a, PORT_PM1_EVT, 16);
+    aml_crs_close(a, crs);
+    aml_close(a, dev);
+}
+
+static uint64_t dsdt_build(struct fw *f)
+{
+    uint64_t at;
+    uint8_t *p = fw_alloc(f, sizeof(struct acpi_header), 16, &at);
+    struct aml a = {p, sizeof(struct acpi_header), TABLES_BASE + TABLES_SIZE -
+                                                       at};
+    size_t m;
+
+    aml_defint(&a, "PICM", 0);
+    m = aml_method(&a, "_PIC", 1); /* the OS says: 1, IOAPIC mode */
+    aml_store_arg0(&a, "PICM");
+    aml_close(&a, m);
+    aml_defname(&a, "_S5_");
+    m = aml_package(&a, 4);
+    aml_int(&a, ACPI_S5_TYP);
+    aml_int(&a, ACPI_S5_TYP);
+    aml_int(&a, 0);
+    aml_int(&a, 0);
+    aml_close(&a, m);
+    m = aml_scope(&a, "_SB_");
+    dsdt_pci(&a);
+    dsdt_motherboard(&a);
+    dsdt_isa(&a, "COM1", "PNP0501", PORT_COM1, 8, IRQ_COM1);
+    dsdt_isa(&a, "RTC_", "PNP0B00", PORT_RTC, 2, IRQ_RTC);
+    dsdt_isa(&a, "PEVT", "QEMU0001", PORT_PVPANIC, 1, -1);
+    aml_close(&a, m);
+    assert(a.n <= a.cap);
+    f->used += a.n - sizeof(struct acpi_header);
+    finish(p, "DSDT", 2, a.n);
+    return at;
+}
+
+/* ------------------------------------------------------------ other tables */
+
+static struct acpi_gas io_gas(uint16_t port, uint8_t bytes)
+{
+    uint8_t access = bytes == 4 ? 3 : bytes;
+
+    return (struct acpi_gas){1, (uint8_t)(bytes * 8), 0, access, port};
+}
+
+static uint64_t fadt_build(struct fw *f, uint64_t dsdt)
+{
+    uint64_t facs_at, at;
+    struct acpi_facs *facs = fw_alloc(f, sizeof(*facs), 64, &facs_at);
+    struct acpi_fadt *t = fw_alloc(f, sizeof(*t), 16, &at);
+
+    memcpy(facs->signature, "FACS", 4);
+    facs->length = sizeof(*facs);
+    facs->version = 2;
+    t->facs = (le32)facs_at;
+    t->x_facs = 0; /* one of the two only */
+    t->dsdt = (le32)dsdt;
+    t->x_dsdt = dsdt;
+    t->sci_int = IRQ_SCI;
+    t->pm1a_evt = PORT_PM1_EVT;
+    t->pm1a_cnt = PORT_PM1_CNT;
+    t->pm_tmr = PORT_PM_TMR;
+    t->pm1_evt_len = 4;
+    t->pm1_cnt_len = 2;
+    t->pm_tmr_len = 4;
+    t->lvl2_lat = 0xfff; /* no C2, no C3 */
+    t->lvl3_lat = 0xfff;
+    t->century = 0x32;
+    t->boot_arch = BOOT_LEGACY_DEVICES | BOOT_NO_VGA;
+    t->flags = FADT_WBINVD | FADT_PROC_C1 | FADT_NO_SLP_BUTTON |
+               FADT_NO_FIX_RTC | FADT_TMR_VAL_EXT | FADT_RESET_REG_SUP;
+    t->reset_reg = io_gas(PORT_RESET, 1);
+    t->reset_value = 6;
+    t->x_pm1a_evt = io_gas(PORT_PM1_EVT, 4);
+    t->x_pm1a_evt.access = 2; /* two registers of 16 bits */
+    t->x_pm1a_cnt = io_gas(PORT_PM1_CNT, 2);
+    t->x_pm_tmr = io_gas(PORT_PM_TMR, 4);
+    finish(t, "FACP", 6, sizeof(*t));
+    return at;
+}
+
+static uint64_t madt_build(struct fw *f, unsigned ncpus)
+{
+    uint64_t at;
+    size_t size = sizeof(struct madt) + ncpus * sizeof(struct madt_lapic) +
+                  sizeof(struct madt_ioapic) + 2 * sizeof(struct madt_iso) +
+                  sizeof(struct madt_nmi);
+    uint8_t *p = fw_alloc(f, size, 16, &at);
+    struct madt *t = (void *)p;
+    struct aml out = {p, sizeof(*t), size};
+
+    t->lapic = LAPIC_BASE;
+    t->flags = 1; /* there are 8259s too */
+    for (unsigned i = 0; i < ncpus; i++)
+        aml_bytes(&out, &(struct madt_lapic){0, 8, (uint8_t)i, (uint8_t)i, 1},
+                  8);
+    aml_bytes(&out, &(struct madt_ioapic){1, 12, 0, 0, IOAPIC_BASE, 0}, 12);
+    aml_bytes(&out, &(struct madt_iso){2, 10, 0, 0, 2, 0}, 10);
+    aml_bytes(&out, /* active high, level */
+              &(struct madt_iso){2, 10, 0, IRQ_SCI, IRQ_SCI, 0x0d}, 10);
+    aml_bytes(&out, &(struct madt_nmi){4, 6, 0xff, 0, 1}, 6);
+    assert(out.n == size);
+    finish(t, "APIC", 4, size);
+    return at;
+}
+
+static uint64_t mcfg_build(struct fw *f)
+{
+    uint64_t at;
+    struct mcfg *t = fw_alloc(f, sizeof(*t), 16, &at);
+
+    t->base = PCI_ECAM_BASE;
+    t->last_bus = (uint8_t)((PCI_ECAM_SIZE >> 20) - 1);
+    finish(t, "MCFG", 1, sizeof(*t));
+    return at;
+}
+
+/* RSDT and XSDT: the same list with 32- and 64-bit pointers. */
+static void roots_build(struct fw *f, struct acpi_rsdp *rsdp,
+                        const uint64_t *table, size_t n)
+{
+    uint64_t at;
+    uint8_t *rsdt = fw_alloc(f, sizeof(struct acpi_header) + 4 * n, 16, &at);
+    uint8_t *xsdt;
+
+    rsdp->rsdt = (le32)at;
+    xsdt = fw_alloc(f, sizeof(struct acpi_header) + 8 * n, 16, &at);
+    rsdp->xsdt = at;
+    for (size_t i = 0; i < n; i++) {
+        le32 low = (le32)table[i];
+        memcpy(rsdt + sizeof(struct acpi_header) + 4 * i, &low, 4);
+        memcpy(xsdt + sizeof(struct acpi_header) + 8 * i, &table[i], 8);
+    }
+    finish(rsdt, "RSDT", 1, sizeof(struct acpi_header) + 4 * n);
+    finish(xsdt, "XSDT", 1, sizeof(struct acpi_header) + 8 * n);
+}
+
+int acpi_build(struct machine *m, uint64_t *rsdp_at)
+{
+    struct fw f = {.base = ram_ptr(&m->ram, gpa(TABLES_BASE), TABLES_SIZE)};
+    struct acpi_rsdp *rsdp;
+    uint64_t table[3];
+
+    if (!f.base)
+        return fail(-EINVAL, "guest RAM is too small for the ACPI tables");
+    rsdp = fw_alloc(&f, sizeof(*rsdp), 16, rsdp_at);
+    table[0] = fadt_build(&f, dsdt_build(&f));
+    table[1] = madt_build(&f, m->ncpus);
+    table[2] = mcfg_build(&f);
+    memcpy(rsdp->signature, "RSD PTR ", 8);
+    memcpy(rsdp->oem_id, "TINY  ", 6);
+    rsdp->revision = 2;
+    rsdp->length = sizeof(*rsdp);
+    roots_build(&f, rsdp, table, ARRAY_LEN(table));
+    rsdp->checksum = fw_checksum(rsdp, 20);
+    rsdp->ext_checksum = fw_checksum(rsdp, sizeof(*rsdp));
+    return 0;
+}

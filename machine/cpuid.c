@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/* CPUID: what KVM supports, with the topology of this machine filled in: one
+ * package of single-threaded cores, APIC ID = vCPU number (as the MADT says). */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+#include "machine/kvm.h"
+
+#define ENTRIES_MAX 256
+
+/* Bits needed to number n cores. */
+static unsigned bits_for(unsigned n)
+{
+    unsigned bits = 0;
+    while (1u << bits < n)
+        bits++;
+    return bits;
+}
+
+static void leaf_1(struct kvm_cpuid_entry2 *e, const struct vcpu *c, unsigned n)
+{
+    e->ebx = (e->ebx & 0xff00) | c->id << 24 | (1u << bits_for(n)) << 16;
+    e->ecx |= 1u << 31 | 1u << 21; /* hypervisor, x2APIC */
+    if (ioctl(c->vm->kvm, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0)
+        e->ecx |= 1u << 24;
+    e->edx &= ~(1u << 28);
+    if (n > 1)
+        e->edx |= 1u << 28; /* HTT: EBX[23:16] holds */
+}
+
+/* Leaf 4 (Intel) and 8000001D (AMD): L3 is shared by all, L1 and L2 are not. */
+static void cache_leaf(struct kvm_cpuid_entry2 *e, unsigned n, bool intel)
+{
+    unsigned level = e->eax >> 5 & 7;
+    e->eax &= intel ? 0x3fff : 0xfc003fff;
+    if (level >= 3)
+        e->eax |= (n - 1) << 14;
+    if (intel && e->eax & 0x1f)
+        e->eax |= ((1u << bits_for(n)) - 1) << 26;
+}
+
+/* Leaves B and 1F: level 0 threads (one), level 1 cores. */
+static void topology_leaf(struct kvm_cpuid_entry2 *e, const struct vcpu *c,
+                          unsigned n)
+{
+    e->eax = e->index == 1 ? bits_for(n) : 0;
+    e->ebx = e->index == 0 ? 1 : e->index == 1 ? n : 0;
+    e->ecx = e->index | (e->index < 2 ? (e->index + 1) << 8 : 0);
+    e->edx = c->id;
+}
+
+static void adjust(struct kvm_cpuid_entry2 *e, const struct vcpu *c, unsigned n)
+{
+    switch (e->function) {
+    case 1:
+        leaf_1(e, c, n);
+        break;
+    case 4:
+        cache_leaf(e, n, true);
+        break;
+    case 0xb:
+    case 0x1f:
+        topology_leaf(e, c, n);
+        break;
+    case 0x80000001:
+        e->ecx = n > 1 ? e->ecx | 2 : e->ecx & ~2u; /* CmpLegacy */
+        break;
+    case 0x80000008:
+        e->ecx = (e->ecx & ~0xf0ffu) | (n - 1) | bits_for(n) << 12;
+        break;
+    case 0x8000001d:
+        cache_leaf(e, n, false);
+        break;
+    case 0x8000001e:
+        e->eax = c->id;
+        e->ebx = c->id; /* core number, one thread */
+        e->ecx = 0;
+        break;
+    }
+}
+
+/* Leaf B needs its subleaf 1; KVM reports only those the host has. */
+static void ensure_subleaf(struct kvm_cpuid2 *cpuid, uint32_t function)
+{
+    const struct kvm_cpuid_entry2 *first = NULL;
+    for (uint32_t i = 0; i < cpuid->nent; i++) {
+        if (cpuid->entries[i].function != function)
+            continue;
+        first = &cpuid->entries[i];
+        if (first->index == 1)
+            return;
+    }
+    if (!first || cpuid->nent == ENTRIES_MAX)
+        return;
+    struct kvm_cpuid_entry2 *e = &cpuid->entries[cpuid->nent++];
+    *e = *first;
+    e->index = 1;
+}
+
+int cpuid_set(struct vm *vm, struct vcpu *c)
+{
+    struct kvm_cpuid2 *cpuid =
+        calloc(1, sizeof(*cpuid) + ENTRIES_MAX * sizeof(cpuid->entries[0]));
+    int err = 0;
+    if (!cpuid)
+        return -ENOMEM;
+    cpuid->nent = ENTRIES_MAX;
+    if (ioctl(vm->kvm, KVM_GET_SUPPORTED_CPUID, cpuid) < 0) {
+        err = -errno;
+        goto out;
+    }
+    ensure_subleaf(cpuid, 0xb);
+    for (uint32_t i = 0; i < cpuid->nent; i++)
+        adjust(&cpuid->entries[i], c, vm->m.ncpus);
+    if (ioctl(c->fd, KVM_SET_CPUID2, cpuid) < 0)
+        err = -errno;
+out:
+    free(cpuid);
+    return err;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside of the KVM machine, shared by kvm.c, vcpu.c, irqchip.c and vm.c. */
+#ifndef KVM_H
+#define KVM_H
+
+#include <linux/kvm.h>
+#include <pthread.h>
+
+#include "machine/platform.h"
+#include "machine/vm.h"
+
+#define KICKS_MAX 256
+#define MAPS_MAX 32
+#define MSI_MAX 512
+#define LINES_MAX 96
+#define GSI_MSI_BASE 24
+
+struct vm;
+
+struct vcpu {
+    struct vm *vm;
+    unsigned id;
+    int fd;
+    struct kvm_run *run;
+    pthread_t thread;
+    bool started;
+    /* exits by reason; written by the vCPU's thread alone */
+    uint64_t exits[64];
+};
+
+struct vm {
+    struct machine m; /* first: a machine is all that others see */
+    struct vm_config cfg;
+    int kvm, fd; /* /dev/kvm, the VM */
+    size_t run_size;
+    void *ram_map;
+    size_t ram_map_size;
+
+    struct vcpu vcpu[CPUS_MAX];
+    /* Pausing: a vCPU that sees `pause` parks itself; see vcpu.c. */
+    pthread_mutex_t lock;
+    pthread_cond_t parked_cond, resume_cond;
+    _Atomic bool pause;
+    bool quit;
+    unsigned parked;
+    struct boot_entry entry;
+
+    struct event request;
+    _Atomic int why; /* -1: nothing asked */
+
+    /* What KVM has been told, to tell it again after a reset. irq_lock. */
+    pthread_mutex_t irq_lock;
+    struct kick kick[KICKS_MAX];
+    unsigned nkick;
+    struct irq *line[LINES_MAX];
+    unsigned nline;
+    struct {
+        struct irq *irq;
+        uint64_t addr;
+        uint32_t data;
+    } msi[MSI_MAX]; /* index + GSI_MSI_BASE is the GSI */
+    unsigned nmsi;
+    bool routes_stale;
+    struct {
+        uint64_t gpa, size;
+        void *hva;
+        bool readonly;
+    } map[MAPS_MAX]; /* slot number = index + RAM_REGIONS */
+    uint64_t resets;
+};
+
+static inline struct vm *vm_of(struct machine *m)
+{
+    return (struct vm *)m;
+}
+
+/* kvm.c: the VM's file descriptor and everything registered on it. kvm_open
+ * makes a fresh VM and registers what is already known; kvm_close ends it. */
+int kvm_open_vm(struct vm *vm);
+void kvm_close_vm(struct vm *vm);
+extern const struct machine_ops kvm_machine_ops;
+
+/* vcpu.c */
+int vcpu_open(struct vm *vm, struct vcpu *c);
+void vcpu_close(struct vcpu *c);
+int vcpu_start(struct vcpu *c);          /* creates the thread */
+int vcpu_enter(struct vcpu *c, const struct boot_entry *e); /* registers */
+void vcpus_pause(struct vm *vm);  /* returns when all are parked */
+void vcpus_resume(struct vm *vm);
+void vcpus_join(struct vm *vm);
+
+/* cpuid.c */
+int cpuid_set(struct vm *vm, struct vcpu *c);
+
+/* crash.c: what stopped the guest, in words and registers. */
+void crash_report(struct vcpu *c, const char *what);
+
+#endif

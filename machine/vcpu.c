@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MIT */
+/* vCPU threads: run the guest, carry register accesses to the buses, park when
+ * the main thread wants the machine to hold still.
+ *
+ * Pausing. vcpus_pause sets vm->pause, makes each KVM_RUN return
+ * (immediate_exit for one about to start, a signal for one inside) and waits
+ * until every thread has counted itself as parked. Parked threads sleep on
+ * resume_cond, touch nothing, and look up their fd and run page again when
+ * they wake, since a reset gives them new ones. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "machine/kvm.h"
+
+#define STACK_BYTES (64 * 1024)
+#define WAKE_SIGNAL SIGRTMIN
+
+/* ------------------------------------------------------------ open, enter */
+
+int vcpu_open(struct vm *vm, struct vcpu *c)
+{
+    c->vm = vm;
+    c->id = (unsigned)(c - vm->vcpu);
+    c->fd = ioctl(vm->fd, KVM_CREATE_VCPU, (unsigned long)c->id);
+    if (c->fd < 0)
+        return -errno;
+    c->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, c->fd,
+                  0);
+    if (c->run == MAP_FAILED) {
+        c->run = NULL;
+        return -errno;
+    }
+    return cpuid_set(vm, c);
+}
+
+void vcpu_close(struct vcpu *c)
+{
+    if (c->run)
+        munmap(c->run, c->vm->run_size);
+    if (c->vm && c->fd >= 0)
+        close(c->fd);
+    c->run = NULL;
+    c->fd = -1;
+}
+
+/* Segments of 32- and 64-bit entries: flat, as boot.rst asks for. */
+static struct kvm_segment flat(uint16_t selector, bool code, bool lng)
+{
+    return (struct kvm_segment){.selector = selector,
+                                .limit = 0xffffffff,
+                                .type = code ? 0xb : 0x3,
+                                .present = 1,
+                                .s = 1,
+                                .db = !lng,
+                                .l = lng,
+                                .g = 1};
+}
+
+static void enter_protected(struct kvm_sregs *s, const struct boot_entry *e)
+{
+    bool lng = e->bits == 64;
+    s->cs = flat(e->cs, true, lng);
+    s->ds = s->es = s->fs = s->gs = s->ss = flat(e->ds, false, false);
+    s->gdt.base = e->gdt;
+    s->gdt.limit = (uint16_t)e->gdt_limit;
+    s->cr0 = 0x31; /* PE, ET, NE */
+    if (lng) {
+        s->cr0 |= 0x80000000u;
+        s->cr3 = e->cr3;
+        s->cr4 = 0x20;    /* PAE */
+        s->efer = 0x500;  /* LME, LMA */
+    }
+}
+
+static void real_segment(struct kvm_segment *s, uint16_t selector)
+{
+    s->selector = selector;
+    s->base = (uint64_t)selector << 4;
+}
+
+static void enter_real(struct kvm_sregs *s, const struct boot_entry *e)
+{
+    real_segment(&s->cs, e->cs);
+    real_segment(&s->ds, e->ds);
+    real_segment(&s->es, e->ds);
+    real_segment(&s->fs, e->ds);
+    real_segment(&s->gs, e->ds);
+    real_segment(&s->ss, e->ss);
+}
+
+/* What firmware leaves behind: memory is write-back by default (MTRR enabled,
+ * type 6), fast strings on. A KVM that does not know them is no worse. */
+static void set_firmware_msrs(struct vcpu *c)
+{
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry[2];
+    } msrs = {.head.nmsrs = 2,
+              .entry = {{.index = 0x2ff, .data = 0x806},
+                        {.index = 0x1a0, .data = 1}}};
+    if (ioctl(c->fd, KVM_SET_MSRS, &msrs) < 0)
+        TRACE(VM, "vcpu%u: KVM_SET_MSRS: %s", c->id, strerror(errno));
+}
+
+int vcpu_enter(struct vcpu *c, const struct boot_entry *e)
+{
+    struct kvm_sregs s;
+    struct kvm_regs r = {.rflags = 2,
+                         .rip = e->rip,
+                         .rsp = e->rsp,
+                         .rax = e->rax,
+                         .rbx = e->rbx,
+                         .rsi = e->rsi};
+    if (ioctl(c->fd, KVM_GET_SREGS, &s) < 0)
+        return -errno;
+    if (e->bits == 16)
+        enter_real(&s, e);
+    else
+        enter_protected(&s, e);
+    if (ioctl(c->fd, KVM_SET_SREGS, &s) < 0 ||
+        ioctl(c->fd, KVM_SET_REGS, &r) < 0)
+        return -errno;
+    set_firmware_msrs(c);
+    return 0;
+}
+
+/* ------------------------------------------------------------------ exits */
+
+static uint64_t load(const uint8_t *p, unsigned width)
+{
+    uint64_t v = 0;
+    memcpy(&v, p, width);
+    return v;
+}
+
+/* String instructions arrive as several accesses in one exit. */
+static void exit_io(struct vcpu *c)
+{
+    struct kvm_run *run = c->run;
+    uint8_t *data = (uint8_t *)run + run->io.data_offset;
+    struct bus *bus = c->vm->m.pio;
+    unsigned width = run->io.size;
+    for (uint32_t i = 0; i < run->io.count; i++, data += width) {
+        if (run->io.direction == KVM_EXIT_IO_OUT) {
+            bus_write(bus, run->io.port, width, load(data, width));
+        } else {
+            uint64_t v = bus_read(bus, run->io.port, width);
+            memcpy(data, &v, width);
+        }
+    }
+}
+
+/* KVM splits at page borders, so 1 to 8 bytes; odd sizes (3, 5, 6, 7) only
+ * where an access straddles two pages. */
+static void exit_mmio(struct vcpu *c)
+{
+    struct kvm_run *run = c->run;
+    struct bus *bus = c->vm->m.mmio;
+    uint64_t addr = run->mmio.phys_addr;
+    unsigned left = run->mmio.len <= 8 ? run->mmio.len : 8, at = 0;
+    while (left) {
+        unsigned width = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        if (run->mmio.is_write) {
+            bus_write(bus, addr + at, width,
+                      load(run->mmio.data + at, width));
+        } else {
+            uint64_t v = bus_read(bus, addr + at, width);
+            memcpy(run->mmio.data + at, &v, width);
+        }
+        at += width;
+        left -= width;
+    }
+}
+
+static void stop(struct vcpu *c, enum machine_stop why)
+{
+    kvm_machine_ops.request(&c->vm->m, why);
+}
+
+/* A triple fault restarts a PC; with -no-reboot it is a crash to look at. */
+static void exit_shutdown(struct vcpu *c)
+{
+    crash_report(c, c->vm->cfg.no_reboot
+                        ? "triple fault: the guest took an exception it could "
+                          "not handle, twice over"
+                        : "triple fault: restarting the guest");
+    stop(c, c->vm->cfg.no_reboot ? STOP_CRASH : STOP_RESET);
+}
+
+static void exit_internal(struct vcpu *c)
+{
+    if (c->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION)
+        crash_report(c, "KVM cannot emulate the instruction at RIP: this "
+                        "/dev/kvm interprets guest code and lacks it, or the "
+                        "guest runs code in device memory");
+    else
+        crash_report(c, "KVM internal error: it met a state of the guest it "
+                        "cannot continue from");
+    stop(c, STOP_FAULT);
+}
+
+static void exit_fail_entry(struct vcpu *c)
+{
+    log_line("vCPU %u: the CPU refused the guest's state, hardware reason "
+             "%#llx",
+             c->id,
+             (unsigned long long)
+                 c->run->fail_entry.hardware_entry_failure_reason);
+    crash_report(c, "KVM_EXIT_FAIL_ENTRY");
+    stop(c, STOP_FAULT);
+}
+
+static void handle_exit(struct vcpu *c)
+{
+    unsigned reason = c->run->exit_reason;
+    c->exits[reason < ARRAY_LEN(c->exits) ? reason : 0]++;
+    switch (reason) {
+    case KVM_EXIT_IO:
+        exit_io(c);
+        break;
+    case KVM_EXIT_MMIO:
+        exit_mmio(c);
+        break;
+    case KVM_EXIT_INTR:
+    case KVM_EXIT_IRQ_WINDOW_OPEN:
+        break;
+    case KVM_EXIT_SHUTDOWN:
+        exit_shutdown(c);
+        break;
+    case KVM_EXIT_SYSTEM_EVENT:
+        stop(c, c->run->system_event.type == KVM_SYSTEM_EVENT_SHUTDOWN
+                    ? STOP_POWEROFF
+                    : STOP_RESET);
+        break;
+    case KVM_EXIT_INTERNAL_ERROR:
+        exit_internal(c);
+        break;
+    case KVM_EXIT_FAIL_ENTRY:
+        exit_fail_entry(c);
+        break;
+    default:
+        log_line("vCPU %u: KVM exit reason %u is not known here", c->id,
+                 reason);
+        crash_report(c, "unknown KVM exit");
+        stop(c, STOP_FAULT);
+    }
+}
+
+/* ----------------------------------------------------------------- thread */
+
+/* Waits while the machine is paused. False: the thread ends. */
+static bool park(struct vcpu *c)
+{
+    struct vm *vm = c->vm;
+    pthread_mutex_lock(&vm->lock);
+    vm->parked++;
+    pthread_cond_signal(&vm->parked_cond);
+    while (atomic_load(&vm->pause) && !vm->quit)
+        pthread_cond_wait(&vm->resume_cond, &vm->lock);
+    vm->parked--;
+    bool go_on = !vm->quit;
+    pthread_mutex_unlock(&vm->lock);
+    return go_on;
+}
+
+static void *vcpu_thread(void *arg)
+{
+    struct vcpu *c = arg;
+    struct vm *vm = c->vm;
+    for (;;) {
+        if (atomic_load_explicit(&vm->pause, memory_order_relaxed) && !park(c))
+            return NULL;
+        int err = ioctl(c->fd, KVM_RUN, 0) < 0 ? errno : 0;
+        if (!err) {
+            handle_exit(c);
+        } else if (err != EINTR && err != EAGAIN) {
+            log_line("vCPU %u: KVM_RUN: %s", c->id, strerror(err));
+            stop(c, STOP_FAULT);
+        }
+    }
+}
+
+static void on_wake(int sig)
+{
+    (void)sig; /* its arrival makes KVM_RUN return */
+}
+
+int vcpu_start(struct vcpu *c)
+{
+    struct sigaction sa = {.sa_handler = on_wake};
+    sigset_t all, old;
+    pthread_attr_t attr;
+    sigaction(WAKE_SIGNAL, &sa, NULL);
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
+    sigfillset(&all);
+    sigdelset(&all, WAKE_SIGNAL);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int err = pthread_create(&c->thread, &attr, vcpu_thread, c);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    c->started = !err;
+    return -err;
+}
+
+void vcpus_pause(struct vm *vm)
+{
+    unsigned started = 0;
+    atomic_store(&vm->pause, true);
+    for (unsigned i = 0; i < vm->m.ncpus; i++) {
+        if (!vm->vcpu[i].started)
+            continue;
+        started++;
+        __atomic_store_n(&vm->vcpu[i].run->immediate_exit, 1,
+                         __ATOMIC_SEQ_CST);
+        pthread_kill(vm->vcpu[i].thread, WAKE_SIGNAL);
+    }
+    pthread_mutex_lock(&vm->lock);
+    while (vm->parked < started)
+        pthread_cond_wait(&vm->parked_cond, &vm->lock);
+    pthread_mutex_unlock(&vm->lock);
+}
+
+void vcpus_resume(struct vm *vm)
+{
+    pthread_mutex_lock(&vm->lock);
+    for (unsigned i = 0; i < vm->m.ncpus; i++)
+        vm->vcpu[i].run->immediate_exit = 0;
+    atomic_store(&vm->pause, false);
+    pthread_cond_broadcast(&vm->resume_cond);
+    pthread_mutex_unlock(&vm->lock);
+}
+
+void vcpus_join(struct vm *vm)
+{
+    bool any = false;
+    for (unsigned i = 0; i < vm->m.ncpus; i++)
+        any |= vm->vcpu[i].started;
+    if (!any)
+        return;
+    vcpus_pause(vm);
+    pthread_mutex_lock(&vm->lock);
+    vm->quit = true;
+    pthread_cond_broadcast(&vm->resume_cond);
+    pthread_mutex_unlock(&vm->lock);
+    for (unsigned i = 0; i < vm->m.ncpus; i++)
+        if (vm->vcpu[i].started)
+            pthread_join(vm->vcpu[i].thread, NULL);
+}

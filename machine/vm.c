@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/* The machine's life: made, started, reset, ended. All of it on the main
+ * thread, which is also the main loop's.
+ *
+ * A reset is a new VM under the same devices: vCPUs are parked, every device
+ * goes back to power-on, the VM's file descriptor is closed and a fresh one
+ * opened (kvm.c tells it the memory, routes, irqfds and ioeventfds again), the
+ * kernel is loaded anew. So no state of KVM's can survive by being forgotten:
+ * interrupt controllers, timers, pending events, paravirtual clocks. */
+#include "machine/vm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "machine/kvm.h"
+
+/* -------------------------------------------------------------------- RAM */
+
+static int make_ram(struct vm *vm, uint64_t size)
+{
+    struct ram *ram = &vm->m.ram;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    ram->fd = -1;
+    if (vm->cfg.shared_ram) {
+        ram->fd = memfd_create("guest-ram", MFD_CLOEXEC);
+        if (ram->fd < 0 || ftruncate(ram->fd, (off_t)size) < 0)
+            return fail(-errno, "-m: memfd of %llu MiB: %s",
+                        (unsigned long long)size >> 20, strerror(errno));
+        flags = MAP_SHARED;
+    }
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE,
+                   ram->fd, 0);
+    if (p == MAP_FAILED)
+        return fail(-errno, "-m: %llu MiB of guest memory: %s; try less",
+                    (unsigned long long)size >> 20, strerror(errno));
+    vm->ram_map = p;
+    vm->ram_map_size = size;
+    uint64_t low = size < LOWRAM_MAX ? size : LOWRAM_MAX;
+    ram->region[ram->n++] = (struct ram_region){.gpa = 0, .size = low, .hva = p};
+    if (size > low)
+        ram->region[ram->n++] = (struct ram_region){.gpa = HIGHRAM_BASE,
+                                                    .size = size - low,
+                                                    .hva = (uint8_t *)p + low,
+                                                    .offset = low};
+    return 0;
+}
+
+/* --------------------------------------------------------- reset, the end */
+
+static int enter_boot_cpu(struct vm *vm)
+{
+    int err = boot_load(&vm->m, vm->cfg.boot, &vm->entry);
+    if (err)
+        return err;
+    err = vcpu_enter(&vm->vcpu[0], &vm->entry);
+    if (err)
+        return fail(err, "%s: setting the boot CPU's registers: %s",
+                    vm->cfg.kvm, strerror(-err));
+    return 0;
+}
+
+static int reset(struct vm *vm)
+{
+    for (struct device *d = vm->m.devices; d; d = d->next)
+        if (d->reset)
+            d->reset(d);
+    kvm_close_vm(vm);
+    vm->resets++;
+    TRACE(VM, "reset %llu", (unsigned long long)vm->resets);
+    int err = kvm_open_vm(vm);
+    return err ? err : enter_boot_cpu(vm);
+}
+
+static void on_request(struct event *ev, uint32_t got)
+{
+    (void)got;
+    struct vm *vm = container_of(ev, struct vm, request);
+    uint64_t n;
+    if (read(ev->fd, &n, sizeof(n)) < 0)
+        return;
+    int why = atomic_load(&vm->why);
+    vcpus_pause(vm);
+    if (why != STOP_RESET || vm->cfg.no_reboot) {
+        loop_stop(vm->m.loop, why);
+        return;
+    }
+    if (reset(vm)) {
+        loop_stop(vm->m.loop, STOP_FAULT);
+        return;
+    }
+    atomic_store(&vm->why, -1);
+    vcpus_resume(vm);
+}
+
+void vm_quit(struct machine *m, enum machine_stop why)
+{
+    loop_stop(m->loop, (int)why);
+}
+
+/* ------------------------------------------------------------------- life */
+
+static int open_kvm(struct vm *vm)
+{
+    const char *path = vm->cfg.kvm;
+    vm->kvm = open(path, O_RDWR | O_CLOEXEC);
+    if (vm->kvm < 0 && (errno == EACCES || errno == EPERM))
+        return fail(-errno,
+                    "%s: %s; run as root or join the group that owns it "
+                    "(usually kvm)",
+                    path, strerror(errno));
+    if (vm->kvm < 0)
+        return fail(-errno,
+                    "%s: %s; is virtualization enabled in the firmware and "
+                    "the module kvm_intel or kvm_amd loaded?",
+                    path, strerror(errno));
+    int version = ioctl(vm->kvm, KVM_GET_API_VERSION, 0);
+    if (version != KVM_API_VERSION)
+        return fail(-ENODEV, "%s: is not KVM (API version %d, needed is %d)",
+                    path, version, KVM_API_VERSION);
+    int size = ioctl(vm->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+    if (size < 0)
+        return fail(-errno, "%s: KVM_GET_VCPU_MMAP_SIZE: %s", path,
+                    strerror(errno));
+    vm->run_size = (size_t)size;
+    return 0;
+}
+
+static int make_world(struct vm *vm)
+{
+    struct machine *m = &vm->m;
+    int err = loop_new(&m->loop, "main");
+    if (err)
+        return fail(err, "event loop: %s", strerror(-err));
+    m->pio = bus_new("pio");
+    m->mmio = bus_new("mmio");
+    vm->request = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+                                 .want = EPOLLIN,
+                                 .ready = on_request,
+                                 .name = "request"};
+    if (!m->pio || !m->mmio || vm->request.fd < 0)
+        return fail(-ENOMEM, "out of memory");
+    return loop_add(m->loop, &vm->request);
+}
+
+int vm_new(struct machine **out, const struct vm_config *cfg)
+{
+    struct vm *vm = calloc(1, sizeof(*vm));
+    int err;
+    if (!vm)
+        return fail(-ENOMEM, "out of memory");
+    vm->cfg = *cfg;
+    vm->kvm = vm->fd = vm->request.fd = vm->m.ram.fd = -1;
+    vm->m.ops = &kvm_machine_ops;
+    vm->m.ncpus = cfg->cpus;
+    atomic_store(&vm->why, -1);
+    atomic_store(&vm->pause, true);
+    pthread_mutex_init(&vm->lock, NULL);
+    pthread_mutex_init(&vm->irq_lock, NULL);
+    pthread_cond_init(&vm->parked_cond, NULL);
+    pthread_cond_init(&vm->resume_cond, NULL);
+    err = open_kvm(vm);
+    if (!err)
+        err = make_ram(vm, cfg->ram);
+    if (!err)
+        err = make_world(vm);
+    if (err) {
+        vm_free(&vm->m);
+        return err;
+    }
+    *out = &vm->m;
+    return 0;
+}
+
+int vm_run(struct machine *m)
+{
+    struct vm *vm = vm_of(m);
+    int err = kvm_open_vm(vm);
+    if (!err)
+        err = enter_boot_cpu(vm);
+    for (unsigned i = 0; !err && i < m->ncpus; i++)
+        err = vcpu_start(&vm->vcpu[i]);
+    if (err)
+        return err;
+    TRACE(VM, "running %u vCPUs", m->ncpus);
+    vcpus_resume(vm);
+    int why = loop_run(m->loop);
+    vcpus_join(vm);
+    return why;
+}
+
+/* Last made, first destroyed: a device may use those made before it. */
+static void destroy_from(struct device *d)
+{
+    if (!d)
+        return;
+    destroy_from(d->next);
+    if (d->destroy)
+        d->destroy(d);
+}
+
+void vm_free(struct machine *m)
+{
+    struct vm *vm = vm_of(m);
+    destroy_from(m->devices);
+    kvm_close_vm(vm);
+    bus_free(m->pio);
+    bus_free(m->mmio);
+    loop_free(m->loop);
+    if (vm->request.fd >= 0)
+        close(vm->request.fd);
+    if (vm->kvm >= 0)
+        close(vm->kvm);
+    if (vm->ram_map)
+        munmap(vm->ram_map, vm->ram_map_size);
+    if (m->ram.fd >= 0)
+        close(m->ram.fd);
+    free(vm);
+}
+
+static const struct {
+    unsigned reason;
+    const char *name;
+} exit_names[] = {
+    {KVM_EXIT_IO, "io"},       {KVM_EXIT_MMIO, "mmio"},
+    {KVM_EXIT_INTR, "intr"},   {KVM_EXIT_SHUTDOWN, "shutdown"},
+    {KVM_EXIT_HLT, "hlt"},
+};
+
+void vm_stats(struct machine *m, int fd)
+{
+    struct vm *vm = vm_of(m);
+    for (unsigned c = 0; c < m->ncpus; c++)
+        for (unsigned i = 0; i < ARRAY_LEN(exit_names); i++) {
+            uint64_t n = vm->vcpu[c].exits[exit_names[i].reason];
+            if (n)
+                dprintf(fd, "vcpu%u.exit_%s %llu\n", c, exit_names[i].name,
+                        (unsigned long long)n);
+        }
+    dprintf(fd, "vm.resets %llu\n", (unsigned long long)vm->resets);
+    dprintf(fd, "vm.unclaimed_pio %llu\n",
+            (unsigned long long)bus_unclaimed(m->pio));
+    dprintf(fd, "vm.unclaimed_mmio %llu\n",
+            (unsigned long long)bus_unclaimed(m->mmio));
+    for (struct device *d = m->devices; d; d = d->next)
+        if (d->stats)
+            d->stats(d, fd);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* The machine on KVM: made from a configuration, run to its end. */
+#ifndef VM_H
+#define VM_H
+
+#include "machine/boot.h"
+#include "machine/machine.h"
+
+struct vm_config {
+    uint64_t ram; /* bytes, page aligned */
+    unsigned cpus;
+    bool no_reboot;
+    bool shared_ram; /* memfd, for vhost-user */
+    const char *kvm; /* "/dev/kvm" */
+    struct boot *boot;
+};
+
+/* Opens KVM and makes RAM, buses and the main loop. Devices are created on
+ * *out afterwards. 0 or -errno (said). Main thread. */
+int vm_new(struct machine **out, const struct vm_config *cfg);
+
+/* Loads the kernel, starts the vCPUs and runs the main loop on this thread
+ * until the guest or the operator ends it. An enum machine_stop, or -errno
+ * (said) when it could not start. */
+int vm_run(struct machine *m);
+
+/* Ends vm_run from a handler on the main loop. */
+void vm_quit(struct machine *m, enum machine_stop why);
+
+/* Destroys devices, KVM and memory. */
+void vm_free(struct machine *m);
+
+/* "name value" lines: exits by kind and so on. */
+void vm_stats(struct machine *m, int fd);
+
+#endif
