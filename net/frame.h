@@ -3,11 +3,17 @@
 #ifndef NET_FRAME_H
 #define NET_FRAME_H
 
-#include <limits.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/uio.h>
 
 #include "net/net.h"
+
+#ifndef container_of /* as in machine/machine.h, which is not for this room */
+#define container_of(ptr, type, member)                                        \
+    ((type *)((char *)(ptr)-offsetof(type, member)))
+#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+#endif
 
 /* writev(2) takes no more (UIO_MAXIOV). */
 #define NET_IOV_MAX 1024

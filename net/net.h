@@ -55,7 +55,10 @@ struct netdev;
 struct netbe {
     struct netdev *dev;
     int fd; /* pollable: EPOLLIN: recv has a packet; EPOLLOUT: send has room.
-               Constant for the backend's life, -1: never ready */
+               Constant for the backend's life, -1: never ready. The file
+               behind it may be another one after link_changed(nic, true)
+               (a new connection), and epoll knows files: the NIC then does
+               loop_del and loop_add */
     /* One whole packet, header first. Bytes taken (all of it); 0: would block,
      * nothing taken: wait for EPOLLOUT; <0: -errno, the packet is lost. */
     ssize_t (*send)(struct netbe *be, const struct iovec *iov, int n);
@@ -98,7 +101,7 @@ struct netdev {
      * loop's thread. */
     void (*link_changed)(void *nic, bool up);
     void *nic;
-    bool link_up; /* the backend's side of the cable */
+    bool link_up; /* the backend's side of the cable; see netdev_link */
     struct netdev *next;
 };
 
@@ -112,6 +115,14 @@ struct netdev_class {
      * said. nd->id is already set and may be used in messages. */
     int (*open)(struct loop *l, struct opts *o, struct netdev **out);
 };
+
+/* For backends, on the main loop's thread (or before it runs): the cable came
+ * or went. The NIC hears of it unless the operator has pulled the cable. */
+void netdev_set_link(struct netdev *nd, bool up);
+/* Is the cable in, at both ends? What a NIC's link status shows. */
+bool netdev_link(const struct netdev *nd);
+/* SIGUSR2: pulls every cable, or puts them all back. Main loop's thread. */
+void netdev_toggle_cables(void);
 
 /* The list of open netdevs; vmm.c fills it. */
 struct netdev *netdev_find(const char *id);

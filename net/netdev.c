@@ -6,6 +6,30 @@
 #include "net/net.h"
 
 struct netdev *netdevs;
+static bool pulled; /* every cable, by the operator */
+
+bool netdev_link(const struct netdev *nd)
+{
+    return nd->link_up && !pulled;
+}
+
+void netdev_set_link(struct netdev *nd, bool up)
+{
+    if (nd->link_up == up)
+        return;
+    nd->link_up = up;
+    if (nd->link_changed && !pulled)
+        nd->link_changed(nd->nic, up);
+}
+
+void netdev_toggle_cables(void)
+{
+    pulled = !pulled;
+    log_line("cables %s", pulled ? "pulled" : "plugged in");
+    for (struct netdev *nd = netdevs; nd; nd = nd->next)
+        if (nd->link_up && nd->link_changed)
+            nd->link_changed(nd->nic, !pulled);
+}
 
 struct netdev *netdev_find(const char *id)
 {

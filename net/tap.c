@@ -23,6 +23,7 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,6 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "machine/machine.h"
 #include "net/frame.h"
 #include "net/host.h"
 #include "net/tap.h"
@@ -175,9 +175,7 @@ static void tap_gone(struct tap *t)
     close(idle);
     log_line("%s: interface %s was deleted; the cable is out", t->nd.id,
              t->ifname);
-    t->nd.link_up = false;
-    if (t->nd.link_changed)
-        t->nd.link_changed(t->nd.nic, false);
+    netdev_set_link(&t->nd, false);
 }
 
 /* Messages are only a hint to look; lost ones (ENOBUFS) do no harm. */
