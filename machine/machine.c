@@ -18,6 +18,21 @@ void device_register(struct machine *m, struct device *dev)
     *p = dev;
 }
 
+static void destroy_from(struct device *d)
+{
+    if (!d)
+        return;
+    destroy_from(d->next);
+    if (d->destroy)
+        d->destroy(d);
+}
+
+void devices_destroy(struct machine *m)
+{
+    destroy_from(m->devices);
+    m->devices = NULL;
+}
+
 static int new_eventfd(void)
 {
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -205,5 +205,7 @@ struct device_class {
 
 /* Appends a finished device to the machine. */
 void device_register(struct machine *m, struct device *dev);
+/* Destroys all, last made first: a device may use those made before it. */
+void devices_destroy(struct machine *m);
 
 #endif

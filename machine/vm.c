@@ -195,20 +195,10 @@ int vm_run(struct machine *m)
     return why;
 }
 
-/* Last made, first destroyed: a device may use those made before it. */
-static void destroy_from(struct device *d)
-{
-    if (!d)
-        return;
-    destroy_from(d->next);
-    if (d->destroy)
-        d->destroy(d);
-}
-
 void vm_free(struct machine *m)
 {
     struct vm *vm = vm_of(m);
-    destroy_from(m->devices);
+    devices_destroy(m);
     kvm_close_vm(vm);
     bus_free(m->pio);
     bus_free(m->mmio);

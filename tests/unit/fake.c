@@ -360,11 +360,7 @@ struct machine *fake_pc(uint64_t ram)
 void fake_free(struct machine *m)
 {
     struct fake *f = fake_of(m);
-    for (struct device *d = m->devices; d; d = d->next)
-        if (d->destroy)
-            d->destroy(d);
-    if (m->pci)
-        pci_bus_free(m);
+    devices_destroy(m);
     bus_free(m->pio);
     bus_free(m->mmio);
     loop_free(m->loop);
