@@ -195,39 +195,43 @@ static void acpi_mode(const u8 *fadt, u16 pm1)
         cpu_relax();
 }
 
-void acpi_poweroff(void)
+bool acpi_poweroff(void)
 {
     const u8 *fadt = find_table("FACP");
 
     if (!fadt || get32(fadt + TABLE_LEN) < FADT_FLAGS + 4)
-        return;
+        return false;
     int type = sleep_type(fadt);
 
     if (type < 0)
-        return;
+        return false;
     if (get32(fadt + FADT_FLAGS) & FLAG_HW_REDUCED) {
-        if (get32(fadt + TABLE_LEN) >= FADT_SLEEP_CONTROL + 12)
-            gas_write(fadt + FADT_SLEEP_CONTROL,
-                      (u8)((u32)type << SLEEP_TYP | SLEEP_EN));
-        return;
+        if (get32(fadt + TABLE_LEN) < FADT_SLEEP_CONTROL + 12)
+            return false;
+        gas_write(fadt + FADT_SLEEP_CONTROL,
+                  (u8)((u32)type << SLEEP_TYP | SLEEP_EN));
+        return true;
     }
     u16 pm1a = (u16)get32(fadt + FADT_PM1A_CNT);
     u16 pm1b = (u16)get32(fadt + FADT_PM1B_CNT);
     u16 value = (u16)((u32)type << PM1_SLP_TYP | PM1_SLP_EN);
 
     if (!pm1a)
-        return;
+        return false;
     acpi_mode(fadt, pm1a);
     outw(pm1a, value);
     if (pm1b)
         outw(pm1b, value);
+    return true;
 }
 
-void acpi_reset(void)
+bool acpi_reset(void)
 {
     const u8 *fadt = find_table("FACP");
 
-    if (fadt && get32(fadt + TABLE_LEN) > FADT_RESET_VALUE &&
-        get32(fadt + FADT_FLAGS) & FLAG_RESET_REG)
-        gas_write(fadt + FADT_RESET_REG, fadt[FADT_RESET_VALUE]);
+    if (!fadt || get32(fadt + TABLE_LEN) <= FADT_RESET_VALUE ||
+        !(get32(fadt + FADT_FLAGS) & FLAG_RESET_REG))
+        return false;
+    gas_write(fadt + FADT_RESET_REG, fadt[FADT_RESET_VALUE]);
+    return true;
 }

@@ -11,8 +11,9 @@ void acpi_init(u64 hint);
 /* Usable CPUs in the MADT, 0 if there is none. */
 unsigned acpi_cpus(void);
 
-/* Both return only if the tables do not offer it or it had no effect. */
-void acpi_poweroff(void);
-void acpi_reset(void);
+/* False if the tables do not offer it; true if it was asked for, and will take
+ * effect in a moment. */
+bool acpi_poweroff(void);
+bool acpi_reset(void);
 
 #endif

@@ -149,7 +149,8 @@ flat:
     jmp *%edx
 
     .code16
-/* ZF set if 0:0x500 and 1 MiB + 0x500 are the same cell (A20 is off). */
+/* ZF set if 0:0x500 and 1 MiB + 0x500 are the same cell (A20 is off). Both are
+ * put back: the payload already lies at 1 MiB. */
 a20_test:
     pushw %ds
     pushw %es
@@ -157,12 +158,14 @@ a20_test:
     movw %ax, %ds
     notw %ax
     movw %ax, %es
+    pushw %es:0x510
     movw 0x500, %ax
     pushw %ax
     notw %ax
     movw %ax, %es:0x510
     cmpw %ax, 0x500
-    popw 0x500
+    popw 0x500          /* pops leave the flags alone */
+    popw %es:0x510
     popw %es
     popw %ds
     ret
