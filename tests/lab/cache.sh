@@ -1,0 +1,154 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+# The cache behind the lab and the Linux guest: Debian's kernel, unpacked, and the images made from it.  Sourced.
+#
+# Everything lives in ${XDG_CACHE_HOME:-$HOME/.cache}/vmm-lab, outside the tree, so that clones and worktrees
+# share it and `make clean` keeps it.  Nothing in there is precious: `rm -r` it at any time no lab is running.
+#
+#   kernel-PACKAGEVERSION/vmlinuz       as Debian ships it: what the VMM under test boots
+#   kernel-PACKAGEVERSION/vmlinux       the same kernel unpacked, for the lab itself (no xz under emulation: -2 s)
+#   kernel-PACKAGEVERSION/lib/modules/  its modules, as far as a VMM's tests can want them
+#   NAME-HASH.cpio                      images; the hash covers the kernel, the tools copied in and the builder itself
+#
+# Builders take a lock and move finished things into place, so two at once are safe and a killed one leaves no
+# half-made image.  In the lab the same directory is seen read-only at the same path.
+
+lab_src=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+lab_cache=${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/vmm-lab
+
+# Modules no VMM test can want: three quarters of the package.
+lab_unwanted_modules='sound drivers/gpu drivers/media drivers/infiniband drivers/scsi drivers/staging drivers/usb drivers/hwmon
+    drivers/iio drivers/input drivers/platform drivers/mtd drivers/video drivers/hid drivers/md drivers/target
+    drivers/net/wireless fs/btrfs fs/xfs fs/ocfs2 fs/nfs fs/nfsd fs/cifs fs/ceph fs/gfs2 fs/f2fs fs/jfs fs/udf fs/ubifs'
+
+lab_say() { echo "${0##*/}: $*" >&2; }
+lab_die() { lab_say "$*"; exit 1; }
+
+# lab_locked FUNCTION ARGS...: run FUNCTION while holding the cache's lock.
+lab_locked() {
+    mkdir -p "$lab_cache" || lab_die "cannot create the cache $lab_cache: set XDG_CACHE_HOME"
+    (
+        flock -w 900 9 || lab_die "another builder has held $lab_cache/lock for 15 minutes: end it"
+        "$@"
+    ) 9>"$lab_cache/lock"
+}
+
+# lab_kernel_dir: print the newest unpacked kernel; false when there is none yet.
+lab_kernel_dir() {
+    local dirs
+    dirs=$(compgen -G "$lab_cache/kernel-*/complete" | sort -V | tail -n 1)
+    [ -n "$dirs" ] && dirname "$dirs"
+}
+
+# lab_le FILE OFFSET WIDTH: an unsigned little-endian number in FILE.
+lab_le() { od -An -v -t "u$3" -j "$2" -N "$3" "$1" | tr -d ' '; }
+
+# lab_unpack_vmlinux BZIMAGE: the ELF kernel inside (x86 boot protocol 2.08: setup_sects, payload_offset, payload_length).
+lab_unpack_vmlinux() {
+    local start length
+    start=$((($(lab_le "$1" 0x1f1 1) + 1) * 512 + $(lab_le "$1" 0x248 4)))
+    length=$(lab_le "$1" 0x24c 4)
+    # Four bytes of size follow the xz stream inside the payload.
+    tail -c +$((start + 1)) "$1" | head -c $((length - 4)) | xz -dc
+}
+
+# lab_fetch_kernel: download and unpack the kernel package that linux-image-amd64 depends on now.
+lab_fetch_kernel() {
+    local package work version dir unwanted=()
+    lab_kernel_dir >/dev/null && [ "${1-}" != --refresh ] && return 0
+    package=$(apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+    [ -n "$package" ] || lab_die "apt knows no linux-image-amd64: run apt-get update"
+    lab_say "downloading $package (once; it is unpacked, not installed)"
+    work=$(mktemp -d "$lab_cache/new.XXXXXX")
+    # shellcheck disable=SC2064  # the directory as it is called now
+    trap "rm -rf '$work'" EXIT
+    (cd "$work" && apt-get -q -o APT::Sandbox::User=root download "$package" >download.log 2>&1) ||
+        lab_die "cannot download $package: $(tail -n 1 "$work/download.log")"
+    version=$(dpkg-deb -f "$work"/*.deb Package)
+    version=${version#linux-image-}
+    for dir in $lab_unwanted_modules; do unwanted+=(--exclude "./lib/modules/*/kernel/$dir/*"); done
+    dpkg-deb --fsys-tarfile "$work"/*.deb |
+        tar -x -C "$work" --no-same-owner "${unwanted[@]}" ./boot ./lib ||
+        lab_die "cannot unpack $package"
+    mv "$work/boot/vmlinuz-$version" "$work/vmlinuz"
+    mv "$work/boot/config-$version" "$work/config"
+    lab_unpack_vmlinux "$work/vmlinuz" >"$work/vmlinux" || lab_die "cannot unpack the kernel inside $package"
+    depmod -b "$work" "$version"
+    echo "$version" >"$work/version"
+    dir=$lab_cache/kernel-$(dpkg-deb -f "$work"/*.deb Version | tr ':~' '__')
+    rm -rf "${work:?}/boot" "$work"/*.deb "$work/download.log"
+    : >"$work/complete"
+    rm -rf "$dir"
+    chmod 755 "$work"
+    mv "$work" "$dir"
+}
+
+# lab_kernel: print the kernel's directory, fetching it first if need be.
+lab_kernel() {
+    lab_kernel_dir && return
+    lab_locked lab_fetch_kernel || return
+    lab_kernel_dir
+}
+
+# lab_modules DIR KERNEL NAMES...: copy NAMES and all they need to DIR, and write their order to DIR/modules.order.
+lab_modules() {
+    local dest=$1 kernel=$2 version file
+    version=$(cat "$kernel/version")
+    shift 2
+    for name; do
+        modprobe -d "$kernel" -S "$version" -D "$name" || lab_die "this kernel has no module $name"
+    done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' |
+        while read -r file; do
+            mkdir -p "$dest/modules"
+            cp "$file" "$dest/modules/"
+            echo "${file##*/}"
+        done >"$dest/modules.order"
+}
+
+# lab_copy_tool DIR PROGRAM: copy PROGRAM and the libraries it is linked to.
+lab_copy_tool() {
+    local program file
+    program=$(command -v "$2") || lab_die "$2 is not installed: run tests/setup.sh lab"
+    program=$(readlink -f "$program")
+    mkdir -p "$1/bin"
+    cp "$program" "$1/bin/${2##*/}"
+    ldd "$program" 2>/dev/null | awk '{ for (i = 1; i <= NF; i++) if ($i ~ /^\//) print $i }' |
+        while read -r file; do
+            mkdir -p "$1${file%/*}"
+            [ -e "$1$file" ] || cp -L "$file" "$1$file"
+        done
+}
+
+# lab_cpio DIR: a newc archive of DIR on standard output, owned by root.
+lab_cpio() { (cd "$1" && find . -print0 | LC_ALL=C sort -z | cpio --quiet -0 -o -H newc -R 0:0); }
+
+# lab_hash WORDS...: a short hash of WORDS and of everything an image is made by.
+lab_hash() {
+    { echo "$@"; cat "$lab_src"/cache.sh "$lab_src"/*.init "$lab_src"/guest "$lab_src"/lab; } | sha256sum | cut -c1-16
+}
+
+# lab_build NAME FUNCTION: print NAME's image; FUNCTION KERNEL TREE fills an empty tree if it is not there yet.
+lab_build() {
+    local kernel image
+    kernel=$(lab_kernel) || return
+    # Tools copied from the machine change with it; busybox stands for the package set (cheap and nearly always right).
+    image=$lab_cache/$1-$(lab_hash "$kernel" "$(stat -Lc '%s %Y' /bin/busybox)").cpio
+    [ -e "$image" ] || lab_locked lab_build_locked "$1" "$image" "$2" "$kernel" || return
+    # A cached image in use should not be the next one swept away.
+    touch -c "$image" 2>/dev/null || true
+    echo "$image"
+}
+
+lab_build_locked() {
+    local name=$1 image=$2 fill=$3 kernel=$4 work
+    [ ! -e "$image" ] || return 0
+    work=$(mktemp -d "$lab_cache/new.XXXXXX")
+    # shellcheck disable=SC2064
+    trap "rm -rf '$work'" EXIT
+    mkdir -p "$work/tree"
+    "$fill" "$kernel" "$work/tree"
+    lab_cpio "$work/tree" >"$work/image" || lab_die "cannot write $image"
+    mv "$work/image" "$image"
+    # Images of older builders: a running lab has read its own long ago.
+    find "$lab_cache" -maxdepth 1 -name "$name-*.cpio" ! -path "$image" -mtime +2 -delete
+}

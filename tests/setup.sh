@@ -1,0 +1,154 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Install the Debian packages that a purpose (run, check, lint, bench, lab) needs and this machine lacks.
+#
+# usage: tests/setup.sh [-n] PURPOSE...
+#   -n   only say what is missing (exit status 1 if anything is)
+#
+# Quiet, and done in a few hundredths of a second, when nothing is missing; so every make target may call it.
+set -eu
+
+# The one list.  Columns: package, purposes that need it, what for.
+# `lab` is part of check and bench; `run` adds it only where this machine's own /dev/kvm cannot be used.
+packages() {
+    cat <<'TABLE'
+make                run check lint bench  the build
+gcc                 run check lint bench  the compiler behind musl-gcc
+libc6-dev           run check lint bench  crt files and headers for the host-side tools
+binutils            run check lint bench  as, ld, objcopy for the guest and the ROM
+musl-tools          run check lint bench  musl-gcc
+linux-libc-dev      run check lint bench  the kernel's UAPI headers
+iproute2            run check bench lab   ip: TAPs and addresses
+iputils-ping        run check bench lab   ping
+util-linux          run check bench lab   unshare, flock, setpriv
+qemu-system-x86     lab                   the emulator that plays the lab's hardware
+busybox-static      lab                   the lab's and the guest's first user space
+cpio                lab                   initramfs images
+kmod                lab                   depmod, modprobe
+xz-utils            lab                   unpacking Debian's kernel
+zstd                lab                   packing the initramfs images
+tar                 lab                   unpacking the kernel package
+dpkg                lab                   unpacking the kernel package
+ethtool             lab                   copied into the Linux guest
+iperf3              lab                   copied into the Linux guest
+tcpdump             lab                   copied into the Linux guest
+socat               check bench lab       talking to the guest and to serial sockets
+netcat-openbsd      check bench           payload tests
+nftables            check bench           the NAT example
+dnsmasq-base        check                 DHCP server for the bundled guest's client
+passt               check                 rootless networking
+tshark              check                 reading captures
+iptables            check                 the tests' older NAT scripts
+ipxe                check                 network boot tests
+memtest86+          check                 a kernel that is not Linux
+grub-pc-bin         check                 GRUB as a kernel image
+python3             check bench           fake peers, plots
+libc6-dbg           check                 valgrind needs it to name libc's frames
+valgrind            check                 leak checks
+gcc-multilib        check                 a 32-bit guest program
+clang               check lint            sanitizers and fuzzing
+clang-tidy          lint                  lint
+clang-format        lint                  format-check
+cppcheck            lint                  lint
+shellcheck          lint                  lint
+perl                lint                  checkers
+strace              bench                 system calls per packet
+man-db              lint                  checks the man page
+TABLE
+}
+
+usage() {
+    sed -n '5,6p' "$0" | cut -c3- >&2
+    exit 2
+}
+
+# kvm_usable: can this user open /dev/kvm?  (Reading it says nothing; opening it for writing does.)
+kvm_usable() {
+    (: <>/dev/kvm) 2>/dev/null
+}
+
+# wanted PURPOSES: the packages whose purpose column holds one of them.
+wanted() {
+    packages | while read -r package rest; do
+        for purpose in $1; do
+            # Purposes end where the explanation begins, two spaces later.
+            case " ${rest%%  *} " in *" $purpose "*) echo "$package"; break ;; esac
+        done
+    done
+}
+
+# missing PACKAGES...: those that are not installed.
+missing() {
+    { dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' "$@" 2>/dev/null || true; } |
+        awk 'BEGIN { for (i = 1; i < ARGC; i++) { order[i] = ARGV[i]; ARGV[i] = "" } n = ARGC }
+             $1 == "ii" { have[$2] = 1 }
+             END { for (i = 1; i < n; i++) if (!(order[i] in have)) print order[i] }' "$@"
+}
+
+# as_root CMD...: run CMD as root, or say why that cannot be.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -- "$@"
+    else
+        echo "setup: cannot install packages: not root, and there is no sudo; as root, run: apt-get install $lack" >&2
+        exit 1
+    fi
+}
+
+# apt ARGS...: apt-get without questions, waiting for another apt's lock instead of failing.
+apt() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 "$@"
+}
+
+# update: apt-get update, which (unlike install) does not wait for the lists' lock by itself.
+update() {
+    tries=0
+    until apt update >"$log" 2>&1; do
+        tries=$((tries + 1))
+        if ! grep -q 'Could not get lock' "$log" || [ "$tries" -ge 120 ]; then
+            tail -n 3 "$log" >&2
+            echo "setup: apt-get update failed; going on with the lists that are there" >&2
+            return 0
+        fi
+        sleep 1
+    done
+}
+
+dry=no
+[ "${1-}" != -n ] || { dry=yes; shift; }
+[ $# -gt 0 ] || usage
+purposes=
+for arg in "$@"; do
+    case $arg in
+    run) purposes="$purposes run"; kvm_usable || purposes="$purposes lab" ;;
+    check | bench) purposes="$purposes $arg lab" ;;
+    lint | lab) purposes="$purposes $arg" ;;
+    *) echo "setup: unknown purpose '$arg' (known: run, check, lint, bench, lab)" >&2; usage ;;
+    esac
+done
+
+command -v dpkg-query >/dev/null || {
+    echo "setup: not a Debian machine (no dpkg-query); install by hand: $(wanted "$purposes" | tr '\n' ' ')" >&2
+    exit 0
+}
+# shellcheck disable=SC2046  # package names hold no blanks
+lack=$(missing $(wanted "$purposes") | tr '\n' ' ')
+lack=${lack% }
+[ -n "$lack" ] || exit 0
+echo "setup: missing for$purposes: $lack" >&2
+[ $dry = no ] || exit 1
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+update
+# shellcheck disable=SC2086
+if ! apt install -y --no-install-recommends $lack >"$log" 2>&1; then
+    tail -n 15 "$log" >&2
+    echo "setup: apt-get install failed; the lines above say why" >&2
+    exit 1
+fi
+echo "setup: installed: $lack" >&2
