@@ -65,7 +65,7 @@ struct netbe {
     /* One whole packet, header first (num_buffers undefined), cut off where
      * the iovec ends. Bytes filled; 0: would block; <0: -errno. */
     ssize_t (*recv)(struct netbe *be, const struct iovec *iov, int n);
-    /* Optional: drop one waiting packet without reading it whole. */
+    void *priv; /* the backend's own */
 };
 
 /* One -netdev: what an operator named. */
@@ -81,8 +81,8 @@ struct netdev {
                   (q[i]->fd is the tap), as asked by vhost=on */
     int vhostfd[NET_QUEUES_MAX]; /* given by the operator, or -1 */
     uint32_t poll_us;            /* busy-poll window, 0: adaptive default */
-    bool taken; /* a NIC uses it */
-    unsigned mtu; /* of the host interface, 0: unknown */
+    bool taken;                  /* a NIC uses it */
+    unsigned mtu;                /* of the host interface, 0: unknown */
 
     /* Says what the guest can receive from now on (NETBE_* bits, a subset of
      * offload). 0 or -errno. NULL: nothing to do. */
@@ -112,10 +112,12 @@ struct netdev_class {
     const char *help;
     /* Opens one; `l` is the main loop, for backends with work of their own
      * (connecting, reading a stream). The class calls opts_done. 0 or -errno,
-     * said. nd->id is already set and may be used in messages. */
+     * said. Reads id= with netdev_read_id. */
     int (*open)(struct loop *l, struct opts *o, struct netdev **out);
 };
 
+/* id= into nd->id; 0, or -EINVAL (said) when too long. */
+int netdev_read_id(struct netdev *nd, struct opts *o);
 /* For backends, on the main loop's thread (or before it runs): the cable came
  * or went. The NIC hears of it unless the operator has pulled the cable. */
 void netdev_set_link(struct netdev *nd, bool up);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The list of open netdevs. */
+#include <errno.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -7,6 +8,16 @@
 
 struct netdev *netdevs;
 static bool pulled; /* every cable, by the operator */
+
+int netdev_read_id(struct netdev *nd, struct opts *o)
+{
+    const char *id = opts_str(o, "id", "");
+    if (strlen(id) >= sizeof(nd->id))
+        return fail(-EINVAL, "%s: id=%s: longer than %zu characters", o->what,
+                    id, sizeof(nd->id) - 1);
+    strcpy(nd->id, id);
+    return 0;
+}
 
 bool netdev_link(const struct netdev *nd)
 {

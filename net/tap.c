@@ -578,6 +578,7 @@ static int tap_read_opts(struct opts *o, struct tap_opts *t, bool bridge)
 {
     int r = 0;
     *t = (struct tap_opts){.queues = 1, .vnet_hdr = true};
+    opts_str(o, "id", NULL);
     t->br = opts_str(o, "br", bridge ? "br0" : NULL);
     t->helper = opts_str(o, "helper", NULL);
     if (bridge)
@@ -700,7 +701,9 @@ static int tap_open(struct loop *l, struct tap_opts *o, struct opts *given,
         t->nd.vhostfd[i] = -1;
     t->links = (struct event){
         .fd = -1, .want = EPOLLIN, .ready = tap_links, .name = "tap links"};
-    r = tap_open_any(t, o);
+    r = netdev_read_id(&t->nd, given);
+    if (r == 0)
+        r = tap_open_any(t, o);
     if (r == 0)
         r = tap_vhost_opts(t, o);
     if (r == 0)

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: MIT */
+/* A backend behind a byte stream: UNIX or TCP, with QEMU's framing.
+ *
+ * Theory of operation. The NIC's queue reads and writes the socket itself. A
+ * frame's length is in front of it, so each read takes one frame, straight into
+ * the guest's buffers, and the 4 bytes that tell the length of the next; never
+ * more, so that the socket is readable exactly while there is more to receive.
+ * A frame that comes in pieces, or does not fit, goes through a buffer. When
+ * only a part of a frame can be written, the rest is kept and written by the
+ * main loop; send answers "would block" until it is gone.
+ *
+ * The main loop makes connections, and watches the connected socket (through
+ * the descriptor it got it by, the NIC's is a duplicate) for the peer's end. A
+ * NIC's descriptor keeps its number: an idle timer is behind it while nobody is
+ * connected. The lock keeps a queue's thread and the main loop apart. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "net/frame.h"
+#include "net/stream.h"
+
+struct stream {
+    struct netdev nd;
+    struct netbe be;
+    struct stream_conf c;
+    struct addr bound;
+    char peer[128];
+    struct loop *loop;
+    struct event conn;   /* the connection; fd -1: none */
+    struct event listen; /* fd -1: none */
+    struct timer redial;
+    bool connecting, said; /* said: that dialling fails */
+
+    pthread_mutex_t lock; /* all below, and what be.fd is */
+    bool up;
+    uint8_t head[4]; /* length of the frame that comes next */
+    unsigned nhead;
+    uint8_t *rx; /* NET_FRAME_MAX: the first `have` bytes of it */
+    size_t have;
+    uint8_t *tx; /* a frame's rest, [txpos, txend) */
+    size_t txpos, txend;
+    struct fault f_frame;
+};
+
+/* ------------------------------------------------------------- hot path */
+
+/* An iovec for `len` bytes of a frame and the next one's length. Returns its
+ * count, 0 when the frame does not fit. */
+static int stream_target(struct stream *s, const struct iovec *iov, int n,
+                         size_t len, struct iovec *out)
+{
+    int k = 0;
+    for (int i = 0; i < n && len && k < NET_IOV_MAX - 1; i++, k++) {
+        out[k] = iov[i];
+        if (out[k].iov_len > len)
+            out[k].iov_len = len;
+        len -= out[k].iov_len;
+    }
+    if (len)
+        return 0;
+    out[k++] = (struct iovec){s->head, sizeof(s->head)};
+    return k;
+}
+
+/* The length of the frame to come, 0: not known yet, <0: no stream of ours. */
+static ssize_t stream_head(struct stream *s)
+{
+    if (s->nhead < sizeof(s->head)) {
+        ssize_t r =
+            read(s->be.fd, s->head + s->nhead, sizeof(s->head) - s->nhead);
+        if (r <= 0)
+            return 0;
+        s->nhead += (unsigned)r;
+    }
+    if (s->nhead < sizeof(s->head))
+        return 0;
+    uint32_t len = (uint32_t)s->head[0] << 24 | (uint32_t)s->head[1] << 16 |
+                   (uint32_t)s->head[2] << 8 | s->head[3];
+    if (len == 0 || len > NET_FRAME_MAX) {
+        fault_note(&s->f_frame, "%s: %s sent a frame of %u bytes: hanging up",
+                   s->nd.id, s->peer, len);
+        shutdown(s->be.fd, SHUT_RDWR); /* the main loop sees it */
+        return -EPROTO;
+    }
+    return (ssize_t)len;
+}
+
+/* Through the buffer. Bytes for the guest's iovec, 0: not all there yet. */
+static ssize_t stream_recv_slow(struct stream *s, const struct iovec *iov,
+                                int n, size_t len)
+{
+    struct iovec in[2] = {{s->rx + s->have, len - s->have},
+                          {s->head, sizeof(s->head)}};
+    ssize_t r = readv(s->be.fd, in, 2);
+    if (r <= 0)
+        return 0;
+    s->have += (size_t)r;
+    if (s->have < len)
+        return 0;
+    s->nhead = (unsigned)(s->have - len);
+    s->have = 0;
+    return (ssize_t)iov_write(iov, n, NET_HDR_LEN, s->rx, len);
+}
+
+static ssize_t stream_recv_locked(struct stream *s, const struct iovec *iov,
+                                  int n)
+{
+    struct iovec tmp[NET_IOV_MAX], to[NET_IOV_MAX];
+    const struct iovec *in;
+    ssize_t len = s->up ? stream_head(s) : 0;
+    if (len <= 0)
+        return len;
+    int k = s->have ? 0 : iov_skip(iov, n, NET_HDR_LEN, tmp, &in);
+    if (k > 0)
+        k = stream_target(s, in, k, (size_t)len, to);
+    if (k <= 0)
+        return stream_recv_slow(s, iov, n, (size_t)len);
+    ssize_t r = readv(s->be.fd, to, k);
+    if (r <= 0)
+        return 0;
+    if (r < len) { /* the NIC may offer other buffers next time */
+        s->have = iov_read(in, k, 0, s->rx, (size_t)r);
+        return 0;
+    }
+    s->nhead = (unsigned)(r - len);
+    return len;
+}
+
+/* Errors show as EPOLLRDHUP on the main loop: here they are "nothing yet". */
+static ssize_t stream_recv(struct netbe *be, const struct iovec *iov, int n)
+{
+    struct stream *s = container_of(be, struct stream, be);
+    pthread_mutex_lock(&s->lock);
+    ssize_t r = stream_recv_locked(s, iov, n);
+    pthread_mutex_unlock(&s->lock);
+    if (r <= 0)
+        return r;
+    iov_zero(iov, n, NET_HDR_LEN);
+    return r + NET_HDR_LEN;
+}
+
+/* Writes the rest of a frame; true when nothing is left. */
+static bool stream_flush(struct stream *s)
+{
+    if (s->txpos < s->txend) {
+        ssize_t r = send(s->be.fd, s->tx + s->txpos, s->txend - s->txpos,
+                         MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (r > 0)
+            s->txpos += (size_t)r;
+    }
+    return s->txpos == s->txend;
+}
+
+static ssize_t stream_send_locked(struct stream *s, const struct iovec *iov,
+                                  int n)
+{
+    struct iovec out[NET_IOV_MAX], tmp[NET_IOV_MAX];
+    const struct iovec *in;
+    if (!s->up)
+        return -ENOTCONN;
+    if (!stream_flush(s))
+        return 0;
+    int k = iov_skip(iov, n, NET_HDR_LEN, tmp, &in);
+    size_t len = k > 0 ? iov_len(in, k) : 0;
+    if (len == 0 || len > NET_FRAME_MAX || k >= NET_IOV_MAX)
+        return -EMSGSIZE;
+    uint32_t head = htonl((uint32_t)len);
+    out[0] = (struct iovec){&head, sizeof(head)};
+    memcpy(out + 1, in, (size_t)k * sizeof(*in));
+    struct msghdr m = {.msg_iov = out, .msg_iovlen = (size_t)k + 1};
+    ssize_t r = sendmsg(s->be.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (r < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    size_t all = len + sizeof(head);
+    if ((size_t)r < all) {
+        s->txpos = 0;
+        s->txend = iov_read(out, k + 1, (size_t)r, s->tx, all - (size_t)r);
+        loop_want(&s->conn, EPOLLRDHUP | EPOLLOUT);
+    }
+    return (ssize_t)len + NET_HDR_LEN;
+}
+
+static ssize_t stream_send(struct netbe *be, const struct iovec *iov, int n)
+{
+    struct stream *s = container_of(be, struct stream, be);
+    pthread_mutex_lock(&s->lock);
+    ssize_t r = stream_send_locked(s, iov, n);
+    pthread_mutex_unlock(&s->lock);
+    return r;
+}
+
+/* ----------------------------------------------------------- connections */
+
+/* Puts another file behind the NIC's descriptor; fd -1: one never ready. */
+static void stream_plug(struct stream *s, int fd)
+{
+    int idle = -1;
+    if (fd < 0)
+        fd = idle = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    pthread_mutex_lock(&s->lock);
+    if (fd >= 0)
+        dup3(fd, s->be.fd, O_CLOEXEC);
+    s->up = idle < 0;
+    s->nhead = 0;
+    s->have = s->txpos = s->txend = 0;
+    pthread_mutex_unlock(&s->lock);
+    if (idle >= 0)
+        close(idle);
+}
+
+static void stream_up(struct stream *s)
+{
+    s->connecting = false;
+    s->said = false;
+    stream_plug(s, s->conn.fd);
+    loop_want(&s->conn, EPOLLRDHUP);
+    loop_want(&s->listen, 0);
+    log_line("%s: connected to %s", s->nd.id, s->peer);
+    netdev_set_link(&s->nd, true);
+}
+
+static void stream_drop_conn(struct stream *s)
+{
+    loop_del(&s->conn);
+    close(s->conn.fd);
+    s->conn.fd = -1;
+    s->connecting = false;
+}
+
+static void stream_wait_redial(struct stream *s)
+{
+    if (s->c.dial && s->c.redial_ms)
+        timer_arm(&s->redial, now_ns() + s->c.redial_ms * 1000000ull);
+}
+
+static void stream_lost(struct stream *s)
+{
+    bool again = s->c.listen_fd >= 0 || (s->c.dial && s->c.redial_ms);
+    stream_plug(s, -1);
+    stream_drop_conn(s);
+    log_line("%s: %s hung up; %s", s->nd.id, s->peer,
+             again ? "waiting for it to come back" : "the cable stays out");
+    netdev_set_link(&s->nd, false);
+    loop_want(&s->listen, EPOLLIN);
+    stream_wait_redial(s);
+}
+
+static void stream_dial_failed(struct stream *s, int err)
+{
+    if (err == -ECANCELED) {
+        log_line("%s: %s does not stay; giving up", s->nd.id, s->peer);
+        return;
+    }
+    if (!s->said)
+        log_line("%s: cannot connect to %s: %s; trying again", s->nd.id,
+                 s->peer, strerror(-err));
+    s->said = true;
+    stream_wait_redial(s);
+}
+
+static void stream_connected(struct stream *s)
+{
+    int err = 0;
+    socklen_t len = sizeof(err);
+    getsockopt(s->conn.fd, SOL_SOCKET, SO_ERROR, &err, &len);
+    if (!err) {
+        stream_up(s);
+        return;
+    }
+    stream_drop_conn(s);
+    stream_dial_failed(s, -err);
+}
+
+static void stream_ready(struct event *ev, uint32_t got)
+{
+    struct stream *s = container_of(ev, struct stream, conn);
+    if (s->connecting) {
+        stream_connected(s);
+        return;
+    }
+    if (got & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+        stream_lost(s);
+        return;
+    }
+    pthread_mutex_lock(&s->lock);
+    if (stream_flush(s))
+        loop_want(ev, EPOLLRDHUP);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* A descriptor of ours to be the connection, at once or when writable. */
+static int stream_adopt(struct stream *s, int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    s->conn.fd = fd;
+    s->conn.want = EPOLLOUT | EPOLLRDHUP;
+    int r = loop_add(s->loop, &s->conn);
+    if (r < 0) {
+        close(fd);
+        s->conn.fd = -1;
+        return r;
+    }
+    s->connecting = poll(&p, 1, 0) == 0;
+    if (!s->connecting)
+        stream_connected(s);
+    return 0;
+}
+
+static void stream_redial(struct timer *t)
+{
+    struct stream *s = container_of(t, struct stream, redial);
+    int fd = s->c.dial(s->c.arg);
+    if (fd >= 0)
+        fd = stream_adopt(s, fd);
+    if (fd < 0)
+        stream_dial_failed(s, fd);
+}
+
+static void stream_accept(struct event *ev, uint32_t got)
+{
+    struct stream *s = container_of(ev, struct stream, listen);
+    (void)got;
+    if (s->conn.fd >= 0)
+        return;
+    int fd = accept4(ev->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0)
+        stream_adopt(s, fd);
+}
+
+static void stream_close(struct netdev *nd)
+{
+    struct stream *s = container_of(nd, struct stream, nd);
+    timer_cancel(&s->redial);
+    if (s->conn.fd >= 0)
+        stream_drop_conn(s);
+    loop_del(&s->listen);
+    if (s->c.listen_fd >= 0) {
+        addr_unlink(&s->bound);
+        close(s->c.listen_fd);
+    }
+    if (s->be.fd >= 0)
+        close(s->be.fd);
+    if (s->c.end)
+        s->c.end(s->c.arg);
+    pthread_mutex_destroy(&s->lock);
+    free(s->rx);
+    free(s->tx);
+    free(s);
+}
+
+static int stream_begin(struct stream *s)
+{
+    s->be.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    s->rx = malloc(NET_FRAME_MAX);
+    s->tx = malloc(NET_FRAME_MAX + sizeof(s->head));
+    if (s->be.fd < 0 || !s->rx || !s->tx)
+        return fail(-ENOMEM, "%s: out of memory or descriptors", s->nd.id);
+    if (s->c.listen_fd >= 0) {
+        int r = loop_add(s->loop, &s->listen);
+        if (r < 0)
+            return r;
+    }
+    if (s->c.fd >= 0)
+        return stream_adopt(s, s->c.fd);
+    if (s->c.dial)
+        timer_arm(&s->redial, 1);
+    return 0;
+}
+
+int stream_new(struct loop *l, const char *id, const struct stream_conf *conf,
+               struct netdev **out)
+{
+    struct stream *s = calloc(1, sizeof(*s));
+    if (!s)
+        return -ENOMEM;
+    s->c = *conf;
+    if (conf->bound)
+        s->bound = *conf->bound;
+    snprintf(s->nd.id, sizeof(s->nd.id), "%s", id);
+    snprintf(s->peer, sizeof(s->peer), "%s", conf->peer);
+    s->loop = l;
+    s->conn = (struct event){.fd = -1, .ready = stream_ready, .name = "stream"};
+    s->listen = (struct event){.fd = conf->listen_fd,
+                               .want = EPOLLIN,
+                               .ready = stream_accept,
+                               .name = "stream listen"};
+    timer_init(&s->redial, l, stream_redial, "stream redial");
+    pthread_mutex_init(&s->lock, NULL);
+    s->be.dev = &s->nd;
+    s->be.send = stream_send;
+    s->be.recv = stream_recv;
+    s->nd.nq = 1;
+    s->nd.q[0] = &s->be;
+    s->nd.close = stream_close;
+    int r = stream_begin(s);
+    if (r < 0) {
+        stream_close(&s->nd);
+        return r;
+    }
+    *out = &s->nd;
+    return 0;
+}

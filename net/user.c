@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/* -netdev user: networking without privileges, by passt. One passt per netdev
+ * is started on one end of a socket pair; it ends when the other end closes,
+ * however this process dies. The addresses are those QEMU's users know:
+ * the guest is 10.0.2.15, its gateway (the host's loopback, too) 10.0.2.2, its
+ * name server 10.0.2.3. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "net/host.h"
+#include "net/stream.h"
+
+#define FWD_MAX 32
+#define ARGS_MAX (32 + 2 * FWD_MAX)
+
+struct user {
+    char *argv[ARGS_MAX + 3]; /* room for --fd N, NULL */
+    int argc;
+    pid_t pid; /* 0: none */
+    uint64_t born;
+    int quick; /* deaths soon after birth, in a row */
+};
+
+static int user_arg(struct user *u, const char *arg)
+{
+    if (u->argc == ARGS_MAX)
+        return fail(-E2BIG, "-netdev user: too many options");
+    u->argv[u->argc] = strdup(arg);
+    return u->argv[u->argc++] ? 0 : -ENOMEM;
+}
+
+static int user_arg2(struct user *u, const char *key, const char *val)
+{
+    int r = user_arg(u, key);
+    return r ? r : user_arg(u, val);
+}
+
+/* "tcp|udp:[host]:port-[guest]:port" into -t or -u "[host/]port:port". The
+ * guest's address is passt's own affair. */
+static int user_hostfwd(struct user *u, const char *text)
+{
+    char spec[128], host[64] = "";
+    const char *p = text;
+    bool udp = !strncmp(p, "udp:", 4);
+    unsigned hport = 0, gport = 0;
+    int used = 0;
+
+    if (udp || !strncmp(p, "tcp:", 4))
+        p += 4;
+    else if (*p == ':') /* the protocol may be left out: tcp */
+        p++;
+    else
+        goto bad;
+    if (*p != ':') {
+        if (sscanf(p, "%63[0-9a-fA-F.]%n", host, &used) != 1)
+            goto bad;
+        p += used;
+    }
+    if (sscanf(p, ":%5u-%n", &hport, &used) != 1 || !used)
+        goto bad;
+    p = strrchr(p, ':');
+    used = 0;
+    if (!p || sscanf(p, ":%5u%n", &gport, &used) != 1 || p[used] || !hport ||
+        !gport || hport > 65535 || gport > 65535)
+        goto bad;
+    snprintf(spec, sizeof(spec), "%s%s%u:%u", host, *host ? "/" : "", hport,
+             gport);
+    return user_arg2(u, udp ? "-u" : "-t", spec);
+bad:
+    return fail(-EINVAL, "hostfwd=%s: must be tcp|udp:[host]:port-[guest]:port",
+                text);
+}
+
+/* net=10.0.2.0/24 (or with a netmask) into its base and prefix length. */
+static int user_net(const char *text, uint32_t *base, int *bits)
+{
+    char ip[16], mask[16] = "24";
+    struct in_addr a, m;
+    if (sscanf(text, "%15[0-9.]/%15[0-9.]", ip, mask) < 1 ||
+        inet_pton(AF_INET, ip, &a) != 1)
+        return -EINVAL;
+    if (strchr(mask, '.')) {
+        if (inet_pton(AF_INET, mask, &m) != 1)
+            return -EINVAL;
+        *bits = __builtin_popcount(m.s_addr);
+    } else {
+        *bits = atoi(mask);
+    }
+    if (*bits < 8 || *bits > 28)
+        return -EINVAL;
+    *base = ntohl(a.s_addr) & (0xffffffffu << (32 - *bits));
+    return 0;
+}
+
+static int user_addr(struct user *u, struct opts *o, const char *opt,
+                     const char *key, uint32_t def)
+{
+    struct in_addr a = {htonl(def)};
+    const char *text = key ? opts_str(o, key, NULL) : NULL;
+    char buf[16];
+    if (text && inet_pton(AF_INET, text, &a) != 1)
+        return fail(-EINVAL, "%s: %s=%s: must be an IPv4 address", o->what, key,
+                    text);
+    inet_ntop(AF_INET, &a, buf, sizeof(buf));
+    return user_arg2(u, opt, buf);
+}
+
+static int user_args(struct user *u, struct opts *o)
+{
+    uint32_t base = 10u << 24 | 2 << 8;
+    int bits = 24, r = 0;
+    bool v4 = true, v6 = true;
+    char num[16];
+    const char *net = opts_str(o, "net", NULL);
+    if (net && user_net(net, &base, &bits))
+        return fail(-EINVAL, "%s: net=%s: must be like 10.0.2.0/24", o->what,
+                    net);
+    snprintf(num, sizeof(num), "%d", bits);
+    r |= user_arg(u, "passt") || user_arg(u, "-f") || user_arg(u, "-q");
+    if (opts_bool(o, "ipv4", &v4) || opts_bool(o, "ipv6", &v6))
+        return -EINVAL;
+    if (!v4 && !v6)
+        return fail(-EINVAL, "%s: neither ipv4 nor ipv6 is left", o->what);
+    if (!v4 || !v6)
+        r |= user_arg(u, v4 ? "-4" : "-6");
+    if (v4) {
+        r |= user_addr(u, o, "-a", "dhcpstart", base + 15);
+        r |= user_addr(u, o, "-g", "host", base + 2);
+        r |= user_addr(u, o, "--dns-forward", "dns", base + 3);
+        r |= user_arg2(u, "-n", num);
+    }
+    const char *mtu = opts_str(o, "mtu", NULL);
+    if (mtu)
+        r |= user_arg2(u, "-m", mtu);
+    const char *fwd;
+    for (int i = 0; !r && (fwd = opts_nth(o, "hostfwd", i)); i++)
+        r = user_hostfwd(u, fwd);
+    return r ? -EINVAL : opts_done(o);
+}
+
+/* Waits up to a second for the child, then insists. */
+static void user_reap(struct user *u)
+{
+    if (u->pid <= 0)
+        return;
+    for (int i = 0; i < 100; i++) {
+        if (waitpid(u->pid, NULL, WNOHANG) != 0) {
+            u->pid = 0;
+            return;
+        }
+        if (i == 50)
+            kill(u->pid, SIGTERM);
+        poll(NULL, 0, 10);
+    }
+    kill(u->pid, SIGKILL);
+    child_wait(u->pid);
+    u->pid = 0;
+}
+
+static int user_dial(void *arg)
+{
+    struct user *u = arg;
+    int sv[2];
+    char num[16];
+
+    if (u->born && now_ns() - u->born < 5000000000u && ++u->quick >= 3)
+        return -ECANCELED;
+    if (u->born && now_ns() - u->born >= 5000000000u)
+        u->quick = 0;
+    user_reap(u);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+        return -errno;
+    snprintf(num, sizeof(num), "%d", sv[1]);
+    u->argv[u->argc] = (char *)(uintptr_t) "--fd";
+    u->argv[u->argc + 1] = num;
+    u->argv[u->argc + 2] = NULL;
+    u->pid = child_start((const char *const *)u->argv, -1, sv[1]);
+    u->argv[u->argc] = NULL;
+    close(sv[1]);
+    u->born = now_ns();
+    if (u->pid > 0)
+        return sv[0];
+    close(sv[0]);
+    return u->pid;
+}
+
+/* The stream has closed its end by now. */
+static void user_end(void *arg)
+{
+    struct user *u = arg;
+    user_reap(u);
+    for (int i = 0; i < u->argc; i++)
+        free(u->argv[i]);
+    free(u);
+}
+
+static int user_open(struct loop *l, struct opts *o, struct netdev **out)
+{
+    struct user *u = calloc(1, sizeof(*u));
+    const char *id = opts_str(o, "id", "");
+    if (!u)
+        return -ENOMEM;
+    int r = user_args(u, o);
+    int fd = r < 0 ? r : user_dial(u);
+    if (fd < 0) {
+        user_end(u);
+        if (fd == -ENOENT)
+            return fail(fd, "-netdev user: passt is not installed; "
+                            "sudo apt install passt");
+        return r < 0 ? r
+                     : fail(fd, "passt: cannot start it: %s", strerror(-fd));
+    }
+    struct stream_conf c = {.peer = "passt",
+                            .fd = fd,
+                            .listen_fd = -1,
+                            .dial = user_dial,
+                            .redial_ms = 1000,
+                            .end = user_end,
+                            .arg = u};
+    return stream_new(l, id, &c, out);
+}
+
+const struct netdev_class user_class = {
+    .name = "user",
+    .help = "hostfwd=tcp|udp:[IP]:PORT-[IP]:PORT   a port of the host's\n"
+            "net=10.0.2.0/24 host=IP dns=IP dhcpstart=IP  addresses\n"
+            "ipv4=on|off ipv6=on|off mtu=N\n",
+    .open = user_open,
+};
