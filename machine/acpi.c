@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "devices/pci.h"
 #include "machine/aml.h"
 #include "machine/boot.h"
 #include "machine/firmware.h"
@@ -174,19 +173,20 @@ static void finish(void *table, const char *signature, uint8_t revision,
 /* -------------------------------------------------------------------- DSDT */
 
 /* One package per slot: any function of it, INTA#, no link device, the GSI
- * (§6.2.13). `pic`: the ISA IRQ the 8259s see instead. */
-static void dsdt_prt(struct aml *a, const char *name, bool pic)
+ * (§6.2.13). The 8259s have these interrupts under the same numbers, so that
+ * no _PIC method is needed to tell the two modes apart. */
+static void dsdt_prt(struct aml *a)
 {
     size_t all, one;
 
-    aml_defname(a, name);
-    all = aml_package(a, PCI_SLOTS - 1);
-    for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
+    aml_defname(a, "_PRT");
+    all = aml_package(a, 31);
+    for (unsigned slot = 1; slot < 32; slot++) {
         one = aml_package(a, 4);
         aml_int(a, (uint64_t)slot << 16 | 0xffff);
         aml_int(a, 0);
         aml_int(a, 0);
-        aml_int(a, pic ? pci_slot_irq(slot) : pci_slot_gsi(slot));
+        aml_int(a, pci_slot_gsi(slot));
         aml_close(a, one);
     }
     aml_close(a, all);
@@ -194,7 +194,7 @@ static void dsdt_prt(struct aml *a, const char *name, bool pic)
 
 static void dsdt_pci(struct aml *a)
 {
-    size_t dev = aml_device(a, "PCI0"), m, test;
+    size_t dev = aml_device(a, "PCI0"), m;
 
     aml_defeisa(a, "_HID", "PNP0A08");
     aml_defeisa(a, "_CID", "PNP0A03");
@@ -208,15 +208,7 @@ static void dsdt_pci(struct aml *a)
     aml_mem_window(a, (uint32_t)PCI_MEM_BASE,
                    (uint32_t)(PCI_MEM_BASE + PCI_MEM_SIZE - 1));
     aml_crs_close(a, m);
-    dsdt_prt(a, "PRTA", false);
-    dsdt_prt(a, "PRTP", true);
-    m = aml_method(a, "_PRT", 0);
-    test = aml_if(a);
-    aml_name(a, "PICM");
-    aml_return_name(a, "PRTA");
-    aml_close(a, test);
-    aml_return_name(a, "PRTP");
-    aml_close(a, m);
+    dsdt_prt(a);
     aml_close(a, dev);
 }
 
@@ -265,10 +257,6 @@ static uint64_t dsdt_build(struct fw *f)
                                                        at};
     size_t m;
 
-    aml_defint(&a, "PICM", 0);
-    m = aml_method(&a, "_PIC", 1); /* the OS says: 1, IOAPIC mode */
-    aml_store_arg0(&a, "PICM");
-    aml_close(&a, m);
     aml_defname(&a, "_S5_");
     m = aml_package(&a, 4);
     aml_int(&a, ACPI_S5_TYP);
@@ -334,11 +322,30 @@ static uint64_t fadt_build(struct fw *f, uint64_t dsdt)
     return at;
 }
 
+/* PCI's interrupts among the ISA IRQs, as a mask. */
+uint32_t fw_pci_gsis(void)
+{
+    uint32_t mask = 0;
+
+    for (unsigned slot = 1; slot < 32; slot++)
+        mask |= 1u << pci_slot_gsi(slot);
+    return mask;
+}
+
+static void madt_iso(struct aml *a, unsigned irq, unsigned gsi, uint16_t flags)
+{
+    struct madt_iso iso = {2, 10, 0, (uint8_t)irq, gsi, flags};
+
+    aml_bytes(a, &iso, sizeof(iso));
+}
+
 static uint64_t madt_build(struct fw *f, unsigned ncpus)
 {
     uint64_t at;
+    uint32_t pci = fw_pci_gsis();
+    size_t niso = 2 + (size_t)__builtin_popcount(pci);
     size_t size = sizeof(struct madt) + ncpus * sizeof(struct madt_lapic) +
-                  sizeof(struct madt_ioapic) + 2 * sizeof(struct madt_iso) +
+                  sizeof(struct madt_ioapic) + niso * sizeof(struct madt_iso) +
                   sizeof(struct madt_nmi);
     uint8_t *p = fw_alloc(f, size, 16, &at);
     struct madt *t = (void *)p;
@@ -350,9 +357,13 @@ static uint64_t madt_build(struct fw *f, unsigned ncpus)
         aml_bytes(&out, &(struct madt_lapic){0, 8, (uint8_t)i, (uint8_t)i, 1},
                   8);
     aml_bytes(&out, &(struct madt_ioapic){1, 12, 0, 0, IOAPIC_BASE, 0}, 12);
-    aml_bytes(&out, &(struct madt_iso){2, 10, 0, 0, 2, 0}, 10);
-    aml_bytes(&out, /* active high, level */
-              &(struct madt_iso){2, 10, 0, IRQ_SCI, IRQ_SCI, 0x0d}, 10);
+    /* What is not as ISA has it: the timer's pin, the SCI (level, high), and
+     * PCI's (level, low). KVM's IOAPIC ignores the polarity. */
+    madt_iso(&out, 0, 2, 0);
+    madt_iso(&out, IRQ_SCI, IRQ_SCI, 0x0d);
+    for (unsigned irq = 0; irq < 16; irq++)
+        if (pci >> irq & 1)
+            madt_iso(&out, irq, irq, 0x0f);
     aml_bytes(&out, &(struct madt_nmi){4, 6, 0xff, 0, 1}, 6);
     assert(out.n == size);
     finish(t, "APIC", 4, size);

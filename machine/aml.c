@@ -16,13 +16,8 @@ enum { /* §20.3 */
     AML_SCOPE = 0x10,
     AML_BUFFER = 0x11,
     AML_PACKAGE = 0x12,
-    AML_METHOD = 0x14,
     AML_EXT = 0x5b,
     AML_EXT_DEVICE = 0x82,
-    AML_ARG0 = 0x68,
-    AML_STORE = 0x70,
-    AML_IF = 0xa0,
-    AML_RETURN = 0xa4,
 };
 #define PKGLEN 3 /* always the three-byte form: up to 1 MiB (§20.2.4) */
 
@@ -93,20 +88,6 @@ size_t aml_device(struct aml *a, const char *seg)
     return mark;
 }
 
-size_t aml_method(struct aml *a, const char *seg, unsigned args)
-{
-    size_t mark = open_block(a, AML_METHOD);
-
-    aml_name(a, seg);
-    aml_byte(a, (uint8_t)args); /* not serialized */
-    return mark;
-}
-
-size_t aml_if(struct aml *a)
-{
-    return open_block(a, AML_IF);
-}
-
 size_t aml_package(struct aml *a, unsigned elements)
 {
     size_t mark = open_block(a, AML_PACKAGE);
@@ -174,19 +155,6 @@ void aml_defeisa(struct aml *a, const char *seg, const char *id)
     aml_defname(a, seg);
     aml_byte(a, AML_DWORD);
     aml_bytes(a, b, 4);
-}
-
-void aml_return_name(struct aml *a, const char *seg)
-{
-    aml_byte(a, AML_RETURN);
-    aml_name(a, seg);
-}
-
-void aml_store_arg0(struct aml *a, const char *seg)
-{
-    aml_byte(a, AML_STORE);
-    aml_byte(a, AML_ARG0);
-    aml_name(a, seg);
 }
 
 /* ------------------------------------------------------- resources (§6.4) */

@@ -17,15 +17,12 @@ struct aml {
 void aml_byte(struct aml *a, uint8_t v);
 void aml_bytes(struct aml *a, const void *p, size_t n);
 void aml_le(struct aml *a, uint64_t v, unsigned bytes);
-/* A four-letter name segment, or a path: "\\" and dots are not handled but in
- * aml_scope's own "\\_SB_". */
+/* A four-letter name segment. */
 void aml_name(struct aml *a, const char *seg);
 
 /* Blocks: open gives a mark for close, which fills in the PkgLength. */
 size_t aml_scope(struct aml *a, const char *seg); /* \seg */
 size_t aml_device(struct aml *a, const char *seg);
-size_t aml_method(struct aml *a, const char *seg, unsigned args);
-size_t aml_if(struct aml *a);
 size_t aml_package(struct aml *a, unsigned elements);
 void aml_close(struct aml *a, size_t mark);
 
@@ -36,8 +33,6 @@ void aml_defname(struct aml *a, const char *seg);
 void aml_defint(struct aml *a, const char *seg, uint64_t v);
 /* Name (seg, EisaId ("PNP0A08")), and one with a string. */
 void aml_defeisa(struct aml *a, const char *seg, const char *id);
-void aml_return_name(struct aml *a, const char *seg);
-void aml_store_arg0(struct aml *a, const char *seg);
 
 /* Name (_CRS, Buffer …): open, descriptors, close. */
 size_t aml_crs(struct aml *a);

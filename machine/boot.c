@@ -15,11 +15,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "devices/pci.h"
 #include "machine/image.h"
 
 static const struct loader *const loaders[] = {
     &loader_linux,
+    &loader_multiboot2,
+    &loader_multiboot1,
+    &loader_elf,
 };
 
 /* ------------------------------------------------------------ low memory */
@@ -199,6 +201,47 @@ int boot_put_initrds(struct boot_ctx *c, gpa_t at)
     return 0;
 }
 
+uint64_t boot_initrd_place(const struct boot_ctx *c, uint64_t size,
+                           uint64_t floor, uint64_t limit)
+{
+    uint64_t at;
+
+    if (limit > c->low_end)
+        limit = c->low_end;
+    if (size > limit)
+        return 0;
+    at = (limit - size) & ~0xfffull;
+    return at >= floor ? at : 0;
+}
+
+int boot_initrd_nofit(const struct boot_ctx *c, uint64_t size, uint64_t room)
+{
+    return image_fail(&c->f->initrd[0], "%llu KiB do not fit: the kernel "
+                      "leaves %llu KiB of guest RAM for it; raise -m",
+                      (unsigned long long)((size + 1023) >> 10),
+                      (unsigned long long)(room >> 10));
+}
+
+int boot_load_piece(struct boot_ctx *c, uint64_t off, uint64_t to,
+                    uint64_t filesz, uint64_t memsz)
+{
+    const struct image *img = &c->f->kernel;
+    uint8_t *p = ram_ptr(&c->m->ram, gpa(to), memsz);
+
+    if (filesz > memsz)
+        return image_fail(img, "damaged: a piece of %llu bytes is to fill "
+                          "%llu", (unsigned long long)filesz,
+                          (unsigned long long)memsz);
+    if (to < HIMEM_BASE || !p)
+        return image_fail(img, "is to be loaded at %#llx to %#llx, which is "
+                          "not all free RAM (100000 to %#llx)",
+                          (unsigned long long)to,
+                          (unsigned long long)(to + memsz),
+                          (unsigned long long)c->low_end);
+    memset(p + filesz, 0, memsz - filesz);
+    return image_read(img, off, p, filesz);
+}
+
 /* ------------------------------------------------------------------ files */
 
 /* Cuts -initrd at its commas (",," is one) and opens each part. */
@@ -351,7 +394,8 @@ static int load_kernel(struct boot_ctx *c)
         return err;
     memset(head + n, 0, sizeof(head) - n);
     for (size_t i = 0; i < ARRAY_LEN(loaders); i++)
-        if (loaders[i]->probe(head, n)) {
+        if ((loaders[i]->any_entry || !c->b->entry) &&
+            loaders[i]->probe(head, n)) {
             TRACE(BOOT, "boot: %s is %s", img->path, loaders[i]->name);
             return loaders[i]->load(c);
         }

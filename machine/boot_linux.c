@@ -246,27 +246,20 @@ static int place_initrd(struct boot_ctx *c, struct linux_boot *lx)
     lx->initrd_size = size;
     if (!c->f->ninitrd)
         return 0;
-    if (top > c->low_end)
-        top = c->low_end;
     if (h->pref_address && floor < h->pref_address + lx->need)
         floor = h->pref_address + lx->need; /* where setup will move it */
     if (floor < HIMEM_BASE)
         floor = HIMEM_BASE;
-    if (floor <= top && size <= top - floor &&
-        ((top - size) & ~0xfffull) >= floor) {
-        lx->initrd = (top - size) & ~0xfffull;
+    lx->initrd = boot_initrd_place(c, size, floor, top);
+    if (lx->initrd)
         return 0;
-    }
     if (lx->bits == 64 && (h->xloadflags & XLF_ABOVE_4G) &&
         c->m->ram.n > 1 && size <= r->size) {
         lx->initrd = (r->gpa + r->size - size) & ~0xfffull;
         return 0;
     }
-    return image_fail(&c->f->initrd[0], "%llu KiB do not fit: the kernel "
-                      "leaves %llu KiB of guest RAM for it; raise -m",
-                      (unsigned long long)((size + 1023) >> 10),
-                      (unsigned long long)(floor < top ? (top - floor) >> 10
-                                                       : 0));
+    top = top < c->low_end ? top : c->low_end;
+    return boot_initrd_nofit(c, size, floor < top ? top - floor : 0);
 }
 
 /* ----------------------------------------------------------------- contents */
@@ -412,4 +405,32 @@ static int linux_load(struct boot_ctx *c)
                          : boot_enter32(c, lx.load);
 }
 
-const struct loader loader_linux = {"a bzImage", linux_probe, linux_load};
+int linux_enter_flat(struct boot_ctx *c, int bits, uint64_t rip, uint64_t end)
+{
+    struct linux_boot lx = {
+        .hdr = {
+            .boot_flag = 0xaa55,
+            .header = HDR_MAGIC,
+            .version = 0x20c,
+            .loadflags = LOADED_HIGH,
+            .initrd_addr_max = 0x7fffffff,
+            .kernel_alignment = 0x1000000,
+            .xloadflags = XLF_KERNEL_64 | XLF_ABOVE_4G,
+            .cmdline_size = 2047,
+        },
+        .bits = bits,
+        .load = HIMEM_BASE,
+        .need = end - HIMEM_BASE,
+    };
+    int err = place_initrd(c, &lx);
+
+    if (!err && c->f->ninitrd)
+        err = boot_put_initrds(c, gpa(lx.initrd));
+    if (!err)
+        err = put_boot_params(c, &lx);
+    if (err)
+        return err;
+    return bits == 64 ? boot_enter64(c, rip) : boot_enter32(c, rip);
+}
+
+const struct loader loader_linux = {"a bzImage", true, linux_probe, linux_load};

@@ -17,5 +17,7 @@ struct fw {
 void *fw_alloc(struct fw *f, size_t size, size_t align, uint64_t *at);
 /* The byte that makes the sum of all n bytes (itself 0 among them) zero. */
 uint8_t fw_checksum(const void *p, size_t n);
+/* PCI's interrupts among the ISA IRQs, as a mask. */
+uint32_t fw_pci_gsis(void);
 
 #endif

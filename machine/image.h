@@ -36,19 +36,21 @@ int image_fail(const struct image *img, const char *fmt, ...)
  * kernel, which copies or reserves what it keeps):
  *   0000  interrupt vectors, BIOS data area
  *   7000  boot_params
- *   8000  GDT; 8100 setup_data; 8200 PVH or Multiboot information
+ *   8000  GDT; 8100 setup_data; 8200 PVH information
  *   9000  page tables, six pages, 4 GiB mapped one to one
  *   10000 real-mode kernel, its heap and command line (16-bit entry)
- *   20000 command line (32- and 64-bit entry) */
+ *   20000 command line (32- and 64-bit entry)
+ *   60000 Multiboot information */
 #define LOW_PARAMS 0x7000
 #define LOW_GDT 0x8000
 #define LOW_SETUP_DATA 0x8100
-#define LOW_INFO 0x8200
-#define LOW_INFO_SIZE 0xe00
+#define LOW_PVH 0x8200
 #define LOW_PAGETABLES 0x9000
 #define LOW_REALMODE 0x10000
 #define LOW_CMDLINE 0x20000
 #define CMDLINE_MAX 0x40000 /* with its NUL */
+#define LOW_INFO 0x60000
+#define LOW_INFO_SIZE 0x30000
 #define BOOT_CS 0x10        /* flat code; boot.rst "32-bit Boot Protocol" */
 #define BOOT_DS 0x18        /* flat data */
 
@@ -83,6 +85,7 @@ struct boot_ctx {
 #define LOADER_HEAD 32768
 struct loader {
     const char *name;
+    bool any_entry; /* false: not when -entry is given */
     bool (*probe)(const uint8_t *head, uint64_t n);
     int (*load)(struct boot_ctx *c);
 };
@@ -96,11 +99,42 @@ int boot_put_cmdline(struct boot_ctx *c, uint64_t max);
 uint64_t boot_initrd_size(const struct boot_files *f);
 /* Loads the initrds one after the other at `at`. */
 int boot_put_initrds(struct boot_ctx *c, gpa_t at);
+/* Where initrds of `size` bytes go: page-aligned, as high as can be below
+ * `limit` and the end of low RAM, not below `floor`. 0: there is no room. */
+uint64_t boot_initrd_place(const struct boot_ctx *c, uint64_t size,
+                           uint64_t floor, uint64_t limit);
+/* "-initrd FILE: N KiB do not fit …". */
+int boot_initrd_nofit(const struct boot_ctx *c, uint64_t size, uint64_t room);
 /* Flat 32-bit protected mode, or long mode, at rip. */
 int boot_enter32(struct boot_ctx *c, uint64_t rip);
 int boot_enter64(struct boot_ctx *c, uint64_t rip);
 /* Power on through the ROM, which then does what `kind` says; -EINVAL (said)
  * where the ROM is not ours. */
 int boot_enter_rom(struct boot_ctx *c, enum handoff_kind kind);
+
+/* Linux's 32- or 64-bit entry for a kernel that is in RAM up to `end` but came
+ * without a boot protocol header (an ELF file). */
+int linux_enter_flat(struct boot_ctx *c, int bits, uint64_t rip, uint64_t end);
+
+/* An ELF file, checked: its loadable parts fit into the file. */
+#define ELF_SEGMENTS_MAX 32
+struct elf {
+    bool is64;
+    uint64_t entry; /* physical */
+    uint64_t pvh;   /* entry named by the PVH note, 0: none */
+    uint64_t end;   /* of the highest segment in RAM */
+    struct elf_segment {
+        uint64_t off, vaddr, paddr, filesz, memsz;
+    } load[ELF_SEGMENTS_MAX];
+    int nload;
+};
+bool elf_probe(const uint8_t *head, uint64_t n);
+/* 0, or -EINVAL (said). */
+int elf_parse(const struct image *img, struct elf *elf);
+/* Puts the segments into RAM, zeros behind them. */
+int elf_load_segments(struct boot_ctx *c, const struct elf *elf);
+/* The same checks for one piece of a kernel: RAM at or above 1 MiB. */
+int boot_load_piece(struct boot_ctx *c, uint64_t off, uint64_t to,
+                    uint64_t filesz, uint64_t memsz);
 
 #endif
