@@ -108,8 +108,8 @@ static const u8 *find_table(const char *signature)
     if (!rsdp)
         return NULL;
     bool wide = rsdp[RSDP_REVISION] >= 2 && get64(rsdp + RSDP_XSDT);
-    const u8 *root = table(wide ? get64(rsdp + RSDP_XSDT)
-                                : get32(rsdp + RSDP_RSDT));
+    const u8 *root =
+        table(wide ? get64(rsdp + RSDP_XSDT) : get32(rsdp + RSDP_RSDT));
     u32 each = wide ? 8 : 4;
 
     if (!root)

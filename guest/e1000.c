@@ -232,10 +232,9 @@ static u8 *e1000_tx_buf(void)
 
 static void e1000_tx(u32 len)
 {
-    tx_ring[tx_next] =
-        (struct tx_desc){.gpa = (uptr)netif_tx_bufs[tx_next],
-                         .len = (u16)len,
-                         .cmd = TXD_EOP | TXD_IFCS | TXD_RS};
+    tx_ring[tx_next] = (struct tx_desc){.gpa = (uptr)netif_tx_bufs[tx_next],
+                                        .len = (u16)len,
+                                        .cmd = TXD_EOP | TXD_IFCS | TXD_RS};
     tx_next = (tx_next + 1) % NETIF_TX_RING;
     tx_used++;
 }

@@ -99,9 +99,10 @@ static void end(void)
     u64 bytes = flood.sent * flood.size;
 
     flood.on = false;
-    print("guest: flood frames=%lu bytes=%lu ms=%lu fps=%lu Bps=%lu kicks=%lu\n",
-          flood.sent, bytes, us / 1000, rate(flood.sent, us), rate(bytes, us),
-          nif.kicks - flood.kicks);
+    print(
+        "guest: flood frames=%lu bytes=%lu ms=%lu fps=%lu Bps=%lu kicks=%lu\n",
+        flood.sent, bytes, us / 1000, rate(flood.sent, us), rate(bytes, us),
+        nif.kicks - flood.kicks);
     power_event(EVENT_FLOOD);
 }
 
@@ -139,8 +140,9 @@ static void sink_total(void)
     u64 bytes = sink.bytes - sink.start_bytes;
 
     print("guest: sink total frames=%lu bytes=%lu ms=%lu fps=%lu Bps=%lu "
-          "irqs=%lu\n", frames, bytes, us / 1000, rate(frames, us),
-          rate(bytes, us), nif.irqs);
+          "irqs=%lu\n",
+          frames, bytes, us / 1000, rate(frames, us), rate(bytes, us),
+          nif.irqs);
     sink.active = false;
     power_event(EVENT_SINK);
 }

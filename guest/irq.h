@@ -5,10 +5,10 @@
 
 #include "lib.h"
 
-#define VECTOR_PIC 32  /* 8259 inputs 0 to 15 */
-#define VECTOR_MSI 48  /* MSI-X, up to VECTOR_SPURIOUS */
+#define VECTOR_PIC 32 /* 8259 inputs 0 to 15 */
+#define VECTOR_MSI 48 /* MSI-X, up to VECTOR_SPURIOUS */
 #define VECTOR_SPURIOUS 63
-#define VECTORS 64     /* as many as entry.S has stubs for */
+#define VECTORS 64 /* as many as entry.S has stubs for */
 
 /* What entry.S has pushed. */
 struct trap_frame {

@@ -9,6 +9,7 @@
  *   ip=dhcp
  *   nic=N            use the N-th NIC found, from 0; the others are only listed
  *   nomsix           INTx even if the device has MSI-X
+ *   rebar            moves the NIC's BARs elsewhere before it is used
  *   quiet            only the lines marked with * below: a faster start
  *   flood=SIZE[,COUNT][,secs=N][,to=A.B.C.D|bcast]
  *                    sends UDP frames of SIZE bytes (60 to 1514, without FCS)
@@ -76,6 +77,8 @@ static void open_nic(const struct nic_driver *d, const struct pci_fn *fn)
         nif.driver = NULL;
         return;
     }
+    if (opt.rebar)
+        pci_print(fn); /* shows where the BARs are now */
     if (!opt.quiet)
         print("guest: nic%u %s 0000:00:%02x.%u mac=%pM %s\n", nics, d->name,
               fn->bdf >> 3, fn->bdf & 7u, nif.mac, nif.irq);

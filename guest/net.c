@@ -43,8 +43,8 @@ struct slot {
     u16 id;
     u8 proto;
     bool used;
-    u32 total;           /* payload bytes, 0 until the last one was seen */
-    u32 blocks;          /* 8-byte blocks present */
+    u32 total;  /* payload bytes, 0 until the last one was seen */
+    u32 blocks; /* 8-byte blocks present */
     u64 map[BLOCKS / 64];
     u8 data[DATAGRAM_MAX + 9];
 };
@@ -358,7 +358,8 @@ static void ip_rx(const u8 *mac, u8 *ip, u32 left)
     if (hdr < IP_HDR || total < hdr || total > left)
         return;
     /* Without an address all are for us: DHCP may answer to the offered one */
-    if (net.ip && !from.to_us && dst != 0xffffffff && dst != (net.ip | ~net.mask))
+    if (net.ip && !from.to_us && dst != 0xffffffff &&
+        dst != (net.ip | ~net.mask))
         return;
     if (checksum(0, ip, hdr) != 0xffff)
         return;

@@ -5,10 +5,10 @@
 
 #include "pci.h"
 
-#define NETIF_BUF 2048   /* one packet buffer */
+#define NETIF_BUF 2048 /* one packet buffer */
 #define NETIF_RX_RING 128
 #define NETIF_TX_RING 256
-#define NETIF_POLL 64    /* frames per poll, so that timers get their turn */
+#define NETIF_POLL 64 /* frames per poll, so that timers get their turn */
 #define ETH_FRAME_MAX 1514
 #define ETH_FRAME_MIN 60
 

@@ -109,6 +109,8 @@ static void parse_word(const char *s)
         opt.sink = true;
     else if (word_is(s, "nomsix"))
         opt.no_msix = true;
+    else if (word_is(s, "rebar"))
+        opt.rebar = true;
 }
 
 void options_parse(const char *cmdline)

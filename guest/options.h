@@ -11,6 +11,7 @@ struct options {
     bool quiet;
     bool sink;
     bool no_msix;
+    bool rebar;
     u32 nic;
 
     const char *test; /* word in the command line, not NUL-terminated */

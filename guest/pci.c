@@ -3,6 +3,7 @@
 
 #include "pci.h"
 #include "irq.h"
+#include "options.h"
 
 /* PCI 3.0 §3.2.2.3.2 */
 #define CONFIG_ADDRESS 0xcf8
@@ -102,9 +103,10 @@ static void place_bar(const struct pci_fn *fn, u8 reg, u32 bar)
               take(bar & BAR_IO ? &next_io : &next_mem, size) | flags);
 }
 
-/* Looks at BAR i; returns how many slots it takes (64-bit BARs: 2). An unset
- * BAR reads as its flags only, which cannot be told from an absent I/O or
- * 32-bit one without sizing, so all those are sized. */
+/* Places BAR i if nobody has, or if all are to move (`rebar`); returns how many
+ * slots it takes (64-bit BARs: 2). An unset BAR reads as its flags only, which
+ * cannot be told from an absent I/O or 32-bit one without sizing, so all those
+ * are sized. */
 static unsigned settle_bar(const struct pci_fn *fn, unsigned i)
 {
     u8 reg = (u8)(PCI_BAR0 + 4 * i);
@@ -112,7 +114,7 @@ static unsigned settle_bar(const struct pci_fn *fn, unsigned i)
     bool wide = (bar & (BAR_IO | 6)) == BAR_64;
     u32 high = wide ? pci_read(fn->bdf, reg + 4) : 0;
 
-    if (!high && bar & ~15u)
+    if (!opt.rebar && !high && bar & ~15u)
         return wide ? 2 : 1;
     if (wide)
         pci_write(fn->bdf, reg + 4, 0);
@@ -127,7 +129,7 @@ void pci_enable(const struct pci_fn *fn)
 
     /* Firmware that left memory decoding on has placed the BARs; a 64-bit
      * one above 4 GiB must still be moved, our page tables end there. */
-    bool placed = command & PCI_COMMAND_MEM;
+    bool placed = command & PCI_COMMAND_MEM && !opt.rebar;
 
     for (unsigned i = 0; i < PCI_BARS && placed; i++) {
         u32 bar = pci_read(fn->bdf, (u8)(PCI_BAR0 + 4 * i));

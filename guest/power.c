@@ -45,8 +45,8 @@ static void print_registers(const struct trap_frame *f)
           f->rbx, f->rcx, f->rdx);
     print("guest: rsi=%016lx rdi=%016lx rbp=%016lx r8 =%016lx\n", f->rsi,
           f->rdi, f->rbp, f->r8);
-    print("guest: r9 =%016lx r10=%016lx r11=%016lx r12=%016lx\n", f->r9,
-          f->r10, f->r11, f->r12);
+    print("guest: r9 =%016lx r10=%016lx r11=%016lx r12=%016lx\n", f->r9, f->r10,
+          f->r11, f->r12);
     print("guest: r13=%016lx r14=%016lx r15=%016lx cr2=%016lx cr3=%lx\n",
           f->r13, f->r14, f->r15, cr2, cr3);
 }
@@ -156,9 +156,12 @@ static const struct {
     const char *name;
     void (*run)(void);
 } tests[] = {
-    {"poweroff", test_poweroff}, {"reboot", test_reboot},
-    {"panic", test_panic},       {"fault", test_fault},
-    {"triple", test_triple},     {"hang", test_hang},
+    {"poweroff", test_poweroff},
+    {"reboot", test_reboot},
+    {"panic", test_panic},
+    {"fault", test_fault},
+    {"triple", test_triple},
+    {"hang", test_hang},
     {"halt", halt},
 };
 

@@ -66,8 +66,8 @@
 #define AVAIL_F_NO_INTERRUPT 1
 #define USED_F_NO_NOTIFY 1
 
-#define HDR_LEN 12      /* virtio_net_hdr with num_buffers, §5.1.6 */
-#define NUM_BUFFERS 10  /* its offset */
+#define HDR_LEN 12     /* virtio_net_hdr with num_buffers, §5.1.6 */
+#define NUM_BUFFERS 10 /* its offset */
 #define STATUS_LINK_UP 1
 #define JUMBO_MAX 16384 /* longest frame gathered from several buffers */
 
@@ -331,8 +331,8 @@ static const char *vnet_open(const struct pci_fn *fn)
         mmio_w16(common + QUEUE_ENABLE, 1);
     }
     for (u16 i = 0; i < vqs[RX].size; i++) {
-        vqs[RX].desc[i] = (struct desc){(uptr)netif_rx_bufs[i], NETIF_BUF,
-                                        DESC_F_WRITE, 0};
+        vqs[RX].desc[i] =
+            (struct desc){(uptr)netif_rx_bufs[i], NETIF_BUF, DESC_F_WRITE, 0};
         vq_give(&vqs[RX], i);
     }
     mmio_w8(common + DEVICE_STATUS,
@@ -395,8 +395,7 @@ static void gather(u16 id, u32 len, unsigned n)
     for (unsigned i = 0;; i++) {
         u32 skip = i ? 0 : HDR_LEN;
 
-        if (len >= skip && len <= NETIF_BUF &&
-            fill + len - skip <= JUMBO_MAX) {
+        if (len >= skip && len <= NETIF_BUF && fill + len - skip <= JUMBO_MAX) {
             memcpy(jumbo + fill, netif_rx_bufs[id] + skip, len - skip);
             fill += len - skip;
         } else {
