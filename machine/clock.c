@@ -5,9 +5,19 @@
 
 #include <time.h>
 
-uint64_t now_ns(void)
+static uint64_t read_clock(clockid_t id)
 {
     struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    clock_gettime(id, &ts);
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t now_ns(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+uint64_t wall_ns(void)
+{
+    return read_clock(CLOCK_REALTIME);
 }

@@ -55,6 +55,8 @@ int loop_poll(struct loop *l, int timeout_ms);
 /* CLOCK_MONOTONIC in nanoseconds. Alone in machine/clock.c, because tests bring
  * a clock of their own (tests/unit/fake.c). */
 uint64_t now_ns(void);
+/* CLOCK_REALTIME in nanoseconds (UTC since 1970). There too. */
+uint64_t wall_ns(void);
 
 /* A one-shot timer on a loop. Arming costs no system call. */
 struct timer {

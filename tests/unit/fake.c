@@ -44,9 +44,22 @@ struct fake {
 static struct fake *all;
 static uint64_t clock_ns = 1000000000;
 
+/* The wall clock moves with the other one; the test says where it begins. */
+static uint64_t wall_base;
+
 uint64_t now_ns(void)
 {
     return clock_ns;
+}
+
+uint64_t wall_ns(void)
+{
+    return wall_base + clock_ns;
+}
+
+void fake_set_wall(uint64_t utc_seconds)
+{
+    wall_base = utc_seconds * 1000000000 - clock_ns;
 }
 
 static struct fake *fake_of(struct machine *m)

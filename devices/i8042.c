@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT */
+/* Keyboard controller without a keyboard's keys (8042, ports 60h and 64h), and
+ * System Control Port A (92h): A20, reset, and quick answers to probes.
+ *
+ * It raises no interrupt: there is nothing to type. A command's answers wait in
+ * the output buffer, in order. A20 is always on (KVM has no wrap); its bit is
+ * kept so that guests that switch it see what they wrote. */
+#include "devices/legacy.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "machine/platform.h"
+
+enum { /* status, port 64h read (IBM PS/2 Technical Reference) */
+       STS_OBF = 1 << 0,
+       STS_SYS = 1 << 2, /* self-test passed */
+       STS_CMD = 1 << 3, /* last write went to 64h */
+       STS_UNLOCKED = 1 << 4,
+};
+enum { /* output port */
+       OUT_NO_RESET = 1 << 0,
+       OUT_A20 = 1 << 1,
+       OUT_IDLE = 0xcc, /* clock and data lines high, no interrupts */
+};
+enum { /* port 92h */
+       P92_RESET = 1 << 0,
+       P92_A20 = 1 << 1,
+};
+#define RAM_BYTES 32 /* controller RAM, commands 20h-3Fh and 60h-7Fh */
+#define QUEUE 16
+
+struct i8042 {
+    struct device dev;
+    struct region data, cmd, port92;
+    pthread_mutex_t lock;
+    uint8_t queue[QUEUE]; /* for port 60h */
+    unsigned count;
+    uint8_t status;   /* without OBF */
+    uint8_t expect;   /* controller command whose data byte comes next, 0 */
+    uint8_t kbd_cmd;  /* keyboard command whose data byte comes next, 0 */
+    uint8_t out_port; /* A20 and reset */
+    uint8_t ram[RAM_BYTES]; /* [0]: command byte */
+};
+
+static void answer(struct i8042 *k, uint8_t b)
+{
+    if (k->count < QUEUE)
+        k->queue[k->count++] = b;
+}
+
+static void pull_reset(struct i8042 *k)
+{
+    k->dev.m->ops->request(k->dev.m, STOP_RESET);
+}
+
+static void write_out_port(struct i8042 *k, uint8_t val)
+{
+    k->out_port = val;
+    if (!(val & OUT_NO_RESET))
+        pull_reset(k);
+}
+
+/* Port 64h. Commands without an effect here (A7h-A9h are the missing mouse)
+ * are accepted: a guest waits for none of them. */
+static void controller_command(struct i8042 *k, uint8_t cmd)
+{
+    k->status |= STS_CMD;
+    k->expect = 0;
+    if ((cmd & 0xe0) == 0x20) { /* read RAM byte */
+        answer(k, k->ram[cmd & 0x1f]);
+        return;
+    }
+    if ((cmd & 0xe0) == 0x60) { /* write RAM byte */
+        k->expect = cmd;
+        return;
+    }
+    if ((cmd & 0xf0) == 0xf0) { /* pulse output lines 3:0 that are 0 here */
+        if (!(cmd & OUT_NO_RESET))
+            pull_reset(k);
+        return;
+    }
+    switch (cmd) {
+    case 0xa9: /* test mouse port: clock line stuck, nothing there */
+        answer(k, 0x01);
+        break;
+    case 0xaa: /* self test */
+        k->status |= STS_SYS;
+        answer(k, 0x55);
+        break;
+    case 0xab: /* test keyboard port */
+        answer(k, 0x00);
+        break;
+    case 0xc0: /* input port: keyboard not locked */
+        answer(k, 0x80);
+        break;
+    case 0xd0:
+        answer(k, k->out_port);
+        break;
+    case 0xd1: /* write output port */
+    case 0xd2: /* write keyboard output buffer */
+    case 0xd3: /* write mouse output buffer */
+    case 0xd4: /* write to mouse */
+        k->expect = cmd;
+        break;
+    case 0xdd: /* A20 off and on, without a data byte */
+        k->out_port &= (uint8_t)~OUT_A20;
+        break;
+    case 0xdf:
+        k->out_port |= OUT_A20;
+        break;
+    default:
+        break;
+    }
+}
+
+/* A byte for the keyboard itself; every one is acknowledged (FAh). */
+static void keyboard_command(struct i8042 *k, uint8_t b)
+{
+    answer(k, 0xfa);
+    if (k->kbd_cmd) { /* its data byte */
+        if (k->kbd_cmd == 0xf0 && b == 0)
+            answer(k, 2); /* scan code set */
+        k->kbd_cmd = 0;
+        return;
+    }
+    switch (b) {
+    case 0xed: /* LEDs */
+    case 0xf0: /* scan code set */
+    case 0xf3: /* typematic rate */
+        k->kbd_cmd = b;
+        break;
+    case 0xf2: /* identify: MF2 keyboard */
+        answer(k, 0xab);
+        answer(k, 0x83);
+        break;
+    case 0xff: /* reset, self test passed */
+        answer(k, 0xaa);
+        break;
+    default:
+        break;
+    }
+}
+
+static void data_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+{
+    struct i8042 *k = owner;
+    uint8_t b = (uint8_t)val;
+    (void)off, (void)width;
+    pthread_mutex_lock(&k->lock);
+    uint8_t cmd = k->expect;
+    k->expect = 0;
+    k->status &= (uint8_t)~STS_CMD;
+    if ((cmd & 0xe0) == 0x60)
+        k->ram[cmd & 0x1f] = b;
+    else if (cmd == 0xd1)
+        write_out_port(k, b);
+    else if (cmd == 0xd2 || cmd == 0xd3)
+        answer(k, b);
+    else if (cmd != 0xd4) /* there is no mouse */
+        keyboard_command(k, b);
+    pthread_mutex_unlock(&k->lock);
+}
+
+static uint64_t data_read(void *owner, uint64_t off, unsigned width)
+{
+    struct i8042 *k = owner;
+    uint8_t b = 0;
+    (void)off, (void)width;
+    pthread_mutex_lock(&k->lock);
+    if (k->count) {
+        b = k->queue[0];
+        k->count--;
+        for (unsigned i = 0; i < k->count; i++)
+            k->queue[i] = k->queue[i + 1];
+    }
+    pthread_mutex_unlock(&k->lock);
+    return b;
+}
+
+static uint64_t cmd_read(void *owner, uint64_t off, unsigned width)
+{
+    struct i8042 *k = owner;
+    (void)off, (void)width;
+    pthread_mutex_lock(&k->lock);
+    uint8_t b = k->status | (k->count ? STS_OBF : 0);
+    pthread_mutex_unlock(&k->lock);
+    return b;
+}
+
+static void cmd_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+{
+    struct i8042 *k = owner;
+    (void)off, (void)width;
+    pthread_mutex_lock(&k->lock);
+    controller_command(k, (uint8_t)val);
+    pthread_mutex_unlock(&k->lock);
+}
+
+/* A20 is one line with two switches; here port 92h shows the same bit. */
+static uint64_t port92_read(void *owner, uint64_t off, unsigned width)
+{
+    struct i8042 *k = owner;
+    (void)off, (void)width;
+    pthread_mutex_lock(&k->lock);
+    uint8_t b = k->out_port & OUT_A20 ? P92_A20 : 0;
+    pthread_mutex_unlock(&k->lock);
+    return b;
+}
+
+static void port92_write(void *owner, uint64_t off, unsigned width,
+                         uint64_t val)
+{
+    struct i8042 *k = owner;
+    (void)off, (void)width;
+    pthread_mutex_lock(&k->lock);
+    k->out_port &= (uint8_t)~OUT_A20;
+    if (val & P92_A20)
+        k->out_port |= OUT_A20;
+    if (val & P92_RESET)
+        pull_reset(k);
+    pthread_mutex_unlock(&k->lock);
+}
+
+static void i8042_reset(struct device *dev)
+{
+    struct i8042 *k = container_of(dev, struct i8042, dev);
+    pthread_mutex_lock(&k->lock);
+    k->count = 0;
+    k->expect = k->kbd_cmd = 0;
+    /* As a BIOS leaves it: tested, A20 on, scan codes translated. */
+    k->status = STS_SYS | STS_UNLOCKED | STS_CMD;
+    k->out_port = OUT_IDLE | OUT_NO_RESET | OUT_A20;
+    for (unsigned i = 0; i < RAM_BYTES; i++)
+        k->ram[i] = 0;
+    k->ram[0] = 0x64; /* translate, mouse off, system flag */
+    pthread_mutex_unlock(&k->lock);
+}
+
+static int add_port(struct i8042 *k, struct region *r, uint16_t port,
+                    uint64_t (*read)(void *, uint64_t, unsigned),
+                    void (*write)(void *, uint64_t, unsigned, uint64_t))
+{
+    *r = (struct region){.base = port,
+                         .len = 1,
+                         .read = read,
+                         .write = write,
+                         .owner = k,
+                         .name = "i8042"};
+    int err = bus_add(k->dev.m->pio, r);
+    return err ? fail(err, "i8042: port 0x%x is taken", port) : 0;
+}
+
+static int i8042_create(struct machine *m, struct opts *o)
+{
+    struct i8042 *k;
+    int err = opts_done(o);
+    if (err)
+        return err;
+    k = calloc(1, sizeof(*k));
+    if (!k)
+        return fail(-ENOMEM, "i8042: out of memory");
+    pthread_mutex_init(&k->lock, NULL);
+    k->dev = (struct device){
+        .cls = &i8042_class, .id = "i8042", .m = m, .reset = i8042_reset};
+    err = add_port(k, &k->data, PORT_I8042_DATA, data_read, data_write);
+    if (err)
+        goto free_k;
+    err = add_port(k, &k->cmd, PORT_I8042_CMD, cmd_read, cmd_write);
+    if (err)
+        goto del_data;
+    err = add_port(k, &k->port92, PORT_FAST_A20, port92_read, port92_write);
+    if (err)
+        goto del_cmd;
+    i8042_reset(&k->dev);
+    device_register(m, &k->dev);
+    return 0;
+del_cmd:
+    bus_del(m->pio, &k->cmd);
+del_data:
+    bus_del(m->pio, &k->data);
+free_k:
+    free(k);
+    return err;
+}
+
+const struct device_class i8042_class = {
+    .name = "i8042",
+    .help = "no options",
+    .create = i8042_create,
+};
