@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+/* Ethernet hubs inside the process: every port hears every other.
+ *
+ * Theory of operation. A port is a netdev. Frames for the NIC behind it wait in
+ * a socket pair (SEQPACKET: whole frames, bounded by its send buffer), so a NIC
+ * reads its port like any other backend and the hub needs no queue of its own.
+ * A port with netdev= has another backend behind it instead; the main loop
+ * reads that one.
+ *
+ * Sending is done by whoever has the frame, under the hub's lock: into the
+ * pairs of the other ports, or into the backends behind them. A port that has
+ * no room loses the frame, as on a wire. Learning makes the hub a switch. There
+ * are no rings of hubs (a hub port cannot be behind a hub port); a ring outside
+ * (two taps of one bridge) is held to a rate of group-addressed frames.
+ * Headers cannot be carried to every kind of port, so offload is 0. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net/frame.h"
+#include "net/hub.h"
+
+#define PORTS_MAX 64
+#define MACS 256
+#define AGE_NS (300 * 1000000000ull) /* as IEEE 802.1D has it */
+#define STORM_NS 10000000ull         /* in 10 ms … */
+#define STORM_FRAMES 256             /* … so many group frames from outside */
+#define BURST 64                     /* frames read from a backend in turn */
+
+struct hubport {
+    struct netdev nd;
+    struct netbe be;
+    struct hub *hub;
+    int in;              /* the hub's end of the pair */
+    struct netdev *back; /* the backend behind it, or NULL: a NIC */
+    struct event ready;  /* the backend has frames */
+    uint8_t *buf;        /* one packet of the backend's */
+    struct fault full, storm;
+};
+
+struct hub {
+    uint32_t id;
+    bool learn;
+    pthread_mutex_t lock;
+    struct hubport *port[PORTS_MAX];
+    int n;
+    struct {
+        uint8_t mac[6];
+        struct hubport *port;
+        uint64_t seen;
+    } mac[MACS];
+    uint64_t storm_start;
+    unsigned storm_frames;
+    struct hub *next;
+};
+
+static struct hub *hubs;
+
+static unsigned mac_slot(const uint8_t *mac)
+{
+    uint32_t h = (uint32_t)mac[2] << 24 | (uint32_t)mac[3] << 16 |
+                 (uint32_t)mac[4] << 8 | mac[5];
+    return (h * 2654435761u) >> 24;
+}
+
+/* Where the destination was last heard; NULL: send to all. */
+static struct hubport *hub_lookup(struct hub *h, const uint8_t *dst)
+{
+    unsigned i = mac_slot(dst);
+    if (dst[0] & 1 || memcmp(h->mac[i].mac, dst, 6) || !h->mac[i].port ||
+        now_ns() - h->mac[i].seen > AGE_NS)
+        return NULL;
+    return h->mac[i].port;
+}
+
+static void hub_learn(struct hub *h, const uint8_t *src, struct hubport *from)
+{
+    unsigned i = mac_slot(src);
+    if (src[0] & 1)
+        return;
+    memcpy(h->mac[i].mac, src, 6);
+    h->mac[i].port = from;
+    h->mac[i].seen = now_ns();
+}
+
+/* One packet, header first (of zeroes), to one port. */
+static void hub_deliver(struct hubport *p, const struct iovec *iov, int n,
+                        const struct iovec *frame, int nframe)
+{
+    ssize_t r;
+    if (p->back) {
+        r = p->back->q[0]->send(p->back->q[0], iov, n);
+    } else {
+        struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)frame,
+                           .msg_iovlen = (size_t)nframe};
+        r = sendmsg(p->in, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (r < 0 && errno == EAGAIN)
+            r = 0;
+    }
+    if (r == 0)
+        fault_note(&p->full, "%s: hub port full, frames are dropped", p->nd.id);
+}
+
+static ssize_t hub_forward(struct hubport *from, const struct iovec *iov, int n)
+{
+    struct hub *h = from->hub;
+    struct iovec tmp[NET_IOV_MAX];
+    const struct iovec *frame;
+    uint8_t eth[12];
+    int k = iov_skip(iov, n, NET_HDR_LEN, tmp, &frame);
+    size_t len = k > 0 ? iov_len(frame, k) : 0;
+    if (len < ETH_HLEN || len > NET_FRAME_MAX)
+        return -EMSGSIZE;
+    iov_read(frame, k, 0, eth, sizeof(eth));
+    pthread_mutex_lock(&h->lock);
+    struct hubport *to = h->learn ? hub_lookup(h, eth) : NULL;
+    if (h->learn)
+        hub_learn(h, eth + 6, from);
+    for (int i = 0; i < h->n; i++)
+        if (h->port[i] != from && (!to || h->port[i] == to))
+            hub_deliver(h->port[i], iov, n, frame, k);
+    pthread_mutex_unlock(&h->lock);
+    return (ssize_t)len + NET_HDR_LEN;
+}
+
+static ssize_t hubport_send(struct netbe *be, const struct iovec *iov, int n)
+{
+    return hub_forward(container_of(be, struct hubport, be), iov, n);
+}
+
+static ssize_t hubport_recv(struct netbe *be, const struct iovec *iov, int n)
+{
+    struct iovec tmp[NET_IOV_MAX];
+    const struct iovec *in;
+    int k = iov_skip(iov, n, NET_HDR_LEN, tmp, &in);
+    if (k <= 0)
+        return -EINVAL;
+    ssize_t r = readv(be->fd, in, k);
+    if (r <= 0)
+        return 0;
+    iov_zero(iov, n, NET_HDR_LEN);
+    return r + NET_HDR_LEN;
+}
+
+/* ------------------------------------------------- backends behind ports */
+
+/* Too many group-addressed frames of late? */
+static bool hub_storm(struct hubport *p, const uint8_t *eth)
+{
+    struct hub *h = p->hub;
+    if (!(eth[0] & 1))
+        return false;
+    uint64_t now = now_ns();
+    if (now - h->storm_start > STORM_NS) {
+        h->storm_start = now;
+        h->storm_frames = 0;
+    }
+    if (++h->storm_frames <= STORM_FRAMES)
+        return false;
+    fault_note(&p->storm, "%s: broadcast storm from %s, frames are dropped",
+               p->nd.id, p->back->id);
+    return true;
+}
+
+static void hub_back_ready(struct event *ev, uint32_t got)
+{
+    struct hubport *p = container_of(ev, struct hubport, ready);
+    struct netbe *be = p->back->q[0];
+    (void)got;
+    for (int i = 0; i < BURST; i++) {
+        struct iovec iov = {p->buf, NET_HDR_LEN + NET_FRAME_MAX};
+        ssize_t r = be->recv(be, &iov, 1);
+        if (r <= 0)
+            return;
+        if (r < NET_HDR_LEN + ETH_HLEN || hub_storm(p, p->buf + NET_HDR_LEN))
+            continue;
+        memset(p->buf, 0, NET_HDR_LEN);
+        iov.iov_len = (size_t)r;
+        hub_forward(p, &iov, 1);
+    }
+}
+
+/* A new connection is another file for epoll. */
+static void hub_back_link(void *nic, bool up)
+{
+    struct hubport *p = nic;
+    struct loop *l = p->ready.loop;
+    if (!up || !l)
+        return;
+    loop_del(&p->ready);
+    loop_add(l, &p->ready);
+}
+
+static int hub_take_back(struct hubport *p, struct loop *l, const char *id)
+{
+    struct netdev *nd = netdev_find(id);
+    if (!nd)
+        return fail(-ENODEV,
+                    "-netdev hubport: no netdev %s (it must come "
+                    "first)",
+                    id);
+    if (nd->taken)
+        return fail(-EBUSY, "-netdev hubport: netdev %s is in use", id);
+    if (nd->close == p->nd.close)
+        return fail(-EINVAL,
+                    "-netdev hubport: netdev %s is a hub port itself; "
+                    "give both one hubid=",
+                    id);
+    if (nd->vhost)
+        return fail(-EINVAL, "-netdev hubport: netdev %s has vhost=on", id);
+    p->buf = malloc(NET_HDR_LEN + NET_FRAME_MAX);
+    if (!p->buf)
+        return -ENOMEM;
+    if (nd->set_offload)
+        nd->set_offload(nd, 0);
+    if (nd->set_queues)
+        nd->set_queues(nd, 1);
+    p->ready = (struct event){.fd = nd->q[0]->fd,
+                              .want = EPOLLIN,
+                              .ready = hub_back_ready,
+                              .name = "hub"};
+    int r = nd->q[0]->fd >= 0 ? loop_add(l, &p->ready) : 0;
+    if (r < 0)
+        return r;
+    nd->taken = true;
+    nd->nic = p;
+    nd->link_changed = hub_back_link;
+    p->back = nd;
+    return 0;
+}
+
+/* --------------------------------------------------------- open and close */
+
+static struct hub *hub_get(uint32_t id)
+{
+    struct hub *h = hubs;
+    while (h && h->id != id)
+        h = h->next;
+    if (h)
+        return h;
+    h = calloc(1, sizeof(*h));
+    if (!h)
+        return NULL;
+    h->id = id;
+    pthread_mutex_init(&h->lock, NULL);
+    h->next = hubs;
+    hubs = h;
+    return h;
+}
+
+static void hub_leave(struct hub *h, struct hubport *p)
+{
+    int i = 0;
+    while (i < h->n && h->port[i] != p)
+        i++;
+    if (i < h->n)
+        h->port[i] = h->port[--h->n];
+    for (i = 0; i < MACS; i++)
+        if (h->mac[i].port == p)
+            h->mac[i].port = NULL;
+    if (h->n)
+        return;
+    struct hub **pp = &hubs;
+    while (*pp != h)
+        pp = &(*pp)->next;
+    *pp = h->next;
+    pthread_mutex_destroy(&h->lock);
+    free(h);
+}
+
+static void hubport_close(struct netdev *nd)
+{
+    struct hubport *p = container_of(nd, struct hubport, nd);
+    loop_del(&p->ready);
+    if (p->hub)
+        hub_leave(p->hub, p);
+    if (p->back) {
+        p->back->link_changed = NULL;
+        p->back->taken = false;
+    }
+    if (p->be.fd >= 0)
+        close(p->be.fd);
+    if (p->in >= 0)
+        close(p->in);
+    free(p->buf);
+    free(p);
+}
+
+static int hubport_join(struct hubport *p, uint32_t id, bool learn)
+{
+    int sv[2], size = 4 << 20;
+    struct hub *h = hub_get(id);
+    if (!h)
+        return -ENOMEM;
+    p->hub = h;
+    if (h->n == PORTS_MAX)
+        return fail(-ENOSPC, "-netdev hubport: hub %u has %d ports already", id,
+                    PORTS_MAX);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+                   sv) < 0)
+        return fail(-errno, "socketpair: %s", strerror(errno));
+    p->be.fd = sv[0];
+    p->in = sv[1];
+    setsockopt(p->in, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    setsockopt(p->in, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
+    h->learn |= learn;
+    h->port[h->n++] = p;
+    return 0;
+}
+
+static int hubport_open(struct loop *l, struct opts *o, struct netdev **out)
+{
+    uint64_t id = 0;
+    bool learn = false;
+    struct hubport *p = calloc(1, sizeof(*p));
+    if (!p)
+        return -ENOMEM;
+    p->in = p->be.fd = -1;
+    p->nd.close = hubport_close;
+    const char *back = opts_str(o, "netdev", NULL);
+    int r = netdev_read_id(&p->nd, o);
+    if (r == 0)
+        r = opts_u64(o, "hubid", 0, UINT32_MAX, &id);
+    if (r == 0)
+        r = opts_bool(o, "learn", &learn);
+    if (r == 0)
+        r = opts_done(o);
+    if (r == 0 && back)
+        r = hub_take_back(p, l, back);
+    if (r == 0)
+        r = hubport_join(p, (uint32_t)id, learn);
+    if (r < 0) {
+        hubport_close(&p->nd);
+        return r;
+    }
+    p->be.dev = &p->nd;
+    p->be.send = hubport_send;
+    p->be.recv = hubport_recv;
+    p->nd.nq = 1;
+    p->nd.q[0] = &p->be;
+    p->nd.link_up = true;
+    p->nd.taken = back != NULL; /* the cable leads to the backend */
+    *out = &p->nd;
+    return 0;
+}
+
+const struct netdev_class hubport_class = {
+    .name = "hubport",
+    .help = "hubid=N           which hub (0)\n"
+            "netdev=ID         a backend behind the port, else it is for a "
+            "NIC\n"
+            "learn=on|off      send frames only where they belong (off)\n",
+    .open = hubport_open,
+};
