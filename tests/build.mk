@@ -10,7 +10,7 @@ TFLAGS := -std=c11 -O1 -g -fno-omit-frame-pointer -fno-strict-aliasing \
 # What runs without KVM. machine/clock.c is not in it: tests have a clock of
 # their own (tests/unit/fake.c).
 PORTABLE := $(filter-out machine/clock.c,\
-              $(shell grep -L '<linux/kvm.h>' machine/*.c)) \
+              $(shell grep -L '<linux/kvm.h>\|"machine/kvm.h"' machine/*.c)) \
             $(wildcard devices/*.c net/*.c)
 UNIT_SRC := $(wildcard tests/unit/*.c)
 # make unit SKIP_SRC="tests/unit/x.c …": without files that do not build now
@@ -23,7 +23,7 @@ $(B)/unit/%.o: %.c
 	@$(TCC) $(CPPFLAGS) $(TFLAGS) $(SAN) -MMD -MP -c -o $@ $<
 
 $(B)/unit/unit: $(UNIT_OBJ)
-	@$(TCC) $(SAN) -o $@ $^ -lpthread
+	@$(TCC) $(SAN) -o $@ $^ -lpthread -lutil
 
 # T is a part of the names of the tests to run.
 .PHONY: unit
@@ -46,7 +46,7 @@ $(B)/fuzz/%.o: %.c
 	    -MMD -MP -c -o $@ $<
 
 $(FUZZ_BIN): $(B)/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(FUZZ_LIB)
-	@$(TCC) $(SAN) -fsanitize=fuzzer -o $@ $^ -lpthread
+	@$(TCC) $(SAN) -fsanitize=fuzzer -o $@ $^ -lpthread -lutil
 
 # Each target for T seconds; ONLY=fuzz_x runs one. What is found in new corpus
 # entries stays in $(B)/fuzz/corpus, crashers are named on the screen.

@@ -36,6 +36,7 @@ struct fake {
         void *hva;
     } map[16];
     int requests, last_request;
+    struct device *gone; /* they stay, see below */
     struct fake *next;
 };
 
@@ -373,6 +374,7 @@ struct machine *fake_pc(uint64_t ram)
 void fake_free(struct machine *m)
 {
     struct fake *f = fake_of(m);
+    f->gone = m->devices;
     devices_destroy(m);
     bus_free(m->pio);
     bus_free(m->mmio);
