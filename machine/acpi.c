@@ -7,12 +7,11 @@
  * are no processor devices on purpose: what they add is an idle driver between
  * Linux and HLT. */
 #include <assert.h>
-#include <errno.h>
 #include <string.h>
 
 #include "machine/aml.h"
-#include "machine/boot.h"
 #include "machine/firmware.h"
+#include "machine/machine.h"
 #include "machine/platform.h"
 
 struct acpi_header { /* §5.2.6 */
@@ -127,30 +126,6 @@ struct mcfg { /* PCI Firmware Specification 3.0 §4.1.2 */
     le32 reserved2;
 } __attribute__((packed));
 _Static_assert(sizeof(struct mcfg) == 60, "");
-
-/* -------------------------------------------------------------- allocation */
-
-void *fw_alloc(struct fw *f, size_t size, size_t align, uint64_t *at)
-{
-    void *p;
-
-    f->used = (f->used + align - 1) & -align;
-    p = f->base + f->used;
-    *at = TABLES_BASE + f->used;
-    f->used += size;
-    assert(f->used <= TABLES_SIZE);
-    memset(p, 0, size);
-    return p;
-}
-
-uint8_t fw_checksum(const void *p, size_t n)
-{
-    uint8_t sum = 0;
-
-    while (n--)
-        sum = (uint8_t)(sum + ((const uint8_t *)p)[n]);
-    return (uint8_t)-sum;
-}
 
 /* Fills in the header when all the rest of the table is there. */
 static void finish(void *table, const char *signature, uint8_t revision,
@@ -322,16 +297,6 @@ static uint64_t fadt_build(struct fw *f, uint64_t dsdt)
     return at;
 }
 
-/* PCI's interrupts among the ISA IRQs, as a mask. */
-uint32_t fw_pci_gsis(void)
-{
-    uint32_t mask = 0;
-
-    for (unsigned slot = 1; slot < 32; slot++)
-        mask |= 1u << pci_slot_gsi(slot);
-    return mask;
-}
-
 static void madt_iso(struct aml *a, unsigned irq, unsigned gsi, uint16_t flags)
 {
     struct madt_iso iso = {2, 10, 0, (uint8_t)irq, gsi, flags};
@@ -401,24 +366,20 @@ static void roots_build(struct fw *f, struct acpi_rsdp *rsdp,
     finish(xsdt, "XSDT", 1, sizeof(struct acpi_header) + 8 * n);
 }
 
-int acpi_build(struct machine *m, uint64_t *rsdp_at)
+uint64_t acpi_build(struct fw *f, unsigned ncpus)
 {
-    struct fw f = {.base = ram_ptr(&m->ram, gpa(TABLES_BASE), TABLES_SIZE)};
-    struct acpi_rsdp *rsdp;
-    uint64_t table[3];
+    uint64_t at, table[3];
+    struct acpi_rsdp *rsdp = fw_alloc(f, sizeof(*rsdp), 16, &at);
 
-    if (!f.base)
-        return fail(-EINVAL, "guest RAM is too small for the ACPI tables");
-    rsdp = fw_alloc(&f, sizeof(*rsdp), 16, rsdp_at);
-    table[0] = fadt_build(&f, dsdt_build(&f));
-    table[1] = madt_build(&f, m->ncpus);
-    table[2] = mcfg_build(&f);
+    table[0] = fadt_build(f, dsdt_build(f));
+    table[1] = madt_build(f, ncpus);
+    table[2] = mcfg_build(f);
     memcpy(rsdp->signature, "RSD PTR ", 8);
     memcpy(rsdp->oem_id, "TINY  ", 6);
     rsdp->revision = 2;
     rsdp->length = sizeof(*rsdp);
-    roots_build(&f, rsdp, table, ARRAY_LEN(table));
+    roots_build(f, rsdp, table, ARRAY_LEN(table));
     rsdp->checksum = fw_checksum(rsdp, 20);
     rsdp->ext_checksum = fw_checksum(rsdp, sizeof(*rsdp));
-    return 0;
+    return at;
 }

@@ -404,12 +404,13 @@ static int load_kernel(struct boot_ctx *c)
 }
 
 /* What the ROM must know, if it is ours. */
-static void fill_handoff(struct boot_ctx *c)
+static void fill_handoff(struct boot_ctx *c, const uint8_t smbios[32])
 {
     struct handoff *h = c->rom;
 
     if (!h)
         return;
+    memcpy(h->smbios, smbios, sizeof(h->smbios));
     h->kind = HANDOFF_RESET;
     h->ncpus = (uint16_t)c->m->ncpus;
     h->rsdp = (uint32_t)c->rsdp;
@@ -427,6 +428,7 @@ static void fill_handoff(struct boot_ctx *c)
 int boot_load(struct machine *m, struct boot *b, struct boot_entry *e)
 {
     struct boot_ctx c = {.m = m, .b = b, .e = e};
+    uint8_t smbios[32];
     uint16_t iret = 0;
     int err = b->files ? 0 : open_files(b);
 
@@ -437,14 +439,14 @@ int boot_load(struct machine *m, struct boot *b, struct boot_entry *e)
     c.low_end = m->ram.region[0].size;
     if (c.low_end < 2 * HIMEM_BASE)
         return fail(-EINVAL, "-m: a guest needs at least 2 MiB");
-    err = acpi_build(m, &c.rsdp);
+    err = firmware_build(m, &c.rsdp, smbios);
     if (!err)
         err = rom_load(&c, &iret); /* a large one lies over the tables */
     if (err)
         return err;
     low_memory_init(m, iret);
     c.nmap = e820_build(m, c.map, E820_MAX);
-    fill_handoff(&c);
+    fill_handoff(&c, smbios);
     if (c.f->kernel.opt)
         return load_kernel(&c);
     if (b->net)

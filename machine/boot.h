@@ -41,8 +41,9 @@ struct e820 {
 int e820_build(const struct machine *m, struct e820 *map, int max);
 
 /* Firmware tables (RSDP, XSDT, RSDT, FADT, FACS, MADT, MCFG, DSDT; MP table;
- * SMBIOS) into TABLES_BASE..; gives the RSDP's address. */
-int acpi_build(struct machine *m, uint64_t *rsdp);
+ * SMBIOS) into TABLES_BASE.. and the EBDA; gives the RSDP's address, and the
+ * SMBIOS entry point, which the ROM's segment holds. 0 or -errno (said). */
+int firmware_build(struct machine *m, uint64_t *rsdp, uint8_t smbios[32]);
 
 /* Embedded images (embed.S). */
 extern const uint8_t guest_image[], guest_image_end[];

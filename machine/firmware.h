@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the firmware tables share. Private to acpi.c and smbios.c. */
+/* What the firmware tables share. Private to machine/. */
 #ifndef FIRMWARE_H
 #define FIRMWARE_H
 
@@ -19,5 +19,12 @@ void *fw_alloc(struct fw *f, size_t size, size_t align, uint64_t *at);
 uint8_t fw_checksum(const void *p, size_t n);
 /* PCI's interrupts among the ISA IRQs, as a mask. */
 uint32_t fw_pci_gsis(void);
+
+/* Each builds its tables; ncpus is 1 to CPUS_MAX. acpi_build gives the RSDP's
+ * address; smbios_build the 31-byte entry point, which belongs into the BIOS
+ * segment; mptable_build writes the 16 bytes that belong into the EBDA. */
+uint64_t acpi_build(struct fw *f, unsigned ncpus);
+void mptable_build(struct fw *f, unsigned ncpus, uint8_t pointer[16]);
+void smbios_build(struct fw *f, uint8_t entry[32]);
 
 #endif

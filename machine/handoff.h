@@ -35,7 +35,7 @@ struct handoff_e820 {
 };
 
 struct handoff {
-    uint8_t smbios[32]; /* "_SM3_" entry point, 16-byte aligned, or zeros */
+    uint8_t smbios[32]; /* "_SM_" entry point; 16-byte aligned */
     uint16_t kind;      /* the ROM sets HANDOFF_RESET when it has begun */
     uint16_t kernel_cs, kernel_ds, kernel_sp;
     uint16_t nmap;
