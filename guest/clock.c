@@ -3,6 +3,7 @@
 
 #include "clock.h"
 #include "irq.h"
+#include "ring.h"
 
 #define PIT_HZ 1193182
 #define PIT_CH0 0x40
@@ -35,16 +36,21 @@ static u32 tsc_khz;
 static u64 tsc_base;
 static bool pit_routed;
 
+static struct pvclock pv __attribute__((aligned(32)));
+
+/* On and off again: one reading is all that is wanted of it. */
+static void read_kvmclock(void)
+{
+    wrmsr(MSR_KVM_SYSTEM_TIME, (uptr)&pv | 1);
+    wrmsr(MSR_KVM_SYSTEM_TIME, 0);
+}
+
 static u32 khz_from_kvmclock(void)
 {
-    static struct pvclock pv __attribute__((aligned(32)));
+    ring0(read_kvmclock);
+    u32 mul = pv.mul;
+    int shift = pv.shift;
 
-    wrmsr(MSR_KVM_SYSTEM_TIME, (uptr)&pv | 1);
-    barrier();
-    u32 mul = *(volatile u32 *)&pv.mul;
-    int shift = *(volatile signed char *)&pv.shift;
-
-    wrmsr(MSR_KVM_SYSTEM_TIME, 0);
     if (!mul)
         return 0;
     /* ns = (ticks << shift) * mul >> 32, hence kHz = 10^6 * 2^32 / mul. */

@@ -28,13 +28,16 @@
 #define CR4_PAE (1 << 5)
 #define MSR_EFER 0xc0000080
 #define EFER_LME (1 << 8)
-#define PTE_P_W 0x03
+#define PTE_P_W_U 0x07 /* user too, ring.c says why */
 #define PTE_UNCACHED 0x18 /* PWT | PCD */
 #define PTE_LARGE 0x80
 
 #define SEL_CODE32 0x08
 #define SEL_CODE64 0x10 /* the boot protocol's number for code */
 #define SEL_DATA 0x18
+#define SEL_USER_DATA 0x20
+#define SEL_USER_CODE 0x28
+#define RFLAGS_NONE 2 /* IF clear, IOPL 0; bit 1 is always set */
 
     .section .head, "awx"
     .code32
@@ -103,6 +106,8 @@ start64:
     cld
     movl $stack_top, %esp
     movl $BOOT_64, %edi
+    movl $CR4_PAE, %eax /* no SMEP, SMAP: all pages are the user's */
+    movq %rax, %cr4
     movl $pml4, %eax
     movq %rax, %cr3
     lgdt gdt_desc
@@ -149,6 +154,25 @@ vector_stubs:
     .set vec, vec + 1
     .endr
 
+/* void ring0_trap(void (*fn)(void)): the exception has ring.c call fn. */
+    .globl ring0_trap
+ring0_trap:
+    ud2
+    ret
+
+/* void ring3_return(void): returns to its caller in ring 3, on the same stack,
+ * with interrupts off. */
+    .globl ring3_return
+ring3_return:
+    popq %rax
+    movq %rsp, %rcx
+    pushq $(SEL_USER_DATA | 3)
+    pushq %rcx
+    pushq $RFLAGS_NONE
+    pushq $(SEL_USER_CODE | 3)
+    pushq %rax
+    iretq
+
 vector_common:
     pushq %rax
     pushq %rcx
@@ -188,20 +212,20 @@ vector_common:
     .data
     .balign 4096
 pml4:
-    .quad pdpt + PTE_P_W
+    .quad pdpt + PTE_P_W_U
     .fill 511, 8, 0
 pdpt:
-    .quad page_dirs + PTE_P_W, page_dirs + 4096 + PTE_P_W
-    .quad page_dirs + 8192 + PTE_P_W, page_dirs + 12288 + PTE_P_W
+    .quad page_dirs + PTE_P_W_U, page_dirs + 4096 + PTE_P_W_U
+    .quad page_dirs + 8192 + PTE_P_W_U, page_dirs + 12288 + PTE_P_W_U
     .fill 508, 8, 0
 page_dirs:
     .set gpa, 0
     .rept 3 * 512
-    .quad gpa + PTE_P_W + PTE_LARGE
+    .quad gpa + PTE_P_W_U + PTE_LARGE
     .set gpa, gpa + 0x200000
     .endr
     .rept 512 /* MMIO is up here */
-    .quad gpa + PTE_P_W + PTE_LARGE + PTE_UNCACHED
+    .quad gpa + PTE_P_W_U + PTE_LARGE + PTE_UNCACHED
     .set gpa, gpa + 0x200000
     .endr
 
@@ -211,6 +235,11 @@ gdt:
     .quad 0x00cf9b000000ffff /* 0x08 code, 32 bits */
     .quad 0x00af9b000000ffff /* 0x10 code, 64 bits */
     .quad 0x00cf93000000ffff /* 0x18 data */
+    .quad 0x00cff3000000ffff /* 0x20 data, ring 3 */
+    .quad 0x00affb000000ffff /* 0x28 code, ring 3 */
+    .globl gdt_tss
+gdt_tss:
+    .quad 0, 0               /* 0x30 TSS, filled in by ring.c */
 gdt_desc:
     .short . - gdt - 1
     .quad gdt
@@ -219,6 +248,9 @@ gdt_desc:
     .balign 16
     .skip 16384
 stack_top:
+    .skip 8192
+    .globl ring0_stack_top
+ring0_stack_top:
 
 /* XEN_ELFNOTE_PHYS32_ENTRY (18): where a PVH loader enters, 32 bits. */
     .section .note.pvh, "a", @note

@@ -3,6 +3,7 @@
 
 #include "irq.h"
 #include "power.h"
+#include "ring.h"
 
 #define SEL_CODE64 0x10
 #define GATE_INTERRUPT 0x8e00 /* present, ring 0, 64-bit interrupt gate */
@@ -133,12 +134,27 @@ u32 irq_msi_address(void)
     return 0xfee00000 | (r[1] >> 24) << 12; /* initial APIC id */
 }
 
+/* The instruction behind sti is still protected from interrupts (Intel SDM
+ * vol. 2, STI), so none can slip in between and leave us halted. */
+static void wait_in_ring0(void)
+{
+    __asm__ volatile("sti; hlt; cli" : : : "memory");
+}
+
+void irq_wait(void)
+{
+    ring0(wait_in_ring0);
+}
+
 void irq_dispatch(struct trap_frame *f)
 {
     u64 vector = f->vector;
 
-    if (vector < VECTOR_PIC)
-        power_exception(f);
+    if (vector < VECTOR_PIC) {
+        if (!ring_trapped(f))
+            power_exception(f);
+        return;
+    }
     if (vector >= VECTORS || vector == VECTOR_SPURIOUS)
         return;
     if (handlers[vector])

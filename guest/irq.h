@@ -29,10 +29,7 @@ u32 irq_msi_address(void);
 
 /* Halts until an interrupt has been handled. The only place where interrupts
  * are taken: all else in the guest runs with IF clear. */
-static inline void irq_wait(void)
-{
-    __asm__ volatile("sti; hlt; cli" : : : "memory");
-}
+void irq_wait(void);
 
 /* Called by entry.S. */
 void irq_dispatch(struct trap_frame *f);

@@ -10,7 +10,8 @@
  *   nic=N            use the N-th NIC found, from 0; the others are only listed
  *   nomsix           INTx even if the device has MSI-X
  *   rebar            moves the NIC's BARs elsewhere before it is used
- *   quiet            only the lines marked with * below: a faster start
+ *   ring3            works in ring 3: faster where ring 0 is interpreted
+ * (ring.c) quiet            only the lines marked with * below: a faster start
  *   flood=SIZE[,COUNT][,secs=N][,to=A.B.C.D|bcast]
  *                    sends UDP frames of SIZE bytes (60 to 1514, without FCS)
  *                    to port 9; default: broadcast, 10 s if no COUNT
@@ -52,6 +53,7 @@
 #include "net.h"
 #include "pci.h"
 #include "power.h"
+#include "ring.h"
 
 struct netif nif;
 u8 netif_rx_bufs[NETIF_RX_RING][NETIF_BUF] NOINIT
@@ -189,6 +191,8 @@ void guest_main(u32 kind, const void *info)
     serial_init();
     power_init(bi.rsdp);
     irq_init();
+    if (opt.ring3)
+        ring_enter3();
     if (!opt.quiet) {
         acpi_init(bi.rsdp);
         print("guest: boot entry=%s mem=%luM cpus=%u\n", bi.entry,

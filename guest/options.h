@@ -12,6 +12,7 @@ struct options {
     bool sink;
     bool no_msix;
     bool rebar;
+    bool ring3;
     u32 nic;
 
     const char *test; /* word in the command line, not NUL-terminated */

@@ -5,6 +5,7 @@
 #include "acpi.h"
 #include "clock.h"
 #include "net.h"
+#include "ring.h"
 
 #define PORT_PVPANIC 0x505
 #define PVPANIC_PANICKED 1
@@ -21,10 +22,16 @@ void power_init(u64 rsdp)
     loader_rsdp = rsdp;
 }
 
-static _Noreturn void halt(void)
+static void halt_in_ring0(void)
 {
     for (;;)
         __asm__ volatile("cli; hlt");
+}
+
+static _Noreturn void halt(void)
+{
+    for (;;)
+        ring0(halt_in_ring0);
 }
 
 static void wait_for_effect(void)
@@ -71,7 +78,7 @@ _Noreturn void power_exception(const struct trap_frame *f)
 }
 
 /* A null IDT leaves the CPU nowhere to go: shutdown, which resets a PC. */
-static bool triple_fault(void)
+static void fault_without_idt(void)
 {
     struct __attribute__((packed)) {
         u16 limit;
@@ -79,6 +86,11 @@ static bool triple_fault(void)
     } none = {0, 0};
 
     __asm__ volatile("lidt %0; ud2" : : "m"(none));
+}
+
+static bool triple_fault(void)
+{
+    ring0(fault_without_idt);
     return true;
 }
 
