@@ -14,15 +14,20 @@ PORTABLE := $(filter-out machine/clock.c,\
             $(wildcard devices/*.c net/*.c)
 UNIT_SRC := $(wildcard tests/unit/*.c)
 # make unit SKIP_SRC="tests/unit/x.c …": without files that do not build now
-UNIT_OBJ := $(patsubst %.c,$(B)/unit/%.o,\
-              $(filter-out $(SKIP_SRC),$(PORTABLE) $(UNIT_SRC)))
+UNIT_OBJ := $(patsubst %.c,$(B)/unit/%.o,$(filter-out $(SKIP_SRC),$(UNIT_SRC)))
+# A library, so that only what some test uses must link.
+UNIT_LIB := $(patsubst %.c,$(B)/unit/%.o,$(filter-out $(SKIP_SRC),$(PORTABLE)))
 
 $(B)/unit/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC unit $<"
 	@$(TCC) $(CPPFLAGS) $(TFLAGS) $(SAN) -MMD -MP -c -o $@ $<
 
-$(B)/unit/unit: $(UNIT_OBJ)
+$(B)/unit/lib.a: $(UNIT_LIB)
+	@rm -f $@
+	@ar rcs $@ $^
+
+$(B)/unit/unit: $(UNIT_OBJ) $(B)/unit/lib.a
 	@$(TCC) $(SAN) -o $@ $^ -lpthread -lutil
 
 # T is a part of the names of the tests to run.
@@ -45,7 +50,11 @@ $(B)/fuzz/%.o: %.c
 	@$(TCC) $(CPPFLAGS) $(TFLAGS) $(SAN) -fsanitize=fuzzer-no-link \
 	    -MMD -MP -c -o $@ $<
 
-$(FUZZ_BIN): $(B)/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(FUZZ_LIB)
+$(B)/fuzz/lib.a: $(FUZZ_LIB)
+	@rm -f $@
+	@ar rcs $@ $^
+
+$(FUZZ_BIN): $(B)/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(B)/fuzz/lib.a
 	@$(TCC) $(SAN) -fsanitize=fuzzer -o $@ $^ -lpthread -lutil
 
 # Each target for T seconds; ONLY=fuzz_x runs one. What is found in new corpus

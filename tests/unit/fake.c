@@ -384,6 +384,21 @@ void fake_free(struct machine *m)
     m->ram.n = 0;
 }
 
+void fake_reset(struct machine *m)
+{
+    struct fake *f = fake_of(m);
+    for (struct device *d = m->devices; d; d = d->next)
+        d->reset(d);
+    fake_run_loop(m);
+    for (int i = 0; i < f->nirq; i++)
+        arrived(&f->irq[i]);
+    for (int i = 0; i < m->ram.n; i++)
+        memset(m->ram.region[i].hva, 0, m->ram.region[i].size);
+    f->requests = 0;
+    f->last_request = -1;
+    f->kick_fails = 0;
+}
+
 void *fake_ram(struct machine *m, uint64_t a, uint64_t len)
 {
     void *p = ram_ptr(&m->ram, gpa(a), len);

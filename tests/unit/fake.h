@@ -21,6 +21,9 @@ struct machine *fake_pc(uint64_t ram);
  * live as long as their machine); fds left open are closed after the test. */
 void fake_free(struct machine *m);
 
+/* Power-on: every device reset, RAM zero, interrupts and requests forgotten. */
+void fake_reset(struct machine *m);
+
 /* RAM at `a`, or the test ends. */
 void *fake_ram(struct machine *m, uint64_t a, uint64_t len);
 

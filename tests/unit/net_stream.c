@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+/* -netdev stream: framing, pieces, back-pressure, peers that come and go. */
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include "net/stream.h"
+#include "tests/unit/net_test.h"
+
+struct link {
+    int changes;
+    bool up;
+};
+
+static void link_changed(void *nic, bool up)
+{
+    struct link *l = nic;
+    l->changes++;
+    l->up = up;
+}
+
+/* A stream over a descriptor; the test's end to *peer. */
+static struct netdev *pair_open(struct machine *m, int *peer)
+{
+    struct netdev *nd = NULL;
+    char text[64];
+    int sv[2];
+    REQUIRE_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
+    snprintf(text, sizeof(text), "id=s,addr.type=fd,addr.str=%d", sv[0]);
+    REQUIRE_EQ(nt_open(m, &stream_class, text, &nd), 0);
+    *peer = sv[1];
+    return nd;
+}
+
+static void peer_write(int fd, size_t len, uint8_t seed)
+{
+    static uint8_t b[4 + NET_FRAME_MAX];
+    uint32_t n = htonl((uint32_t)len);
+    memcpy(b, &n, 4);
+    for (size_t i = 0; i < len; i++)
+        b[4 + i] = (uint8_t)(seed + i);
+    CHECK_EQ(write(fd, b, 4 + len), 4 + len);
+}
+
+static void peer_read(int fd, size_t len, uint8_t seed)
+{
+    static uint8_t b[NET_FRAME_MAX];
+    uint32_t n = 0;
+    REQUIRE_EQ(recv(fd, &n, 4, MSG_WAITALL), 4);
+    REQUIRE_EQ(ntohl(n), len);
+    REQUIRE_EQ(recv(fd, b, len, MSG_WAITALL), len);
+    for (size_t i = 0; i < len; i++)
+        REQUIRE_EQ(b[i], (uint8_t)(seed + i));
+}
+
+TEST(net_stream_frame_is_led_by_its_length)
+{
+    struct machine *m = fake_new(4096);
+    int peer;
+    struct netdev *nd = pair_open(m, &peer);
+    CHECK(netdev_link(nd));
+    CHECK_EQ(nd->offload, 0);
+    CHECK_EQ(nt_send(nd, 60, 1), 72);
+    CHECK_EQ(nt_send(nd, 1514, 2), 1526);
+    peer_read(peer, 60, 1);
+    peer_read(peer, 1514, 2);
+    nd->close(nd);
+    close(peer);
+    fake_free(m);
+}
+
+TEST(net_stream_one_frame_a_read_and_readable_while_more)
+{
+    struct machine *m = fake_new(4096);
+    int peer;
+    struct netdev *nd = pair_open(m, &peer);
+    for (int i = 0; i < 5; i++)
+        peer_write(peer, 100 + (size_t)i, (uint8_t)i);
+    for (int i = 0; i < 5; i++) {
+        CHECK_EQ(nt_recv(nd, 2000, (uint8_t)i), 100 + i);
+        char c;
+        ssize_t more = recv(nd->q[0]->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
+        CHECK_EQ(more, i < 4 ? 1 : -1);
+    }
+    CHECK_EQ(nt_recv(nd, 2000, 0), 0);
+    nd->close(nd);
+    close(peer);
+    fake_free(m);
+}
+
+TEST(net_stream_frame_in_single_bytes)
+{
+    struct machine *m = fake_new(4096);
+    int peer;
+    struct netdev *nd = pair_open(m, &peer);
+    uint8_t f[4 + 70] = {0, 0, 0, 70};
+    for (int i = 0; i < 70; i++)
+        f[4 + i] = (uint8_t)(9 + i);
+    for (int round = 0; round < 2; round++)
+        for (int i = 0; i < 74; i++) {
+            CHECK_EQ(write(peer, f + i, 1), 1);
+            CHECK_EQ(nt_recv(nd, 2000, 9), i < 73 ? 0 : 70);
+        }
+    nd->close(nd);
+    close(peer);
+    fake_free(m);
+}
+
+TEST(net_stream_frame_longer_than_the_room_is_cut)
+{
+    struct machine *m = fake_new(4096);
+    int peer;
+    struct netdev *nd = pair_open(m, &peer);
+    peer_write(peer, 900, 3);
+    peer_write(peer, 64, 4);
+    CHECK_EQ(nt_recv(nd, 100, 3), 100);
+    CHECK_EQ(nt_recv(nd, 100, 4), 64);
+    nd->close(nd);
+    close(peer);
+    fake_free(m);
+}
+
+TEST(net_stream_any_cut_of_the_iovec)
+{
+    struct machine *m = fake_new(4096);
+    int peer;
+    struct netdev *nd = pair_open(m, &peer);
+    uint8_t p[NET_HDR_LEN + 90];
+    for (size_t cut = 0; cut <= 60; cut += 5) {
+        struct iovec iov[4] = {{p, cut},
+                               {p + cut, 0},
+                               {p + cut, 13},
+                               {p + cut + 13, sizeof(p) - cut - 13}};
+        memset(p, 0, sizeof(p));
+        for (int i = 0; i < 90; i++)
+            p[NET_HDR_LEN + i] = (uint8_t)(cut + i);
+        CHECK_EQ(nd->q[0]->send(nd->q[0], iov, 4), sizeof(p));
+        peer_read(peer, 90, (uint8_t)cut);
+        peer_write(peer, 90, (uint8_t)(cut + 1));
+        memset(p, 0xee, sizeof(p));
+        CHECK_EQ(nd->q[0]->recv(nd->q[0], iov, 4), sizeof(p));
+        CHECK_EQ(p[0], 0);
+        CHECK_EQ(p[11], 0);
+        CHECK_EQ(p[12], (uint8_t)(cut + 1));
+        CHECK_EQ(p[101], (uint8_t)(cut + 90));
+    }
+    nd->close(nd);
+    close(peer);
+    fake_free(m);
+}
+
+TEST(net_stream_blocks_when_full_and_loses_nothing)
+{
+    struct machine *m = fake_new(4096);
+    int peer, sent = 0, got = 0;
+    struct netdev *nd = pair_open(m, &peer);
+    fcntl(peer, F_SETFL, O_NONBLOCK);
+    for (int round = 0; round < 50; round++) {
+        while (nt_send(nd, 9000 + (size_t)sent % 7, (uint8_t)sent) > 0)
+            sent++;
+        CHECK(sent > got);
+        fcntl(peer, F_SETFL, 0);
+        for (int i = 0; i < 3 && got < sent; i++, got++)
+            peer_read(peer, 9000 + (size_t)got % 7, (uint8_t)got);
+        fake_run_loop(m); /* the rest of a frame goes out by itself */
+    }
+    fcntl(peer, F_SETFL, O_NONBLOCK);
+    for (; got < sent; got++) {
+        fake_run_loop(m);
+        fcntl(peer, F_SETFL, 0);
+        peer_read(peer, 9000 + (size_t)got % 7, (uint8_t)got);
+    }
+    nd->close(nd);
+    close(peer);
+    fake_free(m);
+}
+
+TEST(net_stream_nonsense_length_hangs_up)
+{
+    static const uint32_t bad[] = {0, NET_FRAME_MAX + 1, 0xffffffff};
+    for (int i = 0; i < 3; i++) {
+        struct machine *m = fake_new(4096);
+        struct link l = {0, true};
+        int peer;
+        struct netdev *nd = pair_open(m, &peer);
+        nd->nic = &l;
+        nd->link_changed = link_changed;
+        uint32_t n = htonl(bad[i]);
+        CHECK_EQ(write(peer, &n, 4), 4);
+        CHECK_EQ(nt_recv(nd, 2000, 0), -EPROTO);
+        fake_run_loop(m);
+        CHECK(!l.up);
+        CHECK_EQ(l.changes, 1);
+        CHECK(!netdev_link(nd));
+        CHECK_EQ(nt_recv(nd, 2000, 0), 0);
+        CHECK_EQ(nt_send(nd, 60, 0), -ENOTCONN);
+        nd->close(nd);
+        close(peer);
+        fake_free(m);
+    }
+}
+
+TEST(net_stream_server_takes_one_peer_after_the_other)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *srv = NULL, *cli = NULL;
+    struct link l = {0, false};
+    char st[160], ct[160];
+    const char *path = nt_path("s1");
+    snprintf(st, sizeof(st), "id=a,addr.type=unix,addr.path=%s,server=on",
+             path);
+    snprintf(ct, sizeof(ct), "id=b,addr.type=unix,addr.path=%s", path);
+    REQUIRE_EQ(nt_open(m, &stream_class, st, &srv), 0);
+    srv->nic = &l;
+    srv->link_changed = link_changed;
+    int fd = srv->q[0]->fd;
+    CHECK(!netdev_link(srv));
+    CHECK_EQ(nt_send(srv, 60, 0), -ENOTCONN);
+    for (int i = 0; i < 3; i++) {
+        REQUIRE_EQ(nt_open(m, &stream_class, ct, &cli), 0);
+        fake_run_loop(m);
+        CHECK(l.up);
+        CHECK_EQ(srv->q[0]->fd, fd);
+        CHECK_EQ(nt_send(cli, 60, 5), 72);
+        CHECK_EQ(nt_recv(srv, 100, 5), 60);
+        CHECK_EQ(nt_send(srv, 61, 6), 73);
+        CHECK_EQ(nt_recv(cli, 100, 6), 61);
+        cli->close(cli);
+        fake_run_loop(m);
+        CHECK(!l.up);
+    }
+    CHECK_EQ(l.changes, 6);
+    srv->close(srv);
+    CHECK_EQ(access(path, F_OK), -1);
+    fake_free(m);
+    nt_clean();
+}
+
+TEST(net_stream_client_comes_back)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *srv = NULL, *cli = NULL;
+    struct link l = {0, false};
+    char st[160], ct[160];
+    const char *path = nt_path("s2");
+    snprintf(st, sizeof(st), "id=a,addr.type=unix,addr.path=%s,server=on",
+             path);
+    snprintf(ct, sizeof(ct),
+             "id=b,addr.type=unix,addr.path=%s,reconnect-ms=100", path);
+    REQUIRE_EQ(nt_open(m, &stream_class, ct, &cli), 0);
+    cli->nic = &l;
+    cli->link_changed = link_changed;
+    fake_sleep_ns(m, 1000000000);
+    CHECK(!l.up);
+    for (int i = 0; i < 3; i++) {
+        REQUIRE_EQ(nt_open(m, &stream_class, st, &srv), 0);
+        fake_sleep_ns(m, 200000000);
+        CHECK(l.up);
+        CHECK_EQ(nt_send(cli, 60, 5), 72);
+        CHECK_EQ(nt_recv(srv, 100, 5), 60);
+        srv->close(srv);
+        fake_run_loop(m);
+        CHECK(!l.up);
+        fake_sleep_ns(m, 1000000000);
+    }
+    cli->close(cli);
+    fake_free(m);
+    nt_clean();
+}
+
+TEST(net_stream_tcp_both_spellings)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *srv = NULL, *cli = NULL;
+    REQUIRE_EQ(nt_open(m, &socket_class, "id=a,listen=127.0.0.1:39171", &srv),
+               0);
+    REQUIRE_EQ(nt_open(m, &stream_class,
+                       "id=b,addr.type=inet,addr.host=localhost,"
+                       "addr.port=39171",
+                       &cli),
+               0);
+    fake_run_loop(m);
+    CHECK_EQ(nt_send(cli, 60, 5), 72);
+    CHECK_EQ(nt_recv(srv, 100, 5), 60);
+    cli->close(cli);
+    fake_run_loop(m);
+    REQUIRE_EQ(nt_open(m, &socket_class, "id=b,connect=127.0.0.1:39171", &cli),
+               0);
+    fake_run_loop(m);
+    CHECK_EQ(nt_send(srv, 60, 5), 72);
+    CHECK_EQ(nt_recv(cli, 100, 5), 60);
+    cli->close(cli);
+    srv->close(srv);
+    fake_free(m);
+}
+
+TEST(net_stream_stale_socket_is_taken_over_a_live_one_not)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *a = NULL, *b = NULL;
+    char st[160];
+    const char *path = nt_path("s3");
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    strcpy(sa.sun_path, path);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    CHECK_EQ(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    close(fd);
+    snprintf(st, sizeof(st), "id=a,addr.type=unix,addr.path=%s,server=on",
+             path);
+    REQUIRE_EQ(nt_open(m, &stream_class, st, &a), 0);
+    CHECK_EQ(nt_open(m, &stream_class, st, &b), -EADDRINUSE);
+    CHECK_HAS(test_log(), "cannot listen");
+    CHECK_EQ(access(path, F_OK), 0);
+    a->close(a);
+    fd = open(path, O_CREAT | O_WRONLY, 0600); /* no socket: not ours */
+    close(fd);
+    CHECK_EQ(nt_open(m, &stream_class, st, &b), -EADDRINUSE);
+    CHECK_EQ(access(path, F_OK), 0);
+    fake_free(m);
+    nt_clean();
+}
+
+TEST(net_stream_bad_options_are_said)
+{
+    static const char *const bad[][2] = {
+        {"id=a", "addr.type= is missing"},
+        {"id=a,addr.type=carrier-pigeon", "must be unix, inet or fd"},
+        {"id=a,addr.type=unix", "addr.path= is missing"},
+        {"id=a,addr.type=unix,addr.path=/nonexistent/x", "start the other"},
+        {"id=a,addr.type=inet,addr.host=127.0.0.1", "no port"},
+        {"id=a,addr.type=inet,addr.host=1.2.3,addr.port=5", "numeric address"},
+        {"id=a,addr.type=inet,addr.host=127.0.0.1,addr.port=0", "port 0"},
+        {"id=a,addr.type=fd,addr.str=999", "no such descriptor"},
+        {"id=a,addr.type=fd,addr.str=x", "not the number"},
+        {"id=a,addr.type=unix,addr.path=/x,server=maybe", "on or off"},
+        {"id=a,addr.type=unix,addr.path=/x,server=on,reconnect=1",
+         "does not reconnect"},
+        {"id=a,addr.type=unix,addr.path=/x,speed=11", "speed"},
+    };
+    struct machine *m = fake_new(4096);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct netdev *nd = NULL;
+        CHECK(nt_open(m, &stream_class, bad[i][0], &nd) < 0);
+        CHECK_HAS(test_log(), bad[i][1]);
+    }
+    struct netdev *nd = NULL;
+    CHECK(nt_open(m, &socket_class, "id=a", &nd) < 0);
+    CHECK_HAS(test_log(), "exactly one of");
+    CHECK(nt_open(m, &socket_class, "id=a,listen=:1,connect=:1", &nd) < 0);
+    CHECK(nt_open(m, &socket_class, "id=a,listen=x", &nd) < 0);
+    CHECK_HAS(test_log(), "host:port");
+    fake_free(m);
+}

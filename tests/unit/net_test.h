@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* What the tests of net/ share: packets, and opening netdevs by their text. */
+#ifndef NET_TEST_H
+#define NET_TEST_H
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/unit/fake.h"
+
+static inline int nt_open(struct machine *m, const struct netdev_class *c,
+                          const char *text, struct netdev **out)
+{
+    struct opts o;
+    int r = opts_parse(&o, c->name, text, NULL);
+    if (r == 0)
+        r = c->open(m->loop, &o, out);
+    opts_free(&o);
+    return r;
+}
+
+/* Sends a frame of `len` bytes, each (seed + index); what send gives. */
+static inline ssize_t nt_send(struct netdev *nd, size_t len, uint8_t seed)
+{
+    static uint8_t p[NET_HDR_LEN + NET_FRAME_MAX];
+    struct iovec iov = {p, NET_HDR_LEN + len};
+    memset(p, 0, NET_HDR_LEN);
+    for (size_t i = 0; i < len; i++)
+        p[NET_HDR_LEN + i] = (uint8_t)(seed + i);
+    return nd->q[0]->send(nd->q[0], &iov, 1);
+}
+
+/* Receives into `max` bytes of room and checks the frame; its length, or what
+ * recv gave. */
+static inline ssize_t nt_recv(struct netdev *nd, size_t max, uint8_t seed)
+{
+    static uint8_t p[NET_HDR_LEN + NET_FRAME_MAX];
+    struct iovec iov = {p, NET_HDR_LEN + max};
+    memset(p, 0xee, sizeof(p));
+    ssize_t r = nd->q[0]->recv(nd->q[0], &iov, 1);
+    if (r <= 0)
+        return r;
+    CHECK(r > NET_HDR_LEN);
+    for (int i = 0; i < NET_HDR_LEN - 2; i++)
+        CHECK_EQ(p[i], 0);
+    for (ssize_t i = NET_HDR_LEN; i < r; i++)
+        if (p[i] != (uint8_t)(seed + i - NET_HDR_LEN)) {
+            FAIL("byte %zd of a frame of %zd is wrong", i, r);
+            break;
+        }
+    return r - NET_HDR_LEN;
+}
+
+/* A path of its own in a directory removed by nt_clean. */
+static inline const char *nt_path(const char *name)
+{
+    static char dir[64], path[4][128];
+    static int k;
+    k = (k + 1) % 4;
+    snprintf(dir, sizeof(dir), "/tmp/vmm-unit.%d", (int)getpid());
+    mkdir(dir, 0700);
+    snprintf(path[k], sizeof(path[k]), "%s/%s", dir, name);
+    return path[k];
+}
+static inline void nt_clean(void)
+{
+    char cmd[64];
+    snprintf(cmd, sizeof(cmd), "rm -rf /tmp/vmm-unit.%d", (int)getpid());
+    CHECK_EQ(system(cmd), 0);
+}
+
+#endif
