@@ -209,7 +209,8 @@ static const char *e1000_open(const struct pci_fn *fn)
     open_tx();
     nif.irq = "intx";
     nif.link = r32(STATUS) & STATUS_LU;
-    irq_line_enable(pci_irq_line(fn), e1000_interrupt);
+    if (!pci_intx_enable(fn, e1000_interrupt))
+        return "no interrupt line";
     w32(IMS, INT_LSC | INT_RXDMT0 | INT_RXO | INT_RXT0);
     return NULL;
 }

@@ -35,7 +35,7 @@
 #define PORT_DHCP_CLIENT 68
 
 #define SLOTS 4
-#define DATAGRAM_MAX 65535
+#define DATAGRAM_MAX (65535 - IP_HDR)
 #define BLOCKS (DATAGRAM_MAX / 8 + 1)
 
 struct slot {
@@ -44,9 +44,10 @@ struct slot {
     u8 proto;
     bool used;
     u32 total;  /* payload bytes, 0 until the last one was seen */
+    u32 end;    /* behind the farthest byte present */
     u32 blocks; /* 8-byte blocks present */
-    u64 map[BLOCKS / 64];
-    u8 data[DATAGRAM_MAX + 9];
+    u64 map[(BLOCKS + 63) / 64];
+    u8 data[DATAGRAM_MAX];
 };
 
 /* Where a packet came from; answers go there. */
@@ -302,7 +303,7 @@ static struct slot *find_slot(u32 src, u16 id, u8 proto)
     s->src = src;
     s->id = id;
     s->proto = proto;
-    s->total = s->blocks = 0;
+    s->total = s->end = s->blocks = 0;
     memset(s->map, 0, sizeof(s->map));
     return s;
 }
@@ -333,11 +334,15 @@ static void fragment_rx(const struct origin *from, const u8 *ip, u16 frag,
     struct slot *s = find_slot(from->ip, get16(ip + 4), ip[9]);
     u32 end = at + len;
 
-    if ((s->total && (end > s->total || !more)) ||
-        !mark_blocks(s, at / 8, (len + 7) / 8)) {
+    /* One last fragment, and nothing behind it: a hole would be missed. */
+    bool bad = more ? s->total && end > s->total : s->total || end < s->end;
+
+    if (bad || !mark_blocks(s, at / 8, (len + 7) / 8)) {
         s->used = false;
         return;
     }
+    if (end > s->end)
+        s->end = end;
     memcpy(s->data + at, data, len);
     if (!more)
         s->total = end;

@@ -171,9 +171,14 @@ u8 pci_cap(const struct pci_fn *fn, u8 id, u8 after)
     return 0;
 }
 
-u8 pci_irq_line(const struct pci_fn *fn)
+bool pci_intx_enable(const struct pci_fn *fn, void (*handler)(void))
 {
-    return (u8)pci_read(fn->bdf, PCI_INTERRUPT);
+    u8 line = (u8)pci_read(fn->bdf, PCI_INTERRUPT);
+
+    if (line == 0 || line > 15)
+        return false;
+    irq_line_enable(line, handler);
+    return true;
 }
 
 /* PCI 3.0 §6.8.2: control word in the upper half of the first dword, table

@@ -45,8 +45,9 @@ uptr pci_bar(const struct pci_fn *fn, unsigned n);
  * or 0. */
 u8 pci_cap(const struct pci_fn *fn, u8 id, u8 after);
 
-/* Interrupt-line byte: the 8259 input that firmware routed INTx to. */
-u8 pci_irq_line(const struct pci_fn *fn);
+/* Has INTx call handler, through the 8259 input that the interrupt-line byte
+ * names. False if it names none. */
+bool pci_intx_enable(const struct pci_fn *fn, void (*handler)(void));
 
 /* Points MSI-X entries 0 to n-1 at vectors vector to vector+n-1 of this CPU and
  * enables MSI-X. Returns the number of entries set, 0 if there is no MSI-X. */

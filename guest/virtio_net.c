@@ -224,15 +224,13 @@ static bool vq_open(unsigned n, u16 most, uptr notify, u32 multiplier)
 }
 
 /* One vector each for configuration, RX and TX, as far as there are any. */
-static void route_interrupts(const struct pci_fn *fn, bool msix)
+static bool route_interrupts(const struct pci_fn *fn, bool msix)
 {
     unsigned n = msix ? pci_msix_enable(fn, VECTOR_MSI, 3) : 0;
 
     nif.irq = n ? "msix" : "intx";
-    if (!n) {
-        irq_line_enable(pci_irq_line(fn), vnet_interrupt);
-        return;
-    }
+    if (!n)
+        return pci_intx_enable(fn, vnet_interrupt);
     /* With too few vectors all causes come as the first; it assumes the rarest
      * of them, which costs a register read and misses none. */
     irq_vector_set(VECTOR_MSI, vnet_config_interrupt);
@@ -243,6 +241,7 @@ static void route_interrupts(const struct pci_fn *fn, bool msix)
         mmio_w16(common + QUEUE_SELECT, (u16)q);
         mmio_w16(common + QUEUE_MSIX_VECTOR, n < 3 ? 0 : (u16)(q + 1));
     }
+    return true;
 }
 
 /* §4.1.4: the first capability of each type counts. */
@@ -325,7 +324,8 @@ static const char *vnet_open(const struct pci_fn *fn)
     if (!vq_open(RX, NETIF_RX_RING, notify, multiplier) ||
         !vq_open(TX, NETIF_TX_RING, notify, multiplier))
         return "no queues";
-    route_interrupts(fn, !opt.no_msix);
+    if (!route_interrupts(fn, !opt.no_msix))
+        return "no interrupt line";
     for (unsigned q = RX; q <= TX; q++) {
         mmio_w16(common + QUEUE_SELECT, (u16)q);
         mmio_w16(common + QUEUE_ENABLE, 1);
