@@ -15,6 +15,9 @@ $(B)/bios/%.o: bios/%.c
 	@mkdir -p $(@D)
 	$(CC) -I. $(BIOS_CFLAGS) -MMD -MP -c -o $@ $<
 
+# What 32-bit callers run.
+$(B)/bios/pci32.o: BIOS_CFLAGS := -m32 $(filter-out -m16,$(BIOS_CFLAGS))
+
 $(B)/bios/%.o: bios/%.S
 	@mkdir -p $(@D)
 	$(CC) -I. -m32 -MMD -MP -c -o $@ $<
