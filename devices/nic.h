@@ -65,6 +65,9 @@ struct nic {
 int nic_options(struct nic *nic, struct machine *m, struct opts *o,
                 const char *model);
 
+/* The NIC models. */
+extern const struct device_class virtio_net_class, e1000_class;
+
 /* Internet checksum helpers (RFC 1071); sums are host-order 32-bit partial
  * sums of big-endian 16-bit words, so that pieces can be added up. `odd` tells
  * whether the piece starts at an odd offset of the whole. */

@@ -42,8 +42,6 @@ struct vq_chain {
 
 enum vq_got { VQ_CHAIN, VQ_EMPTY, VQ_FULL_IOV, VQ_FAULT };
 
-struct vring_desc;
-
 struct virtqueue {
     /* the transport's registers; frozen while state != VQ_OFF */
     uint16_t size, size_max;
@@ -56,13 +54,14 @@ struct virtqueue {
     const char *fault; /* why it is BROKEN */
 
     void *desc, *avail, *used; /* hva, only in READY */
-    uint16_t avail_next; /* next avail entry to pop (packed: ring index) */
-    uint16_t avail_seen; /* cached avail.idx */
+    uint16_t avail_next; /* next entry to pop (packed: ring index) */
+    uint16_t avail_seen; /* cached avail.idx (split) */
     uint16_t used_next;  /* where the next used entry goes */
-    uint16_t used_signalled; /* used_next at the last interrupt decision */
+    uint16_t moved;      /* ring entries used since the last vq_irq_wanted */
     bool avail_wrap, used_wrap; /* packed */
-    bool kicks_off; /* we told the driver not to kick */
-    uint16_t inflight; /* ring entries popped and not pushed */
+    bool held;                  /* packed: flags of the first entry pushed */
+    uint16_t held_at, held_flags; /* since vq_flush are still to be written */
+    uint16_t inflight; /* chains popped and not pushed */
 };
 
 /* OFF → READY: checks size, alignment and that every ring lies in RAM. 0 or

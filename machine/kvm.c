@@ -141,8 +141,11 @@ static int irqfd(struct vm *vm, const struct irq *irq, unsigned flags)
 {
     struct kvm_irqfd f = {.fd = (uint32_t)irq->fd,
                           .gsi = (uint32_t)irq->gsi,
-                          .flags = flags,
-                          .resamplefd = (uint32_t)irq->resample.fd};
+                          .flags = flags};
+    if (irq->resample.fd >= 0 && !(flags & KVM_IRQFD_FLAG_DEASSIGN)) {
+        f.flags |= KVM_IRQFD_FLAG_RESAMPLE;
+        f.resamplefd = (uint32_t)irq->resample.fd;
+    }
     return kvm_ioctl(vm->fd, KVM_IRQFD, &f);
 }
 
@@ -188,7 +191,7 @@ static int kvm_irq_intx(struct irq *irq, unsigned gsi)
     irq->gsi = (int)gsi;
     if (vm->nline < LINES_MAX) {
         vm->line[vm->nline++] = irq;
-        err = vm->fd < 0 ? 0 : irqfd(vm, irq, KVM_IRQFD_FLAG_RESAMPLE);
+        err = vm->fd < 0 ? 0 : irqfd(vm, irq, 0);
         irq->attached = vm->fd >= 0 && !err;
     }
     pthread_mutex_unlock(&vm->irq_lock);
@@ -282,7 +285,7 @@ static int restore_registrations(struct vm *vm)
     for (unsigned i = 0; !err && i < vm->nkick; i++)
         err = ioeventfd(vm, &vm->kick[i], true);
     for (unsigned i = 0; !err && i < vm->nline; i++) {
-        err = irqfd(vm, vm->line[i], KVM_IRQFD_FLAG_RESAMPLE);
+        err = irqfd(vm, vm->line[i], 0);
         vm->line[i]->attached = !err;
     }
     return err;

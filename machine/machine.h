@@ -174,6 +174,8 @@ struct machine {
     struct pci_bus *pci;  /* devices/pci.h */
     struct device *devices; /* in order of creation */
     unsigned ncpus;
+    const char *name; /* -name, or NULL */
+    unsigned nics;    /* made so far: numbers their default names and MACs */
 };
 
 /* A device, embedded first in its own struct. Devices live as long as the

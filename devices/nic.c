@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/* What both NIC models share: options, counters, checksums. */
+#include "devices/nic.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void nic_stats_print(const struct nic_stats *s, const char *id, int fd)
+{
+    static const struct {
+        const char *name;
+        size_t at;
+    } row[] = {
+#define X(field, what) {#field, offsetof(struct nic_stats, field)},
+        NIC_COUNTERS(X)
+#undef X
+    };
+    for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+        const _Atomic uint64_t *n = (const void *)((const char *)s + row[i].at);
+        uint64_t v = atomic_load_explicit(n, memory_order_relaxed);
+        if (v)
+            dprintf(fd, "%s.%s %llu\n", id, row[i].name,
+                    (unsigned long long)v);
+    }
+}
+
+/* FNV-1a: a MAC from the machine's name and the NIC's number, so that it stays
+ * the same from run to run and differs between machines with names. */
+static void default_mac(uint8_t mac[6], const char *name, unsigned number)
+{
+    uint32_t h = 2166136261u;
+    for (const char *p = name; *p; p++)
+        h = (h ^ (uint8_t)*p) * 16777619u;
+    h = (h ^ number) * 16777619u;
+    const uint8_t out[6] = {0x52,
+                            0x54,
+                            0x00,
+                            (uint8_t)(h >> 16),
+                            (uint8_t)(h >> 8),
+                            (uint8_t)(h + number)};
+    memcpy(mac, out, 6);
+}
+
+static int take_netdev(struct nic *nic, const char *what, const char *id)
+{
+    if (!id)
+        return 0;
+    struct netdev *nd = netdev_find(id);
+    if (!nd)
+        return fail(-ENOENT,
+                    "%s: netdev=%s: there is no -netdev with that id", what,
+                    id);
+    if (nd->taken)
+        return fail(-EBUSY, "%s: netdev=%s: another NIC uses it", what, id);
+    nd->taken = true;
+    nic->nd = nd;
+    return 0;
+}
+
+static int read_slot(struct nic *nic, struct opts *o)
+{
+    const char *addr = opts_str(o, "addr", NULL);
+    char *end;
+    nic->slot = -1;
+    if (!addr)
+        return 0;
+    /* As QEMU reads it: hexadecimal, with an optional function ".0". */
+    unsigned long slot = strtoul(addr, &end, 16);
+    if (end == addr || (*end && strcmp(end, ".0")) || !slot || slot > 31)
+        return fail(-EINVAL,
+                    "%s: addr=%s: must be a slot from 1 to 1f (hexadecimal)",
+                    o->what, addr);
+    nic->slot = (int)slot;
+    return 0;
+}
+
+int nic_options(struct nic *nic, struct machine *m, struct opts *o,
+                const char *model)
+{
+    char def[32];
+    const char *bus = opts_str(o, "bus", "pci.0");
+    unsigned number = m->nics++;
+    snprintf(def, sizeof(def), "%s.%u", model, number);
+    nic->id = strdup(opts_str(o, "id", def));
+    if (!nic->id)
+        return fail(-ENOMEM, "%s: out of memory", o->what);
+    if (strcmp(bus, "pci.0"))
+        return fail(-EINVAL, "%s: bus=%s: there is only pci.0", o->what, bus);
+    default_mac(nic->mac, m->name ? m->name : "", number);
+    nic->romfile = opts_str(o, "romfile", NULL);
+    if (nic->romfile)
+        nic->romfile = *nic->romfile ? strdup(nic->romfile) : NULL;
+    int err = opts_mac(o, "mac", nic->mac);
+    if (!err)
+        err = read_slot(nic, o);
+    if (!err)
+        err = take_netdev(nic, o->what, opts_str(o, "netdev", NULL));
+    return err;
+}
+
+/* ---------------------------------------------------------- RFC 1071 sums */
+
+uint32_t csum_partial(const void *p, size_t len, uint32_t sum, bool odd)
+{
+    const uint8_t *b = p;
+    uint64_t acc = 0, word;
+    if (odd && len) {
+        acc += *b++; /* the low byte of a big-endian word */
+        len--;
+        acc <<= 8 * (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
+    }
+    for (; len >= 4; len -= 4, b += 4) {
+        uint32_t w;
+        memcpy(&w, b, 4);
+        acc += w;
+    }
+    word = 0;
+    memcpy(&word, b, len);
+    acc += word;
+    /* The sum is byte-order independent (RFC 1071 §2.B): fold, then swap. */
+    while (acc >> 16)
+        acc = (acc & 0xffff) + (acc >> 16);
+    uint32_t be = (uint32_t)((acc & 0xff) << 8 | acc >> 8);
+    uint64_t total = (uint64_t)sum + be;
+    return (uint32_t)((total & 0xffffffff) + (total >> 32));
+}
+
+uint16_t csum_fold(uint32_t sum)
+{
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
+    return (uint16_t)~sum;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/* virtio-net transmit: packets are written straight from the guest's buffers,
+ * led by a private, checked copy of their header. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/virtio_net.h"
+
+#define BURST 64
+#define FLUSH_EVERY 16
+
+/* §5.1.6.2.2: only what was negotiated; hdr_len is a hint that is never
+ * trusted, num_buffers is garbage. False: drop. */
+static bool check_hdr(const struct vnet *n, struct net_hdr *h, uint32_t frame)
+{
+    uint64_t f = n->v.features;
+    h->flags &= NET_F_NEEDS_CSUM;
+    h->num_buffers = 0;
+    if (h->flags && !has(f, VIRTIO_NET_F_CSUM))
+        return false;
+    if (h->hdr_len > frame || h->hdr_len < ETH_HLEN)
+        h->hdr_len = 0;
+    if (h->gso_type & NET_GSO_ECN && !has(f, VIRTIO_NET_F_HOST_ECN))
+        return false;
+    switch (h->gso_type & ~NET_GSO_ECN) {
+    case NET_GSO_NONE:
+        h->gso_size = 0;
+        return h->gso_type == NET_GSO_NONE;
+    case NET_GSO_TCPV4:
+        return has(f, VIRTIO_NET_F_HOST_TSO4);
+    case NET_GSO_TCPV6:
+        return has(f, VIRTIO_NET_F_HOST_TSO6);
+    case NET_GSO_UDP:
+        return has(f, VIRTIO_NET_F_HOST_UFO);
+    case NET_GSO_UDP_L4:
+        return has(f, VIRTIO_NET_F_HOST_USO);
+    default:
+        return false;
+    }
+}
+
+/* More pieces than one system call takes: through a buffer. */
+static ssize_t send_bounced(struct vnet_pair *p, unsigned at, unsigned n,
+                            uint32_t len)
+{
+    if (!p->bounce)
+        p->bounce = malloc(PACKET_MAX);
+    if (!p->bounce)
+        return -ENOMEM;
+    iov_read(&p->tx_iov[at], n, 0, p->bounce, len);
+    struct iovec one = {p->bounce, len};
+    return p->be->send(p->be, &one, 1);
+}
+
+/* One chain. 0: the backend is full, the chain is undone; 1: it is done with,
+ * sent or charged to a reason. */
+static int send_chain(struct vnet_pair *p, const struct vq_chain *c)
+{
+    struct nic_stats *s = &p->n->nic.stats;
+    struct hdr_mask mask;
+    uint32_t frame = c->rlen - NET_HDR_LEN;
+    if (c->rlen < NET_HDR_LEN + ETH_HLEN) {
+        nic_count(s, tx_drop_short, 1);
+        return 1;
+    }
+    if (c->rlen > PACKET_MAX) {
+        nic_count(s, tx_drop_long, 1);
+        return 1;
+    }
+    iov_read(&p->tx_iov[1], c->nr, 0, &p->tx_hdr, NET_HDR_LEN);
+    if (!check_hdr(p->n, &p->tx_hdr, frame)) {
+        nic_count(s, tx_drop_offload, 1);
+        return 1;
+    }
+    if (!p->be || !netdev_link(p->be->dev)) {
+        nic_count(s, tx_drop_link, 1);
+        return 1;
+    }
+    unsigned at = vnet_mask_hdr(p->tx_iov, 1, &p->tx_hdr, &mask);
+    unsigned n = 1u + c->nr - at;
+    ssize_t sent = n <= IOV_LIMIT ? p->be->send(p->be, &p->tx_iov[at], (int)n)
+                                  : send_bounced(p, at, n, c->rlen);
+    if (!sent)
+        return 0;
+    if (sent < 0) {
+        nic_count(s, tx_drop_backend, 1);
+        return 1;
+    }
+    nic_count(s, tx_frames, 1);
+    nic_count(s, tx_bytes, frame);
+    return 1;
+}
+
+static void publish(struct vnet_pair *p)
+{
+    vq_flush(p->tx);
+    if (virtio_queue_irq(&p->n->v, p->tx))
+        nic_count(&p->n->nic.stats, tx_irqs, 1);
+}
+
+/* The backend is full: the packet stays in the ring until EPOLLOUT. */
+static void block(struct vnet_pair *p, const struct vq_chain *c)
+{
+    vq_undo_pop(p->tx, c);
+    nic_count(&p->n->nic.stats, tx_blocked, 1);
+    p->tx_blocked = true;
+    loop_want(&p->ev, p->ev.want | EPOLLOUT);
+}
+
+const char *vnet_tx(struct vnet_pair *p)
+{
+    struct vq_chain c;
+    vq_kicks_off(p->tx);
+    for (int n = 1;; n++) {
+        enum vq_got got = vq_pop(p->tx, &c, &p->tx_iov[1], VQ_SIZE_MAX);
+        if (got == VQ_EMPTY) {
+            if (vq_rearm(p->tx))
+                continue;
+            break;
+        }
+        if (got != VQ_CHAIN) /* VQ_FULL_IOV cannot be: no chain is longer */
+            break;
+        if (!send_chain(p, &c)) {
+            block(p, &c);
+            break;
+        }
+        vq_push(p->tx, &c, 0);
+        if (n % FLUSH_EVERY == 0)
+            publish(p);
+        if (n == BURST) {
+            loop_again(&p->n->v.kick[2 * p->index + 1].ev);
+            break;
+        }
+    }
+    publish(p);
+    return p->tx->state == VQ_BROKEN ? p->tx->fault : NULL;
+}
