@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/* -netdev hubport. */
+#include "net/hub.h"
+#include "tests/unit/net_test.h"
+
+static struct netdev *port(struct machine *m, const char *text)
+{
+    struct netdev *nd = NULL;
+    REQUIRE_EQ(nt_open(m, &hubport_class, text, &nd), 0);
+    netdev_register(nd);
+    return nd;
+}
+
+/* dst and src by their last bytes; ff is the broadcast address. */
+static ssize_t eth_send(struct netdev *nd, uint8_t dst, uint8_t src)
+{
+    uint8_t p[NET_HDR_LEN + 60] = {0};
+    struct iovec iov = {p, sizeof(p)};
+    memset(p + 12, dst == 0xff ? 0xff : 2, 6);
+    memset(p + 18, 2, 6);
+    p[17] = dst;
+    p[23] = src;
+    return nd->q[0]->send(nd->q[0], &iov, 1);
+}
+
+/* The last byte of the source of the next frame, 0: none. */
+static int eth_recv(struct netdev *nd)
+{
+    uint8_t p[2000];
+    struct iovec iov = {p, sizeof(p)};
+    ssize_t r = nd->q[0]->recv(nd->q[0], &iov, 1);
+    if (r <= 0)
+        return 0;
+    CHECK_EQ(r, 72);
+    return p[23];
+}
+
+TEST(net_hub_every_port_hears_every_other)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *a = port(m, "id=a,hubid=1"), *b = port(m, "id=b,hubid=1"),
+                  *c = port(m, "id=c,hubid=1"), *d = port(m, "id=d,hubid=2");
+    CHECK(netdev_link(a));
+    CHECK_EQ(eth_send(a, 11, 10), 72);
+    CHECK_EQ(eth_recv(a), 0);
+    CHECK_EQ(eth_recv(b), 10);
+    CHECK_EQ(eth_recv(c), 10);
+    CHECK_EQ(eth_recv(d), 0);
+    CHECK_EQ(eth_send(b, 10, 11), 72);
+    CHECK_EQ(eth_recv(c), 11);
+    CHECK_EQ(eth_recv(a), 11);
+    CHECK_EQ(nt_send(a, 13, 0), -EMSGSIZE);
+    CHECK_EQ(nt_send(a, 60000, 7), 60012);
+    CHECK_EQ(nt_recv(b, 65535, 7), 60000);
+    CHECK_EQ(nt_recv(c, 100, 7), 100);
+    CHECK_EQ(nt_recv(c, 100, 7), 0);
+    netdev_close_all();
+    fake_free(m);
+}
+
+TEST(net_hub_learns)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *a = port(m, "id=a,learn=on"), *b = port(m, "id=b"),
+                  *c = port(m, "id=c");
+    eth_send(a, 0xff, 10);
+    CHECK_EQ(eth_recv(b), 10);
+    CHECK_EQ(eth_recv(c), 10);
+    eth_send(b, 10, 11); /* a is known */
+    CHECK_EQ(eth_recv(a), 11);
+    CHECK_EQ(eth_recv(c), 0);
+    eth_send(a, 10, 12); /* for itself: nowhere */
+    CHECK_EQ(eth_recv(b), 0);
+    CHECK_EQ(eth_recv(c), 0);
+    fake_advance_ns(301000000000); /* forgotten */
+    eth_send(b, 10, 11);
+    CHECK_EQ(eth_recv(a), 11);
+    CHECK_EQ(eth_recv(c), 11);
+    eth_send(c, 0xff, 10); /* moved */
+    eth_send(b, 10, 11);
+    CHECK_EQ(eth_recv(a), 10);
+    CHECK_EQ(eth_recv(a), 0);
+    CHECK_EQ(eth_recv(c), 11);
+    netdev_close_all();
+    fake_free(m);
+}
+
+TEST(net_hub_full_port_costs_its_own_frames_only)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *a = port(m, "id=a"), *b = port(m, "id=b"),
+                  *c = port(m, "id=c");
+    int heard = 0;
+    for (int i = 0; i < 20000; i++) {
+        CHECK_EQ(eth_send(a, 0xff, 10), 72);
+        heard += eth_recv(b) == 10;
+    }
+    CHECK_EQ(heard, 20000);
+    CHECK_HAS(test_log(), "c: hub port full");
+    heard = 0;
+    while (eth_recv(c))
+        heard++;
+    CHECK(heard > 50 && heard < 20000);
+    eth_send(a, 0xff, 10);
+    CHECK_EQ(eth_recv(c), 10);
+    netdev_close_all();
+    fake_free(m);
+}
+
+TEST(net_hub_backend_behind_a_port)
+{
+    struct machine *m = fake_new(4096);
+    struct fake_net *f = fake_net_new("tap", 1);
+    struct netdev *a = port(m, "id=a"), *t = port(m, "id=p,netdev=tap"),
+                  *nd = NULL;
+    struct net_hdr h = {.flags = NET_F_DATA_VALID};
+    uint8_t frame[60] = {2, 2, 2, 2, 2, 10, 2, 2, 2, 2, 2, 20}, got[100];
+    CHECK(t->taken);
+    CHECK(fake_net_dev(f)->taken);
+    CHECK_EQ(fake_net_offload(f), 0);
+    fake_net_give(f, 0, &h, frame, sizeof(frame));
+    fake_run_loop(m);
+    CHECK_EQ(eth_recv(a), 20);
+    CHECK_EQ(eth_send(a, 20, 10), 72);
+    CHECK_EQ(fake_net_take(f, 0, &h, got, sizeof(got)), 60);
+    CHECK_EQ(h.flags, 0);
+    CHECK_EQ(got[11], 10);
+    fake_net_block(f, 0, true); /* full: lost, said once */
+    CHECK_EQ(eth_send(a, 20, 10), 72);
+    CHECK_HAS(test_log(), "p: hub port full");
+    fake_net_block(f, 0, false);
+    CHECK(nt_open(m, &hubport_class, "id=x,netdev=a", &nd) < 0);
+    CHECK_HAS(test_log(), "hub port itself");
+    CHECK(nt_open(m, &hubport_class, "id=x,netdev=tap", &nd) < 0);
+    CHECK_HAS(test_log(), "in use");
+    CHECK(nt_open(m, &hubport_class, "id=x,netdev=no", &nd) < 0);
+    CHECK_HAS(test_log(), "no netdev");
+    CHECK(nt_open(m, &hubport_class, "id=x,hub=1", &nd) < 0);
+    netdev_close_all();
+    fake_free(m);
+}
+
+TEST(net_hub_storm_is_bounded)
+{
+    struct machine *m = fake_new(4096);
+    struct fake_net *f = fake_net_new("tap", 1);
+    struct netdev *a = port(m, "id=a");
+    uint8_t frame[60] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 2, 2, 2, 2, 20};
+    int heard = 0;
+    port(m, "id=p,netdev=tap");
+    for (int i = 0; i < 2000; i++) {
+        fake_net_give(f, 0, NULL, frame, sizeof(frame));
+        fake_run_loop(m);
+        heard += eth_recv(a) == 20;
+    }
+    CHECK(heard > 100 && heard < 400);
+    CHECK_HAS(test_log(), "storm");
+    fake_advance_ns(20000000);
+    fake_net_give(f, 0, NULL, frame, sizeof(frame));
+    fake_run_loop(m);
+    CHECK_EQ(eth_recv(a), 20);
+    netdev_close_all();
+    fake_free(m);
+}
