@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT */
+/* -netdev tap and bridge, on interfaces of a network namespace of the test's.
+ */
+#include <fcntl.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "net/host.h"
+#include "net/tap.h"
+#include "tests/unit/net_test.h"
+
+static int home = -1;
+
+/* A namespace for this test, or skips it. */
+static struct machine *ns_enter(void)
+{
+    home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (geteuid() != 0)
+        SKIP("needs root");
+    if (access("/dev/net/tun", R_OK | W_OK) < 0 || unshare(CLONE_NEWNET) < 0)
+        SKIP("no /dev/net/tun or no namespaces");
+    return fake_new(4096);
+}
+
+static void ns_leave(struct machine *m)
+{
+    netdev_close_all();
+    fake_free(m);
+    CHECK_EQ(setns(home, CLONE_NEWNET), 0);
+    close(home);
+}
+
+static void sh(const char *cmd)
+{
+    if (system(cmd) != 0)
+        FAIL("%s", cmd);
+}
+
+static struct netdev *open_tap(struct machine *m, const char *text)
+{
+    struct netdev *nd = NULL;
+    REQUIRE_EQ(nt_open(m, &tap_class, text, &nd), 0);
+    netdev_register(nd);
+    return nd;
+}
+
+/* The host's end: a packet socket on the interface. */
+static int host_socket(const char *ifname)
+{
+    struct sockaddr_ll sa = {.sll_family = AF_PACKET,
+                             .sll_protocol = htons(0x88b5),
+                             .sll_ifindex = (int)if_nametoindex(ifname)};
+    int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, htons(0x88b5));
+    REQUIRE(fd >= 0);
+    REQUIRE_EQ(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    return fd;
+}
+
+static void fill(uint8_t *p, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        p[i] = (uint8_t)i;
+    memset(p, 0xff, 6);
+    memset(p + 6, 2, 6);
+    p[12] = 0x88;
+    p[13] = 0xb5;
+}
+
+/* A frame each way; what else the host sends is passed over. */
+static void both_ways(struct netdev *nd, const char *ifname)
+{
+    uint8_t p[NET_HDR_LEN + 300] = {0}, got[2000];
+    struct iovec iov[2] = {{p, 20}, {p + 20, sizeof(p) - 20}};
+    struct iovec in[2] = {{got, 7}, {got + 7, sizeof(got) - 7}};
+    int fd = host_socket(ifname);
+    fill(p + NET_HDR_LEN, 300);
+    CHECK_EQ(nd->q[0]->send(nd->q[0], iov, 2), sizeof(p));
+    CHECK_EQ(read(fd, got, sizeof(got)), 300);
+    CHECK_MEM(got, p + NET_HDR_LEN, 300);
+    CHECK_EQ(write(fd, p + NET_HDR_LEN, 200), 200);
+    ssize_t r;
+    do {
+        memset(got, 0xee, sizeof(got));
+        r = nd->q[0]->recv(nd->q[0], in, 2);
+        if (r > 0)
+            CHECK_EQ(got[0] & ~NET_F_DATA_VALID, 0);
+    } while (r > 0 && (got[24] != 0x88 || got[25] != 0xb5));
+    CHECK_EQ(r, 212);
+    CHECK_MEM(got + NET_HDR_LEN, p + NET_HDR_LEN, 200);
+    close(fd);
+}
+
+TEST(net_tap_new_interface_is_up_and_goes_with_us)
+{
+    struct machine *m = ns_enter();
+    struct netdev *nd = open_tap(m, "id=n,ifname=t0");
+    CHECK_EQ(if_is_up("t0"), 1);
+    CHECK(nd->vnet_hdr);
+    CHECK(nd->offload & NETBE_TSO4);
+    CHECK_EQ(nd->mtu, 1500);
+    CHECK_EQ(nd->set_offload(nd, nd->offload), 0);
+    CHECK_EQ(nd->set_offload(nd, 0), 0);
+    both_ways(nd, "t0");
+    netdev_close_all();
+    CHECK_EQ(if_nametoindex("t0"), 0);
+    ns_leave(m);
+}
+
+TEST(net_tap_without_vnet_hdr)
+{
+    struct machine *m = ns_enter();
+    struct netdev *nd = open_tap(m, "id=n,ifname=t0,vnet_hdr=off");
+    CHECK(!nd->vnet_hdr);
+    CHECK_EQ(nd->offload, 0);
+    both_ways(nd, "t0");
+    ns_leave(m);
+}
+
+TEST(net_tap_segments_what_the_header_says)
+{
+    struct machine *m = ns_enter();
+    struct netdev *nd = open_tap(m, "id=n,ifname=t0");
+    uint8_t p[NET_HDR_LEN + 60] = {0};
+    struct iovec iov = {p, sizeof(p)};
+    fill(p + NET_HDR_LEN, 60);
+    /* tun_get_user: a checksum beyond the frame, an unknown GSO type */
+    p[0] = NET_F_NEEDS_CSUM;
+    p[6] = 200;
+    CHECK_EQ(nd->q[0]->send(nd->q[0], &iov, 1), -EINVAL);
+    CHECK_HAS(test_log(), "write: Invalid argument");
+    p[0] = 0;
+    p[1] = 0x3f;
+    CHECK_EQ(nd->q[0]->send(nd->q[0], &iov, 1), -EINVAL);
+    p[1] = 0;
+    CHECK_EQ(nd->q[0]->send(nd->q[0], &iov, 1), sizeof(p));
+    ns_leave(m);
+}
+
+TEST(net_tap_existing_interfaces_and_queues)
+{
+    struct machine *m = ns_enter();
+    struct netdev *nd = NULL;
+    sh("ip tuntap add ts mode tap; ip tuntap add tm mode tap multi_queue;"
+       "ip link set tm up");
+    nd = open_tap(m, "id=a,ifname=ts");
+    CHECK_HAS(test_log(), "ts is down");
+    CHECK_EQ(nt_send(nd, 60, 1), -EIO);
+    CHECK_HAS(test_log(), "ip link set ts up");
+    CHECK_EQ(nt_open(m, &tap_class, "id=x,ifname=ts", &nd), -EBUSY);
+    CHECK_HAS(test_log(), "in use");
+    netdev_close_all();
+    CHECK(nt_open(m, &tap_class, "id=x,ifname=ts,queues=2", &nd) < 0);
+    CHECK_HAS(test_log(), "single queue");
+    nd = open_tap(m, "id=b,ifname=tm"); /* one queue of a multi-queue tap */
+    CHECK_EQ(nd->nq, 1);
+    both_ways(nd, "tm");
+    netdev_close_all();
+    nd = open_tap(m, "id=c,ifname=tm,queues=4");
+    CHECK_EQ(nd->nq, 4);
+    CHECK_EQ(nd->set_queues(nd, 1), 0);
+    both_ways(nd, "tm"); /* the host may use queue 0 only */
+    CHECK_EQ(nd->set_queues(nd, 4), 0);
+    CHECK_EQ(nd->set_queues(nd, 2), 0);
+    CHECK_EQ(nd->set_queues(nd, 2), 0);
+    netdev_close_all();
+    CHECK_NE(if_nametoindex("ts"), 0);
+    CHECK_NE(if_nametoindex("tm"), 0);
+    ns_leave(m);
+}
+
+TEST(net_tap_sndbuf_pushes_back)
+{
+    struct machine *m = ns_enter();
+    struct netdev *nd = open_tap(m, "id=n,ifname=t0,sndbuf=64k");
+    /* a token bucket on the way in holds the frames, which count as ours */
+    sh("ip link add br0 type bridge; ip link set br0 up;"
+       "ip link add v0 type veth peer name v1; ip link set v0 up;"
+       "ip link set v1 up; ip link set t0 master br0;"
+       "ip link set v0 master br0;"
+       "tc qdisc add dev v0 root tbf rate 1mbit burst 2000 limit 10000000");
+    ssize_t r = 1;
+    int sent = 0;
+    uint8_t p[NET_HDR_LEN + 1000] = {0};
+    struct iovec iov = {p, sizeof(p)};
+    fill(p + NET_HDR_LEN, 1000);
+    memset(p + NET_HDR_LEN, 4, 6); /* to one: a clone would not count */
+    for (; sent < 2000 && r > 0; sent++)
+        r = nd->q[0]->send(nd->q[0], &iov, 1);
+    CHECK_EQ(r, 0);
+    CHECK(sent > 10 && sent < 200);
+    ns_leave(m);
+}
+
+static int link_seen;
+static void link_changed(void *nic, bool up)
+{
+    (void)nic;
+    link_seen = up ? 1 : 2;
+}
+
+static int woken;
+static void count_ready(struct event *ev, uint32_t got)
+{
+    (void)ev;
+    (void)got;
+    woken++;
+}
+
+TEST(net_tap_deleted_under_us_pulls_the_cable_and_does_not_spin)
+{
+    struct machine *m = ns_enter();
+    struct netdev *nd = open_tap(m, "id=n,ifname=t0,queues=2");
+    struct event ev = {.fd = nd->q[1]->fd, .ready = count_ready, .name = "rx"};
+    link_seen = woken = 0;
+    nd->link_changed = link_changed;
+    REQUIRE_EQ(loop_add(m->loop, &ev), 0);
+    sh("ip link del t0");
+    fake_run_loop(m); /* fails when it does not end */
+    CHECK_EQ(link_seen, 2);
+    CHECK(!netdev_link(nd));
+    CHECK(woken < 3);
+    CHECK_HAS(test_log(), "n: interface t0 was deleted");
+    CHECK_EQ(nt_send(nd, 60, 1), -ENODEV);
+    CHECK_EQ(nt_recv(nd, 60, 1), 0);
+    loop_del(&ev);
+    ns_leave(m);
+}
+
+TEST(net_tap_bridge_port)
+{
+    struct machine *m = ns_enter();
+    struct netdev *nd = NULL;
+    sh("ip link add br5 type bridge; ip link set br5 up mtu 1400");
+    nd = open_tap(m, "id=n,ifname=t0,br=br5");
+    CHECK_EQ(nd->mtu, 1400);
+    sh("bridge link show dev t0 | grep -q 'master br5'");
+    both_ways(nd, "br5");
+    netdev_close_all();
+    sh("ip tuntap add t1 mode tap");
+    nd = open_tap(m, "id=n,ifname=t1,br=br5");
+    CHECK_EQ(if_is_up("t1"), 1);
+    netdev_close_all(); /* as it was: no port, down */
+    sh("! bridge link show dev t1 | grep -q .");
+    CHECK_EQ(if_is_up("t1"), 0);
+    REQUIRE_EQ(nt_open(m, &bridge_class, "id=n,br=br5", &nd), 0);
+    nd->close(nd);
+    CHECK(nt_open(m, &bridge_class, "id=n", &nd) < 0);
+    CHECK_HAS(test_log(), "bridge br0: ");
+    ns_leave(m);
+}
+
+TEST(net_tap_scripts)
+{
+    struct machine *m = ns_enter();
+    struct netdev *nd = NULL;
+    char text[300];
+    const char *s = nt_path("up"), *log = nt_path("log");
+    FILE *f = fopen(s, "w");
+    fprintf(f, "#!/bin/sh\necho \"$1\" $# >>%s\nip link show \"$1\" >>%s\n",
+            log, log);
+    fclose(f);
+    chmod(s, 0755);
+    snprintf(text, sizeof(text), "id=n,ifname=t0,script=%s,downscript=%s", s,
+             s);
+    nd = open_tap(m, text);
+    CHECK_EQ(if_is_up("t0"), 1);
+    netdev_close_all();
+    snprintf(text, sizeof(text), "[ \"$(grep -c '^t0 1$' %s)\" = 2 ]", log);
+    sh(text);
+    snprintf(text, sizeof(text), "[ \"$(grep -c 'mtu 1500' %s)\" = 2 ]", log);
+    sh(text); /* the interface was still there */
+    CHECK(nt_open(m, &tap_class, "id=n,ifname=t0,script=/bin/false", &nd) < 0);
+    CHECK_HAS(test_log(), "failed with status 1");
+    CHECK_EQ(if_nametoindex("t0"), 0);
+    CHECK(nt_open(m, &tap_class, "id=n,ifname=t0,script=/no", &nd) < 0);
+    CHECK_HAS(test_log(), "script /no: cannot run it: No such file");
+    CHECK(nt_open(m, &tap_class, "id=n,ifname=t0,downscript=/no", &nd) < 0);
+    CHECK_HAS(test_log(), "downscript /no: cannot run it");
+    ns_leave(m);
+    nt_clean();
+}
+
+TEST(net_tap_bad_options_are_said)
+{
+    static const char *const bad[][2] = {
+        {"ifname=lo", "not a tap interface"},
+        {"ifname=abcdefghijklmnop", "longer than 15"},
+        {"ifname=a/b", "not a name"},
+        {"fd=0,ifname=x", "means nothing together with fd="},
+        {"fd=0,fds=1:2", "exclude each other"},
+        {"fd=900", "not open"},
+        {"fd=a", "not a list"},
+        {"fds=", "empty"},
+        {"helper=/x,queues=2", "queues= means nothing together with helper="},
+        {"helper=/nonexistent", "cannot run it"},
+        {"queues=17", "1 to 16"},
+        {"queues=0", "1 to 16"},
+        {"vhost=perhaps", "on or off"},
+        {"vhostfd=1,vhostfds=1", "exclude each other"},
+        {"sndbuf=lots", "sndbuf"},
+        {"tap0", "tap0"},
+    };
+    struct machine *m = ns_enter();
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct netdev *nd = NULL;
+        if (!CHECK(nt_open(m, &tap_class, bad[i][0], &nd) < 0))
+            nd->close(nd);
+        CHECK_HAS(test_log(), bad[i][1]);
+    }
+    ns_leave(m);
+}
+
+TEST(net_tap_descriptor_from_a_parent)
+{
+    struct machine *m = ns_enter();
+    struct netdev *first = open_tap(m, "id=a,ifname=t0"), *nd;
+    char text[64];
+    int file = open("/dev/null", O_RDWR);
+    int fd = dup(first->q[0]->fd);
+    snprintf(text, sizeof(text), "id=b,fd=%d", fd);
+    nd = open_tap(m, text);
+    CHECK(nd->vnet_hdr);
+    CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    both_ways(nd, "t0");
+    snprintf(text, sizeof(text), "id=c,fd=%d", file);
+    CHECK(nt_open(m, &tap_class, text, &nd) < 0);
+    CHECK_HAS(test_log(), "not a tap's");
+    close(file);
+    ns_leave(m);
+}

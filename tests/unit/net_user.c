@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* -netdev user, with a script in passt's place. */
+#include "net/stream.h"
+#include "tests/unit/net_test.h"
+
+static char *old_path;
+
+/* A passt that notes its arguments and runs `body`. */
+static void fake_passt(const char *body)
+{
+    char path[256];
+    const char *dir = nt_path("");
+    snprintf(path, sizeof(path), "%spasst", dir);
+    FILE *f = fopen(path, "w");
+    REQUIRE(f != NULL);
+    fprintf(f, "#!/bin/bash\necho \"$*\" >>%sargs\nfd=${@: -1}\n%s\n", dir,
+            body);
+    fclose(f);
+    chmod(path, 0755);
+    old_path = strdup(getenv("PATH"));
+    snprintf(path, sizeof(path), "%s:%s", dir, old_path);
+    setenv("PATH", path, 1);
+}
+
+static void real_path(void)
+{
+    setenv("PATH", old_path, 1);
+    free(old_path);
+    nt_clean();
+}
+
+static int args_have(const char *part)
+{
+    char cmd[300];
+    snprintf(cmd, sizeof(cmd), "grep -q -e '%s' %s", part, nt_path("args"));
+    for (int i = 0; i < 100; i++) {
+        if (access(nt_path("args"), F_OK) == 0 && system(cmd) == 0)
+            return 1;
+        usleep(10000);
+    }
+    return 0;
+}
+
+TEST(net_user_speaks_to_passt_and_ends_it)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *nd = NULL;
+    fake_passt("cat <&$fd >&$fd"); /* an echo: the framing is its own */
+    REQUIRE_EQ(nt_open(m, &user_class,
+                       "id=u,hostfwd=tcp::2222-:22,"
+                       "hostfwd=udp:127.0.0.1:53-10.0.2.15:5353",
+                       &nd),
+               0);
+    CHECK(netdev_link(nd));
+    CHECK(args_have("-f -q -a 10.0.2.15 -g 10.0.2.2 --dns-forward 10.0.2.3 "
+                    "-n 24 -t 2222:22 -u 127.0.0.1/53:5353 --fd "));
+    CHECK_EQ(nt_send(nd, 300, 5), 312);
+    ssize_t r = 0;
+    for (int i = 0; i < 200 && r == 0; i++) {
+        usleep(10000);
+        r = nt_recv(nd, 2000, 5);
+    }
+    CHECK_EQ(r, 300);
+    nd->close(nd);
+    char cmd[128];
+    snprintf(cmd, sizeof(cmd), "! pgrep -f '%s' >/dev/null",
+             nt_path("[p]asst"));
+    CHECK_EQ(system(cmd), 0);
+    real_path();
+    fake_free(m);
+}
+
+TEST(net_user_passt_that_does_not_stay_is_given_up)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *nd = NULL;
+    fake_passt("exit 1");
+    REQUIRE_EQ(nt_open(m, &user_class, "id=u", &nd), 0);
+    bool gave_up = false;
+    for (int i = 0; i < 500 && !gave_up; i++) {
+        usleep(10000);
+        fake_sleep_ns(m, 20000000);
+        gave_up = strstr(test_log(), "giving up") != NULL;
+    }
+    CHECK(gave_up);
+    CHECK(!netdev_link(nd));
+    nd->close(nd);
+    real_path();
+    fake_free(m);
+}
+
+TEST(net_user_addresses)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *nd = NULL;
+    fake_passt("cat <&$fd >/dev/null");
+    REQUIRE_EQ(nt_open(m, &user_class,
+                       "id=u,net=192.168.76.0/255.255.255.0,ipv6=off,"
+                       "dns=192.168.76.9,mtu=1400",
+                       &nd),
+               0);
+    CHECK(args_have("-4 -a 192.168.76.15 -g 192.168.76.2 --dns-forward "
+                    "192.168.76.9 -n 24 -m 1400"));
+    nd->close(nd);
+    real_path();
+    fake_free(m);
+}
+
+TEST(net_user_errors_are_said)
+{
+    static const char *const bad[][2] = {
+        {"hostfwd=tcp:2222-22", "must be tcp|udp"},
+        {"hostfwd=tcp::2222", "must be tcp|udp"},
+        {"hostfwd=sctp::1-:1", "must be tcp|udp"},
+        {"hostfwd=tcp::70000-:1", "must be tcp|udp"},
+        {"hostfwd=tcp::1-:0", "must be tcp|udp"},
+        {"hostfwd=tcp::1-:22x", "must be tcp|udp"},
+        {"net=10/8", "10.0.2.0/24"},
+        {"net=10.0.0.0/40", "10.0.2.0/24"},
+        {"dns=x", "IPv4 address"},
+        {"ipv4=off,ipv6=off", "neither"},
+        {"tftp=/srv", "tftp"},
+    };
+    struct machine *m = fake_new(4096);
+    struct netdev *nd = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        CHECK(nt_open(m, &user_class, bad[i][0], &nd) < 0);
+        CHECK_HAS(test_log(), bad[i][1]);
+    }
+    old_path = strdup(getenv("PATH"));
+    setenv("PATH", "/nonexistent", 1);
+    CHECK_EQ(nt_open(m, &user_class, "id=u", &nd), -ENOENT);
+    setenv("PATH", old_path, 1);
+    free(old_path);
+    CHECK_HAS(test_log(), "apt install passt");
+    fake_free(m);
+}
