@@ -160,13 +160,31 @@ bad:
     return fail(-EINVAL, "%s %s: must be a size such as 64M or 2G", what, text);
 }
 
+/* Two hex digits and nothing else; -1: they are not. */
+static int hex_byte(const char *p)
+{
+    int v = 0;
+    for (int i = 0; i < 2; i++) {
+        int c = p[i];
+        if (c >= '0' && c <= '9')
+            v = v << 4 | (c - '0');
+        else if ((c | 32) >= 'a' && (c | 32) <= 'f')
+            v = v << 4 | ((c | 32) - 'a' + 10);
+        else
+            return -1;
+    }
+    return v;
+}
+
 int parse_mac(const char *what, const char *text, uint8_t mac[6])
 {
-    unsigned b[6];
-    char tail;
-    if (strlen(text) != 17 ||
-        sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2], &b[3],
-               &b[4], &b[5], &tail) != 6)
+    int b[6] = {0};
+    bool good = strlen(text) == 17;
+    for (int i = 0; good && i < 6; i++) {
+        b[i] = hex_byte(text + 3 * i);
+        good = b[i] >= 0 && (i == 5 || text[3 * i + 2] == ':');
+    }
+    if (!good)
         return fail(-EINVAL,
                     "%s %s: not a MAC address; write 52:54:00:12:34:56", what,
                     text);
@@ -264,6 +282,8 @@ const char *closest(const char *word, const char *const *list)
 {
     const char *best = NULL;
     unsigned least = (unsigned)strlen(word) / 3 + 2;
+    if (least > WORD_MAX) /* distance() gives no more */
+        least = WORD_MAX;
     for (; *list; list++) {
         unsigned d = distance(word, *list);
         if (d < least) {
