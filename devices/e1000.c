@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: MIT */
+/* An Intel 82540EM Gigabit Ethernet card: registers, threads, wiring.
+ *
+ * Theory of operation
+ *
+ *   e1000_regs.h     the register table: one row each, everything by it
+ *   e1000.c          accesses by that table, the loop's work, reset, options
+ *   e1000_irq.c      causes, mask, line, moderation
+ *   e1000_tx.c       transmit ring        e1000_offload.c  what TX does to it
+ *   e1000_rx.c       receive, TAP to ring e1000_rxput.c    a frame to buffers
+ *   e1000_filter.c   addresses, VLANs     e1000_frame.c    headers, FCS
+ *   e1000_phy.c      MDIC, PHY, link      e1000_eeprom.c   EECD, EERD
+ *   e1000_stats.c    counters
+ *
+ * Threads. vCPU threads read and write registers; the loop moves packets and
+ * owns the timers. A read takes no lock, ever. A write to a hot row takes none
+ * either (ICR, ICS, IMS, IMC, ITR, RDT, TDT); one to a cold row takes the
+ * device's lock, which the loop holds for a burst and gives up after the packet
+ * at hand when `waiting` says that a vCPU wants it. Lock order: lock, irq_lock,
+ * PCI's own. So a reset, under the lock, finds the loop between two packets, and
+ * nothing of the old state is left when it returns.
+ *
+ * Kicks. A vCPU that leaves work for the loop (a tail moved, a control bit) sets
+ * a bit in `todo`, and wakes the loop through the eventfd `bell` only when that
+ * is needed: not while the bit is set, for a set bit is the loop's promise to
+ * look, and not while TODO_ACTIVE is, for before it clears that the loop looks
+ * at the bits again. TODO_RX stays set all the time the receiver has
+ * descriptors, and TODO_TX while a burst or a full backend lasts: a driver's
+ * RDT writes, and TDT writes in the middle of traffic, cost their exit and one
+ * load. The wake-up that must not be lost:
+ *     vCPU: write TDT;                    read todo    (e1000_wr_tdt, _kick)
+ *     loop: clear TODO_TX in todo;        read TDT     (run_tx)
+ * All sequentially consistent: either the vCPU sees the bit cleared and rings,
+ * or the loop sees the new tail. The same for RDT and TODO_RX.
+ *
+ * Interrupts. A burst's descriptors and statistics are written first, then its
+ * causes are raised at once. */
+#include "devices/e1000.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* ------------------------------------------------------------ the table */
+
+#define e1000_rd_plain NULL
+#define e1000_wr_none NULL
+#define IS_HOT_hot true
+#define IS_HOT_cold false
+
+const struct e1000_row e1000_rows[] = {
+    {.name = NULL}, /* row 0: no register */
+#define REG(reg, o, n, step, value, mask, lock, rd, wr)                        \
+    {.name = #reg,                                                             \
+     .off = o,                                                                 \
+     .count = n,                                                               \
+     .stride = step,                                                           \
+     .reset = value,                                                           \
+     .wmask = mask,                                                            \
+     .hot = IS_HOT_##lock,                                                     \
+     .read = e1000_rd_##rd,                                                    \
+     .write = e1000_wr_##wr},
+#define ALIAS(o, n, target) {.off = o, .count = n, .stride = 4, .to = target},
+    E1000_REGS(REG, ALIAS)
+#undef REG
+#undef ALIAS
+};
+const unsigned e1000_nrows = ARRAY_LEN(e1000_rows);
+
+/* Row of each dword below PBM, the last row; 0: none. */
+static uint8_t row_of[PBM / 4];
+_Static_assert(ARRAY_LEN(e1000_rows) < 256, "row_of is bytes");
+
+static void fill_row_of(void)
+{
+    for (unsigned i = 1; i < e1000_nrows; i++) {
+        const struct e1000_row *r = &e1000_rows[i];
+        for (uint32_t k = 0; k < r->count && r->off < PBM; k++)
+            row_of[(r->off + k * r->stride) / 4] = (uint8_t)i;
+    }
+}
+
+static const struct e1000_row *pbm_row(void)
+{
+    const struct e1000_row *r = e1000_rows;
+    while (r->off != PBM)
+        r++;
+    return r;
+}
+
+/* The row of a dword offset, NULL if there is none. An alias becomes what it
+ * stands for. */
+const struct e1000_row *e1000_row_at(uint32_t *off)
+{
+    const struct e1000_row *r;
+    if (*off >= PBM)
+        return *off < E1000_MMIO_SIZE ? pbm_row() : NULL;
+    r = &e1000_rows[row_of[*off / 4]];
+    if (r->to) {
+        *off = r->to + (*off - r->off);
+        r = &e1000_rows[row_of[*off / 4]];
+    }
+    return r->name ? r : NULL;
+}
+
+/* -------------------------------------------------------------- accesses */
+
+static void trace_access(struct e1000 *e, const char *what, uint32_t off,
+                         const struct e1000_row *r, uint32_t val)
+{
+    if (!r)
+        trace_print("%s: %s %05x %08x (no register)", e->dev.id, what, off,
+                    val);
+    else if (r->count == 1)
+        trace_print("%s: %s %s %08x", e->dev.id, what, r->name, val);
+    else
+        trace_print("%s: %s %s[%u] %08x", e->dev.id, what, r->name,
+                    (off - r->off) / r->stride, val);
+}
+
+static uint32_t read32(struct e1000 *e, uint32_t off)
+{
+    const struct e1000_row *r = e1000_row_at(&off);
+    uint32_t v = 0;
+    if (r)
+        v = r->read ? r->read(e, off) : reg_get(e, off);
+    if (__builtin_expect(trace_mask & TRACE_E1000, 0))
+        trace_access(e, "read", off, r, v);
+    return v;
+}
+
+static void write32(struct e1000 *e, uint32_t off, uint32_t val)
+{
+    const struct e1000_row *r = e1000_row_at(&off);
+    if (__builtin_expect(trace_mask & TRACE_E1000, 0))
+        trace_access(e, "write", off, r, val);
+    if (!r || !r->write)
+        return;
+    if (r->hot) {
+        r->write(e, off, val & r->wmask);
+        return;
+    }
+    e1000_lock(e);
+    r->write(e, off, val & r->wmask);
+    e1000_unlock(e);
+}
+
+void e1000_wr_plain(struct e1000 *e, uint32_t off, uint32_t val)
+{
+    uint32_t mask = e1000_row_at(&off)->wmask;
+    reg_put(e, off, (reg_get(e, off) & ~mask) | val);
+}
+
+/* SDM 13.2: registers are dwords. Smaller reads get their lanes of one read;
+ * smaller writes change the lanes of registers that only store, others ignore
+ * them; what is not inside one dword (or two whole ones) does nothing. */
+static uint64_t mmio_read(void *owner, uint64_t off, unsigned width)
+{
+    struct e1000 *e = owner;
+    uint32_t at = (uint32_t)off & ~3u, lane = (uint32_t)off & 3;
+    if (width == 4 && !lane)
+        return read32(e, at);
+    if (width == 8 && !lane)
+        return read32(e, at) | (uint64_t)read32(e, at + 4) << 32;
+    if (lane + width > 4)
+        return 0;
+    return read32(e, at) >> 8 * lane & ((1u << 8 * width) - 1);
+}
+
+static void mmio_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+{
+    struct e1000 *e = owner;
+    uint32_t at = (uint32_t)off & ~3u, lane = (uint32_t)off & 3, mask, to = at;
+    const struct e1000_row *r;
+    if (!lane && width >= 4) {
+        write32(e, at, (uint32_t)val);
+        if (width == 8)
+            write32(e, at + 4, (uint32_t)(val >> 32));
+        return;
+    }
+    r = e1000_row_at(&to);
+    if (lane + width > 4 || !r || r->write != e1000_wr_plain)
+        return;
+    mask = ((1u << 8 * width) - 1) << 8 * lane;
+    write32(e, at, (reg_get(e, to) & ~mask) | ((uint32_t)val << 8 * lane & mask));
+}
+
+/* SDM 13.2.2: IOADDR at 0, IODATA at 4, dwords. Addresses that are not a
+ * register's do nothing. */
+static uint64_t io_read(void *owner, uint64_t off, unsigned width)
+{
+    struct e1000 *e = owner;
+    uint32_t addr = atomic_load(&e->ioaddr);
+    if (off < 4 && (off & 3) + width <= 4)
+        return addr >> 8 * off & (uint32_t)((1ull << 8 * width) - 1);
+    if (off != 4 || width != 4 || addr & 3 || addr >= E1000_MMIO_SIZE)
+        return 0;
+    return read32(e, addr);
+}
+
+static void io_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+{
+    struct e1000 *e = owner;
+    uint32_t addr = atomic_load(&e->ioaddr);
+    if (width != 4)
+        return;
+    if (off == 0)
+        atomic_store(&e->ioaddr, (uint32_t)val & 0xfffff);
+    else if (off == 4 && !(addr & 3) && addr < E1000_MMIO_SIZE)
+        write32(e, addr, (uint32_t)val);
+}
+
+/* ---------------------------------------------------------- lock, kicks */
+
+void e1000_lock(struct e1000 *e)
+{
+    atomic_fetch_add(&e->waiting, 1);
+    pthread_mutex_lock(&e->lock);
+    atomic_fetch_sub(&e->waiting, 1);
+}
+
+void e1000_unlock(struct e1000 *e)
+{
+    pthread_mutex_unlock(&e->lock);
+}
+
+void e1000_kick(struct e1000 *e, uint32_t bit)
+{
+    uint64_t one = 1;
+    if (atomic_load(&e->todo) & bit)
+        return;
+    if (atomic_fetch_or(&e->todo, bit) & TODO_ACTIVE)
+        return;
+    ssize_t ignored = write(e->bell.fd, &one, sizeof(one));
+    (void)ignored; /* it has room for 2^64 kicks */
+}
+
+void *e1000_ring(struct e1000 *e, unsigned lo, uint32_t *n)
+{
+    uint64_t base = reg_base(e, lo);
+    void *p;
+    *n = reg_get(e, lo + 8) / 16;
+    if (!*n)
+        return NULL;
+    p = ram_ptr(&e->dev.m->ram, gpa(base), *n * 16ull);
+    if (!p)
+        fault_note(&e->f_ring, "%s: ring of %u descriptors at 0x%llx is not RAM",
+                   e->dev.id, *n, (unsigned long long)base);
+    return p;
+}
+
+/* -------------------------------------------------------- the loop's work */
+
+/* Both: true when more is left; else the promise is taken back, and the guest's
+ * index is looked at once more ("Kicks", above). */
+static bool run_tx(struct e1000 *e)
+{
+    if (e1000_tx_run(e))
+        return true;
+    if (e->tx.blocked) /* EPOLLOUT comes; until then no kicks */
+        return false;
+    atomic_fetch_and(&e->todo, ~(uint32_t)TODO_TX);
+    if (!e1000_tx_pending(e))
+        return false;
+    atomic_fetch_or(&e->todo, TODO_TX);
+    return true;
+}
+
+static bool run_rx(struct e1000 *e)
+{
+    if (e1000_rx_run(e))
+        return true;
+    if (!e->rx.starved) /* EPOLLIN comes */
+        return false;
+    atomic_fetch_and(&e->todo, ~(uint32_t)TODO_RX);
+    if (!e1000_rx_pending(e))
+        return false;
+    atomic_fetch_or(&e->todo, TODO_RX);
+    return true;
+}
+
+static void wait_for_wire(struct e1000 *e)
+{
+    uint32_t want = e->tx.blocked ? EPOLLOUT : 0;
+    if (e1000_rx_on(e) && !e->rx.starved)
+        want |= EPOLLIN;
+    loop_want(&e->wire, want);
+}
+
+static void report(struct e1000 *e)
+{
+    uint32_t causes = e->causes;
+    e1000_stats_publish(e);
+    if (e->rx.got)
+        causes |= e1000_report_rx(e);
+    causes |= e1000_report_tx(e);
+    e->rx.got = false;
+    e->causes = 0;
+    e1000_raise(e, causes);
+}
+
+static void work(struct e1000 *e, bool readable, bool writable)
+{
+    const uint32_t once = TODO_CFG | TODO_IRQ | TODO_LINK;
+    uint32_t todo = atomic_fetch_or(&e->todo, TODO_ACTIVE);
+    bool more = false, all;
+    pthread_mutex_lock(&e->lock);
+    todo = atomic_fetch_and(&e->todo, ~once);
+    all = todo & TODO_CFG;
+    if (todo & TODO_LINK)
+        e1000_phy_start(e);
+    e->rx.readable |= readable || all;
+    if (e->rx.readable || e->rx.p.on || (todo & TODO_RX && e->rx.starved))
+        more |= run_rx(e);
+    if (all || writable || (todo & TODO_TX && !e->tx.blocked))
+        more |= run_tx(e);
+    if (e->be)
+        wait_for_wire(e);
+    report(e);
+    pthread_mutex_unlock(&e->lock);
+    if (todo & TODO_IRQ)
+        e1000_irq_update(e);
+    todo = atomic_fetch_and(&e->todo, ~(uint32_t)TODO_ACTIVE);
+    if (more || todo & once || (todo & TODO_TX && !e->tx.blocked) ||
+        (todo & TODO_RX && e->rx.starved))
+        loop_again(&e->bell);
+}
+
+/* Edge-triggered: nothing to read. */
+static void bell_ready(struct event *ev, uint32_t got)
+{
+    (void)got;
+    work(container_of(ev, struct e1000, bell), false, false);
+}
+
+static void wire_ready(struct event *ev, uint32_t got)
+{
+    work(container_of(ev, struct e1000, wire), got & EPOLLIN, got & EPOLLOUT);
+}
+
+static void cable_changed(void *nic, bool up)
+{
+    struct e1000 *e = nic;
+    e1000_lock(e);
+    e1000_phy_cable(e, up);
+    e1000_unlock(e);
+}
+
+/* ----------------------------------------------------- control and reset */
+
+/* SDM 14.3: everything but the PHY, the EEPROM and PCI. Under the lock. */
+static void soft_reset(struct e1000 *e)
+{
+    uint32_t status = reg_get(e, STATUS);
+    for (unsigned i = 1; i < e1000_nrows; i++) {
+        const struct e1000_row *r = &e1000_rows[i];
+        if (!r->name || r->off == PBM || r->off == ICR || r->off == IMS)
+            continue;
+        for (uint32_t k = 0; k < r->count; k++)
+            reg_put(e, r->off + k * r->stride, r->reset);
+    }
+    reg_put(e, STATUS, status);
+    e->eeprom.sk = e->eeprom.cs = false;
+    e1000_eeprom_load(e);
+    e1000_tx_reset(e);
+    e1000_rx_reset(e);
+    e1000_stats_reset(e);
+    e->causes = 0;
+    e1000_link_update(e);
+    e1000_irq_reset(e);
+    e1000_kick(e, TODO_CFG);
+}
+
+/* SDM 13.4.1. RST and PHY_RST read 0 again at once. */
+void e1000_wr_ctrl(struct e1000 *e, uint32_t off, uint32_t val)
+{
+    if (val & CTRL_RST)
+        soft_reset(e);
+    else
+        reg_put(e, off, val & ~CTRL_PHY_RST);
+    if (val & CTRL_PHY_RST)
+        e1000_phy_reset(e);
+    e1000_link_update(e);
+}
+
+/* SDM 13.4.6: EE_RST reads the EEPROM again. */
+void e1000_wr_ctrl_ext(struct e1000 *e, uint32_t off, uint32_t val)
+{
+    if (val & CTRL_EXT_EE_RST)
+        e1000_eeprom_load(e);
+    reg_put(e, off, val & ~(uint32_t)CTRL_EXT_EE_RST);
+}
+
+/* SDM 13.4.23: 64 KiB, what receive does not take is for transmit. */
+void e1000_wr_pba(struct e1000 *e, uint32_t off, uint32_t val)
+{
+    reg_put(e, off, val | (val < 64 ? 64 - val : 0) << 16);
+}
+
+static void e1000_reset(struct device *dev)
+{
+    struct e1000 *e = container_of(dev, struct e1000, dev);
+    e1000_lock(e);
+    soft_reset(e);
+    e1000_phy_reset(e);
+    e1000_irq_reset(e);
+    atomic_store(&e->ioaddr, 0);
+    e1000_unlock(e);
+    pci_fn_reset(&e->pci);
+}
+
+/* -------------------------------------------------------------- creation */
+
+/* Bus mastering may have been switched. With the bus's lock held. */
+static void cfg_written(struct pci_fn *fn, unsigned off, unsigned width)
+{
+    (void)width;
+    if (off <= PCI_COMMAND + 1)
+        e1000_kick(fn->owner, TODO_CFG);
+}
+
+static void e1000_stats(struct device *dev, int fd)
+{
+    struct e1000 *e = container_of(dev, struct e1000, dev);
+    nic_stats_print(&e->nic.stats, dev->id, fd);
+}
+
+static void e1000_destroy(struct device *dev)
+{
+    struct e1000 *e = container_of(dev, struct e1000, dev);
+    loop_del(&e->wire);
+    loop_del(&e->bell);
+    close(e->bell.fd);
+}
+
+static int wire_up(struct e1000 *e)
+{
+    struct loop *l = e->dev.m->loop;
+    struct netdev *nd = e->nic.nd;
+    int err;
+    e->bell = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+                             .want = EPOLLIN | EPOLLET,
+                             .ready = bell_ready,
+                             .name = "e1000"};
+    if (e->bell.fd < 0)
+        return -errno;
+    err = loop_add(l, &e->bell);
+    if (err || !nd)
+        return err;
+    e->be = nd->q[0];
+    nd->nic = e;
+    nd->link_changed = cable_changed;
+    if (nd->set_queues)
+        nd->set_queues(nd, 1);
+    if (nd->set_offload)
+        nd->set_offload(nd, e->offload);
+    e->wire = (struct event){.fd = e->be->fd,
+                             .want = 0,
+                             .ready = wire_ready,
+                             .name = "e1000-wire"};
+    return e->be->fd < 0 ? 0 : loop_add(l, &e->wire);
+}
+
+/* SDM 4.1: what configuration space holds. */
+static int plug(struct e1000 *e)
+{
+    struct pci_fn *fn = &e->pci;
+    pci_fn_init(fn, e->dev.m, e, "e1000", 0x8086, 0x100e, 0x020000, 0x02);
+    fn->cfg[PCI_SUBSYS_VENDOR_ID] = 0x86;
+    fn->cfg[PCI_SUBSYS_VENDOR_ID + 1] = 0x80;
+    fn->cfg[PCI_SUBSYS_ID] = 0x1e;
+    fn->cfg[PCI_MIN_GNT] = 0xff;
+    fn->cfg_written = cfg_written;
+    pci_bar_init(fn, 0, PCI_BAR_MEM32, E1000_MMIO_SIZE, mmio_read, mmio_write,
+                 e);
+    pci_bar_init(fn, 1, PCI_BAR_IO, E1000_IO_SIZE, io_read, io_write, e);
+    pci_intx_init(fn);
+    return pci_add(fn, e->nic.slot);
+}
+
+static int read_options(struct e1000 *e, struct opts *o)
+{
+    bool offload = true;
+    int err = nic_options(&e->nic, e->dev.m, o, "e1000");
+    if (!err)
+        err = opts_bool(o, "offload", &offload);
+    if (!err)
+        err = opts_bool(o, "fcs", &e->fcs);
+    if (!err)
+        err = opts_done(o);
+    if (err)
+        return err;
+    if (offload && e->nic.nd)
+        e->offload = e->nic.nd->offload &
+                     (NETBE_CSUM | NETBE_TSO4 | NETBE_TSO6 | NETBE_ECN);
+    return 0;
+}
+
+static int e1000_create(struct machine *m, struct opts *o)
+{
+    struct e1000 *e = calloc(1, sizeof(*e));
+    int err = -ENOMEM;
+    if (!e)
+        return fail(err, "e1000: out of memory");
+    e->dev.m = m;
+    e->dev.reset = e1000_reset;
+    e->dev.stats = e1000_stats;
+    e->dev.destroy = e1000_destroy;
+    err = read_options(e, o);
+    if (err)
+        return err;
+    e->dev.cls = &e1000_class;
+    e->dev.id = e->nic.id;
+    e->tx.bounce = malloc(NET_FRAME_MAX);
+    e->rx.buf = malloc(NET_FRAME_MAX);
+    e->rx.loop_buf = malloc(E1000_LONG_MAX);
+    if (!e->tx.bounce || !e->rx.buf || !e->rx.loop_buf)
+        return fail(-ENOMEM, "%s: out of memory", e->dev.id);
+    fill_row_of();
+    eth_crc_init();
+    pthread_mutex_init(&e->lock, NULL);
+    e1000_irq_init(e);
+    e1000_phy_init(e);
+    e1000_eeprom_init(e);
+    err = plug(e);
+    if (!err)
+        err = wire_up(e);
+    if (err)
+        return fail(err, "%s: %s", e->dev.id, strerror(-err));
+    device_register(m, &e->dev);
+    e1000_reset(&e->dev);
+    return 0;
+}
+
+const struct device_class e1000_class = {
+    .name = "e1000",
+    .help = "Intel 82540EM\n"
+            "  netdev=ID      the backend\n"
+            "  mac=ADDR       its address (default: made from the VM's name)\n"
+            "  id=ID          its name (default: e1000.N)\n"
+            "  addr=SLOT      PCI slot, hexadecimal (default: the first free)\n"
+            "  romfile=FILE   expansion ROM\n"
+            "  offload=on|off leave checksums and segments to the backend (on)\n"
+            "  fcs=on|off     compute the FCS drivers see behind a frame (off)\n",
+    .create = e1000_create,
+};

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: MIT */
+/* The 82540EM's insides, shared by e1000*.c only. e1000.c tells how the parts
+ * work together; HOUSE rules 5-7 tell who may touch what. */
+#ifndef E1000_H
+#define E1000_H
+
+#include <pthread.h>
+#include <sys/uio.h>
+
+#include "devices/e1000_regs.h"
+#include "devices/nic.h"
+#include "devices/pci.h"
+#include "machine/machine.h"
+#include "net/net.h"
+
+/* SDM 3.2.1 and 3.3.1: bytes on the wire, FCS included. */
+#define E1000_FRAME_MAX 1522
+#define E1000_LONG_MAX 16384
+/* SDM 3.3.3: the longest frame that is not segmented by the card. */
+#define E1000_TX_MAX 16288
+#define ETH_FCS 4
+#define ETH_MIN 60 /* without FCS */
+#define VLAN_HLEN 4
+
+/* ------------------------------------------------------------ frame parts */
+
+/* Where a frame's headers are. Offsets from the frame's start. */
+struct eth_info {
+    bool vlan;    /* a tag of type `vet` */
+    uint16_t tci; /* its contents */
+    uint8_t ip;   /* 4, 6 or 0: something else, or cut off */
+    uint8_t proto;
+    bool whole;   /* a whole IP packet, not a fragment */
+    uint16_t l3, l4;
+    uint32_t end; /* of the IP packet, by its length field; <= frame length */
+};
+/* Looks at the first n bytes of a frame of len bytes. */
+void eth_parse(struct eth_info *i, const uint8_t *p, size_t n, size_t len,
+               uint16_t vet);
+/* Sum over the TCP or UDP pseudo header of an L4 part of `len` bytes. */
+uint32_t eth_pseudo(const struct eth_info *i, const uint8_t *p, uint32_t len);
+void eth_put16(uint8_t *p, uint16_t v); /* network order */
+void eth_put32(uint8_t *p, uint32_t v);
+uint16_t eth_get16(const uint8_t *p);
+uint32_t eth_get32(const uint8_t *p);
+/* Frees a partial sum of its carries, so that more can be added. */
+static inline uint32_t sum_fold(uint32_t s)
+{
+    return (s & 0xffff) + (s >> 16);
+}
+static inline bool is_broadcast(const uint8_t *da)
+{
+    return (da[0] & da[1] & da[2] & da[3] & da[4] & da[5]) == 0xff;
+}
+void eth_crc_init(void);
+/* CRC-32 of IEEE 802.3; begin with 0, pieces may follow each other. */
+uint32_t eth_crc(uint32_t crc, const void *p, size_t len);
+
+/* Headers of segment k of a TCP packet cut into pieces: `h` is a copy of the
+ * packet's headers, for this segment to have (SDM 3.5.9). */
+struct seg {
+    uint16_t l3, l4, hlen; /* l3 0: leave IP alone */
+    bool v6, udp;
+    uint32_t k;       /* this segment's number */
+    uint32_t off;     /* of its payload in the whole payload */
+    uint32_t payload; /* its bytes */
+    bool last;
+};
+/* Everything but the TCP or UDP checksum. */
+void seg_patch(const struct seg *s, uint8_t *h);
+
+/* --------------------------------------------------------------- transmit */
+
+#define TX_IOV 128
+#define TX_HDR 320 /* first 258 bytes: all an 8-bit offset reaches, and a tag */
+#define TX_REACH 258
+
+struct tx_ctx { /* SDM 3.3.5, as last loaded */
+    uint8_t ipcss, ipcso, tucss, tucso, hdrlen;
+    uint16_t ipcse, tucse, mss;
+    uint32_t cmd; /* PAYLEN and TUCMD */
+};
+
+/* What became of a packet handed on. */
+enum tx_result { TX_DONE, TX_BLOCKED, TX_MORE };
+
+/* The packet being gathered or sent; on the loop's thread, under the lock. */
+struct e1000_tx {
+    uint32_t next;  /* descriptor to fetch; TDH follows when packets are out */
+    bool open;      /* a packet has begun */
+    bool ready;     /* it is whole and prepared, the backend may have refused */
+    bool blocked;   /* wait for EPOLLOUT */
+    bool below_low; /* TXDCTL.LWTHRESH was crossed */
+    struct tx_ctx csum, tso, ctx; /* stored; ctx: as the packet began */
+    uint32_t first;               /* command bits of its first descriptor */
+    uint8_t popts, cso, css;
+    uint16_t special;
+    uint32_t last; /* command bits of its EOP descriptor */
+    _Atomic uint64_t *drop; /* reason it will be dropped for, or NULL */
+
+    /* Guest buffers are iov[body..n), body at least 2: what of the frame is in
+     * hdr[] and the virtio header come before them, from iov[at] on. */
+    struct iovec iov[TX_IOV + 3];
+    int at, body, n;
+    uint32_t bytes; /* of the frame */
+    uint32_t hlen;  /* bytes in hdr[] */
+    bool copied;    /* the data is in bounce[], no guest pointers are left */
+    struct net_hdr nh;
+    uint8_t hdr[TX_HDR];
+    uint8_t *bounce; /* NET_FRAME_MAX bytes */
+
+    /* Cutting in software: */
+    bool cut;
+    uint32_t cut_off, cut_k;
+
+    uint16_t rs[TX_IOV]; /* descriptors of it to report before its EOP */
+    int nrs;
+    uint16_t eop; /* its last descriptor */
+    bool irq_now, irq_later; /* reports without and with IDE in this burst */
+    bool owed;               /* TXDW, when tx_timer fires */
+    uint64_t tadv_due;       /* its latest time, 0: none */
+    uint32_t nsegs;          /* frames on the wire, for the statistics */
+};
+
+/* ---------------------------------------------------------------- receive */
+
+#define RX_IOV 50
+#define RX_PEEK 192 /* header bytes looked at; the smallest buffer has 256 */
+
+/* The packet last read, cut into frames as descriptors allow. */
+struct rx_packet {
+    bool on; /* frames of it are still to be delivered, from buf[] */
+    struct net_hdr nh;
+    struct eth_info info;
+    uint32_t len;       /* bytes of the frame */
+    uint16_t hlen, mss; /* mss 0: one frame */
+    uint32_t off, k;    /* payload bytes and segments delivered */
+    uint8_t head[RX_PEEK];
+};
+
+struct e1000_rx {
+    struct rx_packet p;
+    uint8_t *buf; /* NET_FRAME_MAX bytes and a bit */
+    struct iovec iov[RX_IOV + 2];
+    uint32_t piece[RX_IOV + 2]; /* where iov[i] belongs in buf[] */
+    int niov;
+    /* Expected of the next packet, from those before: */
+    uint16_t guess_hlen, guess_mss;
+    uint8_t guess; /* confidence */
+    bool readable; /* the backend may have more */
+    bool starved;  /* waits for RDT, */
+    uint32_t need; /* until there are so many descriptors */
+    bool got;      /* frames were delivered in this burst */
+    bool owed;     /* RXT0, when rx_timer fires */
+    uint64_t radv_due;
+    uint8_t *loop_buf; /* E1000_LONG_MAX bytes: a frame looped back */
+};
+
+/* ----------------------------------------------------------------- device */
+
+/* Bits of e1000.todo, see "Kicks" in e1000.c. */
+enum {
+    TODO_TX = 1 << 0,
+    TODO_RX = 1 << 1,
+    TODO_CFG = 1 << 2, /* look at everything again */
+    TODO_IRQ = 1 << 3,
+    TODO_LINK = 1 << 4,
+    TODO_ACTIVE = 1 << 5,
+};
+
+struct e1000_eeprom { /* a 93C46 on four wires */
+    uint16_t word[EEPROM_WORDS];
+    uint8_t state, nbits, addr;
+    uint16_t shift;
+    bool writable; /* EWEN seen */
+    bool sk, cs, out;
+};
+
+struct e1000_phy {
+    uint16_t reg[32];
+    uint8_t speed; /* the line came up with: 0, 1, 2 for 10, 100, 1000 */
+    bool fd;
+    bool up;       /* the line works */
+    bool an_done;  /* and was negotiated */
+    bool latched;  /* BMSR.LINK: was down since the last read */
+    bool starting; /* comes up when the timer fires */
+};
+
+struct e1000 {
+    struct device dev;
+    struct pci_fn pci;
+    struct nic nic;
+    struct netbe *be; /* nic.nd's only queue, or NULL */
+    unsigned offload; /* NETBE_* the backend's send takes */
+    bool fcs;         /* compute the FCS */
+
+    pthread_mutex_t lock;
+    _Atomic unsigned waiting; /* vCPUs that want `lock` */
+    _Atomic uint32_t todo;
+    struct event bell; /* eventfd: todo is not 0 */
+    struct event wire; /* the backend's fd */
+
+    _Atomic uint32_t ioaddr;
+    struct e1000_eeprom eeprom;
+    struct e1000_phy phy;
+    struct timer link_timer;
+
+    pthread_mutex_t irq_lock; /* innermost but for PCI's */
+    _Atomic bool irq_level;
+    uint64_t irq_last; /* when INTx last rose; under irq_lock */
+    struct timer irq_timer, rx_timer, tx_timer;
+
+    struct e1000_tx tx;
+    struct e1000_rx rx;
+    uint32_t causes; /* of this burst, to be raised at its end */
+
+    /* Statistics: the loop adds up a burst in acc[], then publishes. */
+    uint64_t acc[64], dirty;
+    _Atomic uint64_t stat[64];
+    _Atomic uint64_t seen[64]; /* of a pair, when its low half was read */
+
+    struct fault f_ring, f_desc;
+    _Alignas(64) _Atomic uint32_t reg[E1000_MMIO_SIZE / 4];
+};
+
+static inline uint32_t reg_get(const struct e1000 *e, unsigned off)
+{
+    return atomic_load_explicit(&e->reg[off / 4], memory_order_relaxed);
+}
+static inline void reg_put(struct e1000 *e, unsigned off, uint32_t v)
+{
+    atomic_store_explicit(&e->reg[off / 4], v, memory_order_relaxed);
+}
+static inline uint64_t reg_base(const struct e1000 *e, unsigned lo)
+{
+    return (uint64_t)reg_get(e, lo + 4) << 32 | reg_get(e, lo);
+}
+/* A descriptor ring as its registers describe it: NULL unless all of it is
+ * RAM. *n is the count of descriptors. */
+void *e1000_ring(struct e1000 *e, unsigned lo, uint32_t *n);
+/* The lock, as vCPUs take it: the loop makes way at the next packet. */
+void e1000_lock(struct e1000 *e);
+void e1000_unlock(struct e1000 *e);
+/* Hands work to the loop. Any thread; a system call only when the loop is not
+ * at work already. */
+void e1000_kick(struct e1000 *e, uint32_t bit);
+
+/* One row of the register table; also for the test that walks it. */
+struct e1000_row {
+    const char *name; /* NULL: an alias of `to` */
+    uint32_t off, count, stride, reset, wmask, to;
+    bool hot;
+    uint32_t (*read)(struct e1000 *e, uint32_t off);
+    void (*write)(struct e1000 *e, uint32_t off, uint32_t val);
+};
+extern const struct e1000_row e1000_rows[];
+extern const unsigned e1000_nrows;
+const struct e1000_row *e1000_row_at(uint32_t *off);
+
+/* e1000_irq.c: any thread */
+void e1000_raise(struct e1000 *e, uint32_t causes);
+void e1000_irq_update(struct e1000 *e);
+/* Drops INTx and forgets moderation. */
+void e1000_irq_reset(struct e1000 *e);
+void e1000_irq_init(struct e1000 *e);
+uint32_t e1000_rd_icr(struct e1000 *e, uint32_t off);
+uint32_t e1000_rd_ics(struct e1000 *e, uint32_t off);
+uint32_t e1000_rd_zero(struct e1000 *e, uint32_t off);
+void e1000_wr_icr(struct e1000 *e, uint32_t off, uint32_t val);
+void e1000_wr_ics(struct e1000 *e, uint32_t off, uint32_t val);
+void e1000_wr_ims(struct e1000 *e, uint32_t off, uint32_t val);
+void e1000_wr_imc(struct e1000 *e, uint32_t off, uint32_t val);
+void e1000_wr_itr(struct e1000 *e, uint32_t off, uint32_t val);
+void e1000_wr_rdtr(struct e1000 *e, uint32_t off, uint32_t val);
+/* Loop, end of a burst that received frames (sent descriptors): the causes to
+ * raise now. */
+uint32_t e1000_report_rx(struct e1000 *e);
+uint32_t e1000_report_tx(struct e1000 *e);
+
+/* e1000_stats.c */
+static inline void stat_add(struct e1000 *e, unsigned off, uint64_t n)
+{
+    unsigned i = (off & 0xff) / 4;
+    e->acc[i] += n;
+    e->dirty |= 1ull << i;
+}
+void e1000_stats_publish(struct e1000 *e);
+void e1000_stats_reset(struct e1000 *e);
+/* n frames of `len` bytes (FCS included) went by; `first` is their size
+ * bucket's first register (PRC64, PTC64). */
+void e1000_stats_size(struct e1000 *e, unsigned first, uint32_t len, uint32_t n);
+uint32_t e1000_rd_stat(struct e1000 *e, uint32_t off);
+uint32_t e1000_rd_stat_lo(struct e1000 *e, uint32_t off);
+uint32_t e1000_rd_stat_hi(struct e1000 *e, uint32_t off);
+
+/* e1000_eeprom.c: under the lock */
+void e1000_eeprom_init(struct e1000 *e);
+void e1000_eeprom_load(struct e1000 *e); /* RA[0] */
+void e1000_wr_eecd(struct e1000 *e, uint32_t off, uint32_t val);
+void e1000_wr_eerd(struct e1000 *e, uint32_t off, uint32_t val);
+
+/* e1000_phy.c: under the lock */
+void e1000_phy_init(struct e1000 *e);
+void e1000_phy_reset(struct e1000 *e); /* and starts negotiation */
+void e1000_phy_start(struct e1000 *e); /* loop: TODO_LINK */
+void e1000_phy_cable(struct e1000 *e, bool up);
+void e1000_link_update(struct e1000 *e); /* STATUS from PHY and CTRL */
+bool e1000_loopback(const struct e1000 *e);
+void e1000_wr_mdic(struct e1000 *e, uint32_t off, uint32_t val);
+
+/* e1000_tx.c, e1000_offload.c: loop, under the lock */
+bool e1000_tx_run(struct e1000 *e); /* more is left */
+bool e1000_tx_pending(struct e1000 *e);
+void e1000_tx_reset(struct e1000 *e);
+/* Copies what was gathered, and forgets the guest's buffers. */
+void tx_flatten(struct e1000_tx *t);
+/* Makes a gathered packet ready to send: offloads, tag, padding. */
+void tx_prepare(struct e1000 *e);
+/* Sends it, or one more segment of it. */
+enum tx_result tx_step(struct e1000 *e);
+
+/* e1000_rxput.c: loop, under the lock. The receive ring in one burst. */
+struct rxd { /* SDM 3.2.3 */
+    le64 addr;
+    le64 result; /* length, packet checksum, status, errors, special */
+};
+_Static_assert(sizeof(struct rxd) == 16, "SDM 3.2.3");
+struct rx_ring {
+    struct rxd *d;
+    uint32_t n, head, tail, bufsize;
+};
+/* A frame as in up to two pieces, and what its descriptor says beside. */
+struct rx_frame {
+    struct iovec piece[4]; /* with room for padding and FCS */
+    int n;
+    uint32_t len; /* of the first n pieces */
+    const struct eth_info *info; /* offsets in the pieces */
+    bool trusted; /* its L4 checksum is known to be right */
+    bool tagged;  /* a tag was stripped: info->tci */
+    bool in_place; /* one piece, already in the head descriptor's buffer */
+};
+bool rx_ring_open(struct e1000 *e, struct rx_ring *r);
+uint32_t rx_avail(const struct rx_ring *r);
+/* A descriptor's buffer, whole, or NULL. */
+uint8_t *rx_buffer(const struct e1000 *e, const struct rx_ring *r, uint32_t at);
+/* Uses up descriptors with null addresses at the head. */
+void rx_skip_nulls(struct e1000 *e, struct rx_ring *r);
+/* Delivers it; false: too few descriptors now. */
+bool rx_put(struct e1000 *e, struct rx_ring *r, struct rx_frame *f);
+/* Sum over bytes [from, to) of pieces. */
+uint32_t rx_sum(const struct rx_frame *f, uint32_t from, uint32_t to);
+void rx_drop_full(struct e1000 *e); /* no descriptor: MPC, RXO */
+
+/* e1000_rx.c, e1000_filter.c: loop, under the lock */
+bool e1000_rx_run(struct e1000 *e); /* more is left */
+bool e1000_rx_pending(struct e1000 *e);
+void e1000_rx_reset(struct e1000 *e);
+bool e1000_rx_on(const struct e1000 *e); /* and not looped back */
+/* A frame looped back from transmit. */
+void e1000_rx_loop(struct e1000 *e, const struct iovec *iov, int n);
+/* h: the frame's first 14 bytes at least */
+bool e1000_filter(struct e1000 *e, const uint8_t *h, const struct eth_info *i);
+
+/* Writes to the registers of the other files. */
+void e1000_wr_plain(struct e1000 *e, uint32_t off, uint32_t val);
+void e1000_wr_ctrl(struct e1000 *e, uint32_t off, uint32_t val);
+void e1000_wr_ctrl_ext(struct e1000 *e, uint32_t off, uint32_t val);
+void e1000_wr_rctl(struct e1000 *e, uint32_t off, uint32_t val);
+void e1000_wr_tctl(struct e1000 *e, uint32_t off, uint32_t val);
+void e1000_wr_pba(struct e1000 *e, uint32_t off, uint32_t val);
+void e1000_wr_tdh(struct e1000 *e, uint32_t off, uint32_t val);
+void e1000_wr_rdt(struct e1000 *e, uint32_t off, uint32_t val);
+void e1000_wr_tdt(struct e1000 *e, uint32_t off, uint32_t val);
+
+extern const struct device_class e1000_class;
+
+#endif

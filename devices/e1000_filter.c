@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/* Which frames the e1000 takes (SDM 3.2.1, 9.3, 13.4.22, 13.5). */
+#include <string.h>
+
+#include "devices/e1000.h"
+
+/* SDM 13.5.2: AV and the destination in full; 16 of them. */
+static bool exact(const struct e1000 *e, const uint8_t *da)
+{
+    uint32_t lo, hi;
+    lo = (uint32_t)da[0] | (uint32_t)da[1] << 8 | (uint32_t)da[2] << 16 |
+         (uint32_t)da[3] << 24;
+    hi = (uint32_t)da[4] | (uint32_t)da[5] << 8;
+    for (unsigned i = 0; i < 16; i++) {
+        uint32_t rah = reg_get(e, RAH + 8 * i);
+        if (rah & RAH_AV && (rah & 0xffff) == hi &&
+            reg_get(e, RAL + 8 * i) == lo)
+            return true;
+    }
+    return false;
+}
+
+/* SDM 13.5.1: twelve bits of the last two bytes, where from says RCTL.MO. */
+static bool hashed(const struct e1000 *e, const uint8_t *da, uint32_t rctl)
+{
+    static const uint8_t shift[] = {4, 3, 2, 0};
+    unsigned v = (unsigned)da[5] << 8 | da[4];
+    v = v >> shift[rctl >> RCTL_MO_SHIFT & 3] & 0xfff;
+    return reg_get(e, MTA + 4 * (v >> 5)) >> (v & 31) & 1;
+}
+
+static bool address_ok(const struct e1000 *e, const uint8_t *da, uint32_t rctl)
+{
+    if (da[0] & 1) {
+        if (is_broadcast(da) && rctl & RCTL_BAM)
+            return true;
+        if (rctl & RCTL_MPE || hashed(e, da, rctl))
+            return true;
+    } else if (rctl & RCTL_UPE) {
+        return true;
+    }
+    return exact(e, da);
+}
+
+/* SDM 9.3. */
+static bool vlan_ok(const struct e1000 *e, const struct eth_info *i,
+                    uint32_t rctl)
+{
+    unsigned vid = i->tci & 0xfff;
+    if (!(rctl & RCTL_VFE) || !i->vlan)
+        return true;
+    if (rctl & RCTL_CFIEN && !!(i->tci & 0x1000) != !!(rctl & RCTL_CFI))
+        return false;
+    return reg_get(e, VFTA + 4 * (vid >> 5)) >> (vid & 31) & 1;
+}
+
+/* SDM 13.4.22: DPF discards PAUSE frames, PMCF passes MAC control frames on. */
+static bool control_ok(const uint8_t *h, uint32_t rctl)
+{
+    static const uint8_t pause[] = {0x01, 0x80, 0xc2, 0x00, 0x00, 0x01};
+    bool control = h[12] == 0x88 && h[13] == 0x08;
+    if (!control || memcmp(h, pause, sizeof(pause)))
+        return true;
+    return !(rctl & RCTL_DPF) && rctl & RCTL_PMCF;
+}
+
+bool e1000_filter(struct e1000 *e, const uint8_t *h, const struct eth_info *i)
+{
+    uint32_t rctl = reg_get(e, RCTL);
+    return control_ok(h, rctl) && address_ok(e, h, rctl) &&
+           vlan_ok(e, i, rctl);
+}

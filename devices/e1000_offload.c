@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: MIT */
+/* What the e1000 does to a packet before it goes out: checksums, segments, VLAN
+ * tag, padding (SDM 3.3.5-3.3.7, 3.5, 3.6, 9.2).
+ *
+ * Theory of operation
+ *
+ * The work is passed on where the backend takes it, as fields of the packet's
+ * virtio header: an L4 checksum becomes NEEDS_CSUM, a TSO packet one GSO packet.
+ * For that, its headers must be what the kernel expects of one big packet; the
+ * card's drivers leave the lengths out. tso_gso() says when it can be done;
+ * everything else the card accepts is cut and summed up here (cut_step), a
+ * segment a step, so that no request, however small its MSS, holds the loop.
+ *
+ * Headers are changed, and looked at, in a private copy: hdr[] has the first
+ * TX_REACH bytes, all that the 8-bit offsets of a context can name. */
+#include <string.h>
+
+#include "devices/e1000.h"
+#include "net/frame.h"
+
+/* Below this the kernel would not take a GSO size (TCP_MIN_SND_MSS). */
+#define GSO_MSS_MIN 48
+#define IP_MAX 65535
+
+static const uint8_t zeros[ETH_MIN];
+
+/* Moves the packet's first bytes into hdr[]. */
+static void pull(struct e1000_tx *t, uint32_t want)
+{
+    uint32_t n = want < t->bytes ? want : t->bytes;
+    t->hlen = (uint32_t)iov_read(&t->iov[t->body], t->n - t->body, 0, t->hdr,
+                                 n);
+    n = t->hlen;
+    while (n && t->body < t->n) {
+        struct iovec *v = &t->iov[t->body];
+        uint32_t k = v->iov_len < n ? (uint32_t)v->iov_len : n;
+        v->iov_base = (uint8_t *)v->iov_base + k;
+        v->iov_len -= k;
+        n -= k;
+        if (v->iov_len == 0)
+            t->body++;
+    }
+}
+
+/* SDM 3.3.3.1: without IFCS the driver has put the FCS at the end. The wire's
+ * own is not ours to give: it goes. */
+static void trim(struct e1000_tx *t, uint32_t cut)
+{
+    if (cut > t->bytes)
+        cut = t->bytes;
+    t->bytes -= cut;
+    while (cut && t->n > t->body) {
+        struct iovec *v = &t->iov[t->n - 1];
+        uint32_t k = v->iov_len < cut ? (uint32_t)v->iov_len : cut;
+        v->iov_len -= k;
+        cut -= k;
+        if (v->iov_len == 0)
+            t->n--;
+    }
+}
+
+static bool can_offload(const struct e1000 *e, unsigned bits)
+{
+    return (e->offload & bits) == bits && !e1000_loopback(e);
+}
+
+/* -------------------------------------------------------------- checksums */
+
+/* Sum of the packet's bytes [from, to). */
+static uint32_t sum_range(const struct e1000_tx *t, uint32_t from, uint32_t to)
+{
+    uint32_t sum = 0, at = t->hlen, a, b;
+    if (from < t->hlen) {
+        b = to < t->hlen ? to : t->hlen;
+        sum = csum_partial(t->hdr + from, b - from, 0, false);
+    }
+    for (int i = t->body; i < t->n && at < to; i++) {
+        uint32_t len = (uint32_t)t->iov[i].iov_len;
+        a = from > at ? from - at : 0;
+        b = to - at < len ? to - at : len;
+        if (a < b)
+            sum = csum_partial((uint8_t *)t->iov[i].iov_base + a, b - a, sum,
+                               (at + a - from) & 1);
+        at += len;
+    }
+    return sum;
+}
+
+/* SDM 3.3.5: the sum of [css, cse] goes to cso; cse 0 is the packet's end. The
+ * field's old contents (the pseudo header's sum) count. Fields that are not
+ * inside the packet are ignored. */
+static void insert_sum(struct e1000_tx *t, uint32_t css, uint32_t cse,
+                       uint32_t cso, bool udp)
+{
+    uint32_t end = cse && cse < t->bytes ? cse + 1 : t->bytes;
+    uint16_t v;
+    if (css >= end || cso + 2 > t->hlen)
+        return;
+    v = csum_fold(sum_range(t, css, end));
+    if (udp && v == 0) /* RFC 768: 0 means that there is none */
+        v = 0xffff;
+    eth_put16(t->hdr + cso, v);
+}
+
+/* Can the sum of [css, end] to cso be left to the backend? */
+static bool leave_sum(struct e1000 *e, uint32_t css, uint32_t cse, uint32_t cso)
+{
+    struct e1000_tx *t = &e->tx;
+    if (!can_offload(e, NETBE_CSUM) || (cse && cse + 1 < t->bytes) ||
+        cso < css || css >= t->bytes || cso + 2 > t->bytes)
+        return false;
+    t->nh.flags = NET_F_NEEDS_CSUM;
+    t->nh.csum_start = (uint16_t)css;
+    t->nh.csum_offset = (uint16_t)(cso - css);
+    return true;
+}
+
+static void prepare_sums(struct e1000 *e)
+{
+    struct e1000_tx *t = &e->tx;
+    const struct tx_ctx *c = &t->ctx;
+    if (!(t->popts & (POPTS_IXSM | POPTS_TXSM)))
+        return;
+    pull(t, TX_REACH);
+    if (t->popts & POPTS_IXSM)
+        insert_sum(t, c->ipcss, c->ipcse, c->ipcso, false);
+    if (t->popts & POPTS_TXSM && !leave_sum(e, c->tucss, c->tucse, c->tucso))
+        insert_sum(t, c->tucss, c->tucse, c->tucso, !(c->cmd & TUCMD_TCP));
+}
+
+/* SDM 3.3.3: a legacy descriptor's own sum, from CSS to the end. */
+static void prepare_legacy_sum(struct e1000 *e)
+{
+    struct e1000_tx *t = &e->tx;
+    if (!(t->last & TXD_IC) || t->css >= t->bytes || t->cso + 1u >= t->bytes)
+        return;
+    pull(t, TX_REACH);
+    if (!leave_sum(e, t->css, 0, t->cso))
+        insert_sum(t, t->css, 0, t->cso, false);
+}
+
+/* ------------------------------------------------------------------- TSO */
+
+/* SDM 3.5.5-3.5.9: what a segmentation context must say to make sense. After
+ * it, header offsets are in order and inside hdr[]. */
+static bool tso_sane(const struct e1000_tx *t)
+{
+    const struct tx_ctx *c = &t->ctx;
+    bool tcp = c->cmd & TUCMD_TCP, v4 = c->cmd & TUCMD_IP;
+    uint32_t paylen = c->cmd & 0xfffff;
+    return c->mss && paylen && t->bytes == c->hdrlen + paylen &&
+           c->ipcss >= ETH_HLEN && c->tucss >= c->ipcss + (v4 ? 20 : 40) &&
+           c->hdrlen >= c->tucss + (tcp ? 20 : 8) &&
+           c->tucso == c->tucss + (tcp ? 16 : 6) &&
+           (!v4 || c->ipcso == c->ipcss + 10) &&
+           (!c->tucse || c->tucse >= c->hdrlen);
+}
+
+static struct seg segment(const struct tx_ctx *c)
+{
+    return (struct seg){.l3 = c->ipcss,
+                        .l4 = c->tucss,
+                        .hlen = c->hdrlen,
+                        .v6 = !(c->cmd & TUCMD_IP),
+                        .udp = !(c->cmd & TUCMD_TCP)};
+}
+
+/* Is it one TCP packet a kernel's GSO cuts just as the card would? */
+static bool tso_gso(struct e1000 *e, unsigned *type)
+{
+    const struct e1000_tx *t = &e->tx;
+    const struct tx_ctx *c = &t->ctx;
+    const uint8_t *ip = t->hdr + c->ipcss, *tcp = t->hdr + c->tucss;
+    bool v4 = c->cmd & TUCMD_IP;
+    unsigned need = NETBE_CSUM | (v4 ? NETBE_TSO4 : NETBE_TSO6);
+    *type = v4 ? NET_GSO_TCPV4 : NET_GSO_TCPV6;
+    if (tcp[13] & 0x80) { /* CWR */
+        need |= NETBE_ECN;
+        *type |= NET_GSO_ECN;
+    }
+    if (!can_offload(e, need) || !(c->cmd & TUCMD_TCP) ||
+        !(t->popts & POPTS_TXSM) || (v4 && !(t->popts & POPTS_IXSM)) ||
+        c->tucse || c->mss < GSO_MSS_MIN || t->bytes - c->ipcss > IP_MAX ||
+        (tcp[12] >> 4) * 4 != c->hdrlen - c->tucss)
+        return false;
+    if (v4)
+        return ip[0] >> 4 == 4 && (ip[0] & 15) * 4 == c->tucss - c->ipcss &&
+               ip[9] == 6;
+    return ip[0] >> 4 == 6 && c->tucss == c->ipcss + 40 && ip[6] == 6;
+}
+
+/* SDM 3.5.9, for all of it as if it were one packet. The driver's sum of the
+ * pseudo header is without the length: the card adds each segment's, the kernel
+ * wants that of the whole. */
+static void make_gso(struct e1000_tx *t, unsigned type)
+{
+    const struct tx_ctx *c = &t->ctx;
+    struct seg s = segment(c);
+    uint8_t *sum = t->hdr + c->tucso;
+    s.payload = t->bytes - c->hdrlen;
+    s.last = true;
+    seg_patch(&s, t->hdr);
+    eth_put16(sum, (uint16_t)~csum_fold(eth_get16(sum) + t->bytes - c->tucss));
+    t->nh.flags = NET_F_NEEDS_CSUM;
+    t->nh.csum_start = c->tucss;
+    t->nh.csum_offset = 16;
+    if (s.payload <= c->mss)
+        return;
+    t->nh.gso_type = (uint8_t)type;
+    t->nh.gso_size = c->mss;
+    t->nh.hdr_len = c->hdrlen;
+}
+
+/* The whole packet in bounce[], as gathered. */
+static void flatten_pulled(struct e1000_tx *t)
+{
+    if (t->copied)
+        return;
+    memcpy(t->bounce, t->hdr, t->hlen);
+    iov_read(&t->iov[t->body], t->n - t->body, 0, t->bounce + t->hlen,
+             NET_FRAME_MAX - t->hlen);
+    t->copied = true;
+}
+
+static void prepare_tso(struct e1000 *e)
+{
+    struct e1000_tx *t = &e->tx;
+    unsigned type;
+    if (!tso_sane(t)) {
+        t->drop = &e->nic.stats.tx_drop_offload;
+        stat_add(e, TSCTFC, 1);
+        return;
+    }
+    t->nsegs = (t->bytes - t->ctx.hdrlen + t->ctx.mss - 1) / t->ctx.mss;
+    pull(t, TX_REACH);
+    if (tso_gso(e, &type)) {
+        make_gso(t, type);
+        return;
+    }
+    flatten_pulled(t);
+    t->cut = true;
+    t->cut_off = t->cut_k = 0;
+}
+
+/* ------------------------------------------------------------ tag, padding */
+
+/* SDM 9.2.1: CTRL.VME switches VLE on; the type comes from VET. */
+static uint32_t put_tag(struct e1000 *e, uint8_t *hdr, uint32_t hlen)
+{
+    struct e1000_tx *t = &e->tx;
+    memmove(hdr + 16, hdr + 12, hlen - 12);
+    eth_put16(hdr + 12, (uint16_t)reg_get(e, VET));
+    eth_put16(hdr + 14, t->special);
+    return hlen + VLAN_HLEN;
+}
+
+static bool wants_tag(const struct e1000 *e)
+{
+    /* with TSE of the first descriptor, else of the last (SDM 3.3.7.1) */
+    const struct e1000_tx *t = &e->tx;
+    bool tse = t->first & TXD_DEXT && t->first & TXD_TSE;
+    return (tse ? t->first : t->last) & TXD_VLE && reg_get(e, CTRL) & CTRL_VME;
+}
+
+static void insert_tag(struct e1000 *e)
+{
+    struct e1000_tx *t = &e->tx;
+    if (!t->hlen)
+        pull(t, ETH_HLEN);
+    t->hlen = put_tag(e, t->hdr, t->hlen);
+    t->bytes += VLAN_HLEN;
+    if (t->nh.flags & NET_F_NEEDS_CSUM)
+        t->nh.csum_start += VLAN_HLEN;
+    if (t->nh.gso_type)
+        t->nh.hdr_len += VLAN_HLEN;
+}
+
+/* SDM 13.4.33, PSP. */
+static uint32_t padding(const struct e1000 *e, uint32_t bytes)
+{
+    return reg_get(e, TCTL) & TCTL_PSP && bytes < ETH_MIN ? ETH_MIN - bytes : 0;
+}
+
+static void finish(struct e1000 *e)
+{
+    struct e1000_tx *t = &e->tx;
+    uint32_t pad = padding(e, t->bytes);
+    int at = t->body;
+    if (pad) {
+        t->iov[t->n++] = (struct iovec){(void *)(uintptr_t)zeros, pad};
+        t->bytes += pad;
+    }
+    if (t->hlen)
+        t->iov[--at] = (struct iovec){t->hdr, t->hlen};
+    t->iov[--at] = (struct iovec){&t->nh, NET_HDR_LEN};
+    t->at = at;
+}
+
+void tx_prepare(struct e1000 *e)
+{
+    struct e1000_tx *t = &e->tx;
+    bool tse = t->first & TXD_DEXT && t->first & TXD_TSE;
+    memset(&t->nh, 0, sizeof(t->nh));
+    t->nsegs = 1;
+    if (t->drop)
+        return;
+    if (!(t->last & TXD_IFCS))
+        trim(t, ETH_FCS);
+    if (t->bytes < ETH_HLEN)
+        t->drop = &e->nic.stats.tx_drop_short;
+    else if (!tse && t->bytes > E1000_TX_MAX)
+        t->drop = &e->nic.stats.tx_drop_long;
+    if (t->drop)
+        return;
+    if (tse)
+        prepare_tso(e);
+    else if (t->first & TXD_DEXT)
+        prepare_sums(e);
+    else
+        prepare_legacy_sum(e);
+    if (t->drop || t->cut)
+        return;
+    if (wants_tag(e))
+        insert_tag(e);
+    finish(e);
+}
+
+/* ------------------------------------------------------------------ out */
+
+/* A packet of `bytes` went out as `segs` frames: each has the same headers and,
+ * but for the last, MSS bytes. */
+static void count_sent(struct e1000 *e, const uint8_t *da, uint32_t bytes,
+                       uint32_t segs)
+{
+    uint32_t mss = e->tx.ctx.mss, payload = e->tx.ctx.cmd & 0xfffff;
+    uint32_t headers = segs > 1 ? bytes - payload : 0;
+    uint32_t last = bytes - (segs - 1) * mss;
+    uint64_t octets = bytes + (uint64_t)(segs - 1) * headers +
+                      (uint64_t)segs * ETH_FCS;
+    stat_add(e, GPTC, segs);
+    stat_add(e, TPT, segs);
+    stat_add(e, GOTCL, octets);
+    stat_add(e, TOTL, octets);
+    e1000_stats_size(e, PTC64, headers + mss + ETH_FCS, segs - 1);
+    e1000_stats_size(e, PTC64, last + ETH_FCS, 1);
+    if (da[0] & 1)
+        stat_add(e, is_broadcast(da) ? BPTC : MPTC, segs);
+    nic_count(&e->nic.stats, tx_frames, 1);
+    nic_count(&e->nic.stats, tx_bytes, bytes);
+}
+
+/* One packet to where it goes; false: no room, keep it. */
+static bool emit(struct e1000 *e, const struct iovec *iov, int n)
+{
+    _Atomic uint64_t *why = &e->nic.stats.tx_drop_link;
+    ssize_t got = -1;
+    if (e1000_loopback(e)) {
+        e1000_rx_loop(e, iov + 1, n - 1);
+        return true;
+    }
+    if (e->be && reg_get(e, STATUS) & STATUS_LU) {
+        got = e->be->send(e->be, iov, n);
+        why = &e->nic.stats.tx_drop_backend;
+    }
+    if (got < 0)
+        atomic_fetch_add_explicit(why, 1, memory_order_relaxed);
+    return got != 0;
+}
+
+/* SDM 3.5.6: segment cut_k of a packet flattened into bounce[]. */
+static enum tx_result cut_step(struct e1000 *e)
+{
+    struct e1000_tx *t = &e->tx;
+    const struct tx_ctx *c = &t->ctx;
+    uint32_t payload = t->bytes - c->hdrlen, left = payload - t->cut_off;
+    uint8_t h[TX_HDR];
+    struct seg s = segment(c);
+    uint8_t *body = t->bounce + c->hdrlen + t->cut_off;
+    uint32_t hlen = c->hdrlen, len, sum, pad;
+    struct net_hdr nh = {0};
+    s.k = t->cut_k;
+    s.off = t->cut_off;
+    s.payload = left < c->mss ? left : c->mss;
+    s.last = s.payload == left;
+    len = hlen + s.payload;
+    memcpy(h, t->bounce, hlen);
+    seg_patch(&s, h);
+    if (t->popts & POPTS_TXSM) {
+        sum = csum_partial(h + c->tucss, hlen - c->tucss, len - c->tucss,
+                           false);
+        sum = csum_partial(body, s.payload, sum, (hlen - c->tucss) & 1);
+        uint16_t v = csum_fold(sum);
+        eth_put16(h + c->tucso, s.udp && !v ? 0xffff : v);
+    }
+    if (wants_tag(e)) {
+        hlen = put_tag(e, h, hlen);
+        len += VLAN_HLEN;
+    }
+    pad = padding(e, len);
+    struct iovec iov[4] = {{&nh, NET_HDR_LEN},
+                           {h, hlen},
+                           {body, s.payload},
+                           {(void *)(uintptr_t)zeros, pad}};
+    if (!emit(e, iov, pad ? 4 : 3))
+        return TX_BLOCKED;
+    count_sent(e, h, len + pad, 1);
+    t->cut_off += s.payload;
+    t->cut_k++;
+    if (!s.last)
+        return TX_MORE;
+    stat_add(e, TSCTC, 1);
+    return TX_DONE;
+}
+
+enum tx_result tx_step(struct e1000 *e)
+{
+    struct e1000_tx *t = &e->tx;
+    uint8_t da[6];
+    if (t->drop) {
+        atomic_fetch_add_explicit(t->drop, 1, memory_order_relaxed);
+        return TX_DONE;
+    }
+    if (t->cut)
+        return cut_step(e);
+    if (!emit(e, &t->iov[t->at], t->n - t->at))
+        return TX_BLOCKED;
+    iov_read(&t->iov[t->at + 1], t->n - t->at - 1, 0, da, sizeof(da));
+    count_sent(e, da, t->bytes, t->nsegs);
+    if (t->first & TXD_DEXT && t->first & TXD_TSE)
+        stat_add(e, TSCTC, 1);
+    return TX_DONE;
+}

@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: MIT */
+/* The e1000's receiver: packets from the backend into frames for the guest
+ * (SDM 3.2).
+ *
+ * Theory of operation
+ *
+ * e1000_rx_run() is called by the loop, under the lock. It reads straight into
+ * the guest's buffers: a frame that fits the next one is where it belongs when
+ * recv returns, and only its descriptor is left to write.
+ *
+ * The backend also hands over TCP packets of up to 64 KiB that the guest must
+ * see as frames of their MSS (the card has no LRO). Bulk transfers repeat
+ * themselves, so the next packet is expected to look like the last: the iovec
+ * is laid out with the first frame's headers and payload in the first buffer
+ * and each further MSS bytes *behind the place for the headers* in the next
+ * ones. If that comes true, no payload is ever copied: each frame lacks but its
+ * headers. What does not come as expected, or has no descriptors yet, is
+ * completed in a private buffer, buf[], where every byte has its place from the
+ * start (piece[]), and copied from there as descriptors come: nothing that was
+ * read is lost for lack of descriptors.
+ *
+ * Checksums are always completed, also where the guest's card says "checked":
+ * a guest that forwards a frame sends it with the sum it has. Frames that came
+ * with a sum from elsewhere are verified when the driver asks (RXCSUM).
+ *
+ * Back-pressure: without descriptors the backend is not read, `starved` until
+ * RDT moves (TODO_RX). The backend's queue is the longer FIFO, so MPC and RXO
+ * count only frames that were really lost: looped back ones, and those that
+ * the whole ring cannot hold. */
+#include <string.h>
+
+#include "devices/e1000.h"
+#include "net/frame.h"
+
+#define BURST 64  /* packets or segments a run delivers */
+#define GUESS_MAX 4
+
+bool e1000_rx_on(const struct e1000 *e)
+{
+    return reg_get(e, RCTL) & RCTL_EN && reg_get(e, STATUS) & STATUS_LU &&
+           pci_can_dma(&e->pci) && !e1000_loopback(e);
+}
+
+/* ---------------------------------------------------------------- reading */
+
+/* Lays out the packet to come: its first frame in the head descriptor's buffer
+ * (plain: all of that buffer; guessed: headers and one MSS), further guessed
+ * payload behind, the rest to buf[]. */
+static void lay_out(struct e1000 *e, const struct rx_ring *r)
+{
+    struct e1000_rx *x = &e->rx;
+    uint32_t seg = x->guess_hlen + x->guess_mss, at = 0, d = r->head;
+    uint32_t avail = rx_avail(r);
+    bool guess = x->guess && seg + ETH_FCS <= r->bufsize;
+    uint32_t k = guess ? seg : r->bufsize, skip = 0;
+    x->iov[0] = (struct iovec){&x->p.nh, NET_HDR_LEN};
+    x->niov = 1;
+    while (avail-- && x->niov <= RX_IOV && at + k <= NET_FRAME_MAX) {
+        uint8_t *buf = rx_buffer(e, r, d);
+        if (!buf)
+            break;
+        x->piece[x->niov] = at;
+        x->iov[x->niov++] = (struct iovec){buf + skip, k};
+        at += k;
+        if (!guess)
+            break;
+        skip = x->guess_hlen;
+        k = x->guess_mss;
+        d = d + 1 == r->n ? 0 : d + 1;
+    }
+    x->piece[x->niov] = at;
+    x->iov[x->niov++] = (struct iovec){x->buf + at, NET_FRAME_MAX - at};
+}
+
+/* Brings what lies in guest buffers to its place in buf[], from byte `from`. */
+static void collect(struct e1000_rx *x, uint32_t from)
+{
+    for (int i = 1; i < x->niov - 1 && x->piece[i] < x->p.len; i++) {
+        uint32_t left = x->p.len - x->piece[i];
+        uint32_t k = (uint32_t)x->iov[i].iov_len;
+        if (x->piece[i] >= from)
+            memcpy(x->buf + x->piece[i], x->iov[i].iov_base,
+                   left < k ? left : k);
+    }
+}
+
+/* --------------------------------------------------------------- segments */
+
+/* Headers of segment k, its L4 checksum completed over `body`. */
+static uint32_t seg_headers(const struct rx_packet *p, uint32_t off, uint32_t k,
+                            const uint8_t *body, uint8_t *h)
+{
+    uint32_t left = p->len - p->hlen - off;
+    struct seg s = {.l3 = p->info.l3,
+                    .l4 = p->info.l4,
+                    .hlen = p->hlen,
+                    .v6 = p->info.ip == 6,
+                    .k = k,
+                    .off = off,
+                    .payload = left < p->mss ? left : p->mss};
+    uint32_t tcp = p->hlen - s.l4, sum;
+    s.last = s.payload == left;
+    memcpy(h, p->head, p->hlen);
+    seg_patch(&s, h);
+    eth_put16(h + s.l4 + 16, 0);
+    sum = sum_fold(eth_pseudo(&p->info, h, tcp + s.payload));
+    sum = csum_partial(h + s.l4, tcp, sum, false);
+    sum = csum_partial(body, s.payload, sum, tcp & 1);
+    eth_put16(h + s.l4 + 16, csum_fold(sum));
+    return s.payload;
+}
+
+static void segment_info(const struct rx_packet *p, uint32_t payload,
+                         struct eth_info *info)
+{
+    *info = p->info;
+    info->end = p->hlen + payload;
+}
+
+/* Segments that lie where they belong, as guessed. */
+static void put_in_place(struct e1000 *e, struct rx_ring *r)
+{
+    struct e1000_rx *x = &e->rx;
+    struct rx_packet *p = &x->p;
+    if (p->info.vlan || x->iov[1].iov_len != p->hlen + (size_t)p->mss ||
+        (x->niov > 3 && p->hlen != x->guess_hlen))
+        return;
+    for (int i = 1; i < x->niov - 1 && p->on; i++) {
+        uint8_t *body = x->iov[i].iov_base, *frame;
+        struct eth_info info;
+        uint32_t payload;
+        body += i == 1 ? p->hlen : 0;
+        frame = body - p->hlen;
+        payload = seg_headers(p, p->off, p->k, body, frame);
+        segment_info(p, payload, &info);
+        struct rx_frame f = {.piece = {{frame, p->hlen + payload}},
+                             .n = 1,
+                             .len = p->hlen + payload,
+                             .info = &info,
+                             .trusted = true,
+                             .in_place = true};
+        if (!rx_put(e, r, &f))
+            return;
+        p->off += payload;
+        p->k++;
+        p->on = p->hlen + p->off < p->len;
+    }
+}
+
+/* One more frame of the packet in buf[]. False: no descriptors. */
+static bool put_next(struct e1000 *e, struct rx_ring *r)
+{
+    struct e1000_rx *x = &e->rx;
+    struct rx_packet *p = &x->p;
+    uint8_t h[RX_PEEK], *body = x->buf + p->hlen + p->off;
+    struct eth_info info = p->info;
+    struct rx_frame f = {.info = &info, .trusted = true};
+    uint32_t payload = 0;
+    if (p->mss) {
+        payload = seg_headers(p, p->off, p->k, body, h);
+        segment_info(p, payload, &info);
+        f.piece[0] = (struct iovec){h, p->hlen};
+        f.piece[1] = (struct iovec){body, payload};
+        f.n = 2;
+        f.len = p->hlen + payload;
+    } else {
+        f.piece[0] = (struct iovec){x->buf, p->len};
+        f.n = 1;
+        f.len = p->len;
+        f.trusted = p->nh.flags;
+    }
+    if (rx_put(e, r, &f)) {
+        p->off += payload;
+        p->k++;
+        p->on = p->mss && p->hlen + p->off < p->len;
+        return true;
+    }
+    if ((uint64_t)(r->n - 1) * r->bufsize >= f.len + ETH_FCS)
+        return false;
+    nic_count(&e->nic.stats, rx_drop_fit, 1); /* the ring can never hold it */
+    rx_drop_full(e);
+    p->on = false;
+    return true;
+}
+
+/* ---------------------------------------------------------------- packets */
+
+/* SDM 13.4.22, LPE; 3.2.1: the wire's length, FCS included. */
+static bool too_long(const struct e1000 *e, uint32_t len)
+{
+    uint32_t max = reg_get(e, RCTL) & RCTL_LPE ? E1000_LONG_MAX
+                                               : E1000_FRAME_MAX;
+    return len + ETH_FCS > max;
+}
+
+/* May the guest have it? Counts why not. `len`: of its longest frame. */
+static bool accept(struct e1000 *e, const uint8_t *h, uint32_t len,
+                   const struct eth_info *info)
+{
+    if (too_long(e, len)) {
+        stat_add(e, ROC, 1);
+        nic_count(&e->nic.stats, rx_drop_long, 1);
+    } else if (!e1000_filter(e, h, info)) {
+        nic_count(&e->nic.stats, rx_drop_filter, 1);
+    } else {
+        return true;
+    }
+    stat_add(e, TPR, 1);
+    stat_add(e, TORL, (len < ETH_MIN ? ETH_MIN : len) + ETH_FCS);
+    return false;
+}
+
+/* Checks a GSO packet's header against its bytes, and finds its headers' end.
+ * Backends are other processes, maybe: nothing is taken on trust. */
+static bool gso_sane(struct rx_packet *p)
+{
+    unsigned type = p->nh.gso_type & ~(unsigned)NET_GSO_ECN;
+    uint32_t l4 = p->info.l4;
+    if ((type == NET_GSO_TCPV4 && p->info.ip != 4) ||
+        (type == NET_GSO_TCPV6 && p->info.ip != 6) ||
+        (type != NET_GSO_TCPV4 && type != NET_GSO_TCPV6) ||
+        p->info.proto != 6 || !p->nh.gso_size || l4 + 20 > RX_PEEK ||
+        l4 + 20 > p->len)
+        return false;
+    p->hlen = (uint16_t)(l4 + (p->head[l4 + 12] >> 4) * 4);
+    p->mss = p->nh.gso_size;
+    return p->hlen >= l4 + 20 && p->hlen <= RX_PEEK && p->hlen < p->len;
+}
+
+static void learn(struct e1000_rx *x)
+{
+    if (!x->p.mss) {
+        x->guess -= x->guess ? 1 : 0;
+        return;
+    }
+    x->guess_hlen = x->p.hlen;
+    x->guess_mss = x->p.mss;
+    x->guess = GUESS_MAX;
+}
+
+/* SDM has nothing like it: the backend leaves a sum to us. The sum's seed is in
+ * the field. */
+static bool complete_sum(struct rx_packet *p, struct rx_frame *f)
+{
+    uint32_t start = p->nh.csum_start, at = start + p->nh.csum_offset;
+    uint8_t b[2];
+    uint16_t v;
+    if (start >= p->len || at + 2 > p->len)
+        return false;
+    v = csum_fold(rx_sum(f, start, p->len));
+    eth_put16(b, v ? v : 0xffff);
+    iov_write(f->piece, f->n, at, b, 2);
+    return true;
+}
+
+static void plain_packet(struct e1000 *e, struct rx_ring *r)
+{
+    struct e1000_rx *x = &e->rx;
+    struct rx_packet *p = &x->p;
+    bool strip = p->info.vlan && reg_get(e, CTRL) & CTRL_VME;
+    bool whole = x->niov > 2 && p->len <= x->iov[1].iov_len;
+    uint32_t padded = p->len < ETH_MIN ? ETH_MIN : p->len;
+    struct rx_frame f = {.n = 1, .len = p->len, .info = &p->info};
+    bool fits = padded + ETH_FCS <= r->bufsize;
+    f.in_place = whole && fits && !strip;
+    if (!f.in_place)
+        collect(x, 0);
+    f.piece[0].iov_base = f.in_place ? x->iov[1].iov_base : x->buf;
+    f.piece[0].iov_len = p->len;
+    f.trusted = p->nh.flags & (NET_F_NEEDS_CSUM | NET_F_DATA_VALID);
+    if (p->nh.flags & NET_F_NEEDS_CSUM && !complete_sum(p, &f)) {
+        nic_count(&e->nic.stats, rx_drop_backend, 1);
+        return;
+    }
+    p->on = !(f.in_place && rx_put(e, r, &f));
+}
+
+/* A packet of `got` bytes was read as laid out. Leaves in p->on what could not
+ * be delivered at once. */
+static void packet(struct e1000 *e, struct rx_ring *r, size_t got)
+{
+    struct e1000_rx *x = &e->rx;
+    struct rx_packet *p = &x->p;
+    uint32_t n, frame;
+    p->on = false;
+    p->off = p->k = p->mss = p->hlen = 0;
+    if (got < NET_HDR_LEN + ETH_HLEN) {
+        nic_count(&e->nic.stats, rx_drop_short, 1);
+        return;
+    }
+    p->len = (uint32_t)(got - NET_HDR_LEN);
+    n = (uint32_t)iov_read(&x->iov[1], x->niov - 1, 0, p->head,
+                           p->len < RX_PEEK ? p->len : RX_PEEK);
+    eth_parse(&p->info, p->head, n, p->len, (uint16_t)reg_get(e, VET));
+    if (p->nh.gso_type && !gso_sane(p)) {
+        nic_count(&e->nic.stats, rx_drop_backend, 1);
+        return;
+    }
+    frame = p->mss && p->hlen + p->mss < p->len ? p->hlen + p->mss : p->len;
+    if (!accept(e, p->head, frame, &p->info))
+        return;
+    if (!p->mss) {
+        plain_packet(e, r);
+        return;
+    }
+    p->on = true;
+    put_in_place(e, r);
+    if (p->on)
+        collect(x, p->off ? p->hlen + p->off : 0);
+}
+
+static void finish_burst(struct e1000 *e, const struct rx_ring *r,
+                         uint32_t before)
+{
+    uint32_t rctl = reg_get(e, RCTL);
+    uint32_t low = r->n >> (1 + (rctl >> RCTL_RDMTS_SHIFT & 3));
+    if (before > low && rx_avail(r) <= low) /* SDM 13.4.17, RXDMT0 */
+        e->causes |= ICR_RXDMT0;
+}
+
+/* One packet or segment; false: nothing more to do now. */
+static bool step(struct e1000 *e, struct rx_ring *r)
+{
+    struct e1000_rx *x = &e->rx;
+    ssize_t got;
+    r->tail = atomic_load(&e->reg[RDT / 4]);
+    rx_skip_nulls(e, r);
+    x->starved = !rx_avail(r);
+    if (!x->starved && x->p.on) {
+        x->starved = !put_next(e, r);
+        x->need = rx_avail(r) + 1;
+        return !x->starved;
+    }
+    x->need = 1;
+    if (x->starved)
+        return false;
+    if (!x->readable)
+        return false;
+    lay_out(e, r);
+    got = e->be->recv(e->be, x->iov, x->niov);
+    if (got <= 0) {
+        x->readable = false;
+        if (got < 0)
+            nic_count(&e->nic.stats, rx_drop_backend, 1);
+        return false;
+    }
+    packet(e, r, (size_t)got);
+    learn(x);
+    return true;
+}
+
+bool e1000_rx_run(struct e1000 *e)
+{
+    struct rx_ring r;
+    uint32_t before;
+    int steps = 0;
+    if (!e->be || !e1000_rx_on(e)) {
+        e->rx.starved = false;
+        return false;
+    }
+    if (e->rx.starved) /* not read since */
+        e->rx.readable = true;
+    e->rx.need = 1;
+    e->rx.starved = !rx_ring_open(e, &r);
+    if (e->rx.starved)
+        return false;
+    before = rx_avail(&r);
+    while (steps < BURST && step(e, &r)) {
+        steps++;
+        if (atomic_load(&e->waiting))
+            break;
+    }
+    finish_burst(e, &r, before);
+    return !e->rx.starved && e->rx.p.on;
+}
+
+/* Descriptors came since it starved? */
+bool e1000_rx_pending(struct e1000 *e)
+{
+    struct rx_ring r;
+    return e1000_rx_on(e) && rx_ring_open(e, &r) &&
+           rx_avail(&r) >= e->rx.need;
+}
+
+/* -------------------------------------------------------------- loopback */
+
+/* SDM 13.4.22 LBM, PHY register 0 bit 14. The frame goes through the receiver
+ * as any other and never further: receiving starts no sending, buffers are RAM
+ * only, so there is nothing to recurse (CVE-2021-3416). Without descriptors it
+ * is lost, as on the wire. */
+void e1000_rx_loop(struct e1000 *e, const struct iovec *iov, int n)
+{
+    struct rx_ring r;
+    struct eth_info info;
+    struct rx_frame f = {.n = 1, .info = &info};
+    uint32_t before, len = (uint32_t)iov_len(iov, n);
+    uint8_t *buf = e->rx.loop_buf;
+    if (!(reg_get(e, RCTL) & RCTL_EN)) {
+        nic_count(&e->nic.stats, rx_drop_off, 1);
+        return;
+    }
+    f.len = (uint32_t)iov_read(iov, n, 0, buf, E1000_LONG_MAX);
+    eth_parse(&info, buf, f.len, f.len, (uint16_t)reg_get(e, VET));
+    if (!accept(e, buf, len, &info))
+        return;
+    f.piece[0] = (struct iovec){buf, f.len};
+    if (!rx_ring_open(e, &r)) {
+        nic_count(&e->nic.stats, rx_drop_desc, 1);
+        return;
+    }
+    rx_skip_nulls(e, &r);
+    before = rx_avail(&r);
+    if (!rx_put(e, &r, &f)) {
+        nic_count(&e->nic.stats, rx_drop_no_buffer, 1);
+        rx_drop_full(e);
+    }
+    finish_burst(e, &r, before);
+}
+
+/* -------------------------------------------------------------- registers */
+
+void e1000_rx_reset(struct e1000 *e)
+{
+    struct e1000_rx *x = &e->rx;
+    if (x->p.on)
+        nic_count(&e->nic.stats, rx_drop_off, 1);
+    x->p.on = x->owed = x->got = false;
+    x->guess = 0;
+}
+
+void e1000_wr_rctl(struct e1000 *e, uint32_t off, uint32_t val)
+{
+    uint32_t old = reg_get(e, off);
+    reg_put(e, off, val);
+    if (old & ~val & RCTL_EN)
+        e1000_rx_reset(e);
+    e1000_kick(e, TODO_CFG);
+}
+
+/* The doorbell. Pairs with the loop's last look: see "Kicks" in e1000.c. */
+void e1000_wr_rdt(struct e1000 *e, uint32_t off, uint32_t val)
+{
+    atomic_store(&e->reg[off / 4], val);
+    nic_count(&e->nic.stats, rx_kicks, 1);
+    e1000_kick(e, TODO_RX);
+}

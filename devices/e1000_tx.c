@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: MIT */
+/* The e1000's transmit ring: descriptors into packets, packets into DD bits
+ * (SDM 3.3, 3.4).
+ *
+ * Theory of operation
+ *
+ * e1000_tx_run() is called by the loop, under the lock, and works off at most
+ * BURST steps. A packet is gathered as pointers to the guest's buffers
+ * (iovecs), made ready once (e1000_offload.c: tx_prepare) and handed on
+ * (tx_step), then its descriptors are reported. Nothing of its payload is
+ * copied, with two exceptions, both tx_flatten():
+ *   - the guest cut it into more than TX_IOV pieces;
+ *   - the ring ran dry in mid-packet: the rest may need the very descriptors
+ *     we hold, so they have to be given back.
+ *
+ * `next` is where the card reads, TDH what it has finished with: they differ
+ * while a packet is gathered or the backend has no room for it. In that last
+ * case STATUS.TXOFF is set, as if the partner had sent a PAUSE frame; drivers
+ * do not take it for a hang then (E-38).
+ *
+ * Nothing a guest writes here is trusted: a descriptor is copied before it is
+ * looked at, every buffer goes through ram_ptr, an index beyond the ring means
+ * an empty ring. */
+#include <string.h>
+
+#include "devices/e1000.h"
+#include "net/frame.h"
+
+#define BURST 128 /* descriptors or segments a run works off */
+
+struct txd { /* SDM 3.3.3, 3.3.5, 3.3.7 */
+    le64 addr; /* context: offsets */
+    le32 lower;
+    le32 upper;
+};
+_Static_assert(sizeof(struct txd) == 16, "SDM 3.3.1");
+
+struct tx_ring {
+    struct txd *d;
+    uint32_t n;
+};
+
+/* Read once: the guest may write to it at the same time. */
+static struct txd txd_read(const struct txd *d)
+{
+    const volatile struct txd *v = d;
+    return (struct txd){v->addr, v->lower, v->upper};
+}
+
+/* SDM 3.3.3.2: only the status nibble changes, after the data was taken. */
+static void txd_report(struct e1000 *e, const struct tx_ring *r, uint32_t at)
+{
+    uint8_t *sta, cmd;
+    if (at >= r->n)
+        return; /* the ring shrank meanwhile */
+    sta = (uint8_t *)&r->d[at].upper;
+    cmd = ((volatile uint8_t *)&r->d[at].lower)[3];
+    __atomic_store_n(sta, (uint8_t)(*(volatile uint8_t *)sta | TXD_DD),
+                     __ATOMIC_RELEASE);
+    if (cmd & TXD_IDE >> 24)
+        e->tx.irq_later = true;
+    else
+        e->tx.irq_now = true;
+}
+
+/* Reports what of the open packet asked for it. */
+static void report_held(struct e1000 *e, const struct tx_ring *r)
+{
+    for (int i = 0; i < e->tx.nrs; i++)
+        txd_report(e, r, e->tx.rs[i]);
+    e->tx.nrs = 0;
+}
+
+static void load_context(struct e1000_tx *t, const struct txd *d)
+{
+    struct tx_ctx c = {
+        .ipcss = (uint8_t)d->addr,
+        .ipcso = (uint8_t)(d->addr >> 8),
+        .ipcse = (uint16_t)(d->addr >> 16),
+        .tucss = (uint8_t)(d->addr >> 32),
+        .tucso = (uint8_t)(d->addr >> 40),
+        .tucse = (uint16_t)(d->addr >> 48),
+        .cmd = d->lower,
+        .hdrlen = (uint8_t)(d->upper >> 8),
+        .mss = (uint16_t)(d->upper >> 16),
+    };
+    if (c.cmd & TXD_TSE)
+        t->tso = c;
+    else
+        t->csum = c;
+}
+
+static void packet_new(struct e1000_tx *t)
+{
+    t->open = t->ready = t->copied = t->cut = false;
+    t->body = t->n = 2;
+    t->bytes = t->hlen = 0;
+    t->nrs = 0;
+    t->drop = NULL;
+}
+
+/* SDM 3.3.7.2: POPTS and the kind of packet come with its first descriptor;
+ * so does, here, the context it goes by. */
+static void packet_begin(struct e1000_tx *t, const struct txd *d)
+{
+    packet_new(t);
+    t->open = true;
+    t->first = d->lower;
+    t->popts = (uint8_t)(d->upper >> 8);
+    t->special = (uint16_t)(d->upper >> 16);
+    t->ctx = d->lower & TXD_TSE ? t->tso : t->csum;
+}
+
+void tx_flatten(struct e1000_tx *t)
+{
+    size_t len;
+    if (t->copied)
+        return;
+    len = iov_read(&t->iov[2], t->n - 2, 0, t->bounce, NET_FRAME_MAX);
+    t->iov[2] = (struct iovec){t->bounce, len};
+    t->n = 3;
+    t->copied = true;
+}
+
+/* SDM 3.3.3: a null address or length 0 brings no data. */
+static void add_data(struct e1000 *e, uint64_t addr, uint32_t len)
+{
+    struct e1000_tx *t = &e->tx;
+    void *p;
+    if (!addr || !len || t->drop)
+        return;
+    if (len > NET_FRAME_MAX - t->bytes) {
+        t->drop = &e->nic.stats.tx_drop_long;
+        return;
+    }
+    p = ram_ptr(&e->dev.m->ram, gpa(addr), len);
+    if (!p) {
+        fault_note(&e->f_desc, "%s: transmit buffer at 0x%llx is not RAM",
+                   e->dev.id, (unsigned long long)addr);
+        t->drop = &e->nic.stats.tx_drop_desc;
+        return;
+    }
+    if (t->n == TX_IOV + 2)
+        tx_flatten(t);
+    if (t->copied) {
+        memcpy(t->bounce + t->bytes, p, len);
+        t->iov[2].iov_len += len;
+    } else {
+        t->iov[t->n++] = (struct iovec){p, len};
+    }
+    t->bytes += len;
+}
+
+/* Takes one descriptor; true when it completes a packet. */
+static bool fetch(struct e1000 *e, const struct tx_ring *r)
+{
+    struct e1000_tx *t = &e->tx;
+    uint32_t at = t->next;
+    struct txd d = txd_read(&r->d[at]);
+    t->next = at + 1 == r->n ? 0 : at + 1;
+    if ((d.lower & (TXD_DEXT | TXD_DTYP)) == TXD_DEXT) {
+        load_context(t, &d);
+        if (d.lower & (TXD_RS | TXD_RPS))
+            txd_report(e, r, at);
+        return false;
+    }
+    if (!t->open)
+        packet_begin(t, &d);
+    add_data(e, d.addr, d.lower & (d.lower & TXD_DEXT ? 0xfffff : 0xffff));
+    if (d.lower & TXD_EOP) {
+        t->last = d.lower;
+        t->cso = (uint8_t)(d.lower >> 16);
+        t->css = (uint8_t)(d.upper >> 8);
+        if (!(t->first & TXD_DEXT && t->first & TXD_TSE))
+            t->special = (uint16_t)(d.upper >> 16);
+        t->eop = (uint16_t)at;
+        return true;
+    }
+    if (d.lower & (TXD_RS | TXD_RPS)) {
+        if (t->nrs == TX_IOV) {
+            tx_flatten(t);
+            report_held(e, r);
+        }
+        t->rs[t->nrs++] = (uint16_t)at;
+    }
+    return false;
+}
+
+/* The packet is out, or dropped: its descriptors are the guest's again. */
+static void complete(struct e1000 *e, const struct tx_ring *r)
+{
+    struct e1000_tx *t = &e->tx;
+    report_held(e, r);
+    if (t->last & (TXD_RS | TXD_RPS))
+        txd_report(e, r, t->eop);
+    packet_new(t);
+    reg_put(e, TDH, t->next);
+}
+
+static uint32_t outstanding(const struct e1000_tx *t, uint32_t n, uint32_t tail)
+{
+    if (tail >= n || t->next >= n)
+        return 0;
+    return tail >= t->next ? tail - t->next : tail + n - t->next;
+}
+
+/* The ring is dry. SDM 13.4.17: TXQE tells it. */
+static void settle(struct e1000 *e, const struct tx_ring *r, bool worked)
+{
+    struct e1000_tx *t = &e->tx;
+    if (t->open) {
+        tx_flatten(t);
+        report_held(e, r);
+    }
+    reg_put(e, TDH, t->next);
+    if (worked)
+        e->causes |= ICR_TXQE;
+}
+
+/* SDM 13.4.46: LWTHRESH counts in eights; 0 switches the cause off. */
+static void watch_low(struct e1000 *e, uint32_t left)
+{
+    uint32_t low = (reg_get(e, TXDCTL) >> TXDCTL_LWTHRESH_SHIFT) * 8;
+    bool below = low && left < low;
+    if (below && !e->tx.below_low)
+        e->causes |= ICR_TXD_LOW;
+    e->tx.below_low = below;
+}
+
+static void set_blocked(struct e1000 *e, bool blocked)
+{
+    uint32_t s = reg_get(e, STATUS) & ~(uint32_t)STATUS_TXOFF;
+    e->tx.blocked = blocked;
+    reg_put(e, STATUS, s | (blocked ? STATUS_TXOFF : 0));
+}
+
+/* One step: a segment or packet sent, or a descriptor fetched. False when
+ * there is nothing to do. */
+static bool step(struct e1000 *e, const struct tx_ring *r, uint32_t left)
+{
+    struct e1000_tx *t = &e->tx;
+    if (t->ready) {
+        switch (tx_step(e)) {
+        case TX_BLOCKED:
+            nic_count(&e->nic.stats, tx_blocked, 1);
+            set_blocked(e, true);
+            return false;
+        case TX_DONE:
+            complete(e, r);
+            break;
+        case TX_MORE:
+            break;
+        }
+        return true;
+    }
+    if (!left)
+        return false;
+    if (fetch(e, r)) {
+        tx_prepare(e);
+        t->ready = true;
+    }
+    return true;
+}
+
+static bool tx_on(const struct e1000 *e)
+{
+    return reg_get(e, TCTL) & TCTL_EN && pci_can_dma(&e->pci);
+}
+
+bool e1000_tx_run(struct e1000 *e)
+{
+    struct e1000_tx *t = &e->tx;
+    struct tx_ring r;
+    uint32_t left = 0;
+    int steps = 0;
+    if (!tx_on(e))
+        return false;
+    if (t->blocked)
+        set_blocked(e, false);
+    r.d = e1000_ring(e, TDBAL, &r.n);
+    if (!r.d)
+        return false;
+    for (; steps < 2 * BURST; steps++) {
+        /* pairs with the release in e1000_wr_tdt: descriptors are visible */
+        left = outstanding(t, r.n, atomic_load(&e->reg[TDT / 4]));
+        if (!step(e, &r, left))
+            break;
+        if (steps && atomic_load(&e->waiting))
+            break;
+    }
+    watch_low(e, left);
+    if (t->blocked)
+        return false;
+    if (t->ready || left)
+        return true;
+    settle(e, &r, steps);
+    return false;
+}
+
+/* Is there something a run would do? */
+bool e1000_tx_pending(struct e1000 *e)
+{
+    uint32_t n = reg_get(e, TDLEN) / 16;
+    return tx_on(e) && !e->tx.blocked && e1000_ring(e, TDBAL, &n) &&
+           outstanding(&e->tx, n, atomic_load(&e->reg[TDT / 4]));
+}
+
+/* A packet that is not out yet never will be. */
+static void forget_packet(struct e1000 *e)
+{
+    packet_new(&e->tx);
+    set_blocked(e, false);
+}
+
+void e1000_tx_reset(struct e1000 *e)
+{
+    struct e1000_tx *t = &e->tx;
+    forget_packet(e);
+    t->next = 0;
+    memset(&t->csum, 0, sizeof(t->csum));
+    memset(&t->tso, 0, sizeof(t->tso));
+    t->irq_now = t->irq_later = t->owed = t->below_low = false;
+}
+
+/* SDM 13.4.33: EN is what starts and stops it. */
+void e1000_wr_tctl(struct e1000 *e, uint32_t off, uint32_t val)
+{
+    uint32_t old = reg_get(e, off);
+    reg_put(e, off, val & ~(uint32_t)TCTL_SWXOFF); /* self-clearing */
+    if (old & ~val & TCTL_EN) {
+        forget_packet(e);
+        reg_put(e, TDH, e->tx.next);
+    }
+    e1000_kick(e, TODO_CFG);
+}
+
+void e1000_wr_tdh(struct e1000 *e, uint32_t off, uint32_t val)
+{
+    reg_put(e, off, val);
+    forget_packet(e);
+    e->tx.next = val;
+    e1000_kick(e, TODO_CFG);
+}
+
+/* The doorbell. Pairs with the loop's last look: see "Kicks" in e1000.c. */
+void e1000_wr_tdt(struct e1000 *e, uint32_t off, uint32_t val)
+{
+    atomic_store(&e->reg[off / 4], val);
+    nic_count(&e->nic.stats, tx_kicks, 1);
+    e1000_kick(e, TODO_TX);
+}
