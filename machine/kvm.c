@@ -3,6 +3,7 @@
  * ioeventfds, and telling them all again to a fresh VM after a reset. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -297,7 +298,6 @@ static int make_chips(struct vm *vm)
 {
     uint64_t identity = KVM_IDENTITY_BASE;
     struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
-    struct kvm_reinject_control reinject = {.pit_reinject = 0};
     int err = kvm_ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity);
     if (!err && ioctl(vm->fd, KVM_SET_TSS_ADDR, KVM_TSS_BASE) < 0)
         err = -errno;
@@ -306,10 +306,31 @@ static int make_chips(struct vm *vm)
     if (!err)
         err = kvm_ioctl(vm->fd, KVM_CREATE_PIT2, &pit);
     if (!err)
-        err = kvm_ioctl(vm->fd, KVM_REINJECT_CONTROL, &reinject);
-    if (!err)
         err = set_elcr(vm);
     return err;
+}
+
+/* No re-injection of missed PIT ticks: guests have better clocks, and it keeps
+ * AVIC off (APICV_INHIBIT_REASON_PIT_REINJ). KVM waits for a whole SRCU grace
+ * period there (kvm_unregister_irq_mask_notifier; 14 ms measured), which is
+ * longer than everything else before the first guest instruction, so a thread
+ * of its own does it while the guest boots. Without it all works as well. */
+static void *stop_pit_reinjection(void *arg)
+{
+    struct vm *vm = arg;
+    struct kvm_reinject_control reinject = {.pit_reinject = 0};
+    ioctl(vm->fd, KVM_REINJECT_CONTROL, &reinject);
+    return NULL;
+}
+
+static void start_settling(struct vm *vm)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    vm->settling =
+        !pthread_create(&vm->settler, NULL, stop_pit_reinjection, vm);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 int kvm_open_vm(struct vm *vm)
@@ -333,6 +354,7 @@ int kvm_open_vm(struct vm *vm)
     if (err)
         return fail(err, "%s: setting up the VM: %s", vm->cfg.kvm,
                     strerror(-err));
+    start_settling(vm);
     for (unsigned i = 0; i < vm->m.ncpus; i++) {
         err = vcpu_open(vm, &vm->vcpu[i]);
         if (err)
@@ -344,6 +366,9 @@ int kvm_open_vm(struct vm *vm)
 
 void kvm_close_vm(struct vm *vm)
 {
+    if (vm->settling)
+        pthread_join(vm->settler, NULL);
+    vm->settling = false;
     for (unsigned i = 0; i < vm->m.ncpus; i++)
         vcpu_close(&vm->vcpu[i]);
     for (unsigned i = 0; i < vm->nline; i++)

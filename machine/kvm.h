@@ -67,6 +67,8 @@ struct vm {
         bool readonly;
     } map[MAPS_MAX]; /* slot number = index + RAM_REGIONS */
     uint64_t resets;
+    pthread_t settler; /* kvm.c: what may take its time */
+    bool settling;
 };
 
 static inline struct vm *vm_of(struct machine *m)
