@@ -34,39 +34,11 @@
 
 #include "net/frame.h"
 #include "net/host.h"
-#include "net/tap.h"
+#include "net/tap_fd.h"
 
-#ifndef TUN_F_USO4 /* Linux 6.2 */
-#define TUN_F_USO4 0x20
-#define TUN_F_USO6 0x40
-#endif
 #ifndef TUNSETCARRIER /* Linux 5.0 */
 #define TUNSETCARRIER _IOW('T', 226, int)
 #endif
-
-#define HELPER "/usr/lib/qemu/qemu-bridge-helper"
-
-struct tap {
-    struct netdev nd;
-    struct netbe q[NET_QUEUES_MAX];
-    char ifname[IFNAMSIZ];
-    unsigned flags;        /* IFF_*, as TUNGETIFF has them */
-    bool found;            /* the interface was there before us */
-    bool down_again;       /* we brought it up, though it is not ours */
-    char bridge[IFNAMSIZ]; /* we made it a port of this one; "" none */
-    struct downscript down;
-    struct event links; /* rtnetlink: some interface changed */
-    _Atomic bool dead;
-    struct fault f_down, f_send, f_recv;
-};
-
-/* What the command line says. */
-struct tap_opts {
-    const char *ifname, *br, *helper, *script, *downscript;
-    const char *fd, *fds, *vhostfd, *vhostfds;
-    uint64_t queues, sndbuf, poll_us;
-    bool vnet_hdr, vhost, vhostforce;
-};
 
 /* ------------------------------------------------------------ hot path */
 
@@ -230,262 +202,6 @@ static void tap_close(struct netdev *nd)
 
 /* --------------------------------------------------------------- opening */
 
-/* Takes a descriptor over as one more queue. */
-static void tap_add_queue(struct tap *t, int fd)
-{
-    t->q[t->nd.nq].fd = fd;
-    t->nd.nq++;
-}
-
-static int tap_open_tun(void)
-{
-    int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-    if (fd >= 0)
-        return fd;
-    if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
-        return fail(-errno,
-                    "/dev/net/tun: %s; load the kernel's tun module "
-                    "(sudo modprobe tun)",
-                    strerror(errno));
-    return fail(-errno, "/dev/net/tun: %s; run with sudo", strerror(errno));
-}
-
-/* A macvtap or ipvtap has a device file of its own, /dev/tapIFINDEX
- * (drivers/net/tap.c). */
-static int tap_open_macvtap(const char *ifname)
-{
-    char path[64];
-    unsigned idx = if_nametoindex(ifname);
-    if (!idx)
-        return -ENODEV;
-    snprintf(path, sizeof(path), "/sys/class/net/%s/tap%u", ifname, idx);
-    if (access(path, F_OK) < 0) {
-        snprintf(path, sizeof(path), "/sys/class/net/%s/macvtap/tap%u", ifname,
-                 idx);
-        if (access(path, F_OK) < 0)
-            return -ENODEV;
-    }
-    snprintf(path, sizeof(path), "/dev/tap%u", idx);
-    int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-    return fd >= 0 ? fd : -errno;
-}
-
-/* Why TUNSETIFF failed, in words (tun_set_iff). */
-static int tap_iff_error(struct tap *t, const struct tap_opts *o, int err)
-{
-    const char *name = o->ifname;
-    switch (err) {
-    case EBUSY:
-        return fail(-err, "tap %s: in use by another process%s", name,
-                    o->queues > 1 ? ", or not made with multi_queue" : "");
-    case E2BIG:
-        return fail(-err, "tap %s: no more queues to be had", name);
-    case EPERM:
-    case EACCES:
-        if (t->found)
-            return fail(-err,
-                        "tap %s: belongs to another user; run with sudo,"
-                        " or once: sudo ip tuntap add %s mode tap user "
-                        "$USER",
-                        name, name);
-        return fail(-err,
-                    "tap %s: making it needs privileges; run with sudo, "
-                    "or once: sudo ip tuntap add %s mode tap user $USER "
-                    "&& sudo ip link set %s up",
-                    name, name, name);
-    case EINVAL:
-        if (t->found)
-            return fail(-err, "%s: not a tap interface", name);
-        return fail(-err, "tap %s: not a name an interface can have", name);
-    default:
-        return fail(-err, "tap %s: %s", name, strerror(err));
-    }
-}
-
-/* One TUNSETIFF; errno. */
-static int tap_attach(int fd, const char *name, unsigned flags, char *out)
-{
-    struct ifreq ifr = {.ifr_flags = (short)flags};
-    snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-    if (ioctl(fd, TUNSETIFF, &ifr) < 0)
-        return errno;
-    memcpy(out, ifr.ifr_name, IFNAMSIZ);
-    out[IFNAMSIZ - 1] = 0;
-    return 0;
-}
-
-/* Opens one queue of the interface by name. The first one finds out whether
- * the interface wants IFF_MULTI_QUEUE: attaching to one that exists with
- * another setting than it was made with is EINVAL, like a wrong kind. */
-static int tap_open_queue(struct tap *t, const struct tap_opts *o)
-{
-    const char *name = t->nd.nq ? t->ifname : o->ifname;
-    int fd = tap_open_tun();
-    if (fd < 0)
-        return fd;
-    int err = tap_attach(fd, name, t->flags, t->ifname);
-    if (err == EINVAL && t->found && t->nd.nq == 0) {
-        unsigned other = t->flags ^ IFF_MULTI_QUEUE;
-        if (tap_attach(fd, name, other, t->ifname) == 0) {
-            t->flags = other;
-            err = 0;
-        }
-    }
-    if (err == EINVAL && t->found && o->queues == 1) {
-        int mfd = tap_open_macvtap(name);
-        if (mfd >= 0) {
-            close(fd);
-            fd = mfd;
-            err = tap_attach(fd, name,
-                             IFF_TAP | IFF_NO_PI | (t->flags & IFF_VNET_HDR),
-                             t->ifname);
-            snprintf(t->ifname, sizeof(t->ifname), "%s", name);
-        } else if (mfd != -ENODEV) {
-            err = -mfd;
-        }
-    }
-    if (err) {
-        close(fd);
-        return tap_iff_error(t, o, err);
-    }
-    tap_add_queue(t, fd);
-    if (o->queues > 1 && !(t->flags & IFF_MULTI_QUEUE))
-        return fail(-EINVAL,
-                    "tap %s: has a single queue; make it with "
-                    "multi_queue, or say queues=1",
-                    t->ifname);
-    return 0;
-}
-
-static int tap_open_name(struct tap *t, const struct tap_opts *o)
-{
-    if (strlen(o->ifname) >= IFNAMSIZ)
-        return fail(-ENAMETOOLONG, "tap %s: name longer than %d characters",
-                    o->ifname, IFNAMSIZ - 1);
-    t->found = if_nametoindex(o->ifname) != 0;
-    t->flags = IFF_TAP | IFF_NO_PI;
-    if (o->vnet_hdr)
-        t->flags |= IFF_VNET_HDR;
-    if (o->queues > 1)
-        t->flags |= IFF_MULTI_QUEUE;
-    for (unsigned i = 0; i < o->queues; i++) {
-        int r = tap_open_queue(t, o);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
-/* "3" or "3:4:5" into fds; how many, or -EINVAL (said). */
-static int parse_fds(const char *key, const char *text, int *fd)
-{
-    int n = 0;
-    for (const char *p = text; *p; n++) {
-        char *end;
-        unsigned long v = strtoul(p, &end, 10);
-        if (end == p || (*end && *end != ':') || v > 1u << 20)
-            return fail(-EINVAL, "%s=%s: not a list of descriptors", key, text);
-        if (n == NET_QUEUES_MAX)
-            return fail(-EINVAL, "%s=: more than %d", key, NET_QUEUES_MAX);
-        fd[n] = (int)v;
-        if (fcntl(fd[n], F_SETFD, FD_CLOEXEC) < 0)
-            return fail(-EBADF, "%s=%s: descriptor %d is not open", key, text,
-                        fd[n]);
-        p = *end ? end + 1 : end;
-    }
-    return n ? n : fail(-EINVAL, "%s=: empty", key);
-}
-
-/* Descriptors that a parent opened for us, of a tap or a macvtap. */
-static int tap_open_fds(struct tap *t, const struct tap_opts *o)
-{
-    int fd[NET_QUEUES_MAX];
-    int n = parse_fds(o->fd ? "fd" : "fds", o->fd ? o->fd : o->fds, fd);
-    if (n < 0)
-        return n;
-    if (o->fd && n != 1)
-        return fail(-EINVAL,
-                    "fd=%s: one descriptor; several go to fds=", o->fd);
-    for (int i = 0; i < n; i++) {
-        struct ifreq ifr = {0};
-        if (ioctl(fd[i], TUNGETIFF, &ifr) < 0)
-            return fail(-errno, "descriptor %d: not a tap's", fd[i]);
-        if (!(ifr.ifr_flags & IFF_TAP) || !(ifr.ifr_flags & IFF_NO_PI))
-            return fail(-EINVAL,
-                        "descriptor %d: not opened with IFF_TAP and "
-                        "IFF_NO_PI",
-                        fd[i]);
-        if (i && ((t->flags ^ (unsigned)ifr.ifr_flags) & IFF_VNET_HDR))
-            return fail(-EINVAL, "fds=%s: some have IFF_VNET_HDR, some not",
-                        o->fds);
-        t->flags = (unsigned short)ifr.ifr_flags;
-        memcpy(t->ifname, ifr.ifr_name, IFNAMSIZ);
-        t->ifname[IFNAMSIZ - 1] = 0;
-        if (fcntl(fd[i], F_SETFL, fcntl(fd[i], F_GETFL) | O_NONBLOCK) < 0)
-            return fail(-errno, "descriptor %d: %s", fd[i], strerror(errno));
-        tap_add_queue(t, fd[i]);
-    }
-    t->found = true;
-    return 0;
-}
-
-/* One descriptor out of a message (SCM_RIGHTS), or -1. */
-static int take_fd(int sock)
-{
-    char c, ctl[CMSG_SPACE(sizeof(int))];
-    struct iovec iov = {&c, 1};
-    struct msghdr m = {.msg_iov = &iov,
-                       .msg_iovlen = 1,
-                       .msg_control = ctl,
-                       .msg_controllen = sizeof(ctl)};
-    int fd = -1;
-    if (recvmsg(sock, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) < 0)
-        return -1;
-    struct cmsghdr *cm = CMSG_FIRSTHDR(&m);
-    if (cm && cm->cmsg_type == SCM_RIGHTS)
-        memcpy(&fd, CMSG_DATA(cm), sizeof(fd));
-    return fd;
-}
-
-/* QEMU's bridge helper, setuid root where it is installed: makes a tap, adds
- * it to a bridge its /etc/qemu/bridge.conf allows, sends it to us. */
-static int tap_open_helper(struct tap *t, const struct tap_opts *o)
-{
-    const char *helper = o->helper ? o->helper : HELPER;
-    char fdarg[32], brarg[32];
-    int sv[2];
-
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
-        return fail(-errno, "socketpair: %s", strerror(errno));
-    snprintf(fdarg, sizeof(fdarg), "--fd=%d", sv[1]);
-    snprintf(brarg, sizeof(brarg), "--br=%s", o->br ? o->br : "br0");
-    const char *const argv[] = {helper, o->vnet_hdr ? "--use-vnet" : fdarg,
-                                brarg, o->vnet_hdr ? fdarg : NULL, NULL};
-    pid_t pid = child_start(argv, -1, sv[1]);
-    close(sv[1]);
-    int st = pid < 0 ? pid : child_wait(pid);
-    int fd = st == 0 ? take_fd(sv[0]) : -1;
-    close(sv[0]);
-    if (st < 0)
-        return fail(st, "%s: cannot run it: %s", helper, strerror(-st));
-    if (fd < 0)
-        return fail(-EIO,
-                    "%s: failed with status %d; bridge %s must exist "
-                    "and be allowed in /etc/qemu/bridge.conf",
-                    helper, st, o->br ? o->br : "br0");
-    struct ifreq ifr = {0};
-    if (ioctl(fd, TUNGETIFF, &ifr) < 0) {
-        close(fd);
-        return fail(-EIO, "%s: did not send a tap", helper);
-    }
-    t->flags = (unsigned short)ifr.ifr_flags;
-    memcpy(t->ifname, ifr.ifr_name, IFNAMSIZ);
-    t->ifname[IFNAMSIZ - 1] = 0;
-    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-    tap_add_queue(t, fd);
-    return 0;
-}
-
 /* The interface as a port of a bridge, with its MTU. */
 static int tap_join_bridge(struct tap *t, const char *br)
 {
@@ -636,11 +352,11 @@ static int tap_open_any(struct tap *t, struct tap_opts *o)
     /* A bridge and no name: the helper exists so that people without
      * privileges can; with them its access list would only stand in the way */
     if (o->br && !o->ifname && !can_net_admin()) {
-        if (access(HELPER, X_OK) == 0)
+        if (access(TAP_HELPER, X_OK) == 0)
             return tap_open_helper(t, o);
         return fail(-EPERM,
                     "bridge %s: needs privileges, or Debian's package "
-                    "qemu-system-common for " HELPER,
+                    "qemu-system-common for " TAP_HELPER,
                     o->br);
     }
     if (!o->ifname)
@@ -659,8 +375,8 @@ static int tap_vhost_opts(struct tap *t, const struct tap_opts *o)
     if (!o->vhostfd && !o->vhostfds)
         return 0;
     int fd[NET_QUEUES_MAX];
-    int n = parse_fds(o->vhostfd ? "vhostfd" : "vhostfds",
-                      o->vhostfd ? o->vhostfd : o->vhostfds, fd);
+    int n = tap_parse_fds(o->vhostfd ? "vhostfd" : "vhostfds",
+                          o->vhostfd ? o->vhostfd : o->vhostfds, fd);
     if (n < 0)
         return n;
     if ((unsigned)n != nd->nq)
