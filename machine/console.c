@@ -576,7 +576,7 @@ static int open_unix(struct console *c, const char *path)
     if (strlen(path) >= sizeof(a.sun_path))
         return fail(-EINVAL, "-serial unix:%s: path longer than %zu bytes",
                     path, sizeof(a.sun_path) - 1);
-    strcpy(a.sun_path, path);
+    memcpy(a.sun_path, path, strlen(path) + 1);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return fail(-errno, "-serial unix:%s: %s", path, strerror(errno));

@@ -138,8 +138,7 @@ int parse_u64(const char *what, const char *text, uint64_t min, uint64_t max,
     return 0;
 }
 
-int parse_size(const char *what, const char *text, uint64_t unit,
-               uint64_t *out)
+int parse_size(const char *what, const char *text, uint64_t unit, uint64_t *out)
 {
     static const char suffix[] = "bkmgt";
     uint64_t v;
@@ -165,7 +164,7 @@ static int hex_byte(const char *p)
 {
     int v = 0;
     for (int i = 0; i < 2; i++) {
-        int c = p[i];
+        int c = (unsigned char)p[i];
         if (c >= '0' && c <= '9')
             v = v << 4 | (c - '0');
         else if ((c | 32) >= 'a' && (c | 32) <= 'f')

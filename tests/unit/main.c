@@ -144,12 +144,10 @@ static void show_log(void)
 {
     char buf[512];
     ssize_t n;
-    off_t at = 0;
-    while ((n = pread(log_fd, buf, sizeof(buf), at)) > 0) {
+    lseek(log_fd, 0, SEEK_SET); /* writing appends */
+    while ((n = read(log_fd, buf, sizeof(buf))) > 0)
         if (write(real_stderr, buf, (size_t)n) < 0)
             return;
-        at += n;
-    }
 }
 
 static void die(const char *how)

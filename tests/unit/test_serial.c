@@ -493,7 +493,7 @@ static void stdio_back(void)
 
 TEST(console_stdio_pipe_input_then_eof_and_no_spin)
 {
-    int in[2], out[2];
+    int in[2] = {-1, -1}, out[2] = {-1, -1};
     char got[8];
     REQUIRE(!pipe(in) && !pipe(out));
     stdio_set(in[0], out[1]);
@@ -547,7 +547,7 @@ TEST(console_stdio_file_input_is_read_to_its_end)
 
 TEST(console_stdio_reader_goes_away)
 {
-    int in[2], out[2];
+    int in[2] = {-1, -1}, out[2] = {-1, -1};
     REQUIRE(!pipe(in) && !pipe(out));
     stdio_set(in[0], out[1]);
     struct machine *m = serial_pc("stdio");
