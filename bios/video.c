@@ -70,11 +70,21 @@ static void term_colour(u8 attr)
     term_attr = attr;
 }
 
+/* Programs that want a colour write a character twice: AH=09h, which does not
+ * move the cursor, then AH=0Eh, which does. The terminal gets it once. */
 static void term_char(u8 row, u8 col, u8 c, u8 attr)
 {
+    static u8 last_row, last_col, last_char;
+
+    if (row == last_row && col == last_col && c == last_char &&
+        attr == term_attr && row == term_row && col + 1 == term_col)
+        return;
+    last_row = row;
+    last_col = col;
+    last_char = c;
     term_move(row, col);
     term_colour(attr);
-    serial_put(c < 0x20 || c == 0x7f ? '.' : c >= 0x80 ? '#' : c);
+    serial_put(c == 0 ? ' ' : c < 0x20 || c == 0x7f ? '.' : c >= 0x80 ? '#' : c);
     if (++term_col == COLS) { /* terminals differ here: be explicit */
         serial_put('\r');
         term_col = 0;

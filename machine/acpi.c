@@ -171,8 +171,9 @@ static void dsdt_pci(struct aml *a)
 {
     size_t dev = aml_device(a, "PCI0"), m;
 
-    aml_defeisa(a, "_HID", "PNP0A08");
-    aml_defeisa(a, "_CID", "PNP0A03");
+    /* Conventional PCI: ECAM needs no more than the MCFG, and PNP0A08 would
+     * only make Linux ask for control of PCI Express features. */
+    aml_defeisa(a, "_HID", "PNP0A03");
     aml_defint(a, "_UID", 0);
     aml_defint(a, "_BBN", 0);
     m = aml_crs(a);
