@@ -45,17 +45,20 @@ $(UAPI):
 
 $(B)/%.o: %.c | $(UAPI)
 	@mkdir -p $(@D)
-	$(MUSL_CC) $(CPPFLAGS) -idirafter $(UAPI) $(CFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  CC $<"
+	@$(MUSL_CC) $(CPPFLAGS) -idirafter $(UAPI) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/machine/embed.o: machine/embed.S $(B)/guest/guest.bzimage $(B)/bios/bios.bin
 	@mkdir -p $(@D)
-	$(CC) -I$(B) -c -o $@ $<
+	@echo "  AS $<"
+	@$(CC) -I$(B) -c -o $@ $<
 
 $(B)/vmm.debug: $(OBJ)
-	$(MUSL_CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+	@echo "  LD $@"
+	@$(MUSL_CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 vmm: $(B)/vmm.debug
-	strip -o $@ $<
+	@strip -o $@ $<
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
