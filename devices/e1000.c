@@ -17,14 +17,14 @@
  * either (ICR, ICS, IMS, IMC, ITR, RDT, TDT); one to a cold row takes the
  * device's lock, which the loop holds for a burst and gives up after the packet
  * at hand when `waiting` says that a vCPU wants it. Lock order: lock, irq_lock,
- * PCI's own. So a reset, under the lock, finds the loop between two packets, and
- * nothing of the old state is left when it returns.
+ * PCI's own. So a reset, under the lock, finds the loop between two packets,
+ * and nothing of the old state is left when it returns.
  *
- * Kicks. A vCPU that leaves work for the loop (a tail moved, a control bit) sets
- * a bit in `todo`, and wakes the loop through the eventfd `bell` only when that
- * is needed: not while the bit is set, for a set bit is the loop's promise to
- * look, and not while TODO_ACTIVE is, for before it clears that the loop looks
- * at the bits again. TODO_RX stays set all the time the receiver has
+ * Kicks. A vCPU that leaves work for the loop (a tail moved, a control bit)
+ * sets a bit in `todo`, and wakes the loop through the eventfd `bell` only when
+ * that is needed: not while the bit is set, for a set bit is the loop's promise
+ * to look, and not while TODO_ACTIVE is, for before it clears that the loop
+ * looks at the bits again. TODO_RX stays set all the time the receiver has
  * descriptors, and TODO_TX while a burst or a full backend lasts: a driver's
  * RDT writes, and TDT writes in the middle of traffic, cost their exit and one
  * load. The wake-up that must not be lost:
@@ -50,8 +50,7 @@
 #define IS_HOT_hot true
 #define IS_HOT_cold false
 
-const struct e1000_row e1000_rows[] = {
-    {.name = NULL}, /* row 0: no register */
+const struct e1000_row e1000_rows[] = {{.name = NULL}, /* row 0: no register */
 #define REG(reg, o, n, step, value, mask, lock, rd, wr)                        \
     {.name = #reg,                                                             \
      .off = o,                                                                 \
@@ -63,7 +62,7 @@ const struct e1000_row e1000_rows[] = {
      .read = e1000_rd_##rd,                                                    \
      .write = e1000_wr_##wr},
 #define ALIAS(o, n, target) {.off = o, .count = n, .stride = 4, .to = target},
-    E1000_REGS(REG, ALIAS)
+                                       E1000_REGS(REG, ALIAS)
 #undef REG
 #undef ALIAS
 };
@@ -184,7 +183,8 @@ static void mmio_write(void *owner, uint64_t off, unsigned width, uint64_t val)
     if (lane + width > 4 || !r || r->write != e1000_wr_plain)
         return;
     mask = ((1u << 8 * width) - 1) << 8 * lane;
-    write32(e, at, (reg_get(e, to) & ~mask) | ((uint32_t)val << 8 * lane & mask));
+    write32(e, at,
+            (reg_get(e, to) & ~mask) | ((uint32_t)val << 8 * lane & mask));
 }
 
 /* SDM 13.2.2: IOADDR at 0, IODATA at 4, dwords. Addresses that are not a
@@ -246,8 +246,9 @@ void *e1000_ring(struct e1000 *e, unsigned lo, uint32_t *n)
         return NULL;
     p = ram_ptr(&e->dev.m->ram, gpa(base), *n * 16ull);
     if (!p)
-        fault_note(&e->f_ring, "%s: ring of %u descriptors at 0x%llx is not RAM",
-                   e->dev.id, *n, (unsigned long long)base);
+        fault_note(&e->f_ring,
+                   "%s: ring of %u descriptors at 0x%llx is not RAM", e->dev.id,
+                   *n, (unsigned long long)base);
     return p;
 }
 
@@ -456,10 +457,8 @@ static int wire_up(struct e1000 *e)
         nd->set_queues(nd, 1);
     if (nd->set_offload)
         nd->set_offload(nd, e->offload);
-    e->wire = (struct event){.fd = e->be->fd,
-                             .want = 0,
-                             .ready = wire_ready,
-                             .name = "e1000-wire"};
+    e->wire = (struct event){
+        .fd = e->be->fd, .want = 0, .ready = wire_ready, .name = "e1000-wire"};
     return e->be->fd < 0 ? 0 : loop_add(l, &e->wire);
 }
 
@@ -536,13 +535,14 @@ static int e1000_create(struct machine *m, struct opts *o)
 
 const struct device_class e1000_class = {
     .name = "e1000",
-    .help = "Intel 82540EM\n"
-            "  netdev=ID      the backend\n"
-            "  mac=ADDR       its address (default: made from the VM's name)\n"
-            "  id=ID          its name (default: e1000.N)\n"
-            "  addr=SLOT      PCI slot, hexadecimal (default: the first free)\n"
-            "  romfile=FILE   expansion ROM\n"
-            "  offload=on|off leave checksums and segments to the backend (on)\n"
-            "  fcs=on|off     compute the FCS drivers see behind a frame (off)\n",
+    .help =
+        "Intel 82540EM\n"
+        "  netdev=ID      the backend\n"
+        "  mac=ADDR       its address (default: made from the VM's name)\n"
+        "  id=ID          its name (default: e1000.N)\n"
+        "  addr=SLOT      PCI slot, hexadecimal (default: the first free)\n"
+        "  romfile=FILE   expansion ROM\n"
+        "  offload=on|off leave checksums and segments to the backend (on)\n"
+        "  fcs=on|off     compute the FCS drivers see behind a frame (off)\n",
     .create = e1000_create,
 };

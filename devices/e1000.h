@@ -30,7 +30,7 @@ struct eth_info {
     uint16_t tci; /* its contents */
     uint8_t ip;   /* 4, 6 or 0: something else, or cut off */
     uint8_t proto;
-    bool whole;   /* a whole IP packet, not a fragment */
+    bool whole; /* a whole IP packet, not a fragment */
     uint16_t l3, l4;
     uint32_t end; /* of the IP packet, by its length field; <= frame length */
 };
@@ -72,7 +72,8 @@ void seg_patch(const struct seg *s, uint8_t *h);
 /* --------------------------------------------------------------- transmit */
 
 #define TX_IOV 128
-#define TX_HDR 320 /* first 258 bytes: all an 8-bit offset reaches, and a tag */
+#define TX_HDR 320 /* first 258 bytes: all an 8-bit offset reaches, and a tag  \
+                    */
 #define TX_REACH 258
 
 struct tx_ctx { /* SDM 3.3.5, as last loaded */
@@ -95,7 +96,7 @@ struct e1000_tx {
     uint32_t first;               /* command bits of its first descriptor */
     uint8_t popts, cso, css;
     uint16_t special;
-    uint32_t last; /* command bits of its EOP descriptor */
+    uint32_t last;          /* command bits of its EOP descriptor */
     _Atomic uint64_t *drop; /* reason it will be dropped for, or NULL */
 
     /* Guest buffers are iov[body..n), body at least 2: what of the frame is in
@@ -115,7 +116,7 @@ struct e1000_tx {
 
     uint16_t rs[TX_IOV]; /* descriptors of it to report before its EOP */
     int nrs;
-    uint16_t eop; /* its last descriptor */
+    uint16_t eop;            /* its last descriptor */
     bool irq_now, irq_later; /* reports without and with IDE in this burst */
     bool owed;               /* TXDW, when tx_timer fires */
     uint64_t tadv_due;       /* its latest time, 0: none */
@@ -288,7 +289,8 @@ void e1000_stats_publish(struct e1000 *e);
 void e1000_stats_reset(struct e1000 *e);
 /* n frames of `len` bytes (FCS included) went by; `first` is their size
  * bucket's first register (PRC64, PTC64). */
-void e1000_stats_size(struct e1000 *e, unsigned first, uint32_t len, uint32_t n);
+void e1000_stats_size(struct e1000 *e, unsigned first, uint32_t len,
+                      uint32_t n);
 uint32_t e1000_rd_stat(struct e1000 *e, uint32_t off);
 uint32_t e1000_rd_stat_lo(struct e1000 *e, uint32_t off);
 uint32_t e1000_rd_stat_hi(struct e1000 *e, uint32_t off);
@@ -333,10 +335,10 @@ struct rx_ring {
 struct rx_frame {
     struct iovec piece[4]; /* with room for padding and FCS */
     int n;
-    uint32_t len; /* of the first n pieces */
+    uint32_t len;                /* of the first n pieces */
     const struct eth_info *info; /* offsets in the pieces */
-    bool trusted; /* its L4 checksum is known to be right */
-    bool tagged;  /* a tag was stripped: info->tci */
+    bool trusted;                /* its L4 checksum is known to be right */
+    bool tagged;                 /* a tag was stripped: info->tci */
     bool in_place; /* one piece, already in the head descriptor's buffer */
 };
 bool rx_ring_open(struct e1000 *e, struct rx_ring *r);
@@ -371,7 +373,5 @@ void e1000_wr_pba(struct e1000 *e, uint32_t off, uint32_t val);
 void e1000_wr_tdh(struct e1000 *e, uint32_t off, uint32_t val);
 void e1000_wr_rdt(struct e1000 *e, uint32_t off, uint32_t val);
 void e1000_wr_tdt(struct e1000 *e, uint32_t off, uint32_t val);
-
-extern const struct device_class e1000_class;
 
 #endif

@@ -67,6 +67,5 @@ static bool control_ok(const uint8_t *h, uint32_t rctl)
 bool e1000_filter(struct e1000 *e, const uint8_t *h, const struct eth_info *i)
 {
     uint32_t rctl = reg_get(e, RCTL);
-    return control_ok(h, rctl) && address_ok(e, h, rctl) &&
-           vlan_ok(e, i, rctl);
+    return control_ok(h, rctl) && address_ok(e, h, rctl) && vlan_ok(e, i, rctl);
 }

@@ -122,7 +122,7 @@ void seg_patch(const struct seg *s, uint8_t *h)
     }
     eth_put32(l4 + 4, eth_get32(l4 + 4) + s->off);
     if (!s->last)
-        l4[13] &= (uint8_t)~(TCP_FIN | TCP_PSH);
+        l4[13] &= (uint8_t) ~(TCP_FIN | TCP_PSH);
     if (s->k)
         l4[13] &= (uint8_t)~TCP_CWR; /* RFC 3168 6.1.2: once */
 }

@@ -5,11 +5,12 @@
  * Theory of operation
  *
  * The work is passed on where the backend takes it, as fields of the packet's
- * virtio header: an L4 checksum becomes NEEDS_CSUM, a TSO packet one GSO packet.
- * For that, its headers must be what the kernel expects of one big packet; the
- * card's drivers leave the lengths out. tso_gso() says when it can be done;
- * everything else the card accepts is cut and summed up here (cut_step), a
- * segment a step, so that no request, however small its MSS, holds the loop.
+ * virtio header: an L4 checksum becomes NEEDS_CSUM, a TSO packet one GSO
+ * packet. For that, its headers must be what the kernel expects of one big
+ * packet; the card's drivers leave the lengths out. tso_gso() says when it can
+ * be done; everything else the card accepts is cut and summed up here
+ * (cut_step), a segment a step, so that no request, however small its MSS,
+ * holds the loop.
  *
  * Headers are changed, and looked at, in a private copy: hdr[] has the first
  * TX_REACH bytes, all that the 8-bit offsets of a context can name. */
@@ -28,8 +29,8 @@ static const uint8_t zeros[ETH_MIN];
 static void pull(struct e1000_tx *t, uint32_t want)
 {
     uint32_t n = want < t->bytes ? want : t->bytes;
-    t->hlen = (uint32_t)iov_read(&t->iov[t->body], t->n - t->body, 0, t->hdr,
-                                 n);
+    t->hlen =
+        (uint32_t)iov_read(&t->iov[t->body], t->n - t->body, 0, t->hdr, n);
     n = t->hlen;
     while (n && t->body < t->n) {
         struct iovec *v = &t->iov[t->body];
@@ -335,8 +336,8 @@ static void count_sent(struct e1000 *e, const uint8_t *da, uint32_t bytes,
     uint32_t mss = e->tx.ctx.mss, payload = e->tx.ctx.cmd & 0xfffff;
     uint32_t headers = segs > 1 ? bytes - payload : 0;
     uint32_t last = bytes - (segs - 1) * mss;
-    uint64_t octets = bytes + (uint64_t)(segs - 1) * headers +
-                      (uint64_t)segs * ETH_FCS;
+    uint64_t octets =
+        bytes + (uint64_t)(segs - 1) * headers + (uint64_t)segs * ETH_FCS;
     stat_add(e, GPTC, segs);
     stat_add(e, TPT, segs);
     stat_add(e, GOTCL, octets);
@@ -349,22 +350,30 @@ static void count_sent(struct e1000 *e, const uint8_t *da, uint32_t bytes,
     nic_count(&e->nic.stats, tx_bytes, bytes);
 }
 
-/* One packet to where it goes; false: no room, keep it. */
-static bool emit(struct e1000 *e, const struct iovec *iov, int n)
+/* One packet to where it goes, and counted: as `segs` frames, `bytes` long
+ * before they were cut. False: no room, keep it. */
+static bool emit(struct e1000 *e, const struct iovec *iov, int n,
+                 uint32_t bytes, uint32_t segs)
 {
-    _Atomic uint64_t *why = &e->nic.stats.tx_drop_link;
-    ssize_t got = -1;
+    struct nic_stats *s = &e->nic.stats;
+    ssize_t got = 1;
+    uint8_t da[6];
+    bool link = e->be && reg_get(e, STATUS) & STATUS_LU;
     if (e1000_loopback(e)) {
         e1000_rx_loop(e, iov + 1, n - 1);
+    } else if (!link) {
+        nic_count(s, tx_drop_link, 1);
         return true;
-    }
-    if (e->be && reg_get(e, STATUS) & STATUS_LU) {
+    } else {
         got = e->be->send(e->be, iov, n);
-        why = &e->nic.stats.tx_drop_backend;
     }
     if (got < 0)
-        atomic_fetch_add_explicit(why, 1, memory_order_relaxed);
-    return got != 0;
+        nic_count(s, tx_drop_backend, 1);
+    if (got <= 0)
+        return got;
+    iov_read(iov + 1, n - 1, 0, da, sizeof(da));
+    count_sent(e, da, bytes, segs);
+    return true;
 }
 
 /* SDM 3.5.6: segment cut_k of a packet flattened into bounce[]. */
@@ -386,8 +395,8 @@ static enum tx_result cut_step(struct e1000 *e)
     memcpy(h, t->bounce, hlen);
     seg_patch(&s, h);
     if (t->popts & POPTS_TXSM) {
-        sum = csum_partial(h + c->tucss, hlen - c->tucss, len - c->tucss,
-                           false);
+        sum =
+            csum_partial(h + c->tucss, hlen - c->tucss, len - c->tucss, false);
         sum = csum_partial(body, s.payload, sum, (hlen - c->tucss) & 1);
         uint16_t v = csum_fold(sum);
         eth_put16(h + c->tucso, s.udp && !v ? 0xffff : v);
@@ -401,9 +410,8 @@ static enum tx_result cut_step(struct e1000 *e)
                            {h, hlen},
                            {body, s.payload},
                            {(void *)(uintptr_t)zeros, pad}};
-    if (!emit(e, iov, pad ? 4 : 3))
+    if (!emit(e, iov, pad ? 4 : 3, len + pad, 1))
         return TX_BLOCKED;
-    count_sent(e, h, len + pad, 1);
     t->cut_off += s.payload;
     t->cut_k++;
     if (!s.last)
@@ -415,17 +423,14 @@ static enum tx_result cut_step(struct e1000 *e)
 enum tx_result tx_step(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
-    uint8_t da[6];
     if (t->drop) {
         atomic_fetch_add_explicit(t->drop, 1, memory_order_relaxed);
         return TX_DONE;
     }
     if (t->cut)
         return cut_step(e);
-    if (!emit(e, &t->iov[t->at], t->n - t->at))
+    if (!emit(e, &t->iov[t->at], t->n - t->at, t->bytes, t->nsegs))
         return TX_BLOCKED;
-    iov_read(&t->iov[t->at + 1], t->n - t->at - 1, 0, da, sizeof(da));
-    count_sent(e, da, t->bytes, t->nsegs);
     if (t->first & TXD_DEXT && t->first & TXD_TSE)
         stat_add(e, TSCTC, 1);
     return TX_DONE;

@@ -66,14 +66,14 @@ static const struct {
 };
 
 enum { /* IEEE 802.3 22.2.4.1, register 0 */
-    BMCR_SPEED_1000 = 1 << 6,
-    BMCR_FD = 1 << 8,
-    BMCR_RESTART = 1 << 9,
-    BMCR_PWRDN = 1 << 11,
-    BMCR_AN_EN = 1 << 12,
-    BMCR_SPEED_100 = 1 << 13,
-    BMCR_LOOPBACK = 1 << 14,
-    BMCR_RESET = 1 << 15,
+       BMCR_SPEED_1000 = 1 << 6,
+       BMCR_FD = 1 << 8,
+       BMCR_RESTART = 1 << 9,
+       BMCR_PWRDN = 1 << 11,
+       BMCR_AN_EN = 1 << 12,
+       BMCR_SPEED_100 = 1 << 13,
+       BMCR_LOOPBACK = 1 << 14,
+       BMCR_RESET = 1 << 15,
 };
 enum { BMSR_LINK = 1 << 2, BMSR_AN_DONE = 1 << 5 };
 
@@ -255,7 +255,7 @@ static void write_control(struct e1000 *e, uint16_t v)
 {
     struct e1000_phy *p = &e->phy;
     uint16_t old = p->reg[P_CONTROL], differ;
-    p->reg[P_CONTROL] = v & (uint16_t)~(BMCR_RESET | BMCR_RESTART);
+    p->reg[P_CONTROL] = v & (uint16_t) ~(BMCR_RESET | BMCR_RESTART);
     differ = old ^ p->reg[P_CONTROL];
     if (differ & BMCR_LOOPBACK)
         e1000_kick(e, TODO_CFG);

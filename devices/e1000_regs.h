@@ -158,22 +158,22 @@
     /* packet buffer memory, SDM 13.8: storage, survives a reset */            \
     REG(PBM, 0x10000, 16384, 4, 0, 0xffffffff, cold, plain, plain)             \
     /* where the 82542 had them, SDM 13.2 */                                   \
-    ALIAS(0x00040, 32, 0x05400) /* RA */                                       \
-    ALIAS(0x00108, 1, 0x02820)  /* RDTR */                                     \
-    ALIAS(0x00110, 1, 0x02800)  /* RDBAL */                                    \
-    ALIAS(0x00114, 1, 0x02804)  /* RDBAH */                                    \
-    ALIAS(0x00118, 1, 0x02808)  /* RDLEN */                                    \
-    ALIAS(0x00120, 1, 0x02810)  /* RDH */                                      \
-    ALIAS(0x00128, 1, 0x02818)  /* RDT */                                      \
-    ALIAS(0x00160, 1, 0x02168)  /* FCRTH */                                    \
-    ALIAS(0x00168, 1, 0x02160)  /* FCRTL */                                    \
+    ALIAS(0x00040, 32, 0x05400)  /* RA */                                      \
+    ALIAS(0x00108, 1, 0x02820)   /* RDTR */                                    \
+    ALIAS(0x00110, 1, 0x02800)   /* RDBAL */                                   \
+    ALIAS(0x00114, 1, 0x02804)   /* RDBAH */                                   \
+    ALIAS(0x00118, 1, 0x02808)   /* RDLEN */                                   \
+    ALIAS(0x00120, 1, 0x02810)   /* RDH */                                     \
+    ALIAS(0x00128, 1, 0x02818)   /* RDT */                                     \
+    ALIAS(0x00160, 1, 0x02168)   /* FCRTH */                                   \
+    ALIAS(0x00168, 1, 0x02160)   /* FCRTL */                                   \
     ALIAS(0x00200, 128, 0x05200) /* MTA */                                     \
-    ALIAS(0x00420, 1, 0x03800)  /* TDBAL */                                    \
-    ALIAS(0x00424, 1, 0x03804)  /* TDBAH */                                    \
-    ALIAS(0x00428, 1, 0x03808)  /* TDLEN */                                    \
-    ALIAS(0x00430, 1, 0x03810)  /* TDH */                                      \
-    ALIAS(0x00438, 1, 0x03818)  /* TDT */                                      \
-    ALIAS(0x00440, 1, 0x03820)  /* TIDV */                                     \
+    ALIAS(0x00420, 1, 0x03800)   /* TDBAL */                                   \
+    ALIAS(0x00424, 1, 0x03804)   /* TDBAH */                                   \
+    ALIAS(0x00428, 1, 0x03808)   /* TDLEN */                                   \
+    ALIAS(0x00430, 1, 0x03810)   /* TDH */                                     \
+    ALIAS(0x00438, 1, 0x03818)   /* TDT */                                     \
+    ALIAS(0x00440, 1, 0x03820)   /* TIDV */                                    \
     ALIAS(0x00600, 128, 0x05600) /* VFTA */
 
 enum e1000_offset {
@@ -188,56 +188,56 @@ enum e1000_offset {
 #define E1000_IO_SIZE 64
 
 enum { /* SDM 13.4.1 */
-    CTRL_FD = 1 << 0,
-    CTRL_ASDE = 1 << 5,
-    CTRL_SLU = 1 << 6,
-    CTRL_SPEED = 3 << 8,
-    CTRL_SPEED_1000 = 2 << 8,
-    CTRL_FRCSPD = 1 << 11,
-    CTRL_FRCDPLX = 1 << 12,
-    CTRL_RST = 1 << 26,
-    CTRL_VME = 1 << 30,
+       CTRL_FD = 1 << 0,
+       CTRL_ASDE = 1 << 5,
+       CTRL_SLU = 1 << 6,
+       CTRL_SPEED = 3 << 8,
+       CTRL_SPEED_1000 = 2 << 8,
+       CTRL_FRCSPD = 1 << 11,
+       CTRL_FRCDPLX = 1 << 12,
+       CTRL_RST = 1 << 26,
+       CTRL_VME = 1 << 30,
 };
 #define CTRL_PHY_RST 0x80000000u
 enum { CTRL_EXT_EE_RST = 1 << 13 };
 enum { /* SDM 13.4.2 */
-    STATUS_FD = 1 << 0,
-    STATUS_LU = 1 << 1,
-    STATUS_TXOFF = 1 << 4,
-    STATUS_SPEED_SHIFT = 6,
-    STATUS_ASDV_SHIFT = 8,
+       STATUS_FD = 1 << 0,
+       STATUS_LU = 1 << 1,
+       STATUS_TXOFF = 1 << 4,
+       STATUS_SPEED_SHIFT = 6,
+       STATUS_ASDV_SHIFT = 8,
 };
 enum { /* SDM 13.4.17 */
-    ICR_TXDW = 1 << 0,
-    ICR_TXQE = 1 << 1,
-    ICR_LSC = 1 << 2,
-    ICR_RXSEQ = 1 << 3,
-    ICR_RXDMT0 = 1 << 4,
-    ICR_RXO = 1 << 6,
-    ICR_RXT0 = 1 << 7,
-    ICR_MDAC = 1 << 9,
-    ICR_TXD_LOW = 1 << 15,
-    ICR_SRPD = 1 << 16,
+       ICR_TXDW = 1 << 0,
+       ICR_TXQE = 1 << 1,
+       ICR_LSC = 1 << 2,
+       ICR_RXSEQ = 1 << 3,
+       ICR_RXDMT0 = 1 << 4,
+       ICR_RXO = 1 << 6,
+       ICR_RXT0 = 1 << 7,
+       ICR_MDAC = 1 << 9,
+       ICR_TXD_LOW = 1 << 15,
+       ICR_SRPD = 1 << 16,
 };
 enum { /* SDM 13.4.22 */
-    RCTL_EN = 1 << 1,
-    RCTL_SBP = 1 << 2,
-    RCTL_UPE = 1 << 3,
-    RCTL_MPE = 1 << 4,
-    RCTL_LPE = 1 << 5,
-    RCTL_LBM = 3 << 6,
-    RCTL_LBM_MAC = 1 << 6,
-    RCTL_RDMTS_SHIFT = 8,
-    RCTL_MO_SHIFT = 12,
-    RCTL_BAM = 1 << 15,
-    RCTL_BSIZE_SHIFT = 16,
-    RCTL_VFE = 1 << 18,
-    RCTL_CFIEN = 1 << 19,
-    RCTL_CFI = 1 << 20,
-    RCTL_DPF = 1 << 22,
-    RCTL_PMCF = 1 << 23,
-    RCTL_BSEX = 1 << 25,
-    RCTL_SECRC = 1 << 26,
+       RCTL_EN = 1 << 1,
+       RCTL_SBP = 1 << 2,
+       RCTL_UPE = 1 << 3,
+       RCTL_MPE = 1 << 4,
+       RCTL_LPE = 1 << 5,
+       RCTL_LBM = 3 << 6,
+       RCTL_LBM_MAC = 1 << 6,
+       RCTL_RDMTS_SHIFT = 8,
+       RCTL_MO_SHIFT = 12,
+       RCTL_BAM = 1 << 15,
+       RCTL_BSIZE_SHIFT = 16,
+       RCTL_VFE = 1 << 18,
+       RCTL_CFIEN = 1 << 19,
+       RCTL_CFI = 1 << 20,
+       RCTL_DPF = 1 << 22,
+       RCTL_PMCF = 1 << 23,
+       RCTL_BSEX = 1 << 25,
+       RCTL_SECRC = 1 << 26,
 };
 enum { TCTL_EN = 1 << 1, TCTL_PSP = 1 << 3, TCTL_SWXOFF = 1 << 22 };
 #define RDTR_FPD 0x80000000u
@@ -262,27 +262,27 @@ enum { TXDCTL_LWTHRESH_SHIFT = 25 };
 enum { TXD_DD = 1, POPTS_IXSM = 1, POPTS_TXSM = 2 };
 
 enum { /* receive descriptor status and errors, SDM 3.2.3 */
-    RXD_DD = 1 << 0,
-    RXD_EOP = 1 << 1,
-    RXD_IXSM = 1 << 2,
-    RXD_VP = 1 << 3,
-    RXD_TCPCS = 1 << 5,
-    RXD_IPCS = 1 << 6,
-    RXD_PIF = 1 << 7,
-    RXD_ERR_TCPE = 1 << 5,
-    RXD_ERR_IPE = 1 << 6,
+       RXD_DD = 1 << 0,
+       RXD_EOP = 1 << 1,
+       RXD_IXSM = 1 << 2,
+       RXD_VP = 1 << 3,
+       RXD_TCPCS = 1 << 5,
+       RXD_IPCS = 1 << 6,
+       RXD_PIF = 1 << 7,
+       RXD_ERR_TCPE = 1 << 5,
+       RXD_ERR_IPE = 1 << 6,
 };
 
 enum { /* SDM 13.4.3 */
-    EECD_SK = 1 << 0,
-    EECD_CS = 1 << 1,
-    EECD_DI = 1 << 2,
-    EECD_DO = 1 << 3,
-    EECD_REQ = 1 << 6,
-    EECD_GNT = 1 << 7,
-    EECD_PRES = 1 << 8,
-    EERD_START = 1 << 0,
-    EERD_DONE = 1 << 4,
+       EECD_SK = 1 << 0,
+       EECD_CS = 1 << 1,
+       EECD_DI = 1 << 2,
+       EECD_DO = 1 << 3,
+       EECD_REQ = 1 << 6,
+       EECD_GNT = 1 << 7,
+       EECD_PRES = 1 << 8,
+       EERD_START = 1 << 0,
+       EERD_DONE = 1 << 4,
 };
 #define EEPROM_WORDS 64
 

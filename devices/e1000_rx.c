@@ -32,7 +32,7 @@
 #include "devices/e1000.h"
 #include "net/frame.h"
 
-#define BURST 64  /* packets or segments a run delivers */
+#define BURST 64 /* packets or segments a run delivers */
 #define GUESS_MAX 4
 
 bool e1000_rx_on(const struct e1000 *e)
@@ -188,8 +188,8 @@ static bool put_next(struct e1000 *e, struct rx_ring *r)
 /* SDM 13.4.22, LPE; 3.2.1: the wire's length, FCS included. */
 static bool too_long(const struct e1000 *e, uint32_t len)
 {
-    uint32_t max = reg_get(e, RCTL) & RCTL_LPE ? E1000_LONG_MAX
-                                               : E1000_FRAME_MAX;
+    uint32_t max =
+        reg_get(e, RCTL) & RCTL_LPE ? E1000_LONG_MAX : E1000_FRAME_MAX;
     return len + ETH_FCS > max;
 }
 
@@ -378,8 +378,7 @@ bool e1000_rx_run(struct e1000 *e)
 bool e1000_rx_pending(struct e1000 *e)
 {
     struct rx_ring r;
-    return e1000_rx_on(e) && rx_ring_open(e, &r) &&
-           rx_avail(&r) >= e->rx.need;
+    return e1000_rx_on(e) && rx_ring_open(e, &r) && rx_avail(&r) >= e->rx.need;
 }
 
 /* -------------------------------------------------------------- loopback */

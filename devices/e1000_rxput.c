@@ -181,8 +181,8 @@ static uint32_t frame_crc(const struct e1000 *e, const struct rx_frame *f)
 static void complete(struct e1000 *e, struct rx_frame *f, uint32_t *crc)
 {
     if (f->len < ETH_MIN) {
-        f->piece[f->n++] = (struct iovec){(void *)(uintptr_t)zeros,
-                                          ETH_MIN - f->len};
+        f->piece[f->n++] =
+            (struct iovec){(void *)(uintptr_t)zeros, ETH_MIN - f->len};
         f->len = ETH_MIN;
     }
     if (reg_get(e, RCTL) & RCTL_SECRC)
@@ -252,8 +252,7 @@ bool rx_put(struct e1000 *e, struct rx_ring *r, struct rx_frame *f)
     if (!(v & RXD_IXSM) && pcss < f->len)
         pcsum = csum_fold(rx_sum(f, pcss, f->len));
     v |= RXD_DD | RXD_EOP | (f->tagged ? RXD_VP : 0);
-    last = (uint64_t)v << 32 |
-           (f->tagged ? (uint64_t)f->info->tci << 48 : 0);
+    last = (uint64_t)v << 32 | (f->tagged ? (uint64_t)f->info->tci << 48 : 0);
     scatter(e, r, f, pcsum, last);
     reg_put(e, RDH, r->head);
     count(e, da, wire);

@@ -28,7 +28,7 @@
 
 #define BURST 128 /* descriptors or segments a run works off */
 
-struct txd { /* SDM 3.3.3, 3.3.5, 3.3.7 */
+struct txd {   /* SDM 3.3.3, 3.3.5, 3.3.7 */
     le64 addr; /* context: offsets */
     le32 lower;
     le32 upper;

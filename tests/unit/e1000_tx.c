@@ -1,0 +1,799 @@
+/* SPDX-License-Identifier: MIT */
+/* The e1000's transmitter: descriptors, offloads, reports; differential test
+ * of segments made by the kernel's rules against those cut in the VMM. */
+#include "tests/unit/e1000_drv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define LEGACY (TXD_EOP | TXD_IFCS | TXD_RS)
+#define DATA (TXD_DEXT | TXD_DTYP_DATA | TXD_IFCS)
+static uint8_t frame[70000], got[70000], other[70000];
+
+static int take(struct drv *d, struct net_hdr *h)
+{
+    return (int)fake_net_take(d->net, 0, h, got, sizeof(got));
+}
+
+static void context_for(struct tx_ctx *c, unsigned l3, bool v6, bool udp)
+{
+    unsigned l4 = l3 + (v6 ? 40 : 20);
+    *c = (struct tx_ctx){
+        .ipcss = (uint8_t)l3,
+        .ipcso = (uint8_t)(l3 + 10),
+        .ipcse = (uint16_t)(l4 - 1),
+        .tucss = (uint8_t)l4,
+        .tucso = (uint8_t)(l4 + (udp ? 6 : 16)),
+        .cmd = (udp ? 0 : TUCMD_TCP) | (v6 ? 0 : TUCMD_IP),
+    };
+}
+
+/* What a driver does to a frame it wants checksummed: the pseudo header's sum
+ * in the field, with or without (TSO) the length. */
+static void seed(uint8_t *f, uint32_t len, bool with_len)
+{
+    struct eth_info i;
+    eth_parse(&i, f, len, len, 0x8100);
+    uint32_t at = i.l4 + (i.proto == 6 ? 16u : 6u);
+    uint32_t n = with_len ? i.end - i.l4 : 0;
+    eth_put16(f + at, (uint16_t)~csum_fold(eth_pseudo(&i, f, n)));
+    if (i.ip == 4)
+        eth_put16(f + i.l3 + 10, 0);
+}
+
+TEST(e1000_3_3_3_legacy_frame_goes_out_and_is_reported)
+{
+    struct drv *d = drv_new(NULL);
+    struct net_hdr h;
+    uint32_t len = make_tcp(frame, 100, -1);
+    drv_rings(d, 8);
+    drv_send(d, frame, len, LEGACY);
+    CHECK_EQ(take(d, &h), len);
+    CHECK_MEM(got, frame, len);
+    CHECK_EQ(h.flags | h.gso_type, 0);
+    CHECK_EQ(drv_tx_status(d, 0), TXD_DD);
+    CHECK_EQ(rd(d, TDH), 1);
+    CHECK_EQ(rd(d, ICR) & (ICR_TXDW | ICR_TXQE), ICR_TXDW | ICR_TXQE);
+    CHECK_EQ(rd(d, GPTC), 1);
+    CHECK_EQ(rd(d, TPT), 1);
+    CHECK_EQ(rd(d, GOTCL), len + 4);
+    CHECK_EQ(rd(d, PTC255), 1);
+    drv_free(d);
+}
+
+TEST(e1000_3_3_3_report_keeps_the_other_bytes)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1), *p;
+    drv_rings(d, 8);
+    memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
+    drv_desc(d, DRV_TXBUF, len | LEGACY | 0x220000, 0xbeef12f0);
+    p = fake_ram(d->m, DRV_TXRING, 16);
+    drv_go(d);
+    CHECK_EQ(p[2], len | LEGACY | 0x220000);
+    CHECK_EQ(p[3], 0xbeef12f1);
+    drv_free(d);
+}
+
+TEST(e1000_3_3_3_no_report_without_rs_and_rps_counts)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    drv_rings(d, 8);
+    drv_send(d, frame, len, TXD_EOP | TXD_IFCS);
+    CHECK_EQ(drv_tx_status(d, 0), 0);
+    CHECK_EQ(rd(d, ICR) & ICR_TXDW, 0);
+    drv_send(d, frame, len, TXD_EOP | TXD_IFCS | TXD_RPS);
+    CHECK_EQ(drv_tx_status(d, 1), TXD_DD);
+    CHECK_EQ(rd(d, ICR) & ICR_TXDW, ICR_TXDW);
+    drv_free(d);
+}
+
+TEST(e1000_3_3_3_null_and_empty_descriptors_only_report)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    drv_rings(d, 8);
+    memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
+    drv_desc(d, 0, 500 | TXD_IFCS | TXD_RS, 0);
+    drv_desc(d, DRV_TXBUF, TXD_IFCS | TXD_RS, 0);
+    drv_desc(d, DRV_TXBUF, len | LEGACY, 0);
+    drv_go(d);
+    CHECK_EQ(take(d, NULL), len);
+    for (uint32_t i = 0; i < 3; i++)
+        CHECK_EQ(drv_tx_status(d, i), TXD_DD);
+    drv_free(d);
+}
+
+TEST(e1000_3_3_3_ic_sums_from_css_to_the_end)
+{
+    struct drv *d = drv_new("offload=off");
+    uint32_t len = make_tcp(frame, 101, -1);
+    drv_rings(d, 8);
+    seed(frame, len, true);
+    eth_put16(frame + 24, csum_fold(csum_partial(frame + 14, 20, 0, false)));
+    memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
+    drv_desc(d, DRV_TXBUF, len | LEGACY | TXD_IC | 50u << 16, 34 << 8);
+    drv_desc(d, DRV_TXBUF, len | LEGACY | TXD_IC | 255u << 16, 34 << 8);
+    drv_desc(d, DRV_TXBUF, len | LEGACY | TXD_IC | 50u << 16, 255 << 8);
+    drv_go(d);
+    CHECK_EQ(take(d, NULL), len);
+    CHECK(sums_ok(got, len));
+    for (int i = 0; i < 2; i++) { /* offsets outside: nothing happens */
+        CHECK_EQ(take(d, NULL), len);
+        CHECK_MEM(got, frame, len);
+    }
+    drv_free(d);
+}
+
+TEST(e1000_3_3_7_checksums_are_left_to_the_backend)
+{
+    struct drv *d = drv_new(NULL);
+    struct tx_ctx c;
+    struct net_hdr h;
+    uint32_t len = make_tcp(frame, 1000, -1);
+    drv_rings(d, 8);
+    seed(frame, len, true);
+    memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
+    context_for(&c, 14, false, false);
+    drv_context(d, &c);
+    drv_desc(d, DRV_TXBUF, len | DATA | TXD_EOP | TXD_RS,
+             (POPTS_IXSM | POPTS_TXSM) << 8);
+    drv_desc(d, DRV_TXBUF, len | DATA | TXD_EOP | TXD_RS, POPTS_TXSM << 8);
+    drv_go(d);
+    CHECK_EQ(take(d, &h), len);
+    CHECK_EQ(h.flags, NET_F_NEEDS_CSUM);
+    CHECK_EQ(h.csum_start, 34);
+    CHECK_EQ(h.csum_offset, 16);
+    CHECK_EQ(csum_fold(csum_partial(got + 14, 20, 0, false)), 0);
+    CHECK_MEM(got + 34, frame + 34, len - 34);
+    CHECK_EQ(drv_tx_status(d, 0), 0); /* a context without RS: E-24 */
+    CHECK_EQ(drv_tx_status(d, 1), TXD_DD);
+    CHECK_EQ(take(d, &h), len); /* the context holds on: E-27 */
+    CHECK_EQ(h.flags, NET_F_NEEDS_CSUM);
+    CHECK_MEM(got, frame, len); /* no IXSM */
+    drv_free(d);
+}
+
+TEST(e1000_3_3_7_checksums_are_computed_where_nobody_else_does)
+{
+    struct drv *d = drv_new("offload=off");
+    struct tx_ctx c;
+    struct net_hdr h;
+    drv_rings(d, 64);
+    for (uint32_t n = 0; n < 10; n++) {
+        bool udp = n & 1;
+        uint32_t len =
+            udp ? make_udp(frame, 900 + n) : make_tcp(frame, 900 + n, -1);
+        uint32_t cut = 37 + 100 * n; /* odd and even pieces */
+        memcpy(other, frame, len);
+        seed(frame, len, true);
+        memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
+        context_for(&c, 14, false, udp);
+        drv_context(d, &c);
+        drv_desc(d, DRV_TXBUF, cut | DATA, (POPTS_IXSM | POPTS_TXSM) << 8);
+        drv_desc(d, DRV_TXBUF + cut, (len - cut) | DATA | TXD_EOP, 0);
+        drv_go(d);
+        CHECK_EQ(take(d, &h), len);
+        CHECK_EQ(h.flags, 0);
+        CHECK_MEM(got, other, len);
+    }
+    drv_free(d);
+}
+
+TEST(e1000_h13_checksum_offsets_anywhere_stay_inside_the_frame)
+{
+    static const uint16_t v[] = {0,  13, 14,  33,  34,  58,   59,
+                                 60, 61, 254, 255, 300, 65535};
+    struct drv *d = drv_new("offload=off");
+    uint32_t len = make_tcp(frame, 7, -1);
+    drv_rings(d, 64);
+    memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
+    for (uint32_t i = 0; i < 2000; i++) {
+        struct tx_ctx c = {
+            .ipcss = (uint8_t)v[test_random() % 13],
+            .ipcso = (uint8_t)v[test_random() % 13],
+            .ipcse = v[test_random() % 13],
+            .tucss = (uint8_t)v[test_random() % 13],
+            .tucso = (uint8_t)v[test_random() % 13],
+            .tucse = v[test_random() % 13],
+        };
+        drv_context(d, &c);
+        drv_desc(d, DRV_TXBUF, len | DATA | TXD_EOP, 3 << 8);
+        drv_go(d);
+        CHECK_EQ(take(d, NULL), len);
+    }
+    drv_free(d);
+}
+
+/* -------------------------------------------------------------------- TSO */
+
+/* A driver's TSO request for a packet in `frame`; in pieces of `piece`. */
+static void send_tso(struct drv *d, uint32_t len, const struct tx_ctx *c,
+                     uint32_t piece, uint32_t cmd, uint32_t upper)
+{
+    memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
+    drv_context(d, c);
+    for (uint32_t at = 0; at < len; at += piece) {
+        uint32_t k = len - at < piece ? len - at : piece;
+        drv_desc(d, DRV_TXBUF + at,
+                 k | DATA | TXD_TSE | cmd |
+                     (at + k == len ? TXD_EOP | TXD_RS : 0),
+                 upper | (POPTS_IXSM | POPTS_TXSM) << 8);
+    }
+    drv_go(d);
+}
+
+static uint32_t tso_frame(struct tx_ctx *c, uint32_t payload, uint16_t mss,
+                          bool v6)
+{
+    uint32_t len =
+        v6 ? make_tcp6(frame, payload) : make_tcp(frame, payload, -1);
+    context_for(c, 14, v6, false);
+    c->hdrlen = (uint8_t)(len - payload);
+    c->mss = mss;
+    c->cmd |= TXD_TSE | payload;
+    seed(frame, len, false);
+    if (v6)
+        eth_put16(frame + 18, 0);
+    else
+        eth_put16(frame + 16, 0); /* Linux clears tot_len */
+    return len;
+}
+
+/* DEVICES.md appendix C. */
+TEST(e1000_3_5_tso_is_one_gso_packet)
+{
+    struct drv *d = drv_new(NULL);
+    struct tx_ctx c;
+    struct net_hdr h;
+    uint32_t len = tso_frame(&c, 29200, 1460, false);
+    uint16_t guest_seed = eth_get16(frame + 50);
+    drv_rings(d, 64);
+    send_tso(d, len, &c, 4096, 0, 0);
+    CHECK_EQ(take(d, &h), 29254);
+    CHECK_EQ(h.flags, NET_F_NEEDS_CSUM);
+    CHECK_EQ(h.gso_type, NET_GSO_TCPV4);
+    CHECK_EQ(h.hdr_len, 54);
+    CHECK_EQ(h.gso_size, 1460);
+    CHECK_EQ(h.csum_start, 34);
+    CHECK_EQ(h.csum_offset, 16);
+    CHECK_EQ(eth_get16(got + 16), 29240);
+    CHECK_EQ(csum_fold(csum_partial(got + 14, 20, 0, false)), 0);
+    CHECK_EQ(eth_get16(got + 50), (uint16_t)~csum_fold(guest_seed + 29220u));
+    CHECK_MEM(got + 54, frame + 54, 29200);
+    CHECK_EQ(rd(d, GPTC), 20);
+    CHECK_EQ(rd(d, GOTCL), 29254 + 19 * 54 + 20 * 4);
+    CHECK_EQ(rd(d, PTC1522), 20);
+    CHECK_EQ(rd(d, TSCTC), 1);
+    CHECK_EQ(rd(d, TSCTFC), 0);
+    drv_free(d);
+}
+
+TEST(e1000_3_5_tso_with_one_segment_is_no_gso)
+{
+    struct drv *d = drv_new(NULL);
+    struct tx_ctx c;
+    struct net_hdr h;
+    uint32_t len = tso_frame(&c, 1000, 1460, false);
+    drv_rings(d, 64);
+    send_tso(d, len, &c, 4096, 0, 0);
+    CHECK_EQ(take(d, &h), len);
+    CHECK_EQ(h.gso_type, NET_GSO_NONE);
+    CHECK_EQ(h.flags, NET_F_NEEDS_CSUM);
+    drv_free(d);
+}
+
+/* What a kernel makes of a GSO packet (its rules, written down anew): segment
+ * k of the packet in `got`, in `other`. Returns its length, 0 after the last.
+ */
+static uint32_t reference_segment(const struct net_hdr *h, uint32_t len,
+                                  uint32_t k)
+{
+    uint32_t hlen = h->hdr_len, off = k * h->gso_size, n = h->gso_size;
+    uint32_t l4 = h->csum_start;
+    bool v6 = h->gso_type == NET_GSO_TCPV6;
+    struct eth_info i;
+    if (hlen + off >= len)
+        return 0;
+    if (n > len - hlen - off)
+        n = len - hlen - off;
+    memcpy(other, got, hlen);
+    memcpy(other + hlen, got + hlen + off, n);
+    if (v6) {
+        eth_put16(other + l4 - 40 + 4, (uint16_t)(hlen - l4 + n));
+    } else {
+        uint8_t *ip = other + l4 - 20;
+        eth_put16(ip + 2, (uint16_t)(hlen - l4 + 20 + n));
+        eth_put16(ip + 4, (uint16_t)(eth_get16(ip + 4) + k));
+        eth_put16(ip + 10, 0);
+        eth_put16(ip + 10, csum_fold(csum_partial(ip, 20, 0, false)));
+    }
+    eth_put32(other + l4 + 4, eth_get32(other + l4 + 4) + off);
+    if (hlen + off + n < len)
+        other[l4 + 13] &= 0xf6;
+    eth_put16(other + l4 + 16, 0);
+    eth_parse(&i, other, hlen + n, hlen + n, 0x8100);
+    eth_put16(
+        other + l4 + 16,
+        csum_fold(csum_partial(other + l4, hlen - l4 + n,
+                               eth_pseudo(&i, other, hlen - l4 + n), false)));
+    return hlen + n;
+}
+
+static void differential(uint32_t payload, uint16_t mss, bool v6, bool tag)
+{
+    static uint8_t seg[20000];
+    struct drv *d = drv_new(NULL);
+    struct tx_ctx c;
+    struct net_hdr h;
+    uint32_t len, n, k = 0, octets, last = 0, vle = tag ? TXD_VLE : 0;
+    drv_rings(d, 64);
+    wr(d, CTRL, CTRL_SLU | CTRL_VME);
+    len = tso_frame(&c, payload, mss, v6);
+    send_tso(d, len, &c, 4096, vle, 0x0123u << 16);
+    REQUIRE_EQ(take(d, &h), len + (tag ? 4 : 0));
+    CHECK_EQ(h.gso_size, mss);
+    octets = rd(d, GOTCL);
+    CHECK_EQ(rd(d, GOTCH), 0);
+    d->e->offload = 0; /* the same through the software path */
+    len = tso_frame(&c, payload, mss, v6);
+    send_tso(d, len, &c, 3000, vle, 0x0123u << 16);
+    len += tag ? 4 : 0;
+    for (; (n = reference_segment(&h, len, k)) != 0; k++) {
+        REQUIRE_EQ(fake_net_take(d->net, 0, NULL, seg, sizeof(seg)),
+                   n < 60 ? 60 : n);
+        CHECK_MEM(seg, other, n);
+        last = n < 60 ? 60 - n : 0;
+        CHECK(sums_ok(seg, n));
+        CHECK_EQ(tag, eth_get16(seg + 12) == 0x8100);
+    }
+    CHECK_EQ(fake_net_take(d->net, 0, NULL, seg, sizeof(seg)), -1);
+    CHECK_EQ(rd(d, GPTC), 2 * k);
+    CHECK_EQ(rd(d, GOTCL), octets + last); /* padded, cut here */
+    CHECK_EQ(rd(d, TSCTC), 2);
+    drv_free(d);
+}
+
+TEST(e1000_3_5_9_software_and_gso_segments_are_the_same)
+{
+    differential(29200, 1460, false, false);
+    differential(65000 - 54, 1448, false, false);
+    differential(5001, 1000, false, true);
+    differential(29201, 1440, true, false);
+    differential(3000, 999, true, true);
+}
+
+TEST(e1000_h10_tso_nonsense_is_dropped_and_counted)
+{
+    static const struct {
+        uint8_t hdrlen;
+        uint16_t mss;
+        uint32_t paylen;
+    } bad[] = {{0, 1460, 1000},  {255, 1460, 1000}, {54, 0, 1000},
+               {54, 1460, 0},    {54, 1460, 999},   {54, 1460, 0xfffff},
+               {53, 1460, 1001}, {20, 1460, 1034}};
+    struct drv *d = drv_new(NULL);
+    struct tx_ctx c;
+    uint32_t len = tso_frame(&c, 1000, 1460, false);
+    drv_rings(d, 64);
+    for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
+        struct tx_ctx b = c;
+        b.hdrlen = bad[i].hdrlen;
+        b.mss = bad[i].mss;
+        b.cmd = (c.cmd & ~0xfffffu) | bad[i].paylen;
+        send_tso(d, len, &b, 4096, 0, 0);
+        CHECK_EQ(take(d, NULL), -1);
+        CHECK_EQ(drv_tx_status(d, (d->tail + 63) % 64), TXD_DD);
+    }
+    CHECK_EQ(rd(d, TSCTFC), ARRAY_LEN(bad));
+    d->tail = 0;
+    drv_tx_ring(d, 64); /* TSE without a context at all */
+    wr(d, CTRL, CTRL_RST);
+    drv_tx_ring(d, 64);
+    drv_desc(d, DRV_TXBUF, len | DATA | TXD_TSE | TXD_EOP | TXD_RS, 3 << 8);
+    drv_go(d);
+    CHECK_EQ(take(d, NULL), -1);
+    CHECK_EQ(drv_tx_status(d, 0), TXD_DD);
+    drv_free(d);
+}
+
+TEST(e1000_h10_mss_of_one_ends_and_yields)
+{
+    struct drv *d = drv_new(NULL);
+    struct tx_ctx c;
+    uint32_t len = tso_frame(&c, 300, 1, false), n = 0;
+    drv_rings(d, 64);
+    memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
+    drv_context(d, &c);
+    drv_desc(d, DRV_TXBUF, len | DATA | TXD_TSE | TXD_EOP | TXD_RS, 3 << 8);
+    wr(d, TDT, d->tail);
+    while (drv_tx_status(d, 1) == 0 && n < 1000) {
+        loop_poll(d->m->loop, 0);
+        while (take(d, NULL) == 60)
+            n++;
+    }
+    CHECK_EQ(n, 300);
+    drv_free(d);
+}
+
+/* H-14, CVE-2018-3295: a context in mid-packet is the next packet's. */
+TEST(e1000_h14_context_between_descriptors_changes_nothing)
+{
+    struct drv *d = drv_new(NULL);
+    struct tx_ctx c, evil;
+    struct net_hdr h;
+    uint32_t len = tso_frame(&c, 2920, 1460, false);
+    drv_rings(d, 64);
+    memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
+    evil = c;
+    evil.hdrlen = 255;
+    evil.mss = 1;
+    drv_context(d, &c);
+    drv_desc(d, DRV_TXBUF, 1000 | DATA | TXD_TSE, 3 << 8);
+    drv_context(d, &evil);
+    drv_desc(d, DRV_TXBUF + 1000, (len - 1000) | LEGACY, 0);
+    drv_go(d);
+    CHECK_EQ(take(d, &h), len);
+    CHECK_EQ(h.gso_size, 1460);
+    drv_free(d);
+}
+
+/* ------------------------------------------------------------ edges of it */
+
+TEST(e1000_9_2_1_vle_inserts_vet_and_special)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    drv_rings(d, 8);
+    memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
+    drv_desc(d, DRV_TXBUF, len | LEGACY | TXD_VLE, 0xabcd0000);
+    drv_go(d);
+    CHECK_EQ(take(d, NULL), len); /* VME off */
+    wr(d, CTRL, CTRL_SLU | CTRL_VME);
+    drv_desc(d, DRV_TXBUF, len | LEGACY | TXD_VLE, 0xabcd0000);
+    drv_desc(d, DRV_TXBUF, 14 | LEGACY | TXD_VLE, 0xabcd0000);
+    drv_desc(d, DRV_TXBUF, 12 | LEGACY | TXD_VLE, 0);
+    drv_go(d);
+    CHECK_EQ(take(d, NULL), len + 4);
+    CHECK_EQ(eth_get32(got + 12), 0x8100abcd);
+    CHECK_MEM(got, frame, 12);
+    CHECK_MEM(got + 16, frame + 12, len - 12);
+    CHECK_EQ(take(d, NULL), 60); /* H-15: 14 bytes and a tag, padded */
+    CHECK_EQ(take(d, NULL), -1); /* no Ethernet header */
+    drv_free(d);
+}
+
+TEST(e1000_13_4_33_psp_pads_with_zeroes)
+{
+    struct drv *d = drv_new(NULL);
+    static const uint8_t zero[60];
+    drv_rings(d, 8);
+    make_tcp(frame, 100, -1);
+    drv_send(d, frame, 20, LEGACY);
+    CHECK_EQ(take(d, NULL), 60);
+    CHECK_MEM(got, frame, 20);
+    CHECK_MEM(got + 20, zero, 40);
+    wr(d, TCTL, TCTL_EN);
+    drv_send(d, frame, 20, LEGACY);
+    CHECK_EQ(take(d, NULL), 20);
+    drv_free(d);
+}
+
+TEST(e1000_3_3_3_without_ifcs_the_drivers_fcs_is_taken_off)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    drv_rings(d, 8);
+    drv_send(d, frame, len + 4, TXD_EOP | TXD_RS);
+    CHECK_EQ(take(d, NULL), len);
+    memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
+    drv_desc(d, DRV_TXBUF, len - 2, 0); /* over two descriptors */
+    drv_desc(d, DRV_TXBUF + len - 2, 3 | TXD_EOP | TXD_RS, 0);
+    drv_go(d);
+    CHECK_EQ(take(d, NULL), len - 3);
+    drv_free(d);
+}
+
+TEST(e1000_h12_lengths_at_the_limits)
+{
+    struct drv *d = drv_new(NULL);
+    drv_rings(d, 8);
+    make_tcp(frame, 60000, -1);
+    drv_send(d, frame, 13, LEGACY);
+    CHECK_EQ(take(d, NULL), -1);
+    drv_send(d, frame, 16288, LEGACY);
+    CHECK_EQ(take(d, NULL), 16288);
+    drv_send(d, frame, 16289, LEGACY);
+    CHECK_EQ(take(d, NULL), -1);
+    drv_send(d, frame, 65535, LEGACY);
+    CHECK_EQ(take(d, NULL), -1);
+    CHECK_EQ(drv_tx_status(d, 3), TXD_DD);
+    CHECK_EQ(rd(d, GPTC), 1);
+    drv_free(d);
+}
+
+TEST(e1000_h12_thousands_of_one_byte_pieces)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 1400, -1);
+    drv_rings(d, 2048);
+    memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
+    for (uint32_t i = 0; i < len; i++)
+        drv_desc(d, DRV_TXBUF + i,
+                 1 | TXD_IFCS | TXD_RS | (i + 1 == len ? TXD_EOP : 0), 0);
+    drv_go(d);
+    CHECK_EQ(take(d, NULL), len);
+    CHECK_MEM(got, frame, len);
+    for (uint32_t i = 0; i < len; i++)
+        CHECK_EQ(drv_tx_status(d, i), TXD_DD);
+    drv_free(d);
+}
+
+/* E-30: and the driver needs its descriptors back to give the rest. */
+TEST(e1000_e30_packet_over_several_kicks_and_the_whole_ring)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 1400, -1), at = 0;
+    drv_rings(d, 8);
+    memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
+    while (at < len) {
+        uint32_t k = len - at < 7 ? len - at : 7;
+        memcpy(fake_ram(d->m, DRV_TXBUF, 7), frame + at, k);
+        drv_desc(d, DRV_TXBUF,
+                 k | TXD_IFCS | TXD_RS | (at + k == len ? TXD_EOP : 0), 0);
+        drv_go(d);
+        CHECK_EQ(drv_tx_status(d, (d->tail + 7) % 8), TXD_DD);
+        at += k;
+    }
+    CHECK_EQ(take(d, NULL), len);
+    CHECK_MEM(got, frame, len);
+    drv_free(d);
+}
+
+TEST(e1000_h11_endless_packet_keeps_memory_and_descriptors)
+{
+    struct drv *d = drv_new(NULL);
+    drv_rings(d, 8);
+    for (int i = 0; i < 4096; i++) {
+        drv_desc(d, DRV_TXBUF, (i & 1 ? 0xffff : 0) | TXD_IFCS | TXD_RS, 0);
+        if (i % 7 == 6)
+            drv_go(d);
+    }
+    drv_go(d);
+    drv_desc(d, DRV_TXBUF, LEGACY, 0);
+    drv_go(d);
+    CHECK_EQ(take(d, NULL), -1);
+    drv_send(d, frame, make_tcp(frame, 10, -1), LEGACY);
+    CHECK_EQ(take(d, NULL), 64);
+    drv_free(d);
+}
+
+TEST(e1000_h1_h2_bad_rings_do_nothing)
+{
+    static const uint64_t base[] = {
+        DRV_RAM,    DRV_RAM - 16,          0xfee00000,
+        0xfffffff0, 0xfffffffffffffff0ull, 0xc0000000ull};
+    struct drv *d = drv_new(NULL);
+    drv_rings(d, 8);
+    wr(d, TDT, 8);
+    run(d);
+    wr(d, TDT, 0xffff);
+    run(d);
+    CHECK_EQ(rd(d, TDH), 0);
+    wr(d, TDH, 0xfff0);
+    wr(d, TDT, 3);
+    run(d);
+    wr(d, TDH, 0);
+    wr(d, TDLEN, 0);
+    wr(d, TDT, 1);
+    run(d);
+    wr(d, TDLEN, 0xfff80);
+    wr(d, TDT, 0);
+    for (unsigned i = 0; i < ARRAY_LEN(base); i++) {
+        wr(d, TDBAL, (uint32_t)base[i]);
+        wr(d, TDBAH, (uint32_t)(base[i] >> 32));
+        wr(d, TDT, i + 1);
+        wr(d, RDBAL, (uint32_t)base[i]);
+        wr(d, RDBAH, (uint32_t)(base[i] >> 32));
+        wr(d, RDT, 5);
+        fake_net_give(d->net, 0, NULL, frame, make_tcp(frame, 10, -1));
+        run(d);
+    }
+    CHECK_EQ(take(d, NULL), -1);
+    drv_free(d);
+}
+
+TEST(e1000_h2_h20_buffers_outside_ram_are_dropped_and_reported)
+{
+    struct drv *d = drv_new(NULL);
+    drv_rings(d, 8);
+    drv_desc(d, d->bar, 100 | LEGACY, 0); /* the card's own registers */
+    drv_desc(d, DRV_RAM - 50, 100 | LEGACY, 0);
+    drv_desc(d, ~0ull - 20, 100 | LEGACY, 0);
+    drv_go(d);
+    CHECK_EQ(take(d, NULL), -1);
+    for (uint32_t i = 0; i < 3; i++)
+        CHECK_EQ(drv_tx_status(d, i), TXD_DD);
+    CHECK_EQ(atomic_load(&d->e->nic.stats.tx_drop_desc), 3);
+    drv_free(d);
+}
+
+TEST(e1000_h3_ring_that_shrinks_under_an_open_packet)
+{
+    struct drv *d = drv_new(NULL);
+    drv_rings(d, 64);
+    fake_net_block(d->net, 0, true);
+    d->tail = 60;
+    wr(d, TDH, 60);
+    drv_desc(d, DRV_TXBUF, 100 | TXD_IFCS | TXD_RS, 0);
+    drv_desc(d, DRV_TXBUF, 100 | LEGACY, 0);
+    drv_go(d);
+    wr(d, TDLEN, 8 * 16);
+    fake_net_block(d->net, 0, false);
+    run(d);
+    CHECK_EQ(drv_tx_status(d, 60), 0);
+    drv_free(d);
+}
+
+/* --------------------------------------------------- the world, reports */
+
+TEST(e1000_e38_full_backend_pauses_and_goes_on)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    int n;
+    drv_rings(d, 8);
+    fake_net_block(d->net, 0, true);
+    drv_send(d, frame, len, LEGACY);
+    CHECK_EQ(drv_tx_status(d, 0), 0);
+    CHECK_EQ(rd(d, TDH), 0);
+    CHECK(rd(d, STATUS) & STATUS_TXOFF); /* not a hang, drivers see */
+    drv_send(d, frame, len, LEGACY);
+    fake_net_block(d->net, 0, false);
+    run(d);
+    CHECK_EQ(drv_tx_status(d, 0), TXD_DD);
+    CHECK_EQ(drv_tx_status(d, 1), TXD_DD);
+    CHECK(!(rd(d, STATUS) & STATUS_TXOFF));
+    for (n = 0; take(d, NULL) == (int)len;)
+        n++;
+    CHECK_EQ(n, 2);
+    drv_free(d);
+}
+
+TEST(e1000_e38_write_errors_complete_the_descriptor)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    drv_rings(d, 8);
+    fake_net_fail_send(d->net, 2, -EIO);
+    drv_send(d, frame, len, LEGACY);
+    drv_send(d, frame, len, LEGACY);
+    drv_send(d, frame, len, LEGACY);
+    for (uint32_t i = 0; i < 3; i++)
+        CHECK_EQ(drv_tx_status(d, i), TXD_DD);
+    CHECK_EQ(rd(d, GPTC), 1);
+    CHECK_EQ(atomic_load(&d->e->nic.stats.tx_drop_backend), 2);
+    drv_free(d);
+}
+
+TEST(e1000_e16_without_link_frames_are_dropped_and_reported)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    drv_rings(d, 8);
+    wr(d, CTRL, 0); /* no SLU */
+    drv_send(d, frame, len, LEGACY);
+    CHECK_EQ(drv_tx_status(d, 0), TXD_DD);
+    CHECK_EQ(take(d, NULL), -1);
+    drv_free(d);
+}
+
+TEST(e1000_13_4_33_enable_starts_what_waits)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    drv_rings(d, 8);
+    wr(d, TCTL, TCTL_PSP);
+    drv_send(d, frame, len, LEGACY);
+    CHECK_EQ(take(d, NULL), -1);
+    wr(d, TCTL, TCTL_PSP | TCTL_EN);
+    run(d);
+    CHECK_EQ(take(d, NULL), len);
+    drv_cfg_write(d->m, d->slot, PCI_COMMAND, 2, PCI_CMD_MEM);
+    drv_send(d, frame, len, LEGACY);
+    CHECK_EQ(take(d, NULL), -1);
+    drv_enable(d->m, d->slot, PCI_CMD_MASTER);
+    run(d);
+    CHECK_EQ(take(d, NULL), len);
+    drv_free(d);
+}
+
+TEST(e1000_13_4_44_tidv_delays_ide_and_tadv_limits)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    drv_rings(d, 64);
+    wr(d, TIDV, 8);  /* 8.192 us */
+    wr(d, TADV, 32); /* 32.768 us */
+    rd(d, ICR);
+    drv_send(d, frame, len, LEGACY | TXD_IDE);
+    CHECK_EQ(drv_tx_status(d, 0), TXD_DD); /* DD is never late */
+    CHECK_EQ(rd(d, ICR) & ICR_TXDW, 0);
+    fake_sleep_ns(d->m, 8191);
+    CHECK_EQ(rd(d, ICR) & ICR_TXDW, 0);
+    fake_sleep_ns(d->m, 2);
+    CHECK_EQ(rd(d, ICR) & ICR_TXDW, ICR_TXDW);
+    for (int i = 0; i < 6; i++) { /* each starts TIDV anew, not TADV */
+        drv_send(d, frame, len, LEGACY | TXD_IDE);
+        fake_sleep_ns(d->m, 6000);
+        CHECK_EQ(rd(d, ICR) & ICR_TXDW, i == 5 ? ICR_TXDW : 0);
+    }
+    fake_sleep_ns(d->m, 100000);
+    rd(d, ICR);
+    drv_send(d, frame, len, LEGACY | TXD_IDE);
+    drv_send(d, frame, len, LEGACY); /* takes the delayed one with it */
+    CHECK_EQ(rd(d, ICR) & ICR_TXDW, ICR_TXDW);
+    fake_sleep_ns(d->m, 100000);
+    CHECK_EQ(rd(d, ICR) & ICR_TXDW, 0);
+    drv_free(d);
+}
+
+TEST(e1000_13_4_46_txd_low_only_when_asked)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    drv_rings(d, 64);
+    drv_send(d, frame, len, LEGACY);
+    CHECK_EQ(rd(d, ICR) & ICR_TXD_LOW, 0);
+    wr(d, TXDCTL, 1u << TXDCTL_LWTHRESH_SHIFT);
+    for (int i = 0; i < 20; i++)
+        drv_desc(d, DRV_TXBUF, len | LEGACY, 0);
+    drv_go(d);
+    CHECK_EQ(rd(d, ICR) & ICR_TXD_LOW, ICR_TXD_LOW);
+    drv_free(d);
+}
+
+/* Doorbells in the middle of work cost no system call. */
+TEST(e1000_kicks_ring_only_a_sleeping_loop)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    drv_rings(d, 64);
+    memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
+    uint64_t rings = 0; /* the bell is edge-triggered: nobody reads it */
+    CHECK_EQ(read(d->e->bell.fd, &rings, 8), 8);
+    for (int i = 0; i < 10; i++) {
+        drv_desc(d, DRV_TXBUF, len | LEGACY, 0);
+        wr(d, TDT, d->tail);
+    }
+    CHECK_EQ(read(d->e->bell.fd, &rings, 8), 8);
+    CHECK_EQ(rings, 1);
+    CHECK_EQ(write(d->e->bell.fd, &rings, 8), 8);
+    run(d);
+    for (int i = 0; i < 10; i++)
+        CHECK_EQ(take(d, NULL), len);
+    drv_free(d);
+}
+
+TEST(e1000_e52_reset_in_mid_packet_sends_nothing_more)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    drv_rings(d, 8);
+    fake_net_block(d->net, 0, true);
+    drv_send(d, frame, len, LEGACY);
+    drv_desc(d, DRV_TXBUF, 50 | TXD_IFCS, 0);
+    drv_go(d);
+    outl(d->m, (unsigned)d->io, CTRL);
+    outl(d->m, (unsigned)d->io + 4, CTRL_RST);
+    fake_net_block(d->net, 0, false);
+    run(d);
+    CHECK_EQ(take(d, NULL), -1);
+    CHECK_EQ(drv_tx_status(d, 0), 0);
+    drv_rings(d, 8);
+    drv_send(d, frame, len, LEGACY);
+    CHECK_EQ(take(d, NULL), len);
+    drv_free(d);
+}
