@@ -36,7 +36,7 @@
 /* What -device can name. */
 static const struct device_class *const device_classes[] = {
     &virtio_net_class,
-    //    &e1000_class,e1000_class,
+    &e1000_class,
     NULL,
 };
 
