@@ -59,9 +59,12 @@ $(FUZZ_BIN): $(B)/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(B)/fuzz/lib.a
 
 # Each target for T seconds; ONLY=fuzz_x runs one. What is found in new corpus
 # entries stays in $(B)/fuzz/corpus, crashers are named on the screen.
-.PHONY: fuzz fuzz-corpus
+.PHONY: fuzz fuzz-corpus fuzz-keep
 fuzz: $(FUZZ_BIN)
 	tests/fuzz/run -t $(or $(T),60) $(B)/fuzz $(or $(ONLY),$(FUZZ))
+
+fuzz-keep: $(FUZZ_BIN)
+	tests/fuzz/run -k $(B)/fuzz $(or $(ONLY),$(FUZZ))
 
 fuzz-corpus: $(FUZZ_BIN)
 	tests/fuzz/run $(B)/fuzz $(FUZZ)
@@ -138,6 +141,7 @@ help:
 	@echo "make check         every test: unit, fuzz corpora, guests on KVM"
 	@echo "make unit [T=NAME] unit tests (ASan, UBSan), or those named *NAME*"
 	@echo "make fuzz [T=60]   each fuzz target for T seconds [ONLY=fuzz_x]"
+	@echo "make fuzz-keep     keep the inputs that reach most (commit them)"
 	@echo "make fuzz-corpus   each kept input once"
 	@echo "make lint          compiler warnings, clang-tidy, cppcheck, shellcheck"
 	@echo "make format        clang-format over every C file; format-check asks"
