@@ -448,9 +448,11 @@ int main(int argc, char **argv)
     console_flush_all();
     if (config.stats)
         print_stats(m);
-    vm_free(m);
+    /* NICs use backends, backends use the machine's loop. */
+    devices_destroy(m);
     netdev_close_all();
     net_free();
+    vm_free(m);
     boot_close(&config.boot);
     console_restore();
     return err < 0 ? EXIT_START : err;
