@@ -1,0 +1,204 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+# What end-to-end tests are written with: guests, TAPs, bounded waits, verdicts.  Sourced by tests/e2e/run.
+#
+# A test is a bash function test_NAME, announced by a line `e2e WHERE NAME SENTENCE`, WHERE being
+#   kvm    this machine's own KVM (the bundled guest; error paths)
+#   lab    the lab (any guest)
+#   both   first the one, then the other
+# It runs as process 1 of namespaces of its own (network, processes, mounts, IPC), with loopback up, in an empty
+# directory $T that is a tmpfs of its own, with `set -e`.  It may therefore create what it likes under any name; the end of
+# the test is the end of its processes, interfaces and files.  What the *VMM* must clean up is checked by `clean`,
+# which also runs after every test that passes.
+#
+# A test fails by `fail REASON` or by any command that fails; it skips by `skip REASON`.
+# No fixed sleeps: wait_for.  No address outside the namespace.
+
+# ------------------------------------------------------------ verdicts
+
+fail() { echo "FAIL: $*"; exit 1; }
+skip() { echo "SKIP: $*"; exit 77; }
+note() { echo "note: $*"; }
+
+# is ACTUAL EXPECTED WHAT
+is() { [ "$1" = "$2" ] || fail "$3: got '$1', expected '$2'"; }
+# matches TEXT REGEX WHAT: extended regular expression, as in [[ =~ ]]
+matches() { [[ $1 =~ $2 ]] || fail "$3: got '$1', expected a match of '$2'"; }
+
+# ------------------------------------------------------------ time
+
+# A fifo nobody writes to: `read -t` on it is a sleep without a process, which matters under emulation.
+exec {idle_fd}<> <(:)
+nap() { read -r -t "$1" -u "$idle_fd" || true; }
+
+# now_ms: milliseconds since boot, whatever happens to the wall clock.
+now_ms() {
+    local up
+    read -r up _ </proc/uptime
+    up=${up/./}
+    echo $((10#$up * 10))
+}
+
+# wait_for SECONDS WHAT COMMAND...: until COMMAND succeeds; fails naming WHAT after SECONDS, or once the VMM has ended.
+wait_for() {
+    local seconds=$1 what=$2 end
+    shift 2
+    end=$(($(now_ms) + seconds * 1000))
+    until "$@"; do
+        if [ -n "${vmm_pid-}" ] && ! alive "$vmm_pid"; then
+            "$@" && return
+            tell_vmm
+            fail "the VMM ended while waiting for $what"
+        fi
+        if [ "$(now_ms)" -ge "$end" ]; then
+            tell_vmm
+            fail "no $what within $seconds s"
+        fi
+        nap 0.03
+    done
+}
+
+# alive PID: running, not a zombie.
+alive() {
+    local stat
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
+    stat=${stat##*) }
+    [ "${stat%% *}" != Z ]
+}
+
+# ------------------------------------------------------------ network
+
+# tap NAME [ADDR/LEN]: an interface that is there before the VMM is.
+tap() {
+    ip tuntap add dev "$1" mode tap
+    [ $# -lt 2 ] || ip addr add "$2" dev "$1"
+    ip link set "$1" up
+}
+
+links() { ip -o link | sed 's/^[0-9]*: \([^:@]*\).*/\1/' | sort | tr '\n' ' '; }
+has_link() { [ -e "/sys/class/net/$1" ] || ip link show "$1" >/dev/null 2>&1; }
+no_link() { ! has_link "$1"; }
+
+# pings ADDRESS [SIZE...]: no loss with any size.
+pings() {
+    local address=$1 size out
+    shift
+    for size in "${@:-56}"; do
+        out=$(ping -n -q -i 0.02 -W 5 -c 10 -s "$size" "$address") || fail "ping $address with $size bytes: $out"
+        [[ $out == *' 0% packet loss'* ]] || fail "ping $address with $size bytes: $out"
+    done
+}
+
+# ------------------------------------------------------------ the VMM
+
+vmm_pid=''
+
+# start OPTIONS...: the VMM in the background; its output in $T/out and $T/err, its input from $stdin (/dev/null).
+start() {
+    vmm_options=("$@")
+    # shellcheck disable=SC2261
+    "$VMM" "$@" <"${stdin:-/dev/null}" >"$T/out" 2>"$T/err" &
+    vmm_pid=$!
+}
+
+vmm_ended() { ! alive "$vmm_pid"; }
+
+# ends SECONDS RC: the VMM ends by itself, with exit status RC ("any" for any).
+ends() {
+    wait_for "$1" "end of the VMM" vmm_ended
+    ended_with=0
+    wait "$vmm_pid" || ended_with=$?
+    vmm_pid=''
+    if [ "$2" != any ] && [ "$ended_with" != "$2" ]; then
+        tell_vmm
+        fail "exit status $ended_with, expected $2"
+    fi
+}
+
+# stop: end the VMM if it runs, without ceremony.
+stop() {
+    [ -n "$vmm_pid" ] || return 0
+    kill -KILL "$vmm_pid" 2>/dev/null || true
+    wait "$vmm_pid" 2>/dev/null || true
+    vmm_pid=''
+}
+
+# tell_vmm: what a reader of a failure wants to see.
+tell_vmm() {
+    echo "--- $VMM ${vmm_options[*]-}"
+    [ ! -s "$T/err" ] || { echo "--- its standard error:"; tail -n 15 "$T/err"; }
+    local file
+    for file in "$T/out" "$T/serial"; do
+        [ ! -s "$file" ] || { echo "--- the end of its ${file##*/}:"; tail -n 15 "$file" | tr -d '\r'; }
+    done
+}
+
+# clean: nothing of the VMM is left: no process but ours, no interface but those named here (and lo).
+clean() {
+    local left kept=" lo $* "
+    left=$(for link in $(links); do [[ $kept == *" $link "* ]] || echo "$link"; done)
+    [ -z "$left" ] || fail "left behind: interface $left"
+    left=$(for dir in /proc/[0-9]*; do
+        [[ $(readlink "$dir/exe" 2>/dev/null) != "$(readlink -f "$VMM")" ]] || echo "${dir#/proc/}"
+    done)
+    [ -z "$left" ] || fail "left behind: VMM process $left"
+}
+
+# ------------------------------------------------------------ guests
+
+# Words for every Linux here: they leave out self-tests and page clearing, whose time under emulation tests nothing.
+linux_words='console=ttyS0 quiet cryptomgr.notests init_on_alloc=0 rcupdate.rcu_expedited=1 panic=-1'
+
+out_has() { grep -aqE -- "$1" "$T/out" 2>/dev/null; }
+file_has() { grep -aqE -- "$2" "$1" 2>/dev/null; }
+
+# boot_bundled WORDS OPTIONS...: the bundled guest on tap0 (10.0.0.1 here, 10.0.0.2 there), until its network is up.
+boot_bundled() {
+    local words=$1
+    shift
+    has_link tap0 || tap tap0 10.0.0.1/24
+    start -tap "tap0,mac=52:54:00:00:00:02,model=${model:-virtio-net-pci}" -append "ip=10.0.0.2/24 $words" "$@"
+    wait_for 30 "'guest: net up'" out_has 'guest: net up'
+}
+
+# start_linux WORDS OPTIONS...: Debian's kernel with our initramfs ($initrd: the small one) on tap0; does not wait.
+start_linux() {
+    local words=$1
+    shift
+    has_link tap0 || tap tap0 10.0.0.1/24
+    start -kernel "$E2E_KERNEL" -initrd "${initrd:-$E2E_SMALL}" -m "${mem:-256M}" \
+        -tap "tap0,mac=52:54:00:00:00:02,model=${model:-virtio-net-pci}" \
+        -append "$linux_words ip=10.0.0.2/24 $words" "$@"
+}
+
+# boot_linux WORDS OPTIONS...: start_linux, then wait for its init.
+boot_linux() {
+    start_linux "$@"
+    wait_for "${boot_limit:-90}" "'guest: up'" out_has 'guest: up'
+}
+
+# g COMMAND...: run a shell line in the Linux guest at ${guest:-10.0.0.2}; its output, its exit status (125: no answer).
+# A program left in the background there must have its output redirected.
+g() {
+    # shellcheck disable=SC2016  # expanded by the inner bash
+    # A process of its own, so that a connection that hangs can be given up.
+    timeout "${g_limit:-60}" bash -c '
+        exec 3<>"/dev/tcp/$0/2323" || exit 125
+        printf "%s\n@@end\n" "$1" >&3
+        hold=
+        while IFS= read -r line <&3; do
+            case $line in
+            "@@rc "*) [ -z "$hold" ] || printf "%s" "$hold"; exit "${line#@@rc }" ;;
+            esac
+            [ -z "${have-}" ] || printf "%s\n" "$hold"
+            hold=$line have=1
+        done
+        exit 125' "${guest:-10.0.0.2}" "$*" 2>"$T/g.err"
+}
+g_ok() { g "$@" >/dev/null; }
+
+# poweroff_linux: end it as a person would, and expect the right exit status.
+poweroff_linux() {
+    g 'poweroff -f >/dev/null 2>&1 &' || true
+    ends 30 0
+}

@@ -1,0 +1,232 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154,SC2034  # vmm_pid and friends belong to lib.sh
+# SPDX-License-Identifier: MIT
+# The command line: errors, serial choices, terminal, interfaces.  The bundled guest is enough for all of it.
+
+problems=''
+problem() {
+    echo "problem: vmm $1: $2"
+    problems="$problems vmm $1: $2;"
+}
+
+# refuses RC REGEX OPTIONS...: ends at once with RC, says one line on stderr that matches, nothing on stdout.
+# Collects problems instead of failing, so that one run shows them all; judge() fails.
+refuses() {
+    local rc=$1 regex=$2 lines
+    shift 2
+    start "$@"
+    ends 10 any
+    lines=$(wc -l <"$T/err")
+    [[ $ended_with =~ ^($rc)$ ]] || problem "$*" "exit status $ended_with, expected $rc ($(head -n 1 "$T/err"))"
+    [ "$lines" = 1 ] || problem "$*" "$lines lines of error instead of one ($(head -n 3 "$T/err" | tr '\n' '|'))"
+    grep -qiE -- "$regex" "$T/err" || problem "$*" "'$(head -n 1 "$T/err")' does not match '$regex'"
+    [ ! -s "$T/out" ] || problem "$*" "standard output: $(head -n 1 "$T/out")"
+    clean "${kept_links-}"
+}
+judge() { [ -z "$problems" ] || fail "$problems"; }
+
+e2e kvm cli_usage "wrong options: one line that says what is meant, exit status 2"
+test_cli_usage() {
+    refuses 2 'kernl.*-kernel' -kernl x
+    refuses 2 'nonsense' -nonsense
+    refuses 2 'stray' stray
+    refuses 2 '-kernel' -kernel
+    refuses 2 '-tap' -tap
+    local bad
+    for bad in 0 abc 12Q -5M 99999999T 4K ''; do refuses 2 '-m' -m "$bad"; done
+    for bad in 0 -1 33x x 1000 ''; do refuses 2 'smp' -smp "$bad"; done
+    refuses 2 'mac' -tap tap0,mac=52:54:00
+    refuses 2 'mac' -tap tap0,mac=zz:54:00:12:34:56
+    refuses 2 'mac' -tap tap0,mac=01:00:5e:00:00:01
+    refuses 2 'ne2000.*virtio-net-pci' -tap tap0,model=ne2000
+    refuses 2 'colour' -tap tap0,colour=red
+    refuses 2 'serial' -serial carrier-pigeon
+    refuses 2 'serial|file' -serial file:
+    judge
+}
+
+e2e kvm cli_startup_errors "what cannot be opened, read or fitted: one line, exit status 1, nothing left"
+test_cli_startup_errors() {
+    head -c 5000 /dev/urandom >noise
+    : >empty
+    head -c 20000 "$root/build/guest/guest.bzimage" >truncated
+    head -c 64M /dev/zero >large
+    refuses 1 '/nowhere' -kernel /nowhere
+    refuses 1 'directory|kernel' -kernel /
+    refuses 1 'noise' -kernel "$T/noise"
+    refuses 1 'empty' -kernel "$T/empty"
+    refuses 1 'truncated' -kernel "$T/truncated"
+    refuses 1 '/nowhere' -initrd /nowhere
+    refuses 1 'initrd|large' -m 32M -initrd "$T/large"
+    refuses '1|2' 'long' -append "$(head -c 70000 /dev/zero | tr '\0' x)"
+    refuses 1 '/nowhere' -serial file:/nowhere/log
+    refuses 1 '/nowhere' -serial unix:/nowhere/socket
+    refuses '[12]' 'name|long' -tap interface-name-that-is-too-long
+    refuses '[12]' 'lo' -tap lo
+    judge
+}
+
+e2e kvm cli_tap_busy "a TAP that another VMM has: one line, exit status 1, and the first one goes on"
+test_cli_tap_busy() {
+    boot_bundled ''
+    local first=$vmm_pid
+    kept_links=tap0
+    start_second -tap tap0
+    [ "$second" = 1 ] || fail "exit status $second: $(cat second.err)"
+    matches "$(cat second.err)" 'tap0.*(busy|in use)' "the reason"
+    is "$(wc -l <second.err)" 1 "lines of error"
+    alive "$first" || fail "the first VMM has ended"
+    pings 10.0.0.2 56
+}
+start_second() {
+    second=0
+    timeout 10 "$VMM" "$@" </dev/null >second.out 2>second.err || second=$?
+}
+
+e2e kvm cli_no_kvm "no /dev/kvm, one that is something else, and one that may not be opened"
+test_cli_no_kvm() {
+    mount --bind /dev/null /dev/kvm
+    refuses 1 '/dev/kvm' -serial none
+    umount /dev/kvm
+    if [ "$(id -u)" = 0 ] && [ "$(stat -c %a /dev/kvm)" = 600 ] && grep -q '^ *0 *0' /proc/self/uid_map; then
+        start_second_as_nobody
+        [ "$second" = 1 ] || problem "as nobody" "exit status $second: $(cat second.err)"
+        grep -qi '/dev/kvm.*permi' second.err || problem "as nobody" "$(cat second.err)"
+        grep -qiE 'group|chmod|usermod|root' second.err || problem "as nobody" "no advice: $(cat second.err)"
+    fi
+    mount -t tmpfs tmpfs /dev
+    refuses_without_dev
+    umount /dev
+    judge
+}
+start_second_as_nobody() {
+    second=0
+    chmod 755 "$T"
+    cp "$VMM" "$T/copy"
+    timeout 10 setpriv --reuid 65534 --regid 65534 --clear-groups "$T/copy" </dev/null >second.out 2>second.err || second=$?
+}
+refuses_without_dev() {
+    second=0
+    : >"$T/none"
+    timeout 10 "$VMM" <"$T/none" >second.out 2>second.err || second=$?
+    [ "$second" = 1 ] || problem "without /dev" "exit status $second: $(cat second.err)"
+    grep -q '/dev/kvm' second.err || problem "without /dev" "$(cat second.err)"
+}
+
+e2e kvm cli_tap_unprivileged "a TAP that may not be made: one line with advice, exit status 1"
+test_cli_tap_unprivileged() {
+    [ "$(id -u)" = 0 ] || skip "needs root"
+    # Without CAP_NET_ADMIN, but still allowed to open /dev/kvm.
+    second=0
+    timeout 10 setpriv --bounding-set -net_admin --inh-caps -net_admin "$VMM" -tap tap5 </dev/null >second.out 2>second.err || second=$?
+    is "$second" 1 "exit status ($(cat second.err))"
+    is "$(wc -l <second.err)" 1 "lines of error"
+    matches "$(cat second.err)" 'tap5' "the reason"
+    matches "$(cat second.err)" 'root|CAP_NET_ADMIN|ip tuntap|sudo' "the advice"
+}
+
+e2e kvm cli_help_version "-help fits two screens and shows examples; -version is one line; both to stdout with status 0"
+test_cli_help_version() {
+    start -help
+    ends 10 0
+    [ "$(wc -l <out)" -le 50 ] || fail "-help has $(wc -l <out) lines"
+    [ -z "$(sed 's/[\x80-\xbf]//g' out | LC_ALL=C awk 'length > 100')" ] || fail "-help has lines over 100 columns"
+    local option
+    for option in -kernel -initrd -append -m -smp -tap -serial -no-reboot -name -version; do
+        grep -q -- "$option" out || fail "-help does not name $option"
+    done
+    start -version
+    ends 10 0
+    is "$(wc -l <out)" 1 "lines of -version"
+}
+
+e2e both tap_made_and_removed "a TAP that is absent is made, and goes with the VMM; one that was there stays"
+test_tap_made_and_removed() {
+    start -tap tap9 -append 'ip=10.0.0.2/24 test=poweroff on=ping'
+    wait_for 30 "'guest: net up'" out_has 'guest: net up'
+    ip addr add 10.0.0.1/24 dev tap9
+    ip link set tap9 up
+    wait_for 10 "a reply" ping -q -c 1 -W 1 10.0.0.2
+    ends 20 0
+    wait_for 5 "end of tap9" no_link tap9
+    tap tap0
+    start -tap tap0 -append test=poweroff
+    ends 20 0
+    has_link tap0 || fail "a TAP that was there before is gone"
+}
+
+e2e both serial_file "-serial file: holds the guest's output; nothing goes to stdout"
+test_serial_file() {
+    start -serial "file:$T/log" -append test=poweroff
+    ends 20 0
+    grep -q 'guest: ' log || fail "no banner in the file"
+    [ ! -s out ] || fail "standard output: $(head -n 2 out)"
+}
+
+e2e both serial_unix "-serial unix: a socket that gives output to who connects, and disappears with the VMM"
+test_serial_unix() {
+    tap tap0 10.0.0.1/24
+    start -tap tap0 -serial "unix:$T/socket" -append 'ip=10.0.0.2/24 test=poweroff on=ping'
+    wait_for 10 "the socket" test -S socket
+    timeout 30 socat -u UNIX-CONNECT:socket - >console &
+    local reader=$!
+    wait_for 20 "a reply" ping -q -c 1 -W 1 10.0.0.2
+    ends 20 0
+    wait $reader || true
+    grep -q 'guest: test=poweroff' console || fail "the console said: $(cat console)"
+    [ ! -e socket ] || fail "the socket is left"
+}
+
+e2e both serial_none "-serial none: not a byte, and the guest runs"
+test_serial_none() {
+    start -serial none -append test=poweroff
+    ends 20 0
+    [ ! -s out ] || fail "standard output: $(head -n 2 out)"
+}
+
+e2e both stdin_closed "stdin closed, stdout closed, stdin a directory: the guest runs to its end"
+test_stdin_closed() {
+    local status=0
+    timeout 20 "$VMM" -append test=poweroff <&- >out 2>err || status=$?
+    is $status 0 "exit status with stdin closed ($(head -n 1 err))"
+    grep -q 'guest: ' out || fail "no output with stdin closed"
+    timeout 20 "$VMM" -append test=poweroff </dev/null >&- 2>err || status=$?
+    is $status 0 "exit status with stdout closed ($(head -n 1 err))"
+    timeout 20 "$VMM" -append test=poweroff </ >out 2>err || status=$?
+    is $status 0 "exit status with a directory as stdin ($(head -n 1 err))"
+}
+
+e2e both stdout_gone "the reader of stdout goes away: no SIGPIPE death, the guest goes on"
+test_stdout_gone() {
+    tap tap0 10.0.0.1/24
+    mkfifo pipe
+    head -c 1 pipe >/dev/null &
+    local reader=$!
+    "$VMM" -tap tap0 -append 'ip=10.0.0.2/24' </dev/null >pipe 2>err &
+    vmm_pid=$!
+    vmm_options=(-tap tap0)
+    wait $reader
+    wait_for 20 "a reply" ping -q -c 1 -W 1 10.0.0.2
+    pings 10.0.0.2 56
+}
+
+# on_terminal SCRIPT OPTIONS...: the VMM on a pseudo-terminal, steered by "wait REGEX" and "send BYTES" lines.
+on_terminal() {
+    local script=$1
+    shift
+    timeout 60 python3 "$here/terminal.py" "$script" "$VMM" "$@" >terminal.log 2>&1 || fail "$(tail -n 8 terminal.log)"
+}
+
+e2e both terminal_quit "Ctrl-A x quits with status 0 and the terminal is as before"
+test_terminal_quit() { on_terminal 'wait guest: ;send \x01x;end 0' -tap tap0; }
+
+e2e both terminal_help "Ctrl-A h helps; Ctrl-C goes to the guest, not to the VMM"
+test_terminal_help() { on_terminal 'wait guest: ;send \x01h;wait [Cc]trl-A x;send \x03;alive;send \x01x;end 0' -tap tap0; }
+
+e2e both terminal_restored "the terminal is restored after SIGTERM, SIGINT, a guest's end and a crash"
+test_terminal_restored() {
+    on_terminal 'wait guest: ;signal INT;end any' -tap tap0
+    on_terminal 'wait guest: ;signal TERM;alive?;signal TERM;end any' -tap tap0
+    on_terminal 'end 0' -append test=poweroff
+    on_terminal 'end 4' -append test=triple -no-reboot
+}
