@@ -273,10 +273,10 @@ bool e1000_tx_run(struct e1000 *e)
     struct tx_ring r;
     uint32_t left = 0;
     int steps = 0;
+    if (t->blocked) /* even if off now: or EPOLLOUT would come for ever */
+        set_blocked(e, false);
     if (!tx_on(e))
         return false;
-    if (t->blocked)
-        set_blocked(e, false);
     r.d = e1000_ring(e, TDBAL, &r.n);
     if (!r.d)
         return false;

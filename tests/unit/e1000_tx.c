@@ -662,6 +662,24 @@ TEST(e1000_e38_full_backend_pauses_and_goes_on)
     drv_free(d);
 }
 
+/* Found by fuzz_e1000: the loop span on EPOLLOUT. */
+TEST(e1000_e38_blocked_and_switched_off_does_not_spin)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    drv_rings(d, 8);
+    fake_net_block(d->net, 0, true);
+    drv_send(d, frame, len, LEGACY);
+    drv_cfg_write(d->m, d->slot, PCI_COMMAND, 2, PCI_CMD_MEM);
+    fake_net_block(d->net, 0, false);
+    run(d);
+    CHECK_EQ(take(d, NULL), -1);
+    drv_enable(d->m, d->slot, PCI_CMD_MASTER);
+    run(d);
+    CHECK_EQ(take(d, NULL), len);
+    drv_free(d);
+}
+
 TEST(e1000_e38_write_errors_complete_the_descriptor)
 {
     struct drv *d = drv_new(NULL);
