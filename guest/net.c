@@ -86,15 +86,23 @@ static void put_ip(u8 *p, u32 v)
 }
 
 /* Ones' complement sum (RFC 1071) of len bytes on top of sum, not inverted, in
- * memory order; 32 bits at a time, which leaves the sum the same mod 65535. */
+ * memory order. Words of any width do, the sum is the same mod 65535; loads of
+ * 8 bytes because loads are dear where ring 0 is interpreted. */
 static u16 checksum(u64 sum, const u8 *p, u32 len)
 {
-    const u32_unaligned *w = (const u32_unaligned *)p;
+    const u64_unaligned *q = (const u64_unaligned *)p;
 
-    for (; len >= 16; len -= 16, w += 4)
-        sum += (u64)w[0] + w[1] + w[2] + w[3];
-    for (; len >= 4; len -= 4)
+    for (; len >= 8; len -= 8) {
+        u64 v = *q++;
+
+        sum += (v & 0xffffffff) + (v >> 32);
+    }
+    const u32_unaligned *w = (const u32_unaligned *)q;
+
+    if (len >= 4) {
         sum += *w++;
+        len -= 4;
+    }
     p = (const u8 *)w;
     if (len >= 2)
         sum += *(const u16_unaligned *)p;
@@ -308,17 +316,21 @@ static struct slot *find_slot(u32 src, u16 id, u8 proto)
     return s;
 }
 
-/* Marks blocks [first, first + n); false if one was there already. */
+/* Marks blocks [first, first + n), up to 64 at a time; false if one was there
+ * already. */
 static bool mark_blocks(struct slot *s, u32 first, u32 n)
 {
-    for (u32 b = first; b < first + n; b++) {
-        u64 bit = 1ull << (b % 64);
-
-        if (s->map[b / 64] & bit)
-            return false;
-        s->map[b / 64] |= bit;
-    }
     s->blocks += n;
+    while (n) {
+        u32 low = first % 64, run = n < 64 - low ? n : 64 - low;
+        u64 bits = ~0ull >> (64 - run) << low;
+
+        if (s->map[first / 64] & bits)
+            return false;
+        s->map[first / 64] |= bits;
+        first += run;
+        n -= run;
+    }
     return true;
 }
 
