@@ -122,6 +122,8 @@ int image_load(const struct image *img, struct machine *m, uint64_t off,
 {
     void *p = ram_ptr(&m->ram, to, len);
 
+    if (!len)
+        return 0;
     if (!p)
         return image_fail(img, "is to be loaded at %#llx to %#llx, which is "
                           "not all RAM; -m is too small",
