@@ -100,6 +100,13 @@ int nic_options(struct nic *nic, struct machine *m, struct opts *o,
     return err;
 }
 
+void nic_free(struct nic *nic)
+{
+    free((void *)(uintptr_t)nic->id);
+    free((void *)(uintptr_t)nic->romfile);
+    nic->id = nic->romfile = NULL;
+}
+
 /* ---------------------------------------------------------- RFC 1071 sums */
 
 uint32_t csum_partial(const void *p, size_t len, uint32_t sum, bool odd)

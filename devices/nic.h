@@ -64,6 +64,8 @@ struct nic {
  * netdev is found, checked for being free, and taken. 0 or -errno (said). */
 int nic_options(struct nic *nic, struct machine *m, struct opts *o,
                 const char *model);
+/* Frees what nic_options made; the last thing a NIC's destroy does. */
+void nic_free(struct nic *nic);
 
 /* The NIC models. */
 extern const struct device_class virtio_net_class, e1000_class;

@@ -374,6 +374,7 @@ static void vnet_destroy(struct device *dev)
         free(p->bounce);
         free(p);
     }
+    nic_free(&n->nic);
     free(n);
 }
 

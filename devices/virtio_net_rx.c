@@ -311,5 +311,9 @@ const char *vnet_rx(struct vnet_pair *p)
             publish(p);
     }
     publish(p);
-    return p->rx->state == VQ_BROKEN ? p->rx->fault : NULL;
+    if (p->rx->state != VQ_BROKEN)
+        return NULL;
+    /* Nobody reads the backend before a reset: being told of it would spin. */
+    loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
+    return p->rx->fault;
 }

@@ -144,7 +144,7 @@ static enum vq_got split_walk(struct virtqueue *vq, struct vq_chain *c,
                               struct iovec *iov, int max)
 {
     const struct vring_desc *table = vq->desc;
-    unsigned n = vq->size, i = c->id, steps = 0;
+    unsigned n = vq->size, i = c->id, steps = 0, direct = 0;
     bool inside = false;
     for (;;) {
         struct vring_desc d;
@@ -160,9 +160,13 @@ static enum vq_got split_walk(struct virtqueue *vq, struct vq_chain *c,
             if (!table)
                 return VQ_FAULT;
             inside = true;
+            direct = steps - 1;
             i = steps = 0;
             continue;
         }
+        /* §2.7.5.3.1: no chain is longer than its queue, table included. */
+        if (direct + steps > VQ_SIZE_MAX)
+            return vq_broken(vq, "a descriptor chain is too long");
         if (c->nr + c->nw >= max && d.len)
             return VQ_FULL_IOV;
         if (!vq_add_piece(vq, c, iov, &d))

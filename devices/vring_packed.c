@@ -48,12 +48,14 @@ static enum vq_got walk_table(struct virtqueue *vq, struct vq_chain *c,
                               const struct vring_desc *at)
 {
     unsigned n;
-    const struct vring_desc *table = vq_indirect_table(vq, at, &n);
+    const struct packed_desc *table =
+        (const void *)vq_indirect_table(vq, at, &n);
     if (!table)
         return VQ_FAULT;
     for (unsigned i = 0; i < n; i++) {
-        struct vring_desc d;
-        memcpy(&d, &table[i], sizeof(d));
+        struct packed_desc p;
+        memcpy(&p, &table[i], sizeof(p));
+        struct vring_desc d = {p.addr, p.len, p.flags, 0};
         if (c->nr + c->nw >= max && d.len)
             return VQ_FULL_IOV;
         if (!vq_add_piece(vq, c, iov, &d))
