@@ -145,6 +145,8 @@ static void finish(void *table, const char *signature, uint8_t revision,
     h->checksum = fw_checksum(table, length);
 }
 
+#define LAST_BUS 0
+
 /* -------------------------------------------------------------------- DSDT */
 
 /* One package per slot: any function of it, INTA#, no link device, the GSI
@@ -177,7 +179,7 @@ static void dsdt_pci(struct aml *a)
     aml_defint(a, "_UID", 0);
     aml_defint(a, "_BBN", 0);
     m = aml_crs(a);
-    aml_bus_window(a, 0, 0xff);
+    aml_bus_window(a, 0, LAST_BUS);
     aml_io(a, 0xcf8, 8);
     aml_io_window(a, 0, 0xcf7);
     aml_io_window(a, 0xd00, 0xffff);
@@ -336,13 +338,15 @@ static uint64_t madt_build(struct fw *f, unsigned ncpus)
     return at;
 }
 
+/* Bus 0 is all there is, and saying so keeps Linux from probing 8192 empty
+ * slots (two exits each) before it believes it. */
 static uint64_t mcfg_build(struct fw *f)
 {
     uint64_t at;
     struct mcfg *t = fw_alloc(f, sizeof(*t), 16, &at);
 
     t->base = PCI_ECAM_BASE;
-    t->last_bus = (uint8_t)((PCI_ECAM_SIZE >> 20) - 1);
+    t->last_bus = LAST_BUS;
     finish(t, "MCFG", 1, sizeof(*t));
     return at;
 }

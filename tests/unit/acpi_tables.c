@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+/* The firmware tables: checksums, pointers, and what iasl makes of them. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "machine/boot.h"
+#include "machine/platform.h"
+#include "tests/unit/boot_kit.h"
+
+#define MB (1ull << 20)
+
+struct tables {
+    struct machine *m;
+    uint64_t rsdp;
+    uint8_t smbios[32];
+};
+
+static struct tables build(unsigned ncpus)
+{
+    struct tables t = {.m = fake_new(2 * MB)};
+
+    memset(fake_ram(t.m, 0, 2 * MB), 0xff, 2 * MB); /* the last run's */
+    t.m->ncpus = ncpus;
+    REQUIRE_EQ(firmware_build(t.m, &t.rsdp, t.smbios), 0);
+    return t;
+}
+
+static uint8_t sum(const uint8_t *p, size_t n)
+{
+    uint8_t s = 0;
+
+    while (n--)
+        s = (uint8_t)(s + *p++);
+    return s;
+}
+
+/* The table at `at`, its checksum checked. */
+static const uint8_t *table_at(struct tables *t, uint64_t at)
+{
+    uint32_t n = kit_get32(fake_ram(t->m, at, 36), 4);
+
+    CHECK_EQ(at % 16, 0);
+    CHECK_EQ(sum(fake_ram(t->m, at, n), n), 0);
+    CHECK(at >= TABLES_BASE && at + n <= TABLES_BASE + TABLES_SIZE);
+    return fake_ram(t->m, at, n);
+}
+
+/* The table with this signature, by way of the XSDT and the RSDT. */
+static const uint8_t *find_table(struct tables *t, const char *signature)
+{
+    const uint8_t *rsdp = fake_ram(t->m, t->rsdp, 36);
+    const uint8_t *xsdt = table_at(t, kit_get64(rsdp, 24));
+    const uint8_t *rsdt = table_at(t, kit_get32(rsdp, 16));
+    uint32_t n = (kit_get32(xsdt, 4) - 36) / 8;
+
+    REQUIRE_EQ((kit_get32(rsdt, 4) - 36) / 4, n);
+    for (uint32_t i = 0; i < n; i++) {
+        const uint8_t *p = table_at(t, kit_get64(xsdt, 36 + 8 * i));
+        CHECK_EQ(kit_get32(rsdt, 36 + 4 * i), kit_get64(xsdt, 36 + 8 * i));
+        if (memcmp(p, signature, 4) == 0)
+            return p;
+    }
+    FAIL("no table %s", signature);
+    test_end();
+}
+
+TEST(acpi_5_2_5_rsdp_and_roots)
+{
+    struct tables t = build(1);
+    const uint8_t *rsdp = fake_ram(t.m, t.rsdp, 36);
+
+    CHECK_MEM(rsdp, "RSD PTR ", 8);
+    CHECK(t.rsdp >= 0xe0000 && t.rsdp < 0x100000 && t.rsdp % 16 == 0);
+    CHECK_EQ(sum(rsdp, 20), 0);
+    CHECK_EQ(sum(rsdp, 36), 0);
+    CHECK_EQ(rsdp[15], 2);
+    find_table(&t, "FACP");
+    find_table(&t, "APIC");
+    fake_free(t.m);
+}
+
+TEST(acpi_5_2_9_fadt_describes_this_hardware)
+{
+    struct tables t = build(1);
+    const uint8_t *f = find_table(&t, "FACP");
+    const uint8_t *facs = fake_ram(t.m, kit_get32(f, 36), 64);
+
+    CHECK_EQ(f[8], 6);
+    CHECK_EQ(kit_get32(f, 4), 276);
+    CHECK_MEM(facs, "FACS", 4);
+    CHECK_EQ(kit_get32(f, 36) % 64, 0);
+    CHECK_EQ(kit_get32(f, 40), kit_get64(f, 140)); /* DSDT, X_DSDT */
+    CHECK_MEM(table_at(&t, kit_get64(f, 140)), "DSDT", 4);
+    CHECK_EQ(f[46], IRQ_SCI);
+    CHECK_EQ(kit_get32(f, 48), 0); /* no SMI: always in ACPI mode */
+    CHECK_EQ(kit_get32(f, 56), PORT_PM1_EVT);
+    CHECK_EQ(kit_get32(f, 64), PORT_PM1_CNT);
+    CHECK_EQ(kit_get32(f, 76), PORT_PM_TMR);
+    CHECK_EQ(kit_get32(f, 109) & 0xffff, 5); /* legacy devices, no VGA */
+    CHECK_EQ(kit_get32(f, 112) >> 4 & 1, 0); /* power button: fixed */
+    CHECK_EQ(kit_get32(f, 112) >> 5 & 1, 1); /* no sleep button */
+    CHECK_EQ(kit_get32(f, 112) >> 20 & 1, 0); /* not hardware-reduced */
+    CHECK_EQ(f[116], 1);                     /* reset register: a port */
+    CHECK_EQ(kit_get64(f, 120), PORT_RESET);
+    CHECK_EQ(f[128], 6);
+    fake_free(t.m);
+}
+
+TEST(acpi_5_2_12_madt_for_1_to_32_cpus)
+{
+    for (unsigned ncpus = 1; ncpus <= CPUS_MAX; ncpus++) {
+        struct tables t = build(ncpus);
+        const uint8_t *m = find_table(&t, "APIC");
+        uint32_t end = kit_get32(m, 4), at = 44, isos = 0;
+        unsigned cpus = 0, ioapics = 0;
+
+        CHECK_EQ(kit_get32(m, 36), LAPIC_BASE);
+        while (at < end) {
+            REQUIRE(m[at + 1] >= 6 && at + m[at + 1] <= end);
+            if (m[at] == 0)
+                CHECK_EQ(m[at + 3], cpus++);
+            ioapics += m[at] == 1;
+            if (m[at] == 2)
+                isos |= 1u << m[at + 3];
+            at += m[at + 1];
+        }
+        CHECK_EQ(at, end);
+        CHECK_EQ(cpus, ncpus);
+        CHECK_EQ(ioapics, 1);
+        for (unsigned slot = 1; slot < 32; slot++)
+            CHECK(isos >> pci_slot_gsi(slot) & 1);
+        CHECK(isos & 1 && isos >> IRQ_SCI & 1);
+        fake_free(t.m);
+    }
+}
+
+TEST(acpi_mcfg_is_one_bus)
+{
+    struct tables t = build(1);
+    const uint8_t *m = find_table(&t, "MCFG");
+
+    CHECK_EQ(kit_get64(m, 44), PCI_ECAM_BASE);
+    CHECK_EQ(m[54], 0);
+    CHECK_EQ(m[55], 0);
+    fake_free(t.m);
+}
+
+/* ------------------------------------------------------------------- iasl */
+
+/* Runs a command; its output, or the test is skipped when there is no iasl. */
+static const char *run(const char *command)
+{
+    static char out[65536];
+    FILE *f = popen(command, "r");
+    size_t n;
+
+    REQUIRE(f != NULL);
+    n = fread(out, 1, sizeof(out) - 1, f);
+    out[n] = 0;
+    pclose(f);
+    return out;
+}
+
+static void write_table(const char *dir, const char *name, const uint8_t *p)
+{
+    char path[128];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/%s.aml", dir, name);
+    f = fopen(path, "wb");
+    REQUIRE(f != NULL);
+    REQUIRE(fwrite(p, 1, kit_get32(p, 4), f) == kit_get32(p, 4));
+    fclose(f);
+}
+
+TEST(acpi_20_2_iasl_finds_nothing_to_say)
+{
+    static const char *const names[] = {"FACP", "APIC", "MCFG", "DSDT"};
+    struct tables t = build(4);
+    char dir[] = "/tmp/vmm-acpi-XXXXXX", command[512];
+    const uint8_t *fadt = find_table(&t, "FACP");
+
+    if (system("iasl -v >/dev/null 2>&1") != 0)
+        SKIP("iasl (package acpica-tools) is not installed");
+    test_timeout(60);
+    REQUIRE(mkdtemp(dir) != NULL);
+    for (int i = 0; i < 3; i++)
+        write_table(dir, names[i], find_table(&t, names[i]));
+    write_table(dir, "DSDT", table_at(&t, kit_get64(fadt, 140)));
+    for (int i = 0; i < 4; i++) {
+        snprintf(command, sizeof(command), "cd %s && iasl -d %s.aml 2>&1", dir,
+                 names[i]);
+        const char *out = run(command);
+        CHECK_HAS(out, "utput:"); /* Formatted output: or ASL Output: */
+        CHECK(!strstr(out, "Warning") && !strstr(out, "rror") &&
+              !strstr(out, "nvalid"));
+    }
+    snprintf(command, sizeof(command), "cd %s && iasl -tc DSDT.dsl 2>&1", dir);
+    CHECK_HAS(run(command), "0 Errors, 0 Warnings, 0 Remarks");
+    snprintf(command, sizeof(command), "grep -cE '00[01][0-9A-F]FFFF,' %s/DSDT.dsl; rm -r %s",
+             dir, dir);
+    CHECK_STR(run(command), "31\n"); /* _PRT */
+    fake_free(t.m);
+}
+
+/* ---------------------------------------------------------- MP and SMBIOS */
+
+TEST(mptable_4_configuration_table)
+{
+    for (unsigned ncpus = 1; ncpus <= CPUS_MAX; ncpus += 31) {
+        struct tables t = build(ncpus);
+        const uint8_t *fp = fake_ram(t.m, EBDA_BASE + 16, 16), *p;
+        unsigned n = 0, cpus = 0, pci = 0, at = 44;
+
+        CHECK_MEM(fp, "_MP_", 4);
+        CHECK_EQ(sum(fp, 16), 0);
+        p = fake_ram(t.m, kit_get32(fp, 4), 44);
+        CHECK_MEM(p, "PCMP", 4);
+        uint16_t len = (uint16_t)kit_get32(p, 4);
+        p = fake_ram(t.m, kit_get32(fp, 4), len);
+        CHECK_EQ(sum(p, len), 0);
+        for (; at < len; n++, at += p[at] == 0 ? 20 : 8) {
+            cpus += p[at] == 0;
+            if (p[at] == 3 && p[at + 4] == 0) { /* from bus 0, PCI */
+                CHECK_EQ(p[at + 7], pci_slot_gsi(p[at + 5] >> 2));
+                pci++;
+            }
+        }
+        CHECK_EQ(at, len);
+        CHECK_EQ(n, kit_get32(p, 34) & 0xffff);
+        CHECK_EQ(cpus, ncpus);
+        CHECK_EQ(pci, 31);
+        fake_free(t.m);
+    }
+}
+
+TEST(smbios_5_2_1_entry_point)
+{
+    struct tables t = build(1);
+    const uint8_t *p;
+    unsigned n = 0, at = 0;
+
+    CHECK_MEM(t.smbios, "_SM_", 4);
+    CHECK_EQ(sum(t.smbios, t.smbios[5]), 0);
+    CHECK_MEM(t.smbios + 16, "_DMI_", 5);
+    CHECK_EQ(sum(t.smbios + 16, 15), 0);
+    uint16_t len = (uint16_t)kit_get32(t.smbios, 22);
+    p = fake_ram(t.m, kit_get32(t.smbios, 24), len);
+    for (; at < len; n++) {
+        at += p[at + 1];
+        while (at + 2 <= len && (p[at] || p[at + 1]))
+            at++;
+        at += 2;
+    }
+    CHECK_EQ(at, len);
+    CHECK_EQ(n, kit_get32(t.smbios, 28) & 0xffff);
+    fake_free(t.m);
+}
