@@ -114,6 +114,8 @@ void fake_net_give(struct fake_net *f, unsigned q, const struct net_hdr *hdr,
  * max), the header to *hdr unless NULL. The frame's length, or -1: none. */
 ssize_t fake_net_take(struct fake_net *f, unsigned q, struct net_hdr *hdr,
                       void *frame, size_t max);
+/* Forgets the packets on their way, and the failures to come. */
+void fake_net_clear(struct fake_net *f);
 /* Fills the socket, so that send would block, or empties it again. */
 void fake_net_block(struct fake_net *f, unsigned q, bool blocked);
 /* The next n sends (receives) fail with err (a negative errno). A receive that

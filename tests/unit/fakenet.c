@@ -151,6 +151,18 @@ ssize_t fake_net_take(struct fake_net *f, unsigned q, struct net_hdr *hdr,
     }
 }
 
+void fake_net_clear(struct fake_net *f)
+{
+    char byte;
+    f->send_fails = f->recv_fails = 0;
+    for (unsigned q = 0; q < f->nd.nq; q++) {
+        while (recv(f->q[q].be.fd, &byte, 1, MSG_DONTWAIT) >= 0)
+            continue;
+        while (recv(f->q[q].peer, &byte, 1, MSG_DONTWAIT) >= 0)
+            continue;
+    }
+}
+
 void fake_net_block(struct fake_net *f, unsigned q, bool blocked)
 {
     char fill = 0;
