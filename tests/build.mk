@@ -27,8 +27,14 @@ $(B)/unit/lib.a: $(UNIT_LIB)
 	@rm -f $@
 	@ar rcs $@ $^
 
-$(B)/unit/unit: $(UNIT_OBJ) $(B)/unit/lib.a
-	@$(TCC) $(SAN) -o $@ $^ -lpthread -lutil
+# Changes when a test file comes or goes, so that unit is linked anew.
+$(B)/unit/list: FORCE
+	@mkdir -p $(@D)
+	@echo '$(UNIT_OBJ)' | cmp -s - $@ || echo '$(UNIT_OBJ)' >$@
+.PHONY: FORCE
+
+$(B)/unit/unit: $(UNIT_OBJ) $(B)/unit/lib.a $(B)/unit/list
+	@$(TCC) $(SAN) -o $@ $(UNIT_OBJ) $(B)/unit/lib.a -lpthread -lutil
 
 # T is a part of the names of the tests to run.
 .PHONY: unit
