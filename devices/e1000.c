@@ -476,6 +476,7 @@ static int plug(struct e1000 *e)
                  e);
     pci_bar_init(fn, 1, PCI_BAR_IO, E1000_IO_SIZE, io_read, io_write, e);
     pci_intx_init(fn);
+    fn->romfile = e->nic.romfile;
     return pci_add(fn, e->nic.slot);
 }
 

@@ -453,7 +453,9 @@ static int plug(struct pci_bus *bus, struct pci_fn *fn, unsigned slot)
 {
     int err;
     fn->slot = slot;
-    err = assign(bus, fn);
+    err = pci_rom_load(fn);
+    if (!err)
+        err = assign(bus, fn);
     if (err)
         return err;
     if (fn->has_intx) {

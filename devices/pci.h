@@ -94,6 +94,7 @@ struct pci_fn {
     unsigned cap_end; /* first free byte for a capability */
     uint8_t cap_last; /* last capability in the list, 0: none */
     struct pci_bar bar[PCI_BARS + 1];
+    const char *romfile; /* expansion ROM; set before pci_add, or NULL */
     /* Optional hooks, called without a lock, after a write took effect
      * (cfg_written) or before a read (cfg_read; may change cfg[]). */
     void (*cfg_written)(struct pci_fn *fn, unsigned off, unsigned width);
@@ -128,6 +129,10 @@ void pci_intx_init(struct pci_fn *fn);
 /* MSI-X with n vectors, table at offset 0 and PBA at 0x800 of memory BAR
  * `bar` (4 KiB, declared here). 0 or -errno. Before pci_add. */
 int pci_msix_init(struct pci_fn *fn, unsigned bar, unsigned n);
+
+/* Reads fn->romfile, if any, into the ROM BAR; pci_add does it. 0 or -errno
+ * (said). */
+int pci_rom_load(struct pci_fn *fn);
 
 /* Puts the function on the bus at `slot` (1..31; -1: the first free one).
  * 0, -EBUSY or -ENOSPC or -errno (said). */

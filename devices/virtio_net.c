@@ -400,6 +400,7 @@ static int vnet_create(struct machine *m, struct opts *o)
     memcpy(n->config.mac, n->nic.mac, 6);
     n->config.max_virtqueue_pairs = 1;
     show_link(n, n->nic.nd && netdev_link(n->nic.nd));
+    n->v.romfile = n->nic.romfile;
     err = make_pairs(n, m);
     if (!err)
         err = virtio_pci_init(&n->v, m, &vnet_type, n->nic.slot, loop_of);

@@ -612,6 +612,7 @@ int virtio_pci_init(struct virtio *v, struct machine *m,
     pci_bar_init(&v->fn, VIRTIO_BAR, PCI_BAR_MEM32, 4 * REGION_LEN, bar_read,
                  bar_write, v);
     pci_intx_init(&v->fn);
+    v->fn.romfile = v->romfile;
     /* A vector for each queue and one for configuration changes: each entry
      * costs the guest four exits at boot, so no more than that. */
     unsigned nvec = v->nvq + 1;

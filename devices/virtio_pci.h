@@ -54,6 +54,7 @@ struct virtio_kick {
 struct virtio {
     struct device dev; /* first */
     struct pci_fn fn;
+    const char *romfile; /* expansion ROM, or NULL; set before init */
     const struct virtio_type *type;
     /* Registers: status, features, selectors, queue registers, ISR. Taken
      * before a queue pair's lock. */

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* Expansion ROMs: a file behind a function's ROM BAR (PCI 3.0 §6.2.5.2), which
+ * the BIOS copies and runs. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "devices/pci.h"
+
+#define ROM_MAX (16u << 20) /* what the BAR of any real card can hold */
+
+static int read_all(int fd, uint8_t *p, size_t n)
+{
+    while (n > 0) {
+        ssize_t got = read(fd, p, n);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return got < 0 ? -errno : -EIO;
+        p += got;
+        n -= (size_t)got;
+    }
+    return 0;
+}
+
+/* The file in pages of its own, as a power of two, the rest ones as in an
+ * erased chip. */
+static int load(struct pci_fn *fn, int fd, size_t n)
+{
+    size_t size = 4096;
+    uint8_t *p;
+    int err;
+
+    while (size < n)
+        size *= 2;
+    p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+             -1, 0);
+    if (p == MAP_FAILED)
+        return -errno;
+    memset(p + n, 0xff, size - n);
+    err = read_all(fd, p, n);
+    if (err) {
+        munmap(p, size);
+        return err;
+    }
+    pci_bar_init(fn, PCI_ROM_BAR, PCI_BAR_MEM32, size, NULL, NULL, NULL);
+    fn->bar[PCI_ROM_BAR].hva = p;
+    return 0;
+}
+
+int pci_rom_load(struct pci_fn *fn)
+{
+    const char *path = fn->romfile;
+    struct stat st;
+    int err, fd;
+
+    if (!path)
+        return 0;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        err = -errno;
+    } else if (!S_ISREG(st.st_mode) || !st.st_size || st.st_size > ROM_MAX) {
+        close(fd);
+        return fail(-EINVAL, "romfile=%s: not a file of 1 byte to 16 MiB",
+                    path);
+    } else {
+        err = load(fn, fd, (size_t)st.st_size);
+    }
+    if (fd >= 0)
+        close(fd);
+    return err ? fail(err, "romfile=%s: %s", path, strerror(-err)) : 0;
+}
