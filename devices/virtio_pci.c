@@ -512,7 +512,7 @@ static void cfg_read_hook(struct pci_fn *fn, unsigned off, unsigned width)
         return;
     const struct region *r = cfg_window(v, v->pci_cfg_cap, &at, &len);
     if (r)
-        val = (uint32_t)r->read(r->owner, at, len);
+        val = (uint32_t)(r->read(r->owner, at, len) & ones(len));
     memcpy(fn->cfg + v->pci_cfg_cap + 16, &val, 4);
 }
 
