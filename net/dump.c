@@ -57,6 +57,8 @@ static bool dump_flush(struct dump *d)
         ssize_t r = write(d->fd, d->rest + d->restpos, d->restend - d->restpos);
         if (r > 0)
             d->restpos += (size_t)r;
+        if (r < 0 && errno != EAGAIN) /* a disk that filled up in mid-record */
+            dump_stop(d, strerror(errno));
     }
     return d->restpos == d->restend;
 }
@@ -65,6 +67,8 @@ static void dump_write(struct dump *d, const struct iovec *iov, int n)
 {
     size_t all = iov_len(iov, n);
     if (!dump_flush(d)) {
+        if (d->fd < 0)
+            return;
         fault_note(&d->f_full,
                    "%s: capture to %s: reader too slow, frames "
                    "are left out",

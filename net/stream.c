@@ -158,6 +158,32 @@ static bool stream_flush(struct stream *s)
     return s->txpos == s->txend;
 }
 
+/* A short frame's length without the padding behind its IP packet. */
+static size_t stream_unpadded(const struct iovec *iov, int n, size_t len)
+{
+    uint8_t h[ETH_HLEN + 6];
+    size_t ip = len;
+    if (len > 60 || iov_read(iov, n, 0, h, sizeof(h)) < sizeof(h))
+        return len;
+    if (h[12] == 0x08 && h[13] == 0x00) /* IPv4: total length */
+        ip = ETH_HLEN + ((size_t)h[16] << 8 | h[17]);
+    else if (h[12] == 0x86 && h[13] == 0xdd) /* IPv6: payload length */
+        ip = ETH_HLEN + 40 + ((size_t)h[18] << 8 | h[19]);
+    return ip >= ETH_HLEN + 20 && ip < len ? ip : len;
+}
+
+/* Makes an iovec of n entries len bytes long; its new count. */
+static int iov_cut(struct iovec *iov, int n, size_t len)
+{
+    int i = 0;
+    for (; i < n && len; i++) {
+        if (iov[i].iov_len > len)
+            iov[i].iov_len = len;
+        len -= iov[i].iov_len;
+    }
+    return i;
+}
+
 static ssize_t stream_send_locked(struct stream *s, const struct iovec *iov,
                                   int n)
 {
@@ -171,14 +197,16 @@ static ssize_t stream_send_locked(struct stream *s, const struct iovec *iov,
     size_t len = k > 0 ? iov_len(in, k) : 0;
     if (len == 0 || len > NET_FRAME_MAX || k >= NET_IOV_MAX)
         return -EMSGSIZE;
-    uint32_t head = htonl((uint32_t)len);
+    size_t wire = s->c.unpad ? stream_unpadded(in, k, len) : len;
+    uint32_t head = htonl((uint32_t)wire);
     out[0] = (struct iovec){&head, sizeof(head)};
     memcpy(out + 1, in, (size_t)k * sizeof(*in));
+    k = iov_cut(out + 1, k, wire);
     struct msghdr m = {.msg_iov = out, .msg_iovlen = (size_t)k + 1};
     ssize_t r = sendmsg(s->be.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (r < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-    size_t all = len + sizeof(head);
+    size_t all = wire + sizeof(head);
     if ((size_t)r < all) {
         s->txpos = 0;
         s->txend = iov_read(out, k + 1, (size_t)r, s->tx, all - (size_t)r);
@@ -299,6 +327,7 @@ static void stream_ready(struct event *ev, uint32_t got)
 static int stream_adopt(struct stream *s, int fd)
 {
     struct pollfd p = {.fd = fd, .events = POLLOUT};
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     s->conn.fd = fd;
     s->conn.want = EPOLLOUT | EPOLLRDHUP;
     int r = loop_add(s->loop, &s->conn);

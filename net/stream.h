@@ -14,11 +14,12 @@ struct stream_conf {
     int fd;                   /* connected already, or -1 */
     int listen_fd;            /* connections come from here, or -1 */
     const struct addr *bound; /* what listen_fd is bound to: removed at close */
-    /* Makes a new connection: a non-blocking descriptor (perhaps still
-     * connecting), or -errno, not said; -ECANCELED: never again. NULL: never.
+    /* Makes a new connection: a descriptor (perhaps still connecting), or
+     * -errno, not said; -ECANCELED: never again. NULL: never.
      */
     int (*dial)(void *arg);
     unsigned redial_ms;     /* pause between attempts; 0: no further one */
+    bool unpad;             /* cut Ethernet's padding off short IP frames */
     void (*end)(void *arg); /* at close; frees arg */
     void *arg;
 };

@@ -54,6 +54,7 @@ TEST(net_user_speaks_to_passt_and_ends_it)
     CHECK(netdev_link(nd));
     CHECK(args_have("-f -q -a 10.0.2.15 -g 10.0.2.2 --dns-forward 10.0.2.3 "
                     "-n 24 -t 2222:22 -u 127.0.0.1/53:5353 --fd "));
+    CHECK_EQ(nt_recv(nd, 2000, 5), 0); /* does not wait */
     CHECK_EQ(nt_send(nd, 300, 5), 312);
     ssize_t r = 0;
     for (int i = 0; i < 200 && r == 0; i++) {
@@ -61,6 +62,17 @@ TEST(net_user_speaks_to_passt_and_ends_it)
         r = nt_recv(nd, 2000, 5);
     }
     CHECK_EQ(r, 300);
+    /* Ethernet's padding is not passt's: 14 + 30 bytes of 60 */
+    uint8_t p[NET_HDR_LEN + 60] = {[NET_HDR_LEN + 12] = 8,
+                                   [NET_HDR_LEN + 17] = 30};
+    struct iovec iov[2] = {{p, 30}, {p + 30, sizeof(p) - 30}};
+    CHECK_EQ(nd->q[0]->send(nd->q[0], iov, 2), sizeof(p));
+    r = 0;
+    for (int i = 0; i < 200 && r == 0; i++) {
+        usleep(10000);
+        r = nd->q[0]->recv(nd->q[0], iov, 2);
+    }
+    CHECK_EQ(r, NET_HDR_LEN + 44);
     nd->close(nd);
     char cmd[128];
     snprintf(cmd, sizeof(cmd), "! pgrep -f '%s' >/dev/null",

@@ -1,0 +1,344 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+# Backends with a real counterpart each: a bridge, QEMU, passt, dnsmasq, tcpdump, another instance of the VMM.  What
+# happens when it dies, blocks or comes back is part of each.  NIC models take turns: net_models NAME SENTENCE announces
+# NAME_virtio and NAME_e1000, which call body_NAME with $model set.
+
+net_models() {
+    local where=$1 name=$2
+    e2e "$where" "${name}_virtio" "$3 (virtio-net)"
+    e2e "$where" "${name}_e1000" "$3 (e1000)"
+    eval "test_${name}_virtio() { model=virtio-net-pci; body_$name; }"
+    eval "test_${name}_e1000() { model=e1000; body_$name; }"
+}
+
+err_has() { grep -aqE -- "$1" "$T/err" 2>/dev/null; }
+answers() { ping -n -q -i 0.05 -W 1 -c 1 "$1" >/dev/null 2>&1; }
+silent() { ! answers "$1"; }
+
+# guest_begin ADDRESS OPTIONS...: the bundled guest, by options that say its NIC; guest_ip waits until it is up.  (It
+# waits for a link before it says so, and the last VM's output is not this one's.)
+guest_begin() {
+    local ip=$1
+    shift
+    rm -f "$T/out" "$T/err"
+    start "$@" -append "ip=$ip/24"
+}
+guest_ip() {
+    guest_begin "$@"
+    wait_for 30 "'guest: net up'" out_has 'guest: net up'
+}
+
+# bridge_qemu OPTION...: a QEMU that is nothing but a cable between tap0 (10.0.0.1) and a netdev "peer" of those options.
+bridge_qemu() {
+    has_link tap0 || tap tap0 10.0.0.1/24
+    qemu-system-x86_64 -machine none -nodefaults -display none -netdev "$1,id=peer" \
+        -netdev tap,id=t,ifname=tap0,script=no,downscript=no \
+        -netdev hubport,id=a,hubid=0,netdev=peer -netdev hubport,id=b,hubid=0,netdev=t >qemu.out 2>&1 &
+    qemu_pid=$!
+}
+end_qemu() {
+    kill "$qemu_pid"
+    wait "$qemu_pid" || true
+}
+
+# ------------------------------------------------------------ streams and datagrams
+
+net_models both net_stream_server "stream server; QEMU at the other end, which dies and comes back"
+body_net_stream_server() {
+    guest_begin 10.0.0.2 -nic "stream,model=$model,addr.type=unix,addr.path=$T/s,server=on"
+    wait_for 30 "a NIC" out_has 'guest: nic0'
+    local turn
+    for turn in 1 2; do
+        wait_for 5 socket test -S s
+        bridge_qemu "stream,server=off,addr.type=unix,addr.path=$T/s"
+        wait_for 30 answer answers 10.0.0.2
+        pings 10.0.0.2 0 56 1472 8000
+        end_qemu
+        wait_for 5 "word of it" err_has 'hung up; waiting'
+        silent 10.0.0.2 || fail "an answer without a cable ($turn)"
+    done
+    stop
+}
+
+net_models both net_stream_client "stream client with reconnect-ms; QEMU's server starts late, dies, comes back"
+body_net_stream_client() {
+    guest_begin 10.0.0.2 -nic "stream,model=$model,addr.type=unix,addr.path=$T/q,reconnect-ms=200"
+    wait_for 30 "a NIC" out_has 'guest: nic0'
+    wait_for 5 "word of it" err_has 'cannot connect .*; trying again'
+    for _ in 1 2; do
+        bridge_qemu "stream,server=on,addr.type=unix,addr.path=$T/q"
+        wait_for 30 answer answers 10.0.0.2
+        pings 10.0.0.2 56 1472
+        end_qemu
+        rm -f q
+    done
+}
+
+e2e both net_stream_blocked "a QEMU that is stopped blocks the stream; the VM lives and traffic resumes"
+test_net_stream_blocked() {
+    bridge_qemu "stream,server=on,addr.type=unix,addr.path=$T/q"
+    wait_for 10 socket test -S q
+    guest_ip 10.0.0.2 -nic "stream,addr.type=unix,addr.path=$T/q"
+    wait_for 10 answer answers 10.0.0.2
+    kill -STOP "$qemu_pid"
+    local i
+    for i in 1 2 3 4 5; do answers 10.0.0.2 && fail "answer $i out of nowhere"; done
+    kill -CONT "$qemu_pid"
+    wait_for 10 answer answers 10.0.0.2
+    pings 10.0.0.2 56 1472
+    end_qemu
+}
+
+net_models both net_stream_tcp "the old form, -net nic -net socket, over TCP to QEMU"
+body_net_stream_tcp() {
+    bridge_qemu "socket,listen=127.0.0.1:4444"
+    wait_for 10 "QEMU's port" eval ': 2>/dev/null </dev/tcp/127.0.0.1/4444'
+    end_qemu # that look was its only client
+    bridge_qemu "socket,listen=127.0.0.1:4444"
+    nap 1
+    guest_ip 10.0.0.2 -net "nic,model=$model" -net socket,connect=127.0.0.1:4444
+    pings 10.0.0.2 56 1472
+    end_qemu
+}
+
+net_models both net_dgram "datagrams, UNIX and UDP, to QEMU, which dies and comes back"
+body_net_dgram() {
+    local here there
+    for way in unix inet; do
+        if [ $way = unix ]; then
+            here="local.type=unix,local.path=$T/a,remote.type=unix,remote.path=$T/b"
+            there="local.type=unix,local.path=$T/b,remote.type=unix,remote.path=$T/a"
+        else
+            here="local.type=inet,local.host=127.0.0.1,local.port=5001,remote.type=inet,remote.host=127.0.0.1,remote.port=5002"
+            there="local.type=inet,local.host=127.0.0.1,local.port=5002,remote.type=inet,remote.host=127.0.0.1,remote.port=5001"
+        fi
+        guest_ip 10.0.0.2 -nic "dgram,model=$model,$here"
+        for _ in 1 2; do
+            bridge_qemu "dgram,$there"
+            wait_for 10 answer answers 10.0.0.2
+            pings 10.0.0.2 56 1472
+            end_qemu
+        done
+        stop
+    done
+}
+
+# ------------------------------------------------------------ hubs and a second instance
+
+net_models both net_hub_two_vms "two VMs: one on a hub with a tap and a stream, the other behind the stream"
+body_net_hub_two_vms() {
+    tap tap0 10.0.0.1/24
+    local opt turn pid
+    for opt in '' ,learn=on; do
+        guest_ip 10.0.0.2 -netdev tap,id=t,ifname=tap0 -netdev "stream,id=s,addr.type=unix,addr.path=$T/s,server=on" \
+            -netdev "hubport,id=h1,hubid=1,netdev=t$opt" -netdev hubport,id=h2,hubid=1,netdev=s \
+            -netdev hubport,id=h3,hubid=1 -device "$model,netdev=h3"
+        pings 10.0.0.2 56 1472
+        for turn in 1 2; do
+            "$VMM" -nic "stream,model=$model,addr.type=unix,addr.path=$T/s,mac=52:54:00:00:00:33" -serial none \
+                -append ip=10.0.0.3/24 >b.out 2>b.err &
+            pid=$!
+            wait_for 30 "answer of the second ($turn)" answers 10.0.0.3
+            pings 10.0.0.3 56 1472
+            pings 10.0.0.2 56
+            kill -KILL $pid
+            wait $pid || true
+            pings 10.0.0.2 56
+        done
+        stop
+        rm -f s
+    done
+}
+
+e2e both net_vlan "-net nic and -net tap with vlan= numbers: two separate hubs, one of them a direct cable"
+test_net_vlan() {
+    tap tap0 10.0.0.1/24
+    tap tap1
+    guest_ip 10.0.0.2 -net nic,vlan=1 -net tap,vlan=1,ifname=tap0,script=no -net nic,vlan=2,model=e1000 \
+        -net tap,vlan=2,ifname=tap1,script=no,downscript=no
+    pings 10.0.0.2 56 1472 8000
+}
+
+# ------------------------------------------------------------ taps
+
+net_models both net_bridge "br=: a port of a bridge, from the start to the end of the VM, SIGKILL included"
+body_net_bridge() {
+    ip link add br9 type bridge
+    ip addr add 10.0.0.1/24 dev br9
+    ip link set br9 up
+    kept_links='br9 keep'
+    guest_ip 10.0.0.2 -nic "tap,model=$model,br=br9,ifname=port0"
+    pings 10.0.0.2 56 1472
+    matches "$(bridge link show dev port0)" 'master br9' "bridge port"
+    stop
+    no_link port0 || fail "the port outlives the VM"
+    ip tuntap add keep mode tap
+    guest_ip 10.0.0.2 -nic "tap,model=$model,br=br9,ifname=keep"
+    pings 10.0.0.2 56
+    kill -INT "$vmm_pid"
+    ends 10 any
+    is "$(bridge link show dev keep)" '' "a port that was none before"
+    guest_ip 10.0.0.2 -nic "bridge,model=$model,br=br9"
+    pings 10.0.0.2 56
+    stop
+}
+
+e2e both net_tap_scripts "script= and downscript= run with the name, the latter on every way out"
+test_net_tap_scripts() {
+    printf '#!/bin/sh\necho "up $1" >>%s/log\nip addr add 10.0.0.1/24 dev "$1"\n' "$T" >up
+    printf '#!/bin/sh\necho "down $1" >>%s/log\n' "$T" >down
+    chmod +x up down
+    local how
+    for how in INT TERM KILL SEGV; do
+        rm -f log
+        guest_ip 10.0.0.2 -nic "tap,ifname=mine,script=$T/up,downscript=$T/down"
+        pings 10.0.0.2 56
+        kill -$how "$vmm_pid"
+        ends 40 any
+        wait_for 5 "the down-script after SIG$how" grep -q 'down mine' log
+        is "$(cat log)" $'up mine\ndown mine' "scripts"
+        clean
+    done
+    start -nic tap,ifname=mine,script=/bin/false
+    ends 5 1
+    err_has 'script /bin/false mine: failed with status 1' || fail "no reason"
+}
+
+net_models both net_tap_deleted "the tap is deleted under the VM: it lives, says so, and does not spin"
+body_net_tap_deleted() {
+    guest_ip 10.0.0.2 -tap "gone0,model=$model"
+    ip addr add 10.0.0.1/24 dev gone0
+    pings 10.0.0.2 56
+    ip link del gone0
+    wait_for 5 "word of it" err_has 'gone0 was deleted; the cable is out'
+    local before after
+    before=$(awk '{print $14 + $15}' "/proc/$vmm_pid/stat")
+    nap 1
+    after=$(awk '{print $14 + $15}' "/proc/$vmm_pid/stat")
+    [ $((after - before)) -lt 50 ] || fail "$((after - before)) ticks of CPU in a second"
+    alive "$vmm_pid" || fail "the VM died"
+}
+
+net_models both net_tap_bare "a tap without virtio headers, its queue opened by a parent"
+body_net_tap_bare() {
+    guest_ip 10.0.0.2 -nic "tap,model=$model,ifname=bare0,vnet_hdr=off"
+    ip addr add 10.0.0.1/24 dev bare0
+    pings 10.0.0.2 0 56 1472 8000
+    stop
+}
+
+net_models both net_tap_down_up "the host takes its interface down and up again"
+body_net_tap_down_up() {
+    boot_bundled ''
+    pings 10.0.0.2 56
+    ip link set tap0 down
+    nap 0.3
+    ip link set tap0 up
+    wait_for 10 answer answers 10.0.0.2
+    pings 10.0.0.2 56 1472
+}
+
+net_models both net_cable "SIGUSR2 pulls the cable and plugs it in again"
+body_net_cable() {
+    boot_bundled ''
+    pings 10.0.0.2 56
+    kill -USR2 "$vmm_pid"
+    wait_for 5 "word of it" err_has 'cables pulled'
+    silent 10.0.0.2 || fail "an answer through a pulled cable"
+    kill -USR2 "$vmm_pid"
+    wait_for 10 answer answers 10.0.0.2
+    pings 10.0.0.2 56
+}
+
+# ------------------------------------------------------------ passt
+
+# A way out, as passt wants one: it takes the host's addresses and routes from it.
+way_out() {
+    ip link add out0 type veth peer name out1
+    ip link set out1 up
+    ip addr add 192.0.2.2/24 dev out0
+    ip link set out0 up
+    ip route add default via 192.0.2.1
+    kept_links='out0 out1'
+}
+has_passt() { pgrep -x 'passt|passt.avx2' >/dev/null; }
+no_passt() { ! has_passt; }
+udp_echoes() { [ "$(echo hello | timeout 2 socat -t 1 - UDP4:127.0.0.1:7007 2>/dev/null)" = hello ]; }
+
+net_models both net_user "-nic user: DHCP and a forwarded port by passt, which dies, comes back, and ends with the VM"
+body_net_user() {
+    command -v passt >/dev/null || skip "passt is not installed"
+    way_out
+    start -nic "user,model=$model,hostfwd=udp:127.0.0.1:7007-:7" -append ip=dhcp
+    wait_for 30 "an address by DHCP" out_has '10\.0\.2\.15'
+    wait_for 10 "an echo" udp_echoes
+    pkill -KILL -x 'passt|passt.avx2'
+    wait_for 5 "word of it" err_has 'passt hung up'
+    wait_for 10 "another passt" has_passt
+    wait_for 10 "an echo" udp_echoes
+    kill -KILL "$vmm_pid"
+    ends 5 any
+    wait_for 5 "the end of passt" no_passt
+    start -nic user -append ip=dhcp
+    wait_for 30 "an address by DHCP" out_has '10\.0\.2\.15'
+    kill -INT "$vmm_pid"
+    ends 10 any
+    no_passt || fail "passt outlives the VM"
+}
+
+# ------------------------------------------------------------ captures
+
+net_models both net_capture "pcap= and filter-dump: tcpdump reads what was sent, both ways"
+body_net_capture() {
+    tap tap0 10.0.0.1/24
+    guest_ip 10.0.0.2 -netdev tap,id=n,ifname=tap0 -device "$model,netdev=n" \
+        -object "filter-dump,id=f,netdev=n,file=$T/a.pcap" -object "filter-dump,id=g,netdev=n,file=$T/b.pcap,maxlen=60"
+    ping -n -q -i 0.02 -W 5 -c 10 -s 1000 10.0.0.2 >/dev/null || fail "no ping"
+    stop
+    local file
+    for file in a b; do
+        is "$(tcpdump -n -r $file.pcap 'icmp[0] = 8' 2>/dev/null | wc -l)" 10 "requests in $file.pcap"
+        is "$(tcpdump -n -r $file.pcap 'icmp[0] = 0' 2>/dev/null | wc -l)" 10 "replies in $file.pcap"
+    done
+    matches "$(tcpdump -v -n -r a.pcap 'icmp[0] = 0' 2>&1)" 'length 1028\)' "whole frames"
+    tcpdump -vv -n -r a.pcap 2>&1 | grep -i 'bad' && fail "bad checksums"
+    stop
+    mkdir small
+    mount -t tmpfs -o size=8k tmpfs small
+    guest_ip 10.0.0.2 -tap "tap0,model=$model,pcap=$T/small/f"
+    pings 10.0.0.2 56 1472
+    err_has 'capture to .*small/f ended' || fail "not a word of the full disk"
+}
+
+# ------------------------------------------------------------ bad options
+
+e2e kvm net_errors "bad network options: one clear line, exit status 1 or 2, nothing left behind"
+test_net_errors() {
+    local options reason
+    while IFS='|' read -r options reason; do
+        # shellcheck disable=SC2086  # words
+        start $options
+        ends 5 any
+        [ "$ended_with" = 1 ] || [ "$ended_with" = 2 ] || fail "$options: exit status $ended_with"
+        grep -qe "$reason" err || fail "$options: said '$(cat err)', not '$reason'"
+        is "$(wc -l <err)" 1 "lines for $options"
+        clean
+    done <<'END'
+-netdev tap,ifname=t0|id= is missing
+-netdev warp,id=w|no such type; there are: tap bridge
+-netdev tap,id=n,ifname=lo -device virtio-net-pci,netdev=n|lo: not a tap interface
+-netdev tap,id=n,ifnam=t0|no key "ifnam"; the keys are
+-netdev user,id=n -netdev none,id=n|id=n: used twice
+-nic stream,addr.type=unix,addr.path=/nonexistent/s|cannot connect: No such file or directory; start the other side
+-nic stream,addr.type=unix|addr.path= is missing
+-nic dgram,local.type=inet|no port
+-nic tap,br=nobridge0|sudo ip link add nobridge0 type bridge
+-nic user,hostfwd=22|hostfwd=22: must be
+-nic hubport,netdev=x|no netdev x
+-nic none,model=e1000,pcap=/nonexistent/f|capture file /nonexistent/f: No such file
+-object filter-dump,netdev=n,file=/tmp/x|no netdev n
+-net nic,macadr=1|no key "macadr"
+-tap this-name-is-too-long|longer than 15
+END
+}
