@@ -155,6 +155,11 @@ void e1000_wr_plain(struct e1000 *e, uint32_t off, uint32_t val)
 /* SDM 13.2: registers are dwords. Smaller reads get their lanes of one read;
  * smaller writes change the lanes of registers that only store, others ignore
  * them; what is not inside one dword (or two whole ones) does nothing. */
+static uint32_t lanes(unsigned width)
+{
+    return width < 4 ? (1u << 8 * width) - 1 : ~0u;
+}
+
 static uint64_t mmio_read(void *owner, uint64_t off, unsigned width)
 {
     struct e1000 *e = owner;
@@ -165,7 +170,7 @@ static uint64_t mmio_read(void *owner, uint64_t off, unsigned width)
         return read32(e, at) | (uint64_t)read32(e, at + 4) << 32;
     if (lane + width > 4)
         return 0;
-    return read32(e, at) >> 8 * lane & ((1u << 8 * width) - 1);
+    return read32(e, at) >> 8 * lane & lanes(width);
 }
 
 static void mmio_write(void *owner, uint64_t off, unsigned width, uint64_t val)
@@ -182,7 +187,7 @@ static void mmio_write(void *owner, uint64_t off, unsigned width, uint64_t val)
     r = e1000_row_at(&to);
     if (lane + width > 4 || !r || r->write != e1000_wr_plain)
         return;
-    mask = ((1u << 8 * width) - 1) << 8 * lane;
+    mask = lanes(width) << 8 * lane;
     write32(e, at,
             (reg_get(e, to) & ~mask) | ((uint32_t)val << 8 * lane & mask));
 }
@@ -194,7 +199,7 @@ static uint64_t io_read(void *owner, uint64_t off, unsigned width)
     struct e1000 *e = owner;
     uint32_t addr = atomic_load(&e->ioaddr);
     if (off < 4 && (off & 3) + width <= 4)
-        return addr >> 8 * off & (uint32_t)((1ull << 8 * width) - 1);
+        return addr >> 8 * off & lanes(width);
     if (off != 4 || width != 4 || addr & 3 || addr >= E1000_MMIO_SIZE)
         return 0;
     return read32(e, addr);
@@ -305,8 +310,9 @@ static void report(struct e1000 *e)
 static void work(struct e1000 *e, bool readable, bool writable)
 {
     const uint32_t once = TODO_CFG | TODO_IRQ | TODO_LINK;
-    uint32_t todo = atomic_fetch_or(&e->todo, TODO_ACTIVE);
+    uint32_t todo;
     bool more = false, all;
+    atomic_fetch_or(&e->todo, TODO_ACTIVE);
     pthread_mutex_lock(&e->lock);
     todo = atomic_fetch_and(&e->todo, ~once);
     all = todo & TODO_CFG;
@@ -431,9 +437,20 @@ static void e1000_stats(struct device *dev, int fd)
 static void e1000_destroy(struct device *dev)
 {
     struct e1000 *e = container_of(dev, struct e1000, dev);
+    struct timer *t[] = {&e->irq_timer, &e->rx_timer, &e->tx_timer,
+                         &e->link_timer};
+    for (unsigned i = 0; i < ARRAY_LEN(t); i++)
+        timer_cancel(t[i]);
+    if (e->nic.nd)
+        e->nic.nd->link_changed = NULL;
     loop_del(&e->wire);
     loop_del(&e->bell);
     close(e->bell.fd);
+    irq_free(&e->pci.intx);
+    free(e->tx.bounce);
+    free(e->rx.buf);
+    free(e->rx.loop_buf);
+    nic_free(&e->nic);
 }
 
 static int wire_up(struct e1000 *e)
@@ -480,10 +497,28 @@ static int plug(struct e1000 *e)
     return pci_add(fn, e->nic.slot);
 }
 
+/* The FCS behind a frame is a pass over its bytes that next to no driver looks
+ * at. With carry-less multiplication it takes a fifth of a microsecond a frame
+ * and is simply always right; without (an emulated host) it would be the most
+ * expensive thing done to a frame, and zeroes are given instead. */
+static bool fcs_is_cheap(void)
+{
+    static uint8_t frame[1514];
+    uint64_t best = UINT64_MAX;
+    for (int i = 0; i < 3; i++) {
+        uint64_t start = now_ns(), took;
+        frame[0] ^= (uint8_t)eth_crc(0, frame, sizeof(frame));
+        took = now_ns() - start;
+        best = took < best ? took : best;
+    }
+    return best < 1000;
+}
+
 static int read_options(struct e1000 *e, struct opts *o)
 {
     bool offload = true;
     int err = nic_options(&e->nic, e->dev.m, o, "e1000");
+    e->fcs = fcs_is_cheap();
     if (!err)
         err = opts_bool(o, "offload", &offload);
     if (!err)
@@ -508,6 +543,7 @@ static int e1000_create(struct machine *m, struct opts *o)
     e->dev.reset = e1000_reset;
     e->dev.stats = e1000_stats;
     e->dev.destroy = e1000_destroy;
+    eth_crc_init();
     err = read_options(e, o);
     if (err)
         return err;
@@ -519,7 +555,6 @@ static int e1000_create(struct machine *m, struct opts *o)
     if (!e->tx.bounce || !e->rx.buf || !e->rx.loop_buf)
         return fail(-ENOMEM, "%s: out of memory", e->dev.id);
     fill_row_of();
-    eth_crc_init();
     pthread_mutex_init(&e->lock, NULL);
     e1000_irq_init(e);
     e1000_phy_init(e);
@@ -544,6 +579,7 @@ const struct device_class e1000_class = {
         "  addr=SLOT      PCI slot, hexadecimal (default: the first free)\n"
         "  romfile=FILE   expansion ROM\n"
         "  offload=on|off leave checksums and segments to the backend (on)\n"
-        "  fcs=on|off     compute the FCS drivers see behind a frame (off)\n",
+        "  fcs=on|off     compute the FCS behind a frame, else give zeroes\n"
+        "                 (default: on where the host does it in hardware)\n",
     .create = e1000_create,
 };

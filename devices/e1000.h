@@ -72,8 +72,9 @@ void seg_patch(const struct seg *s, uint8_t *h);
 /* --------------------------------------------------------------- transmit */
 
 #define TX_IOV 128
-#define TX_HDR 320 /* first 258 bytes: all an 8-bit offset reaches, and a tag  \
-                    */
+#define TX_HDR                                                                 \
+    320 /* first 258 bytes: all an 8-bit offset reaches, and a tag             \
+         */
 #define TX_REACH 258
 
 struct tx_ctx { /* SDM 3.3.5, as last loaded */

@@ -357,7 +357,7 @@ static bool emit(struct e1000 *e, const struct iovec *iov, int n,
 {
     struct nic_stats *s = &e->nic.stats;
     ssize_t got = 1;
-    uint8_t da[6];
+    uint8_t da[6] = {0};
     bool link = e->be && reg_get(e, STATUS) & STATUS_LU;
     if (e1000_loopback(e)) {
         e1000_rx_loop(e, iov + 1, n - 1);

@@ -151,7 +151,7 @@ static void line_down(struct e1000 *e)
 
 static bool line_possible(const struct e1000 *e)
 {
-    return e->nic.nd && e->nic.nd->link_up &&
+    return e->nic.nd && netdev_link(e->nic.nd) &&
            !(e->phy.reg[P_CONTROL] & BMCR_PWRDN);
 }
 

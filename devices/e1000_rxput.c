@@ -235,7 +235,7 @@ bool rx_put(struct e1000 *e, struct rx_ring *r, struct rx_frame *f)
 {
     uint32_t crc = 0, wire, v, pcsum = 0, pcss;
     uint32_t total = f->len, secrc = reg_get(e, RCTL) & RCTL_SECRC;
-    uint8_t da[6];
+    uint8_t da[6] = {0};
     bool strip = f->info->vlan && reg_get(e, CTRL) & CTRL_VME;
     uint64_t last;
     total -= strip ? VLAN_HLEN : 0;

@@ -122,7 +122,8 @@ static void wire(struct fuzz *f)
         memcpy(&h, &v, 8);
         h.csum_offset = fuzz_u8(f);
     }
-    memcpy(frame + 12, how & 2 ? "\x08\x00\x45" : "\x86\xdd\x60", 3);
+    eth_put16(frame + 12, how & 2 ? 0x0800 : 0x86dd);
+    frame[14] = how & 2 ? 0x45 : 0x60;
     frame[23] = how & 4 ? 6 : 17;
     frame[46] = 0x50;
     for (uint32_t i = 0; i < n; i++)

@@ -149,7 +149,8 @@ int drv_recv(struct drv *d, uint8_t *frame, uint64_t *result)
 static uint32_t make_eth(uint8_t *f, uint16_t type, int tag)
 {
     memcpy(f, drv_mac, 6);
-    memcpy(f + 6, "\x02\x00\x00\x00\x00\x01", 6);
+    static const uint8_t from[6] = {2, 0, 0, 0, 0, 1};
+    memcpy(f + 6, from, 6);
     if (tag >= 0) {
         eth_put16(f + 12, 0x8100);
         eth_put16(f + 14, (uint16_t)tag);
@@ -169,7 +170,8 @@ static void make_ip(uint8_t *ip, uint8_t proto, uint32_t l4len)
     ip[6] = 0x40;
     ip[8] = 64;
     ip[9] = proto;
-    memcpy(ip + 12, "\x0a\x00\x00\x01\x0a\x00\x00\x02", 8);
+    static const uint8_t addr[8] = {10, 0, 0, 1, 10, 0, 0, 2};
+    memcpy(ip + 12, addr, 8);
     eth_put16(ip + 10, csum_fold(csum_partial(ip, 20, 0, false)));
 }
 

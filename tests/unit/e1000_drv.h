@@ -26,9 +26,9 @@ struct drv {
     uint32_t rx_next;        /* next RX descriptor to look at */
 };
 
-/* A machine with one card, cable plugged and link up; `opts` as after
+/* A machine with one card, cable plugged and link up; `more` as after
  * "netdev=n0,". */
-struct drv *drv_new(const char *opts);
+struct drv *drv_new(const char *more);
 void drv_free(struct drv *d);
 /* Both rings of n descriptors (RX buffers posted: n - 1), EN set. */
 void drv_rings(struct drv *d, uint32_t n);
