@@ -168,8 +168,9 @@ test_serial_unix() {
     tap tap0 10.0.0.1/24
     start -tap tap0 -serial "unix:$T/socket" -append 'ip=10.0.0.2/24 test=poweroff on=ping'
     wait_for 10 "the socket" test -S socket
-    timeout 30 socat -u UNIX-CONNECT:socket - >console &
+    timeout 60 socat -d -d -u UNIX-CONNECT:socket - >console 2>socat.log &
     local reader=$!
+    wait_for 20 "a connection" file_has socat.log 'starting data transfer'
     wait_for 20 "a reply" ping -q -c 1 -W 1 10.0.0.2
     ends 20 0
     wait $reader || true
