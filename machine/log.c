@@ -36,7 +36,7 @@ void log_line(const char *fmt, ...)
     va_end(ap);
 }
 
-int fail(int err, const char *fmt, ...)
+int(fail)(int err, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);

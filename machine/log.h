@@ -16,6 +16,10 @@ void log_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * Whoever knows most prints; callers only pass the value on. */
 int fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+#ifdef __clang_analyzer__ /* clang-tidy: fail() returns what it was given */
+#define fail(err, ...) (fail((err), __VA_ARGS__), (err))
+#endif
+
 /* A fault of the guest's or of the world's: counted always, said once. */
 struct fault {
     uint64_t count; /* atomic, relaxed */

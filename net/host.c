@@ -18,8 +18,6 @@
 #include "machine/log.h"
 #include "net/host.h"
 
-extern char **environ;
-
 static void name_copy(struct ifreq *ifr, const char *ifname)
 {
     memset(ifr, 0, sizeof(*ifr));

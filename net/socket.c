@@ -100,7 +100,7 @@ static int stream_open(struct loop *l, struct opts *o, struct netdev **out)
     r |= opts_bool(o, "server", &server);
     r |= opts_u64(o, "reconnect", 0, 3600, &s);
     r |= opts_u64(o, "reconnect-ms", 0, 3600000, &ms);
-    if (r || (r = opts_done(o)) != 0)
+    if (r || opts_done(o))
         return -EINVAL;
     if (!a.len && a.fd < 0)
         return fail(-EINVAL, "%s: addr.type= is missing: unix, inet or fd",

@@ -86,7 +86,8 @@ SH_FILES := $(shell git ls-files -co --exclude-standard 2>/dev/null | \
 
 $(B)/lint/%.tidy: %.c .clang-tidy $(filter %.h,$(C_FILES))
 	@mkdir -p $(@D)
-	clang-tidy --quiet $< -- $(CPPFLAGS) -std=c11 2>$@.log || \
+	@echo "  TIDY $<"
+	@clang-tidy --quiet $< -- $(CPPFLAGS) -std=c11 2>$@.log || \
 	    { cat $@.log; exit 1; }
 	@touch $@
 
@@ -95,14 +96,14 @@ lint-tidy: $(TIDY_SRC:%.c=$(B)/lint/%.tidy)
 
 lint-cppcheck:
 	@mkdir -p $(B)/lint/cppcheck
-	cppcheck --quiet --error-exitcode=1 --std=c11 --language=c \
+	@cppcheck --quiet --error-exitcode=1 --std=c11 --language=c \
 	    --enable=warning,performance,portability --inline-suppr \
 	    --suppressions-list=tests/cppcheck.txt --template=gcc \
 	    --cppcheck-build-dir=$(B)/lint/cppcheck -I. -D_GNU_SOURCE \
 	    -DVERSION='""' -D__x86_64__ -U__cplusplus $(TIDY_SRC)
 
 lint-shell:
-	shellcheck -x $(SH_FILES)
+	@shellcheck -x $(SH_FILES)
 
 lint: lint-deps
 	$(MAKE) --no-print-directory vmm lint-shell lint-cppcheck lint-tidy
@@ -112,7 +113,7 @@ format:
 	clang-format -i $(C_FILES)
 
 format-check:
-	clang-format --dry-run -Werror $(C_FILES)
+	@clang-format --dry-run -Werror $(C_FILES)
 	@echo "format-check: clean"
 
 # --------------------------------------------------------------------- check
