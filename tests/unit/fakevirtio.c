@@ -80,6 +80,7 @@ struct machine *vd_new(struct vd *d)
     struct opts o;
     if (d->packed && !strstr(virtio_net_class.help, "packed"))
         SKIP("the device offers no packed rings");
+    netdev_close_all(); /* of a test that ended early */
     d->m = fake_new2(VD_LOW_RAM, VD_HIGH_BASE, VD_HIGH_RAM);
     REQUIRE_EQ(pci_bus_new(d->m), 0);
     d->net = fake_net_new("n0", d->pairs ? d->pairs : 1);
