@@ -188,18 +188,19 @@ static int usage(void)
                  options[i].arg ? options[i].arg : "");
         printf("  %-34s %s\n", left, options[i].help);
     }
-    puts("\nexamples:\n"
-         "  vmm -tap tap0                          the bundled guest, 10.0.0.2\n"
-         "  vmm -kernel bzImage -initrd initrd -tap tap0\n"
-         "  vmm -nic user,hostfwd=tcp::2222-:22 -kernel bzImage -initrd initrd\n"
-         "  vmm -netdev tap,id=n0,ifname=tap0,vhost=on -device "
-         "virtio-net-pci,netdev=n0\n"
-         "\nOn the terminal Ctrl-A x quits, Ctrl-A h helps. SIGTERM presses the "
-         "power button,\nSIGUSR1 prints counters, SIGUSR2 pulls or plugs the "
-         "cables.\n"
-         "Exit codes: 0 powered off, 1 did not start, 2 usage, 3 reset "
-         "(-no-reboot),\n4 triple fault (-no-reboot), 5 guest panic, 6 VMM or "
-         "KVM fault, 128+N signal N.");
+    puts(
+        "\nexamples:\n"
+        "  vmm -tap tap0                          the bundled guest, 10.0.0.2\n"
+        "  vmm -kernel bzImage -initrd initrd -tap tap0\n"
+        "  vmm -nic user,hostfwd=tcp::2222-:22 -kernel bzImage -initrd initrd\n"
+        "  vmm -netdev tap,id=n0,ifname=tap0,vhost=on -device "
+        "virtio-net-pci,netdev=n0\n"
+        "\nOn the terminal Ctrl-A x quits, Ctrl-A h helps. SIGTERM presses the "
+        "power button,\nSIGUSR1 prints counters, SIGUSR2 pulls or plugs the "
+        "cables.\n"
+        "Exit codes: 0 powered off, 1 did not start, 2 usage, 3 reset "
+        "(-no-reboot),\n4 triple fault (-no-reboot), 5 guest panic, 6 VMM or "
+        "KVM fault, 128+N signal N.");
     return 1;
 }
 
@@ -222,8 +223,9 @@ static int unknown_option(const char *word)
     if (word[0] != '-')
         return fail(-EINVAL,
                     "%s: not an option; a kernel is given with -kernel", word);
-    return fail(-EINVAL, near ? "%s: no such option; did you mean %s?"
-                              : "%s: no such option; -help lists them",
+    return fail(-EINVAL,
+                near ? "%s: no such option; did you mean %s?"
+                     : "%s: no such option; -help lists them",
                 word, near);
 }
 
@@ -414,11 +416,11 @@ static int watch_signals(struct machine *m)
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     control.m = m;
-    control.ev = (struct event){.fd = signalfd(-1, &set,
-                                               SFD_CLOEXEC | SFD_NONBLOCK),
-                                .want = EPOLLIN,
-                                .ready = on_signal,
-                                .name = "signals"};
+    control.ev =
+        (struct event){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
+                       .want = EPOLLIN,
+                       .ready = on_signal,
+                       .name = "signals"};
     timer_init(&control.deadline, m->loop, shutdown_overdue, "shutdown");
     if (control.ev.fd < 0)
         return fail(-errno, "signalfd: %s", strerror(errno));

@@ -7,8 +7,12 @@ extern u8 pci32_entry[];
 
 void pci_bios(regs r)
 {
-    struct pci_call c = {.eax = r->eax, .ebx = r->ebx, .ecx = r->ecx,
-                         .edx = r->edx, .esi = r->esi, .edi = r->edi};
+    struct pci_call c = {.eax = r->eax,
+                         .ebx = r->ebx,
+                         .ecx = r->ecx,
+                         .edx = r->edx,
+                         .esi = r->esi,
+                         .edi = r->edi};
     unsigned status = pci_call(&c, 0xf0000 + (u32)pci32_entry);
 
     r->eax = c.eax;

@@ -15,11 +15,11 @@ struct pci_call {
 };
 
 enum { /* AH when it returns */
-    PCI_OK = 0x00,
-    PCI_UNSUPPORTED = 0x81,
-    PCI_BAD_VENDOR = 0x83,
-    PCI_NOT_FOUND = 0x86,
-    PCI_BAD_REGISTER = 0x87,
+       PCI_OK = 0x00,
+       PCI_UNSUPPORTED = 0x81,
+       PCI_BAD_VENDOR = 0x83,
+       PCI_NOT_FOUND = 0x86,
+       PCI_BAD_REGISTER = 0x87,
 };
 
 /* `bdf` as in BX: bus, device, function. */

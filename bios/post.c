@@ -12,7 +12,8 @@ extern u8 bios32_header[];
 static void set_vector(unsigned n, const u8 *handler)
 {
     set_gs(0);
-    *(volatile u32 GS *)(n * 4) = (u32)(BIOS_BASE >> 4) << 16 | (u16)(u32)handler;
+    *(volatile u32 GS *)(n * 4) =
+        (u32)(BIOS_BASE >> 4) << 16 | (u16)(u32)handler;
 }
 
 static void init_vectors(void)
@@ -47,8 +48,8 @@ static unsigned bcd(u8 v)
 /* Ticks since midnight: 1193182 / 65536 a second. */
 static u32 ticks_now(void)
 {
-    u32 s = bcd(cmos_read(4)) * 3600 + bcd(cmos_read(2)) * 60 +
-            bcd(cmos_read(0));
+    u32 s =
+        bcd(cmos_read(4)) * 3600 + bcd(cmos_read(2)) * 60 + bcd(cmos_read(0));
 
     return s * 18 + s * 2065 / 10000;
 }

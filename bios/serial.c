@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* COM1: the ROM's console, and INT 14h. Polled; INT 16h opens its interrupt only
- * while it waits. */
+/* COM1: the ROM's console, and INT 14h. Polled; INT 16h opens its interrupt
+ * only while it waits. */
 #include "bios/bios.h"
 
 enum { RBR = 0, IER = 1, FCR = 2, LCR = 3, MCR = 4, LSR = 5, MSR = 6 };

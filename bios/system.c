@@ -85,8 +85,8 @@ static void e801(regs r)
 {
     u32 kib = extended_kib(), low = kib < 0x3c00 ? kib : 0x3c00;
 
-    r->ax = r->cx = (u16)low;                      /* 1 to 16 MiB, KiB */
-    r->bx = r->dx = (u16)((kib - low) >> 6);       /* above, 64 KiB each */
+    r->ax = r->cx = (u16)low;                /* 1 to 16 MiB, KiB */
+    r->bx = r->dx = (u16)((kib - low) >> 6); /* above, 64 KiB each */
     set_carry(r, 0);
 }
 
@@ -100,7 +100,7 @@ static void block_move(regs r)
     for (unsigned i = 0; i < 2; i++) {
         u32 at = r->si + 0x10u + 8 * i;
         base[i] = (*(volatile u32 GS *)(at + 2) & 0xffffff) |
-                  (u32)*(volatile u8 GS *)(at + 7) << 24;
+                  (u32) * (volatile u8 GS *)(at + 7) << 24;
     }
     flat_copy(base[1], base[0], (u32)r->cx * 2);
     r->ah = 0;

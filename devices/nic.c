@@ -21,8 +21,7 @@ void nic_stats_print(const struct nic_stats *s, const char *id, int fd)
         const _Atomic uint64_t *n = (const void *)((const char *)s + row[i].at);
         uint64_t v = atomic_load_explicit(n, memory_order_relaxed);
         if (v)
-            dprintf(fd, "%s.%s %llu\n", id, row[i].name,
-                    (unsigned long long)v);
+            dprintf(fd, "%s.%s %llu\n", id, row[i].name, (unsigned long long)v);
     }
 }
 
@@ -49,9 +48,8 @@ static int take_netdev(struct nic *nic, const char *what, const char *id)
         return 0;
     struct netdev *nd = netdev_find(id);
     if (!nd)
-        return fail(-ENOENT,
-                    "%s: netdev=%s: there is no -netdev with that id", what,
-                    id);
+        return fail(-ENOENT, "%s: netdev=%s: there is no -netdev with that id",
+                    what, id);
     if (nd->taken)
         return fail(-EBUSY, "%s: netdev=%s: another NIC uses it", what, id);
     nd->taken = true;

@@ -25,13 +25,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 struct pci_bus {
     struct device dev;
     struct machine *m;
     pthread_mutex_t lock;
     struct pci_fn *fn[PCI_SLOTS];
-    uint32_t address; /* CONFIG_ADDRESS, port CF8 */
+    uint32_t address;      /* CONFIG_ADDRESS, port CF8 */
     uint8_t reset_control; /* port CF9 */
     uint64_t mem_next, io_next;
     struct region ports, ecam;
@@ -108,7 +107,7 @@ void pci_bar_init(struct pci_fn *fn, unsigned i, enum pci_bar_kind kind,
                                   .owner = owner,
                                   .name = fn->name};
     /* PCI 3.0 §6.2.5.1: size is told by the address bits that stay 0. */
-    put32(wmask, (uint32_t)~(size - 1));
+    put32(wmask, (uint32_t) ~(size - 1));
     if (kind == PCI_BAR_IO)
         put32(cfg, 1);
     else if (kind == PCI_BAR_MEM64)
@@ -227,8 +226,7 @@ static void bar_map(struct pci_fn *fn, struct pci_bar *bar, uint64_t addr)
     if (!addr || (io && addr + bar->size > 0x10000))
         return;
     bar->region.base = addr;
-    int err = bar->hva ? fn->m->ops->map(fn->m, addr, bar->hva, bar->size,
-                                         true)
+    int err = bar->hva ? fn->m->ops->map(fn->m, addr, bar->hva, bar->size, true)
                        : bus_add(io ? fn->m->pio : fn->m->mmio, &bar->region);
     TRACE(PCI, "%02x.0 %s bar %d at %#llx size %#llx: %d", fn->slot, fn->name,
           (int)(bar - fn->bar), (unsigned long long)addr,

@@ -33,14 +33,14 @@ enum {
     PCI_MIN_GNT = 0x3e,
 };
 enum { /* PCI_COMMAND */
-    PCI_CMD_IO = 1 << 0,
-    PCI_CMD_MEM = 1 << 1,
-    PCI_CMD_MASTER = 1 << 2,
-    PCI_CMD_INTX_OFF = 1 << 10,
+       PCI_CMD_IO = 1 << 0,
+       PCI_CMD_MEM = 1 << 1,
+       PCI_CMD_MASTER = 1 << 2,
+       PCI_CMD_INTX_OFF = 1 << 10,
 };
 enum { /* PCI_STATUS */
-    PCI_STS_INTX = 1 << 3,
-    PCI_STS_CAPS = 1 << 4,
+       PCI_STS_INTX = 1 << 3,
+       PCI_STS_CAPS = 1 << 4,
 };
 enum { PCI_CAP_VENDOR = 0x09, PCI_CAP_MSIX = 0x11 };
 
@@ -68,8 +68,8 @@ struct pci_bar {
     /* read/write/owner/name as in struct region, offsets inside the BAR;
      * base and len are the bus's. */
     struct region region;
-    bool mapped;         /* region.base is live */
-    uint64_t first;      /* address the bus assigned at start */
+    bool mapped;           /* region.base is live */
+    uint64_t first;        /* address the bus assigned at start */
     struct pci_kick *kick; /* array of nkick, owned by the device */
     unsigned nkick;
     void *hva; /* not NULL: mapped as memory instead of a region (ROM) */
@@ -102,7 +102,7 @@ struct pci_fn {
 
     struct irq intx;
     bool has_intx;
-    _Atomic bool intx_level; /* what the device drives, before INTX_OFF */
+    _Atomic bool intx_level;  /* what the device drives, before INTX_OFF */
     pthread_mutex_t irq_lock; /* MSI-X table, INTx gate */
     unsigned nvec;
     uint8_t msix_cap; /* offset of the capability, 0: none */

@@ -71,8 +71,8 @@ static const struct {
     {VIRTIO_NET_F_GUEST_UFO, 1ull << VIRTIO_NET_F_GUEST_CSUM},
     {VIRTIO_NET_F_GUEST_USO4, 1ull << VIRTIO_NET_F_GUEST_CSUM},
     {VIRTIO_NET_F_GUEST_USO6, 1ull << VIRTIO_NET_F_GUEST_CSUM},
-    {VIRTIO_NET_F_GUEST_ECN, 1ull << VIRTIO_NET_F_GUEST_TSO4 |
-                                 1ull << VIRTIO_NET_F_GUEST_TSO6},
+    {VIRTIO_NET_F_GUEST_ECN,
+     1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_NET_F_GUEST_TSO6},
     {VIRTIO_NET_F_HOST_TSO4, 1ull << VIRTIO_NET_F_CSUM},
     {VIRTIO_NET_F_HOST_TSO6, 1ull << VIRTIO_NET_F_CSUM},
     {VIRTIO_NET_F_HOST_UFO, 1ull << VIRTIO_NET_F_CSUM},
@@ -263,9 +263,8 @@ static void vnet_config_read(struct virtio *v, unsigned off, void *p,
 
 static void show_link(struct vnet *n, bool up)
 {
-    n->config.status =
-        up ? n->config.status | VNET_S_LINK_UP
-           : n->config.status & (le16)~VNET_S_LINK_UP;
+    n->config.status = up ? n->config.status | VNET_S_LINK_UP
+                          : n->config.status & (le16)~VNET_S_LINK_UP;
 }
 
 /* The cable; on the main loop's thread. A new connection has a new file under

@@ -8,35 +8,35 @@
 #include "devices/virtio_pci.h"
 
 enum { /* feature bits, virtio 1.2 §5.1.3 */
-    VIRTIO_NET_F_CSUM = 0,
-    VIRTIO_NET_F_GUEST_CSUM = 1,
-    VIRTIO_NET_F_CTRL_GUEST_OFFLOADS = 2,
-    VIRTIO_NET_F_MTU = 3,
-    VIRTIO_NET_F_MAC = 5,
-    VIRTIO_NET_F_GUEST_TSO4 = 7,
-    VIRTIO_NET_F_GUEST_TSO6 = 8,
-    VIRTIO_NET_F_GUEST_ECN = 9,
-    VIRTIO_NET_F_GUEST_UFO = 10,
-    VIRTIO_NET_F_HOST_TSO4 = 11,
-    VIRTIO_NET_F_HOST_TSO6 = 12,
-    VIRTIO_NET_F_HOST_ECN = 13,
-    VIRTIO_NET_F_HOST_UFO = 14,
-    VIRTIO_NET_F_MRG_RXBUF = 15,
-    VIRTIO_NET_F_STATUS = 16,
-    VIRTIO_NET_F_CTRL_VQ = 17,
-    VIRTIO_NET_F_CTRL_RX = 18,
-    VIRTIO_NET_F_CTRL_VLAN = 19,
-    VIRTIO_NET_F_CTRL_RX_EXTRA = 20,
-    VIRTIO_NET_F_GUEST_ANNOUNCE = 21,
-    VIRTIO_NET_F_MQ = 22,
-    VIRTIO_NET_F_CTRL_MAC_ADDR = 23,
-    VIRTIO_NET_F_NOTF_COAL = 53,
-    VIRTIO_NET_F_GUEST_USO4 = 54,
-    VIRTIO_NET_F_GUEST_USO6 = 55,
-    VIRTIO_NET_F_HOST_USO = 56,
-    VIRTIO_NET_F_HASH_REPORT = 57,
-    VIRTIO_NET_F_RSS = 60,
-    VIRTIO_NET_F_SPEED_DUPLEX = 63,
+       VIRTIO_NET_F_CSUM = 0,
+       VIRTIO_NET_F_GUEST_CSUM = 1,
+       VIRTIO_NET_F_CTRL_GUEST_OFFLOADS = 2,
+       VIRTIO_NET_F_MTU = 3,
+       VIRTIO_NET_F_MAC = 5,
+       VIRTIO_NET_F_GUEST_TSO4 = 7,
+       VIRTIO_NET_F_GUEST_TSO6 = 8,
+       VIRTIO_NET_F_GUEST_ECN = 9,
+       VIRTIO_NET_F_GUEST_UFO = 10,
+       VIRTIO_NET_F_HOST_TSO4 = 11,
+       VIRTIO_NET_F_HOST_TSO6 = 12,
+       VIRTIO_NET_F_HOST_ECN = 13,
+       VIRTIO_NET_F_HOST_UFO = 14,
+       VIRTIO_NET_F_MRG_RXBUF = 15,
+       VIRTIO_NET_F_STATUS = 16,
+       VIRTIO_NET_F_CTRL_VQ = 17,
+       VIRTIO_NET_F_CTRL_RX = 18,
+       VIRTIO_NET_F_CTRL_VLAN = 19,
+       VIRTIO_NET_F_CTRL_RX_EXTRA = 20,
+       VIRTIO_NET_F_GUEST_ANNOUNCE = 21,
+       VIRTIO_NET_F_MQ = 22,
+       VIRTIO_NET_F_CTRL_MAC_ADDR = 23,
+       VIRTIO_NET_F_NOTF_COAL = 53,
+       VIRTIO_NET_F_GUEST_USO4 = 54,
+       VIRTIO_NET_F_GUEST_USO6 = 55,
+       VIRTIO_NET_F_HOST_USO = 56,
+       VIRTIO_NET_F_HASH_REPORT = 57,
+       VIRTIO_NET_F_RSS = 60,
+       VIRTIO_NET_F_SPEED_DUPLEX = 63,
 };
 
 /* One system call takes at most this many pieces (IOV_MAX). */
@@ -65,8 +65,8 @@ struct vnet_pair {
     /* Ring work and everything below; taken inside virtio.lock. */
     pthread_mutex_t lock;
     struct loop *loop;
-    struct netbe *be; /* NULL: no cable */
-    struct event ev;  /* be->fd */
+    struct netbe *be;  /* NULL: no cable */
+    struct event ev;   /* be->fd */
     bool rx_on, tx_on; /* between start and stop */
     bool tx_blocked;   /* a packet waits for EPOLLOUT */
     bool dead;         /* the backend failed for good */
@@ -74,8 +74,8 @@ struct vnet_pair {
 
     struct rx_window win;
     struct net_hdr rx_hdr; /* of the packet just read */
-    uint32_t held;         /* bytes of a packet that waits for buffers; 0: none */
-    uint32_t held_direct;  /* of them, in the window already */
+    uint32_t held; /* bytes of a packet that waits for buffers; 0: none */
+    uint32_t held_direct; /* of them, in the window already */
     struct timer held_timer;
     uint8_t *spill; /* PACKET_MAX bytes; touched only when used */
 
@@ -123,7 +123,7 @@ bool iov_write(const struct iovec *iov, unsigned n, size_t at, const void *p,
  * first 12 bytes: gives the index of the first piece to hand to the backend.
  * iov[first - 1] must be free; undone by vnet_unmask. */
 struct hdr_mask {
-    unsigned at;          /* piece that holds the header now */
+    unsigned at;           /* piece that holds the header now */
     struct iovec saved[2]; /* iov[at], iov[at + 1] before */
 };
 unsigned vnet_mask_hdr(struct iovec *iov, unsigned first, struct net_hdr *hdr,

@@ -101,11 +101,10 @@ static void compact(struct rx_window *w)
 /* Bytes a packet may need. Without GSO it is a frame of the MTU. */
 static uint32_t largest_packet(const struct vnet *n)
 {
-    const uint64_t gso = 1ull << VIRTIO_NET_F_GUEST_TSO4 |
-                         1ull << VIRTIO_NET_F_GUEST_TSO6 |
-                         1ull << VIRTIO_NET_F_GUEST_UFO |
-                         1ull << VIRTIO_NET_F_GUEST_USO4 |
-                         1ull << VIRTIO_NET_F_GUEST_USO6;
+    const uint64_t gso =
+        1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_NET_F_GUEST_TSO6 |
+        1ull << VIRTIO_NET_F_GUEST_UFO | 1ull << VIRTIO_NET_F_GUEST_USO4 |
+        1ull << VIRTIO_NET_F_GUEST_USO6;
     unsigned mtu = n->nic.nd->mtu > 1500 ? n->nic.nd->mtu : 1500;
     return n->guest_offloads & gso ? PACKET_MAX
                                    : NET_HDR_LEN + ETH_HLEN + 4 + mtu;
@@ -173,8 +172,7 @@ static void deliver(struct vnet_pair *p, uint32_t len)
     for (unsigned i = w->cfirst; left; i++, chains++)
         left -= left < w->chain[i].wlen ? left : w->chain[i].wlen;
     p->rx_hdr.num_buffers = (uint16_t)chains;
-    iov_write(&w->iov[w->first], w->end - w->first, 0, &p->rx_hdr,
-              NET_HDR_LEN);
+    iov_write(&w->iov[w->first], w->end - w->first, 0, &p->rx_hdr, NET_HDR_LEN);
     for (left = len; left; w->cfirst++) {
         const struct vq_chain *c = &w->chain[w->cfirst];
         uint32_t part = left < c->wlen ? left : c->wlen;

@@ -35,11 +35,11 @@
 #define NOTIFY_MULT 4
 
 enum { /* §4.1.4 */
-    CAP_COMMON = 1,
-    CAP_NOTIFY = 2,
-    CAP_ISR = 3,
-    CAP_DEVICE = 4,
-    CAP_PCI_CFG = 5,
+       CAP_COMMON = 1,
+       CAP_NOTIFY = 2,
+       CAP_ISR = 3,
+       CAP_DEVICE = 4,
+       CAP_PCI_CFG = 5,
 };
 enum { ISR_QUEUE = 1, ISR_CONFIG = 2 };
 
@@ -585,8 +585,8 @@ static int add_kicks(struct virtio *v,
         int err = loop_add(loop_of(v, q), &k->ev);
         if (err)
             return err;
-        v->pci_kick[q] = (struct pci_kick){
-            .off = NOTIFY_OFF + q * NOTIFY_MULT, .fd = k->ev.fd};
+        v->pci_kick[q] = (struct pci_kick){.off = NOTIFY_OFF + q * NOTIFY_MULT,
+                                           .fd = k->ev.fd};
     }
     v->fn.bar[VIRTIO_BAR].kick = v->pci_kick;
     v->fn.bar[VIRTIO_BAR].nkick = v->nvq;

@@ -15,8 +15,8 @@
  * the first entry (packed) with release order, in vq_flush; the driver's
  * matching acquire is in its used-index read. Popping is the mirror image.
  * Suppression needs full barriers: vq_rearm stores "kick me" and then looks at
- * the ring again, the driver publishes and then looks at "kick me" (§2.7.13.4.1);
- * vq_irq_wanted likewise after vq_flush (§2.7.7.2). */
+ * the ring again, the driver publishes and then looks at "kick me"
+ * (§2.7.13.4.1); vq_irq_wanted likewise after vq_flush (§2.7.7.2). */
 #include "devices/virtqueue.h"
 
 #include <errno.h>
@@ -123,9 +123,8 @@ bool vq_add_piece(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov,
 }
 
 /* §2.7.5.3: where an indirect table is; NULL breaks the queue. */
-const struct vring_desc *vq_indirect_table(struct virtqueue *vq,
-                                           const struct vring_desc *d,
-                                           unsigned *n)
+const struct vring_desc *
+vq_indirect_table(struct virtqueue *vq, const struct vring_desc *d, unsigned *n)
 {
     const void *table = NULL;
     *n = d->len / sizeof(*d);
@@ -229,8 +228,7 @@ static bool split_irq_wanted(struct virtqueue *vq)
     if (!vq->event_idx)
         return !(__atomic_load_n(&avail->flags, __ATOMIC_RELAXED) &
                  SPLIT_AVAIL_NO_INTERRUPT);
-    uint16_t event =
-        __atomic_load_n(&avail->ring[vq->size], __ATOMIC_RELAXED);
+    uint16_t event = __atomic_load_n(&avail->ring[vq->size], __ATOMIC_RELAXED);
     return (uint16_t)(vq->used_next - event - 1) < vq->moved;
 }
 
@@ -262,8 +260,8 @@ enum vq_got vq_pop(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov,
                            : VQ_EMPTY;
     }
     *c = (struct vq_chain){0};
-    enum vq_got got = vq->packed ? packed_pop(vq, c, iov, max)
-                                 : split_pop(vq, c, iov, max);
+    enum vq_got got =
+        vq->packed ? packed_pop(vq, c, iov, max) : split_pop(vq, c, iov, max);
     if (got == VQ_CHAIN) {
         vq->inflight++;
         TRACE(QUEUE, "pop id %u readable %u/%u writable %u/%u", c->id, c->nr,

@@ -34,9 +34,9 @@ enum vq_state { VQ_OFF, VQ_READY, VQ_BROKEN };
 
 /* One popped request: device-readable pieces first, then writable ones. */
 struct vq_chain {
-    uint16_t id;    /* head (split) or buffer id (packed) */
-    uint16_t ndesc; /* ring entries it uses */
-    uint16_t nr, nw; /* pieces readable, writable */
+    uint16_t id;         /* head (split) or buffer id (packed) */
+    uint16_t ndesc;      /* ring entries it uses */
+    uint16_t nr, nw;     /* pieces readable, writable */
     uint32_t rlen, wlen; /* their bytes */
 };
 
@@ -46,7 +46,7 @@ struct virtqueue {
     /* the transport's registers; frozen while state != VQ_OFF */
     uint16_t size, size_max;
     uint64_t desc_gpa, avail_gpa, used_gpa; /* packed: desc, driver, device */
-    uint16_t vector; /* MSI-X, 0xffff: none */
+    uint16_t vector;                        /* MSI-X, 0xffff: none */
 
     enum vq_state state;
     const struct ram *ram;
@@ -54,14 +54,14 @@ struct virtqueue {
     const char *fault; /* why it is BROKEN */
 
     void *desc, *avail, *used; /* hva, only in READY */
-    uint16_t avail_next; /* next entry to pop (packed: ring index) */
-    uint16_t avail_seen; /* cached avail.idx (split) */
-    uint16_t used_next;  /* where the next used entry goes */
-    uint16_t moved;      /* ring entries used since the last vq_irq_wanted */
-    bool avail_wrap, used_wrap; /* packed */
-    bool held;                  /* packed: flags of the first entry pushed */
+    uint16_t avail_next;       /* next entry to pop (packed: ring index) */
+    uint16_t avail_seen;       /* cached avail.idx (split) */
+    uint16_t used_next;        /* where the next used entry goes */
+    uint16_t moved; /* ring entries used since the last vq_irq_wanted */
+    bool avail_wrap, used_wrap;   /* packed */
+    bool held;                    /* packed: flags of the first entry pushed */
     uint16_t held_at, held_flags; /* since vq_flush are still to be written */
-    uint16_t inflight; /* chains popped and not pushed */
+    uint16_t inflight;            /* chains popped and not pushed */
 };
 
 /* OFF → READY: checks size, alignment and that every ring lies in RAM. 0 or

@@ -70,16 +70,16 @@ _Static_assert(offsetof(struct acpi_fadt, x_facs) == 132, "");
 _Static_assert(sizeof(struct acpi_fadt) == 276, "");
 
 enum { /* boot_arch, §5.2.9.3 */
-    BOOT_LEGACY_DEVICES = 1 << 0,
-    BOOT_NO_VGA = 1 << 2,
+       BOOT_LEGACY_DEVICES = 1 << 0,
+       BOOT_NO_VGA = 1 << 2,
 };
 enum { /* flags, §5.2.9 */
-    FADT_WBINVD = 1 << 0,
-    FADT_PROC_C1 = 1 << 2,
-    FADT_NO_SLP_BUTTON = 1 << 5,
-    FADT_NO_FIX_RTC = 1 << 6,
-    FADT_TMR_VAL_EXT = 1 << 8,
-    FADT_RESET_REG_SUP = 1 << 10,
+       FADT_WBINVD = 1 << 0,
+       FADT_PROC_C1 = 1 << 2,
+       FADT_NO_SLP_BUTTON = 1 << 5,
+       FADT_NO_FIX_RTC = 1 << 6,
+       FADT_TMR_VAL_EXT = 1 << 8,
+       FADT_RESET_REG_SUP = 1 << 10,
 };
 
 struct acpi_facs { /* §5.2.10 */
@@ -115,7 +115,8 @@ struct madt_nmi {
 _Static_assert(sizeof(struct madt) == 44 && sizeof(struct madt_lapic) == 8 &&
                    sizeof(struct madt_ioapic) == 12 &&
                    sizeof(struct madt_iso) == 10 &&
-                   sizeof(struct madt_nmi) == 6, "");
+                   sizeof(struct madt_nmi) == 6,
+               "");
 
 struct mcfg { /* PCI Firmware Specification 3.0 §4.1.2 */
     struct acpi_header h;
@@ -231,8 +232,8 @@ static uint64_t dsdt_build(struct fw *f)
 {
     uint64_t at;
     uint8_t *p = fw_alloc(f, sizeof(struct acpi_header), 16, &at);
-    struct aml a = {p, sizeof(struct acpi_header), TABLES_BASE + TABLES_SIZE -
-                                                       at};
+    struct aml a = {p, sizeof(struct acpi_header),
+                    TABLES_BASE + TABLES_SIZE - at};
     size_t m;
 
     aml_defname(&a, "_S5_");

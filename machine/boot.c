@@ -94,8 +94,12 @@ int e820_build(const struct machine *m, struct e820 *map, int max)
 static int put_gdt(struct boot_ctx *c, bool longmode)
 {
     uint64_t gdt[] = {
-        0, 0, longmode ? 0x00af9b000000ffff : 0x00cf9b000000ffff,
-        0x00cf93000000ffff, 0x00008b0000000067, 0,
+        0,
+        0,
+        longmode ? 0x00af9b000000ffff : 0x00cf9b000000ffff,
+        0x00cf93000000ffff,
+        0x00008b0000000067,
+        0,
     };
     void *p = ram_ptr(&c->m->ram, gpa(LOW_GDT), sizeof(gdt));
 
@@ -144,8 +148,10 @@ int boot_enter_rom(struct boot_ctx *c, enum handoff_kind kind)
     struct handoff *h = c->rom;
 
     if (!h)
-        return fail(-EINVAL, "this boot goes through the BIOS, and -bios %s "
-                    "is not vmm's own", c->f->rom.path);
+        return fail(-EINVAL,
+                    "this boot goes through the BIOS, and -bios %s "
+                    "is not vmm's own",
+                    c->f->rom.path);
     h->kind = (uint16_t)kind;
     c->e->bits = 16;
     c->e->cs = BIOS_BASE >> 4;
@@ -163,9 +169,10 @@ int boot_put_cmdline(struct boot_ctx *c, uint64_t max)
     if (max > CMDLINE_MAX - 1)
         max = CMDLINE_MAX - 1;
     if (len > max)
-        return image_fail(&c->f->kernel, "-append is %llu characters long, "
-                          "this kernel takes %llu", (unsigned long long)len,
-                          (unsigned long long)max);
+        return image_fail(&c->f->kernel,
+                          "-append is %llu characters long, "
+                          "this kernel takes %llu",
+                          (unsigned long long)len, (unsigned long long)max);
     p = ram_ptr(&c->m->ram, gpa(LOW_CMDLINE), len + 1);
     if (!p)
         return fail(-EINVAL, "guest RAM is too small to boot");
@@ -216,7 +223,8 @@ uint64_t boot_initrd_place(const struct boot_ctx *c, uint64_t size,
 
 int boot_initrd_nofit(const struct boot_ctx *c, uint64_t size, uint64_t room)
 {
-    return image_fail(&c->f->initrd[0], "%llu KiB do not fit: the kernel "
+    return image_fail(&c->f->initrd[0],
+                      "%llu KiB do not fit: the kernel "
                       "leaves %llu KiB of guest RAM for it; raise -m",
                       (unsigned long long)((size + 1023) >> 10),
                       (unsigned long long)(room >> 10));
@@ -229,11 +237,14 @@ int boot_load_piece(struct boot_ctx *c, uint64_t off, uint64_t to,
     uint8_t *p = ram_ptr(&c->m->ram, gpa(to), memsz);
 
     if (filesz > memsz)
-        return image_fail(img, "damaged: a piece of %llu bytes is to fill "
-                          "%llu", (unsigned long long)filesz,
+        return image_fail(img,
+                          "damaged: a piece of %llu bytes is to fill "
+                          "%llu",
+                          (unsigned long long)filesz,
                           (unsigned long long)memsz);
     if (to < HIMEM_BASE || !p)
-        return image_fail(img, "is to be loaded at %#llx to %#llx, which is "
+        return image_fail(img,
+                          "is to be loaded at %#llx to %#llx, which is "
                           "not all free RAM (100000 to %#llx)",
                           (unsigned long long)to,
                           (unsigned long long)(to + memsz),
@@ -372,8 +383,10 @@ static int rom_load(struct boot_ctx *c, uint16_t *iret)
     int err;
 
     if (rom->size == 0 || rom->size % 4096 || rom->size > ROM_FILE_MAX)
-        return image_fail(rom, "is no ROM: %llu bytes, not a multiple of 4096 "
-                          "up to 16 MiB", (unsigned long long)rom->size);
+        return image_fail(rom,
+                          "is no ROM: %llu bytes, not a multiple of 4096 "
+                          "up to 16 MiB",
+                          (unsigned long long)rom->size);
     err = image_load(rom, c->m, rom->size - low, gpa(HIMEM_BASE - low), low);
     if (err)
         return err;
@@ -400,7 +413,7 @@ static int load_kernel(struct boot_ctx *c)
             return loaders[i]->load(c);
         }
     return image_fail(img, "not a kernel: neither a bzImage, an ELF file nor "
-                      "a Multiboot image");
+                           "a Multiboot image");
 }
 
 /* What the ROM must know, if it is ours. */

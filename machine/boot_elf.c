@@ -103,7 +103,8 @@ static int add_segment(const struct image *img, struct elf *elf,
         return image_fail(img, "has more than %d loadable segments",
                           ELF_SEGMENTS_MAX);
     if (s->off > img->size || s->filesz > img->size - s->off)
-        return image_fail(img, "truncated: a segment ends at byte %llu, the "
+        return image_fail(img,
+                          "truncated: a segment ends at byte %llu, the "
                           "file has %llu",
                           (unsigned long long)(s->off + s->filesz),
                           (unsigned long long)img->size);
@@ -131,20 +132,20 @@ static int read_ehdr(const struct image *img, struct elf *elf, struct ehdr *e)
         return err;
     elf->is64 = h32.e_ident[EI_CLASS] == ELFCLASS64;
     if (!elf->is64) {
-        *e = (struct ehdr){h32.e_entry, h32.e_phoff, h32.e_type,
+        *e = (struct ehdr){h32.e_entry,   h32.e_phoff, h32.e_type,
                            h32.e_machine, h32.e_phnum, h32.e_phentsize};
     } else {
         err = image_read(img, 0, &h, sizeof(h));
         if (err)
             return err;
-        *e = (struct ehdr){h.e_entry, h.e_phoff, h.e_type,
+        *e = (struct ehdr){h.e_entry,   h.e_phoff, h.e_type,
                            h.e_machine, h.e_phnum, h.e_phentsize};
     }
     if (e->machine != EM_386 && e->machine != EM_X86_64)
         return image_fail(img, "is an ELF file for another kind of CPU");
     if (e->type != ET_EXEC)
         return image_fail(img, "is an ELF file, but no kernel linked to fixed "
-                          "addresses");
+                               "addresses");
     if (e->phentsize != (elf->is64 ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr)))
         return image_fail(img, "damaged: program headers of %u bytes",
                           e->phentsize);
@@ -162,8 +163,8 @@ int elf_parse(const struct image *img, struct elf *elf)
         struct phdr p;
         if (e.phoff > img->size)
             return image_fail(img, "truncated: no program headers");
-        err = read_phdr(img, elf->is64, e.phoff + (uint64_t)i * e.phentsize,
-                        &p);
+        err =
+            read_phdr(img, elf->is64, e.phoff + (uint64_t)i * e.phentsize, &p);
         if (!err && p.type == PT_LOAD)
             err = add_segment(img, elf, &p.seg);
         else if (!err && p.type == PT_NOTE)

@@ -46,8 +46,8 @@ _Static_assert(HDR_OFF + offsetof(struct setup_header, cmd_line_ptr) == 0x228,
                "");
 _Static_assert(HDR_OFF + offsetof(struct setup_header, init_size) == 0x260, "");
 
-enum { LOADED_HIGH = 1 << 0, CAN_USE_HEAP = 1 << 7 };       /* loadflags */
-enum { XLF_KERNEL_64 = 1 << 0, XLF_ABOVE_4G = 1 << 1 };     /* xloadflags */
+enum { LOADED_HIGH = 1 << 0, CAN_USE_HEAP = 1 << 7 };   /* loadflags */
+enum { XLF_KERNEL_64 = 1 << 0, XLF_ABOVE_4G = 1 << 1 }; /* xloadflags */
 enum { SETUP_RNG_SEED = 9 };
 
 /* boot_params ("zero page"), the parts a loader writes: zero-page.rst */
@@ -114,11 +114,14 @@ static int read_header(const struct image *img, struct linux_boot *lx)
         return image_fail(img, "boot protocol %x.%02x is older than 2.00",
                           h->version >> 8, h->version & 0xff);
     if (sects > SETUP_SECTS_MAX)
-        return image_fail(img, "damaged header: %d sectors of setup, at most "
-                          "%d are possible", (int)sects, SETUP_SECTS_MAX);
+        return image_fail(img,
+                          "damaged header: %d sectors of setup, at most "
+                          "%d are possible",
+                          (int)sects, SETUP_SECTS_MAX);
     lx->setup_size = (sects + 1) * 512;
     if (lx->setup_size >= img->size)
-        return image_fail(img, "truncated: the header promises %llu bytes of "
+        return image_fail(img,
+                          "truncated: the header promises %llu bytes of "
                           "setup and a kernel, the file has %llu",
                           (unsigned long long)lx->setup_size,
                           (unsigned long long)img->size);
@@ -163,7 +166,8 @@ static int check_payload(const struct image *img, const struct linux_boot *lx)
     if (h->version >= 0x204 && (uint64_t)h->syssize * 16 > end)
         end = (uint64_t)h->syssize * 16 - 15;
     if (end > lx->payload_size)
-        return image_fail(img, "truncated: the header promises %llu bytes, "
+        return image_fail(img,
+                          "truncated: the header promises %llu bytes, "
                           "the file has %llu",
                           (unsigned long long)(lx->setup_size + end),
                           (unsigned long long)img->size);
@@ -187,10 +191,12 @@ static int choose_entry(struct boot_ctx *c, struct linux_boot *lx)
         lx->bits = has64 && high ? 64 : high && h->init_size ? 32 : 16;
     if (lx->bits == 64 && !has64)
         return image_fail(&c->f->kernel, "has no 64-bit entry; leave out "
-                          "-entry 64");
+                                         "-entry 64");
     if (lx->bits != 16 && (!high || h->version < 0x202))
-        return image_fail(&c->f->kernel, "can be entered in real mode only; "
-                          "leave out -entry %d", lx->bits);
+        return image_fail(&c->f->kernel,
+                          "can be entered in real mode only; "
+                          "leave out -entry %d",
+                          lx->bits);
     return 0;
 }
 
@@ -213,8 +219,10 @@ static int place_kernel(struct boot_ctx *c, struct linux_boot *lx)
         lx->load = LOW_REALMODE;
         lx->setup = 0x90000;
         if (lx->need > lx->setup - lx->load)
-            return image_fail(&c->f->kernel, "zImage of %llu bytes does not "
-                              "fit below 640 KiB", (unsigned long long)lx->need);
+            return image_fail(&c->f->kernel,
+                              "zImage of %llu bytes does not "
+                              "fit below 640 KiB",
+                              (unsigned long long)lx->need);
         return 0;
     }
     lx->setup = h->version >= 0x202 ? LOW_REALMODE : 0x90000;
@@ -224,7 +232,8 @@ static int place_kernel(struct boot_ctx *c, struct linux_boot *lx)
         at = ((at < HIMEM_BASE ? HIMEM_BASE : at) + align - 1) & -align;
     lx->load = at;
     if (at < HIMEM_BASE || at > c->low_end || lx->need > c->low_end - at)
-        return image_fail(&c->f->kernel, "needs %llu MiB of guest RAM below "
+        return image_fail(&c->f->kernel,
+                          "needs %llu MiB of guest RAM below "
                           "4 GiB (%llu KiB at %#llx), -m gives %llu MiB",
                           (unsigned long long)((at + lx->need + 0xfffff) >> 20),
                           (unsigned long long)(lx->need >> 10),
@@ -253,8 +262,8 @@ static int place_initrd(struct boot_ctx *c, struct linux_boot *lx)
     lx->initrd = boot_initrd_place(c, size, floor, top);
     if (lx->initrd)
         return 0;
-    if (lx->bits == 64 && (h->xloadflags & XLF_ABOVE_4G) &&
-        c->m->ram.n > 1 && size <= r->size) {
+    if (lx->bits == 64 && (h->xloadflags & XLF_ABOVE_4G) && c->m->ram.n > 1 &&
+        size <= r->size) {
         lx->initrd = (r->gpa + r->size - size) & ~0xfffull;
         return 0;
     }
@@ -340,9 +349,10 @@ static int put_realmode(struct boot_ctx *c, struct linux_boot *lx)
     if (h->cmdline_size < max)
         max = (uint64_t)h->cmdline_size + 1;
     if (!x || len >= max)
-        return image_fail(img, "-append is %llu characters long, this kernel "
-                          "takes %llu", (unsigned long long)len,
-                          (unsigned long long)max - 1);
+        return image_fail(img,
+                          "-append is %llu characters long, this kernel "
+                          "takes %llu",
+                          (unsigned long long)len, (unsigned long long)max - 1);
     err = image_load(img, c->m, 0, gpa(lx->setup), lx->setup_size);
     if (err)
         return err;
@@ -388,8 +398,8 @@ static int linux_load(struct boot_ctx *c)
     if (!err)
         err = place_initrd(c, &lx);
     if (!err)
-        err = image_load(img, c->m, lx.setup_size, gpa(lx.load),
-                         lx.payload_size);
+        err =
+            image_load(img, c->m, lx.setup_size, gpa(lx.load), lx.payload_size);
     if (!err && c->f->ninitrd)
         err = boot_put_initrds(c, gpa(lx.initrd));
     if (err)
@@ -408,16 +418,17 @@ static int linux_load(struct boot_ctx *c)
 int linux_enter_flat(struct boot_ctx *c, int bits, uint64_t rip, uint64_t end)
 {
     struct linux_boot lx = {
-        .hdr = {
-            .boot_flag = 0xaa55,
-            .header = HDR_MAGIC,
-            .version = 0x20c,
-            .loadflags = LOADED_HIGH,
-            .initrd_addr_max = 0x7fffffff,
-            .kernel_alignment = 0x1000000,
-            .xloadflags = XLF_KERNEL_64 | XLF_ABOVE_4G,
-            .cmdline_size = 2047,
-        },
+        .hdr =
+            {
+                .boot_flag = 0xaa55,
+                .header = HDR_MAGIC,
+                .version = 0x20c,
+                .loadflags = LOADED_HIGH,
+                .initrd_addr_max = 0x7fffffff,
+                .kernel_alignment = 0x1000000,
+                .xloadflags = XLF_KERNEL_64 | XLF_ABOVE_4G,
+                .cmdline_size = 2047,
+            },
         .bits = bits,
         .load = HIMEM_BASE,
         .need = end - HIMEM_BASE,

@@ -68,15 +68,16 @@ static int load_kernel(struct boot_ctx *c, struct multiboot *mb)
         return elf_load_segments(c, &elf);
     }
     if (mb->header_addr < mb->load_addr || before > mb->header_off)
-        return image_fail(img, "damaged Multiboot header: it is at %#x, the "
-                          "kernel from %#x on", mb->header_addr,
-                          mb->load_addr);
+        return image_fail(img,
+                          "damaged Multiboot header: it is at %#x, the "
+                          "kernel from %#x on",
+                          mb->header_addr, mb->load_addr);
     off = mb->header_off - before;
     filesz = img->size - off;
     if (mb->load_end) {
         if (mb->load_end < mb->load_addr)
             return image_fail(img, "damaged Multiboot header: it ends before "
-                              "it begins");
+                                   "it begins");
         filesz = mb->load_end - mb->load_addr;
     }
     memsz = filesz;
@@ -136,7 +137,7 @@ static int info_open(struct boot_ctx *c, struct info *in)
 static int info_full(struct boot_ctx *c)
 {
     return image_fail(&c->f->kernel, "the command lines of kernel and modules "
-                      "are too long together");
+                                     "are too long together");
 }
 
 static int enter(struct boot_ctx *c, const struct multiboot *mb, uint32_t magic)
@@ -150,17 +151,17 @@ static int enter(struct boot_ctx *c, const struct multiboot *mb, uint32_t magic)
 
 enum { MB1_MAGIC = 0x1badb002, MB1_SEARCH = 8192 };
 enum { /* header flags, 1:§3.1.2; bits 0 to 15 must be understood */
-    MB1_UNDERSTOOD = 0x7,
-    MB1_MUST = 0xffff,
-    MB1_ADDRESSES = 1 << 16,
+       MB1_UNDERSTOOD = 0x7,
+       MB1_MUST = 0xffff,
+       MB1_ADDRESSES = 1 << 16,
 };
 enum { /* information flags, 1:§3.3 */
-    MB1_MEM = 1 << 0,
-    MB1_CMDLINE = 1 << 2,
-    MB1_MODS = 1 << 3,
-    MB1_MMAP = 1 << 6,
-    MB1_NAME = 1 << 9,
-    MB1_FRAMEBUFFER = 1 << 12,
+       MB1_MEM = 1 << 0,
+       MB1_CMDLINE = 1 << 2,
+       MB1_MODS = 1 << 3,
+       MB1_MMAP = 1 << 6,
+       MB1_NAME = 1 << 9,
+       MB1_FRAMEBUFFER = 1 << 12,
 };
 
 struct mb1_info {
@@ -208,8 +209,10 @@ static int mb1_header(struct boot_ctx *c, struct multiboot *mb)
     mb->header_off = (uint64_t)mb1_find(head, n);
     memcpy(word, head + mb->header_off, 12);
     if (word[1] & MB1_MUST & ~MB1_UNDERSTOOD)
-        return image_fail(img, "wants Multiboot features unknown here (flags "
-                          "%#x)", word[1]);
+        return image_fail(img,
+                          "wants Multiboot features unknown here (flags "
+                          "%#x)",
+                          word[1]);
     if (!(word[1] & MB1_ADDRESSES))
         return 0;
     err = image_read(img, mb->header_off, word, sizeof(word));
@@ -296,21 +299,21 @@ const struct loader loader_multiboot1 = {"a Multiboot kernel", false, mb1_probe,
 
 enum { MB2_MAGIC = (int)0xe85250d6, MB2_SEARCH = 32768 };
 enum { /* header tags, 2:§3.1.3 on */
-    MB2H_END = 0,
-    MB2H_REQUEST = 1,
-    MB2H_ADDRESS = 2,
-    MB2H_ENTRY = 3,
-    MB2H_RELOCATABLE = 10,
+       MB2H_END = 0,
+       MB2H_REQUEST = 1,
+       MB2H_ADDRESS = 2,
+       MB2H_ENTRY = 3,
+       MB2H_RELOCATABLE = 10,
 };
 enum { /* information tags, 2:§3.6 */
-    MB2_END = 0,
-    MB2_CMDLINE = 1,
-    MB2_NAME = 2,
-    MB2_MODULE = 3,
-    MB2_MEM = 4,
-    MB2_MMAP = 6,
-    MB2_FRAMEBUFFER = 8,
-    MB2_RSDP2 = 15,
+       MB2_END = 0,
+       MB2_CMDLINE = 1,
+       MB2_NAME = 2,
+       MB2_MODULE = 3,
+       MB2_MEM = 4,
+       MB2_MMAP = 6,
+       MB2_FRAMEBUFFER = 8,
+       MB2_RSDP2 = 15,
 };
 
 static int64_t mb2_find(const uint8_t *head, uint64_t n)
@@ -342,14 +345,18 @@ static int mb2_header_tag(struct boot_ctx *c, struct multiboot *mb,
         mb->has_entry = true;
         mb->entry = get32(p + 8);
     } else if (type > MB2H_RELOCATABLE && !optional) {
-        return image_fail(&c->f->kernel, "wants a Multiboot2 feature unknown "
-                          "here (tag %u)", type);
+        return image_fail(&c->f->kernel,
+                          "wants a Multiboot2 feature unknown "
+                          "here (tag %u)",
+                          type);
     } else if (type == MB2H_REQUEST && !optional) {
         for (uint32_t at = 8; at + 4 <= size; at += 4) {
             uint32_t want = get32(p + at);
             if (want > 21)
-                return image_fail(&c->f->kernel, "wants Multiboot2 "
-                                  "information of type %u", want);
+                return image_fail(&c->f->kernel,
+                                  "wants Multiboot2 "
+                                  "information of type %u",
+                                  want);
         }
     }
     return 0;
@@ -371,15 +378,17 @@ static int mb2_header(struct boot_ctx *c, struct multiboot *mb)
     end = at + get32(head + at + 8);
     if (get32(head + at + 4) != 0)
         return image_fail(img, "is a Multiboot2 kernel for another kind of "
-                          "CPU");
+                               "CPU");
     if (end > n)
         return image_fail(img, "damaged Multiboot2 header: it ends at %#llx",
                           (unsigned long long)end);
     for (at += 16; at + 8 <= end;) {
         uint32_t size = get32(head + at + 4);
         if (size < 8 || size > end - at)
-            return image_fail(img, "damaged Multiboot2 header: a tag of %u "
-                              "bytes", size);
+            return image_fail(img,
+                              "damaged Multiboot2 header: a tag of %u "
+                              "bytes",
+                              size);
         if ((get32(head + at) & 0xffff) == MB2H_END)
             return 0;
         err = mb2_header_tag(c, mb, head + at, size);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* CPUID: what KVM supports, with the topology of this machine filled in: one
- * package of single-threaded cores, APIC ID = vCPU number (as the MADT says). */
+ * package of single-threaded cores, APIC ID = vCPU number (as the MADT says).
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>

@@ -44,7 +44,6 @@ struct handoff {
     struct handoff_e820 map[HANDOFF_E820_MAX];
 };
 _Static_assert(sizeof(struct rom_tag) == 16, "rom_tag");
-_Static_assert(sizeof(struct handoff) == 48 + 20 * HANDOFF_E820_MAX,
-               "handoff");
+_Static_assert(sizeof(struct handoff) == 48 + 20 * HANDOFF_E820_MAX, "handoff");
 
 #endif

@@ -93,8 +93,10 @@ int image_read(const struct image *img, uint64_t off, void *dst, uint64_t len)
     uint8_t *p = dst;
 
     if (off > img->size || len > img->size - off)
-        return image_fail(img, "truncated: bytes %llu to %llu are wanted, the "
-                          "file has %llu", (unsigned long long)off,
+        return image_fail(img,
+                          "truncated: bytes %llu to %llu are wanted, the "
+                          "file has %llu",
+                          (unsigned long long)off,
                           (unsigned long long)(off + len),
                           (unsigned long long)img->size);
     if (img->fd < 0) {
@@ -125,7 +127,8 @@ int image_load(const struct image *img, struct machine *m, uint64_t off,
     if (!len)
         return 0;
     if (!p)
-        return image_fail(img, "is to be loaded at %#llx to %#llx, which is "
+        return image_fail(img,
+                          "is to be loaded at %#llx to %#llx, which is "
                           "not all RAM; -m is too small",
                           (unsigned long long)to.v,
                           (unsigned long long)(to.v + len));

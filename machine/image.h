@@ -51,8 +51,8 @@ int image_fail(const struct image *img, const char *fmt, ...)
 #define CMDLINE_MAX 0x40000 /* with its NUL */
 #define LOW_INFO 0x60000
 #define LOW_INFO_SIZE 0x30000
-#define BOOT_CS 0x10        /* flat code; boot.rst "32-bit Boot Protocol" */
-#define BOOT_DS 0x18        /* flat data */
+#define BOOT_CS 0x10 /* flat code; boot.rst "32-bit Boot Protocol" */
+#define BOOT_DS 0x18 /* flat data */
 
 #define INITRDS_MAX 32
 #define E820_MAX HANDOFF_E820_MAX

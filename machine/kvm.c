@@ -91,7 +91,8 @@ static void add_pins(struct kvm_irq_routing *r)
 {
     for (unsigned i = 0; i < 24; i++) {
         if (i < 16 && i != 2)
-            add_pin(r, i, i < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
+            add_pin(r, i,
+                    i < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
                     i & 7);
         if (i != 2)
             add_pin(r, i, KVM_IRQCHIP_IOAPIC, i ? i : 2);
@@ -140,9 +141,8 @@ static int msi_slot(struct vm *vm, struct irq *irq)
 
 static int irqfd(struct vm *vm, const struct irq *irq, unsigned flags)
 {
-    struct kvm_irqfd f = {.fd = (uint32_t)irq->fd,
-                          .gsi = (uint32_t)irq->gsi,
-                          .flags = flags};
+    struct kvm_irqfd f = {
+        .fd = (uint32_t)irq->fd, .gsi = (uint32_t)irq->gsi, .flags = flags};
     if (irq->resample.fd >= 0 && !(flags & KVM_IRQFD_FLAG_DEASSIGN)) {
         f.flags |= KVM_IRQFD_FLAG_RESAMPLE;
         f.resamplefd = (uint32_t)irq->resample.fd;

@@ -85,9 +85,9 @@ extern const struct machine_ops kvm_machine_ops;
 /* vcpu.c */
 int vcpu_open(struct vm *vm, struct vcpu *c);
 void vcpu_close(struct vcpu *c);
-int vcpu_start(struct vcpu *c);          /* creates the thread */
+int vcpu_start(struct vcpu *c); /* creates the thread */
 int vcpu_enter(struct vcpu *c, const struct boot_entry *e); /* registers */
-void vcpus_pause(struct vm *vm);  /* returns when all are parked */
+void vcpus_pause(struct vm *vm); /* returns when all are parked */
 void vcpus_resume(struct vm *vm);
 void vcpus_join(struct vm *vm);
 

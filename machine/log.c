@@ -59,10 +59,12 @@ static const struct {
     const char *name;
     unsigned bit;
 } cats[] = {
-    {"pci", TRACE_PCI},     {"virtio", TRACE_VIRTIO}, {"queue", TRACE_QUEUE},
-    {"e1000", TRACE_E1000}, {"irq", TRACE_IRQ},       {"net", TRACE_NET},
-    {"bus", TRACE_BUS},     {"serial", TRACE_SERIAL}, {"boot", TRACE_BOOT},
-    {"vm", TRACE_VM},       {"all", ~0u},
+    {"pci", TRACE_PCI},     {"virtio", TRACE_VIRTIO},
+    {"queue", TRACE_QUEUE}, {"e1000", TRACE_E1000},
+    {"irq", TRACE_IRQ},     {"net", TRACE_NET},
+    {"bus", TRACE_BUS},     {"serial", TRACE_SERIAL},
+    {"boot", TRACE_BOOT},   {"vm", TRACE_VM},
+    {"all", ~0u},
 };
 
 static unsigned cat_bit(const char *name, size_t len)

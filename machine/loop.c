@@ -22,7 +22,7 @@ struct loop {
     _Atomic bool running;
     _Atomic bool stop;
     _Atomic int value;
-    struct timer *timers; /* by due time */
+    struct timer *timers;              /* by due time */
     struct event *again, **again_tail; /* next turn's */
     struct event *turn;                /* this turn's, not yet called */
     /* The batch being worked on: loop_del takes its event out of it. */
@@ -85,7 +85,8 @@ void loop_free(struct loop *l)
 
 bool loop_is_mine(const struct loop *l)
 {
-    return !atomic_load(&l->running) || pthread_equal(l->thread, pthread_self());
+    return !atomic_load(&l->running) ||
+           pthread_equal(l->thread, pthread_self());
 }
 
 int loop_add(struct loop *l, struct event *ev)
@@ -227,8 +228,8 @@ static int wait_ns(struct loop *l, int64_t ns)
     static bool no_pwait2;
     if (ns > 0 && !no_pwait2) {
         struct timespec ts = {ns / 1000000000, ns % 1000000000};
-        long n = syscall(SYS_epoll_pwait2, l->epfd, l->batch, BATCH, &ts, NULL,
-                         0);
+        long n =
+            syscall(SYS_epoll_pwait2, l->epfd, l->batch, BATCH, &ts, NULL, 0);
         if (n >= 0 || errno != ENOSYS)
             return (int)n;
         no_pwait2 = true;

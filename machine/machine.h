@@ -94,12 +94,13 @@ void bus_write(struct bus *b, uint64_t addr, unsigned width, uint64_t val);
 struct machine;
 
 /* One interrupt source. Its owner raises it through an eventfd that KVM (or,
- * in tests, the fake) turns into an interrupt; the fd may be handed to vhost. */
+ * in tests, the fake) turns into an interrupt; the fd may be handed to vhost.
+ */
 struct irq {
     struct machine *m;
-    int fd;         /* the eventfd; -1 before irq_msi/irq_intx */
-    int gsi;        /* -1: none yet */
-    bool attached;  /* fd is wired to the guest */
+    int fd;        /* the eventfd; -1 before irq_msi/irq_intx */
+    int gsi;       /* -1: none yet */
+    bool attached; /* fd is wired to the guest */
     /* INTx only: */
     _Atomic bool level;
     struct event resample; /* EOI seen: assert again if level still holds */
@@ -170,8 +171,8 @@ struct machine {
     const struct machine_ops *ops;
     struct ram ram;
     struct bus *pio, *mmio;
-    struct loop *loop;    /* the main loop */
-    struct pci_bus *pci;  /* devices/pci.h */
+    struct loop *loop;      /* the main loop */
+    struct pci_bus *pci;    /* devices/pci.h */
     struct device *devices; /* in order of creation */
     unsigned ncpus;
     const char *name; /* -name, or NULL */

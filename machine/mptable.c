@@ -55,8 +55,8 @@ static void mp_add(struct mp *mp, const void *entry, size_t size)
 static void mp_int(struct mp *mp, uint8_t type, uint8_t kind, uint16_t flags,
                    uint8_t bus, unsigned irq, uint8_t apic, unsigned pin)
 {
-    struct mp_irq e = {type, kind, flags, bus, (uint8_t)irq, apic,
-                       (uint8_t)pin};
+    struct mp_irq e = {type,         kind, flags,       bus,
+                       (uint8_t)irq, apic, (uint8_t)pin};
 
     mp_add(mp, &e, sizeof(e));
 }

@@ -42,24 +42,38 @@ _Static_assert(sizeof(struct smbios_system) == 27, "");
 
 /* The year makes Linux believe MCFG and configuration mechanism #1. */
 static const struct smbios_bios bios = {
-    .type = 0, .length = 24, .vendor = 1, .version = 2, .segment = 0xf000,
-    .date = 3, .characteristics = 1 << 3 /* none known */,
+    .type = 0,
+    .length = 24,
+    .vendor = 1,
+    .version = 2,
+    .segment = 0xf000,
+    .date = 3,
+    .characteristics = 1 << 3 /* none known */,
     .extension = {1 /* ACPI */, 0x10 /* virtual machine */},
-    .major = 0xff, .minor = 0xff, .ec_major = 0xff, .ec_minor = 0xff,
+    .major = 0xff,
+    .minor = 0xff,
+    .ec_major = 0xff,
+    .ec_minor = 0xff,
 };
-static const char bios_strings[] = "vmm\0" VERSION "\0" "11/21/2026\0";
+static const char bios_strings[] = "vmm\0" VERSION "\0"
+                                   "11/21/2026\0";
 static const struct smbios_system sys = {
-    .type = 1, .length = 27, .handle = 1, .manufacturer = 1, .product = 2,
+    .type = 1,
+    .length = 27,
+    .handle = 1,
+    .manufacturer = 1,
+    .product = 2,
     .wakeup = 6 /* power switch */,
 };
-static const char sys_strings[] = "vmm\0" "tiny PC\0";
+static const char sys_strings[] = "vmm\0"
+                                  "tiny PC\0";
 static const uint8_t end_of_table[] = {127, 4, 2, 0, 0, 0};
 
 void smbios_build(struct fw *f, uint8_t entry[32])
 {
     enum { MAX = 256 };
-    struct smbios_entry e = {.major = 2, .minor = 8, .count = 3, .bcd = 0x28,
-                             .length = sizeof(e)};
+    struct smbios_entry e = {
+        .major = 2, .minor = 8, .count = 3, .bcd = 0x28, .length = sizeof(e)};
     uint64_t at;
     struct aml out = {fw_alloc(f, MAX, 16, &at), 0, MAX};
 

@@ -29,8 +29,8 @@ int vcpu_open(struct vm *vm, struct vcpu *c)
     c->fd = ioctl(vm->fd, KVM_CREATE_VCPU, (unsigned long)c->id);
     if (c->fd < 0)
         return -errno;
-    c->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, c->fd,
-                  0);
+    c->run =
+        mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, c->fd, 0);
     if (c->run == MAP_FAILED) {
         c->run = NULL;
         return -errno;
@@ -72,8 +72,8 @@ static void enter_protected(struct kvm_sregs *s, const struct boot_entry *e)
     if (lng) {
         s->cr0 |= 0x80000000u;
         s->cr3 = e->cr3;
-        s->cr4 = 0x20;    /* PAE */
-        s->efer = 0x500;  /* LME, LMA */
+        s->cr4 = 0x20;   /* PAE */
+        s->efer = 0x500; /* LME, LMA */
     }
 }
 
@@ -166,8 +166,7 @@ static void exit_mmio(struct vcpu *c)
     while (left) {
         unsigned width = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
         if (run->mmio.is_write) {
-            bus_write(bus, addr + at, width,
-                      load(run->mmio.data + at, width));
+            bus_write(bus, addr + at, width, load(run->mmio.data + at, width));
         } else {
             uint64_t v = bus_read(bus, addr + at, width);
             memcpy(run->mmio.data + at, &v, width);
@@ -206,11 +205,11 @@ static void exit_internal(struct vcpu *c)
 
 static void exit_fail_entry(struct vcpu *c)
 {
-    log_line("vCPU %u: the CPU refused the guest's state, hardware reason "
-             "%#llx",
-             c->id,
-             (unsigned long long)
-                 c->run->fail_entry.hardware_entry_failure_reason);
+    log_line(
+        "vCPU %u: the CPU refused the guest's state, hardware reason "
+        "%#llx",
+        c->id,
+        (unsigned long long)c->run->fail_entry.hardware_entry_failure_reason);
     crash_report(c, "KVM_EXIT_FAIL_ENTRY");
     stop(c, STOP_FAULT);
 }
@@ -316,8 +315,7 @@ void vcpus_pause(struct vm *vm)
         if (!vm->vcpu[i].started)
             continue;
         started++;
-        __atomic_store_n(&vm->vcpu[i].run->immediate_exit, 1,
-                         __ATOMIC_SEQ_CST);
+        __atomic_store_n(&vm->vcpu[i].run->immediate_exit, 1, __ATOMIC_SEQ_CST);
         pthread_kill(vm->vcpu[i].thread, WAKE_SIGNAL);
     }
     pthread_mutex_lock(&vm->lock);

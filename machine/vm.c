@@ -43,7 +43,8 @@ static int make_ram(struct vm *vm, uint64_t size)
     vm->ram_map = p;
     vm->ram_map_size = size;
     uint64_t low = size < LOWRAM_MAX ? size : LOWRAM_MAX;
-    ram->region[ram->n++] = (struct ram_region){.gpa = 0, .size = low, .hva = p};
+    ram->region[ram->n++] =
+        (struct ram_region){.gpa = 0, .size = low, .hva = p};
     if (size > low)
         ram->region[ram->n++] = (struct ram_region){.gpa = HIGHRAM_BASE,
                                                     .size = size - low,
@@ -218,8 +219,8 @@ static const struct {
     unsigned reason;
     const char *name;
 } exit_names[] = {
-    {KVM_EXIT_IO, "io"},       {KVM_EXIT_MMIO, "mmio"},
-    {KVM_EXIT_INTR, "intr"},   {KVM_EXIT_SHUTDOWN, "shutdown"},
+    {KVM_EXIT_IO, "io"},     {KVM_EXIT_MMIO, "mmio"},
+    {KVM_EXIT_INTR, "intr"}, {KVM_EXIT_SHUTDOWN, "shutdown"},
     {KVM_EXIT_HLT, "hlt"},
 };
 

@@ -97,11 +97,11 @@ TEST(acpi_5_2_9_fadt_describes_this_hardware)
     CHECK_EQ(kit_get32(f, 56), PORT_PM1_EVT);
     CHECK_EQ(kit_get32(f, 64), PORT_PM1_CNT);
     CHECK_EQ(kit_get32(f, 76), PORT_PM_TMR);
-    CHECK_EQ(kit_get32(f, 109) & 0xffff, 5); /* legacy devices, no VGA */
-    CHECK_EQ(kit_get32(f, 112) >> 4 & 1, 0); /* power button: fixed */
-    CHECK_EQ(kit_get32(f, 112) >> 5 & 1, 1); /* no sleep button */
+    CHECK_EQ(kit_get32(f, 109) & 0xffff, 5);  /* legacy devices, no VGA */
+    CHECK_EQ(kit_get32(f, 112) >> 4 & 1, 0);  /* power button: fixed */
+    CHECK_EQ(kit_get32(f, 112) >> 5 & 1, 1);  /* no sleep button */
     CHECK_EQ(kit_get32(f, 112) >> 20 & 1, 0); /* not hardware-reduced */
-    CHECK_EQ(f[116], 1);                     /* reset register: a port */
+    CHECK_EQ(f[116], 1);                      /* reset register: a port */
     CHECK_EQ(kit_get64(f, 120), PORT_RESET);
     CHECK_EQ(f[128], 6);
     fake_free(t.m);
@@ -198,8 +198,8 @@ TEST(acpi_20_2_iasl_finds_nothing_to_say)
     }
     snprintf(command, sizeof(command), "cd %s && iasl -tc DSDT.dsl 2>&1", dir);
     CHECK_HAS(run(command), "0 Errors, 0 Warnings, 0 Remarks");
-    snprintf(command, sizeof(command), "grep -cE '00[01][0-9A-F]FFFF,' %s/DSDT.dsl; rm -r %s",
-             dir, dir);
+    snprintf(command, sizeof(command),
+             "grep -cE '00[01][0-9A-F]FFFF,' %s/DSDT.dsl; rm -r %s", dir, dir);
     CHECK_STR(run(command), "31\n"); /* _PRT */
     fake_free(t.m);
 }

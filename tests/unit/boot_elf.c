@@ -32,13 +32,21 @@ static struct elf64 elf64(void)
 {
     struct elf64 e = {
         .h = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, 1, 1},
-              .e_type = ET_EXEC, .e_machine = EM_X86_64, .e_entry = ENTRY,
-              .e_phoff = sizeof(Elf64_Ehdr), .e_phnum = 2,
+              .e_type = ET_EXEC,
+              .e_machine = EM_X86_64,
+              .e_entry = ENTRY,
+              .e_phoff = sizeof(Elf64_Ehdr),
+              .e_phnum = 2,
               .e_phentsize = sizeof(Elf64_Phdr)},
-        .load = {.p_type = PT_LOAD, .p_offset = CODE_OFF, .p_paddr = 2 * MB,
-                 .p_vaddr = 0xffffffff80200000, .p_filesz = CODE_SIZE,
+        .load = {.p_type = PT_LOAD,
+                 .p_offset = CODE_OFF,
+                 .p_paddr = 2 * MB,
+                 .p_vaddr = 0xffffffff80200000,
+                 .p_filesz = CODE_SIZE,
                  .p_memsz = 0x3000},
-        .note = {.p_type = PT_NOTE, .p_offset = 0x200, .p_filesz = 20,
+        .note = {.p_type = PT_NOTE,
+                 .p_offset = 0x200,
+                 .p_filesz = 20,
                  .p_memsz = 20},
         .n = {{4, 4, 18}, "Xen", 0x200020},
     };
@@ -131,12 +139,17 @@ TEST(boot_elf_32_bit_flat)
         uint8_t code[64];
     } k = {
         .h = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS32, 1, 1},
-              .e_type = ET_EXEC, .e_machine = EM_386, .e_entry = 0x100008,
-              .e_phoff = sizeof(Elf32_Ehdr), .e_phnum = 1,
+              .e_type = ET_EXEC,
+              .e_machine = EM_386,
+              .e_entry = 0x100008,
+              .e_phoff = sizeof(Elf32_Ehdr),
+              .e_phnum = 1,
               .e_phentsize = sizeof(Elf32_Phdr)},
         .p = {.p_type = PT_LOAD,
               .p_offset = sizeof(Elf32_Ehdr) + sizeof(Elf32_Phdr),
-              .p_paddr = 0x100000, .p_vaddr = 0xc0100000, .p_filesz = 64,
+              .p_paddr = 0x100000,
+              .p_vaddr = 0xc0100000,
+              .p_filesz = 64,
               .p_memsz = 64},
     };
     struct machine *m = fake_new(16 * MB);
@@ -230,8 +243,9 @@ static struct mb mb1(uint32_t flags)
 {
     uint32_t f = flags | 0x10000;
 
-    return (struct mb){{0x1badb002, f, -(0x1badb002 + f), 0x100040, 0x100000,
-                        0, 0x102000, 0x100123}, 8};
+    return (struct mb){{0x1badb002, f, -(0x1badb002 + f), 0x100040, 0x100000, 0,
+                        0x102000, 0x100123},
+                       8};
 }
 
 TEST(boot_multiboot1_information_3_3)
@@ -243,8 +257,9 @@ TEST(boot_multiboot1_information_3_3)
     const uint8_t *p, *mod;
 
     snprintf(both, sizeof(both), "%s arg,%s", a.path, b.path);
-    REQUIRE_EQ(boot_mb(m, mb1(3), (struct boot){.cmdline = "k=v",
-                                                .initrd = both}, &e), 0);
+    REQUIRE_EQ(
+        boot_mb(m, mb1(3), (struct boot){.cmdline = "k=v", .initrd = both}, &e),
+        0);
     CHECK_EQ(e.bits, 32);
     CHECK_EQ(e.rip, 0x100123);
     CHECK_EQ(e.rax, 0x2badb002);
@@ -309,9 +324,9 @@ TEST(boot_multiboot1_damaged)
 
 static struct mb mb2(void)
 {
-    return (struct mb){{0xe85250d6, 0, 64, -(0xe85250d6 + 64),
-                        2, 24, 0x100040, 0x100000, 0, 0x102000,
-                        3, 12, 0x100321, 0, 0, 8}, 16};
+    return (struct mb){{0xe85250d6, 0, 64, -(0xe85250d6 + 64), 2, 24, 0x100040,
+                        0x100000, 0, 0x102000, 3, 12, 0x100321, 0, 0, 8},
+                       16};
 }
 
 /* The information tag of this type, or NULL. */
@@ -334,8 +349,9 @@ TEST(boot_multiboot2_information_3_6)
     struct boot_entry e;
     const uint8_t *p, *tag;
 
-    REQUIRE_EQ(boot_mb(m, mb2(), (struct boot){.cmdline = "k=v",
-                                               .initrd = a.path}, &e), 0);
+    REQUIRE_EQ(boot_mb(m, mb2(),
+                       (struct boot){.cmdline = "k=v", .initrd = a.path}, &e),
+               0);
     CHECK_EQ(e.rip, 0x100321);
     CHECK_EQ(e.rax, 0x36d76289);
     p = fake_ram(m, e.rbx, 0x1000);

@@ -104,10 +104,11 @@ TEST(boot_running_the_kernel_16_bit_entry)
     const struct handoff *h;
     const uint8_t *x;
 
-    REQUIRE_EQ(kit_boot(m,
-                        (struct boot){.entry = 16, .cmdline = "auto",
-                                      .initrd = rd.path},
-                        k.bytes, k.n, &e), 0);
+    REQUIRE_EQ(
+        kit_boot(
+            m, (struct boot){.entry = 16, .cmdline = "auto", .initrd = rd.path},
+            k.bytes, k.n, &e),
+        0);
     CHECK_EQ(e.bits, 16);
     CHECK_EQ(e.cs, 0xf000);
     CHECK_EQ(e.rip, 0xfff0);
@@ -119,7 +120,7 @@ TEST(boot_running_the_kernel_16_bit_entry)
     CHECK_EQ(h->nmap, 7);
     CHECK_MEM(h->smbios, "_SM_", 4);
     x = fake_ram(m, 0x10000, 0x10000);
-    CHECK_EQ(x[0x211], 0x81);                  /* CAN_USE_HEAP */
+    CHECK_EQ(x[0x211], 0x81); /* CAN_USE_HEAP */
     CHECK_EQ(kit_get32(x, 0x224) & 0xffff, 0xde00);
     CHECK_EQ(kit_get32(x, 0x228), 0x1e000);
     CHECK_STR((const char *)x + 0xe000, "auto");
@@ -265,8 +266,9 @@ TEST(boot_kernel_command_line_limits)
     for (int bits = 16; bits <= 64; bits *= 2) {
         k = kit_bzimage();
         kit_put32(k.bytes, 0x238, 0xffffffff);
-        CHECK_EQ(boot_small(k, (struct boot){.cmdline = text, .entry = bits},
-                            &e), bits == 16 ? -EINVAL : 0);
+        CHECK_EQ(
+            boot_small(k, (struct boot){.cmdline = text, .entry = bits}, &e),
+            bits == 16 ? -EINVAL : 0);
     }
 }
 
@@ -330,7 +332,8 @@ TEST(boot_ramdisk_above_4g)
     CHECK_EQ(kit_get32(p, 0x21c), 20 * MB);
     CHECK_EQ(p[0x1e8], 8);
     CHECK_EQ(kit_boot(m, (struct boot){.initrd = rd.path, .entry = 32}, k.bytes,
-                      k.n, &e), -EINVAL);
+                      k.n, &e),
+             -EINVAL);
     kit_put16(k.bytes, 0x236, 1); /* cannot */
     CHECK_EQ(kit_boot(m, (struct boot){.initrd = rd.path}, k.bytes, k.n, &e),
              -EINVAL);
@@ -426,8 +429,9 @@ TEST(boot_initrd_list_with_commas)
     struct kit_bzimage k = kit_bzimage();
     struct boot_entry e;
 
-    CHECK_EQ(kit_boot(m, (struct boot){.initrd = "/no,,such,/b"}, k.bytes, k.n,
-                      &e), -ENOENT);
+    CHECK_EQ(
+        kit_boot(m, (struct boot){.initrd = "/no,,such,/b"}, k.bytes, k.n, &e),
+        -ENOENT);
     CHECK_HAS(test_log(), "-initrd /no,such: No such");
     free(k.bytes);
     fake_free(m);
@@ -466,7 +470,8 @@ TEST(boot_rom_of_somebody_else)
     CHECK_EQ(boot_load(m, &b, &e), 0);
     boot_close(&b);
     CHECK_EQ(kit_boot(m, (struct boot){.bios = rom.path, .entry = 16}, k.bytes,
-                      k.n, &e), -EINVAL);
+                      k.n, &e),
+             -EINVAL);
     CHECK_HAS(test_log(), "not vmm's own");
     CHECK_EQ(kit_boot(m, (struct boot){.bios = odd.path}, k.bytes, k.n, &e),
              -EINVAL);
@@ -530,8 +535,8 @@ static void check_map(uint64_t bytes)
 
 TEST(boot_e820_sorted_without_overlap)
 {
-    static const uint64_t mib[] = {8, 64, 256, 2048, 3071, 3072, 3073, 4096,
-                                   6144};
+    static const uint64_t mib[] = {8,    64,   256,  2048, 3071,
+                                   3072, 3073, 4096, 6144};
 
     for (size_t i = 0; i < ARRAY_LEN(mib); i++)
         check_map(mib[i] << 20);
