@@ -33,8 +33,9 @@
  * All sequentially consistent: either the vCPU sees the bit cleared and rings,
  * or the loop sees the new tail. The same for RDT and TODO_RX.
  *
- * Interrupts. A burst's descriptors and statistics are written first, then its
- * causes are raised at once. */
+ * Interrupts. Descriptors and statistics are written first, then the causes of
+ * a burst are raised at once; of a long one every few frames, so that a guest
+ * that polls by then works beside the loop (e1000_report). */
 #include "devices/e1000.h"
 
 #include <errno.h>
@@ -295,7 +296,7 @@ static void wait_for_wire(struct e1000 *e)
     loop_want(&e->wire, want);
 }
 
-static void report(struct e1000 *e)
+void e1000_report(struct e1000 *e)
 {
     uint32_t causes = e->causes;
     e1000_stats_publish(e);
@@ -303,6 +304,7 @@ static void report(struct e1000 *e)
         causes |= e1000_report_rx(e);
     causes |= e1000_report_tx(e);
     e->rx.got = false;
+    e->rx.told = e->rx.frames;
     e->causes = 0;
     e1000_raise(e, causes);
 }
@@ -325,7 +327,7 @@ static void work(struct e1000 *e, bool readable, bool writable)
         more |= run_tx(e);
     if (e->be)
         wait_for_wire(e);
-    report(e);
+    e1000_report(e);
     pthread_mutex_unlock(&e->lock);
     if (todo & TODO_IRQ)
         e1000_irq_update(e);

@@ -148,12 +148,13 @@ struct e1000_rx {
     int niov;
     /* Expected of the next packet, from those before: */
     uint16_t guess_hlen, guess_mss;
-    uint8_t guess; /* confidence */
-    bool readable; /* the backend may have more */
-    bool starved;  /* waits for RDT, */
-    uint32_t need; /* until there are so many descriptors */
-    bool got;      /* frames were delivered in this burst */
-    bool owed;     /* RXT0, when rx_timer fires */
+    uint8_t guess;         /* confidence */
+    bool readable;         /* the backend may have more */
+    bool starved;          /* waits for RDT, */
+    uint32_t need;         /* until there are so many descriptors */
+    bool got;              /* frames were delivered, and not reported */
+    uint32_t frames, told; /* delivered, and when last reported */
+    bool owed;             /* RXT0, when rx_timer fires */
     uint64_t radv_due;
     uint8_t *loop_buf; /* E1000_LONG_MAX bytes: a frame looped back */
 };
@@ -243,6 +244,8 @@ void *e1000_ring(struct e1000 *e, unsigned lo, uint32_t *n);
 /* The lock, as vCPUs take it: the loop makes way at the next packet. */
 void e1000_lock(struct e1000 *e);
 void e1000_unlock(struct e1000 *e);
+/* Loop, under the lock: what was done is published and its causes raised. */
+void e1000_report(struct e1000 *e);
 /* Hands work to the loop. Any thread; a system call only when the loop is not
  * at work already. */
 void e1000_kick(struct e1000 *e, uint32_t bit);

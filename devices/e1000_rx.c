@@ -32,7 +32,7 @@
 #include "devices/e1000.h"
 #include "net/frame.h"
 
-#define BURST 64 /* packets or segments a run delivers */
+#define BURST 64 /* frames a run delivers, or packets it drops */
 #define GUESS_MAX 4
 
 bool e1000_rx_on(const struct e1000 *e)
@@ -352,7 +352,7 @@ static bool step(struct e1000 *e, struct rx_ring *r)
 bool e1000_rx_run(struct e1000 *e)
 {
     struct rx_ring r;
-    uint32_t before;
+    uint32_t before, start = e->rx.frames;
     int steps = 0;
     if (!e->be || !e1000_rx_on(e)) {
         e->rx.starved = false;
@@ -365,7 +365,7 @@ bool e1000_rx_run(struct e1000 *e)
     if (e->rx.starved)
         return false;
     before = rx_avail(&r);
-    while (steps < BURST && step(e, &r)) {
+    while (steps < BURST && e->rx.frames - start < BURST && step(e, &r)) {
         steps++;
         if (atomic_load(&e->waiting))
             break;

@@ -8,6 +8,9 @@
 
 enum { PROTO_TCP = 6, PROTO_UDP = 17 };
 
+/* Frames after which the guest hears of them though more are at hand. */
+#define REPORT_EVERY 8
+
 static const uint8_t zeros[ETH_MIN];
 
 /* SDM 13.4.22: BSIZE, and BSEX times sixteen; 00 with BSEX is reserved. */
@@ -206,6 +209,7 @@ static void count(struct e1000 *e, const uint8_t *da, uint32_t wire)
     if (wire <= (reg_get(e, RSRPD) & 0xfff))
         e->causes |= ICR_SRPD;
     e->rx.got = true;
+    e->rx.frames++;
 }
 
 /* Copies the frame into as many buffers as it needs; a buffer that is no RAM
@@ -256,5 +260,7 @@ bool rx_put(struct e1000 *e, struct rx_ring *r, struct rx_frame *f)
     scatter(e, r, f, pcsum, last);
     reg_put(e, RDH, r->head);
     count(e, da, wire);
+    if (e->rx.frames - e->rx.told >= REPORT_EVERY)
+        e1000_report(e);
     return true;
 }
