@@ -77,7 +77,7 @@ static void term_char(u8 row, u8 col, u8 c, u8 attr)
     static u8 last_row, last_col, last_char;
 
     if (row == last_row && col == last_col && c == last_char &&
-        attr == term_attr && row == term_row && col + 1 == term_col)
+        attr == term_attr && row == term_row && (col + 1) % COLS == term_col)
         return;
     last_row = row;
     last_col = col;
