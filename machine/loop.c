@@ -242,9 +242,10 @@ int loop_poll(struct loop *l, int timeout_ms)
 {
     int64_t limit = timeout_ms < 0 ? -1 : (int64_t)timeout_ms * 1000000;
     int n = wait_ns(l, wait_limit(l, limit));
-    int ran = fire_timers(l);
     l->nbatch = n > 0 ? n : 0;
-    for (l->at = 0; l->at < l->nbatch; l->at++) {
+    l->at = 0;
+    int ran = fire_timers(l); /* a timer may delete an event of the batch */
+    for (; l->at < l->nbatch; l->at++) {
         struct event *ev = l->batch[l->at].data.ptr;
         if (!ev)
             continue;
