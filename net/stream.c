@@ -46,6 +46,7 @@ struct stream {
     size_t have;
     uint8_t *tx; /* a frame's rest, [txpos, txend) */
     size_t txpos, txend;
+    uint8_t mac[6]; /* the guest's, from its frames (passt only) */
     struct fault f_frame;
 };
 
@@ -197,7 +198,9 @@ static ssize_t stream_send_locked(struct stream *s, const struct iovec *iov,
     size_t len = k > 0 ? iov_len(in, k) : 0;
     if (len == 0 || len > NET_FRAME_MAX || k >= NET_IOV_MAX)
         return -EMSGSIZE;
-    size_t wire = s->c.unpad ? stream_unpadded(in, k, len) : len;
+    size_t wire = s->c.passt ? stream_unpadded(in, k, len) : len;
+    if (s->c.passt)
+        iov_read(in, k, 6, s->mac, sizeof(s->mac));
     uint32_t head = htonl((uint32_t)wire);
     out[0] = (struct iovec){&head, sizeof(head)};
     memcpy(out + 1, in, (size_t)k * sizeof(*in));
@@ -243,6 +246,23 @@ static void stream_plug(struct stream *s, int fd)
         close(idle);
 }
 
+/* A RARP request (RFC 903) from the guest: says who is here, asks nobody. */
+static void stream_announce(struct stream *s)
+{
+    uint8_t p[NET_HDR_LEN + 60] = {0}, *eth = p + NET_HDR_LEN;
+    static const uint8_t rarp[10] = {0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3};
+    static const uint8_t none[6];
+    struct iovec iov = {p, sizeof(p)};
+    if (!memcmp(s->mac, none, 6))
+        return;
+    memset(eth, 0xff, 6);
+    memcpy(eth + 6, s->mac, 6);
+    memcpy(eth + 12, rarp, sizeof(rarp));
+    memcpy(eth + 22, s->mac, 6);
+    memcpy(eth + 32, s->mac, 6);
+    stream_send(&s->be, &iov, 1);
+}
+
 static void stream_up(struct stream *s)
 {
     s->connecting = false;
@@ -250,6 +270,7 @@ static void stream_up(struct stream *s)
     stream_plug(s, s->conn.fd);
     loop_want(&s->conn, EPOLLRDHUP);
     loop_want(&s->listen, 0);
+    stream_announce(s);
     log_line("%s: connected to %s", s->nd.id, s->peer);
     netdev_set_link(&s->nd, true);
 }

@@ -18,8 +18,10 @@ struct stream_conf {
      * -errno, not said; -ECANCELED: never again. NULL: never.
      */
     int (*dial)(void *arg);
-    unsigned redial_ms;     /* pause between attempts; 0: no further one */
-    bool unpad;             /* cut Ethernet's padding off short IP frames */
+    unsigned redial_ms; /* pause between attempts; 0: no further one */
+    /* What passt needs: no Ethernet padding behind short IP packets, and a
+     * frame of the guest's at the beginning, to know its MAC. */
+    bool passt;
     void (*end)(void *arg); /* at close; frees arg */
     void *arg;
 };

@@ -214,6 +214,10 @@ static int tap_join_bridge(struct tap *t, const char *br)
         if_set_mtu(t->ifname, mtu);
     }
     int r = if_set_bridge(br, t->ifname, true);
+    /* EBUSY: a port already. Of this bridge (only then it can be taken out of
+     * it)? Then it stays one. */
+    if (r == -EBUSY && if_set_bridge(br, t->ifname, false) == 0)
+        return if_set_bridge(br, t->ifname, true);
     if (r == -EPERM)
         return fail(r, "bridge %s: adding %s needs privileges", br, t->ifname);
     if (r < 0)

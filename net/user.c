@@ -6,7 +6,9 @@
  * name server 10.0.2.3.
  *
  * passt (Debian 12's, 2023-03) drops UDP datagrams in padded frames: it takes
- * the frame's end for the datagram's. Short frames go to it unpadded. */
+ * the frame's end for the datagram's; short frames go to it unpadded. And it
+ * sends to 00:00:00:00:00:00 until it has heard the guest: one that is started
+ * again hears a RARP of the MAC the guest last used. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
@@ -225,7 +227,7 @@ static int user_open(struct loop *l, struct opts *o, struct netdev **out)
                             .listen_fd = -1,
                             .dial = user_dial,
                             .redial_ms = 1000,
-                            .unpad = true, /* see above */
+                            .passt = true, /* see above */
                             .end = user_end,
                             .arg = u};
     return stream_new(l, id, &c, out);

@@ -3,6 +3,7 @@
 # Backends with a real counterpart each: a bridge, QEMU, passt, dnsmasq, tcpdump, another instance of the VMM.  What
 # happens when it dies, blocks or comes back is part of each.  NIC models take turns: net_models NAME SENTENCE announces
 # NAME_virtio and NAME_e1000, which call body_NAME with $model set.
+: "${model=}" "${vmm_pid=}"
 
 net_models() {
     local where=$1 name=$2
@@ -186,7 +187,9 @@ body_net_bridge() {
 
 e2e both net_tap_scripts "script= and downscript= run with the name, the latter on every way out"
 test_net_tap_scripts() {
+    # shellcheck disable=SC2016  # for the script to expand
     printf '#!/bin/sh\necho "up $1" >>%s/log\nip addr add 10.0.0.1/24 dev "$1"\n' "$T" >up
+    # shellcheck disable=SC2016
     printf '#!/bin/sh\necho "down $1" >>%s/log\n' "$T" >down
     chmod +x up down
     local how
@@ -249,6 +252,38 @@ body_net_cable() {
     kill -USR2 "$vmm_pid"
     wait_for 10 answer answers 10.0.0.2
     pings 10.0.0.2 56
+}
+
+scripts=${BASH_SOURCE[0]%/*}/scripts
+
+e2e both net_example_bridge "the example scripts bridge-up and bridge-down"
+test_net_example_bridge() {
+    export BRIDGE=br7 ADDR=10.0.0.1/24
+    kept_links=br7
+    guest_ip 10.0.0.2 -nic "tap,ifname=p0,script=$scripts/bridge-up,downscript=$scripts/bridge-down"
+    pings 10.0.0.2 56 1472
+    kill -INT "$vmm_pid"
+    ends 10 any
+    is "$(bridge link show)" '' "ports of the bridge"
+}
+
+e2e both net_example_nat "the example scripts nat-up and nat-down: DHCP by dnsmasq, a way out by nftables"
+no_rules() { ! nft list ruleset | grep -q vmm_; }
+no_dnsmasq() { ! pgrep -x dnsmasq >/dev/null; }
+test_net_example_nat() {
+    command -v dnsmasq >/dev/null || skip "dnsmasq is not installed"
+    command -v nft >/dev/null || skip "nft is not installed"
+    nft list tables >/dev/null 2>&1 || skip "this kernel has no nf_tables"
+    mount -t tmpfs tmpfs /run
+    rm -f out err
+    start -nic "tap,ifname=nat0,script=$scripts/nat-up,downscript=$scripts/nat-down" -append ip=dhcp
+    wait_for 30 "an address by DHCP" out_has 'net up ip=10\.0\.100\.'
+    pings "$(sed -n 's/.*net up ip=\([0-9.]*\).*/\1/p' out)" 56
+    matches "$(nft list ruleset)" 'vmm_nat0' "rules"
+    kill -KILL "$vmm_pid" # the hard way out
+    ends 10 any
+    wait_for 5 "end of the rules" no_rules
+    wait_for 5 "end of dnsmasq" no_dnsmasq
 }
 
 # ------------------------------------------------------------ passt

@@ -246,6 +246,13 @@ TEST(net_tap_bridge_port)
     netdev_close_all(); /* as it was: no port, down */
     sh("! bridge link show dev t1 | grep -q .");
     CHECK_EQ(if_is_up("t1"), 0);
+    sh("ip link set t1 master br5"); /* a port already: stays one */
+    nd = open_tap(m, "id=n,ifname=t1,br=br5");
+    netdev_close_all();
+    sh("bridge link show dev t1 | grep -q 'master br5'");
+    sh("ip link add br6 type bridge; ip link set t1 master br6");
+    CHECK_EQ(nt_open(m, &tap_class, "id=n,ifname=t1,br=br5", &nd), -EBUSY);
+    CHECK_HAS(test_log(), "cannot add t1");
     REQUIRE_EQ(nt_open(m, &bridge_class, "id=n,br=br5", &nd), 0);
     nd->close(nd);
     CHECK(nt_open(m, &bridge_class, "id=n", &nd) < 0);
