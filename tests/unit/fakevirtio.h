@@ -123,7 +123,7 @@ void vd_write_features(struct vd *d, uint64_t f);
 /* Reset, ACKNOWLEDGE, DRIVER, the features, FEATURES_OK. False: refused. */
 bool vd_negotiate(struct vd *d, uint64_t f);
 /* Rings in fresh RAM, addresses, vector q + 1, enable. */
-void vd_queue_make(struct vd *d, unsigned q, uint16_t size);
+void vd_queue_make(struct vd *d, unsigned n, uint16_t size);
 void vd_queue_write(struct vd_queue *q);
 /* MSI-X, or INTx with d->intx; config vector 0. Before the queues. */
 void vd_irqs_on(struct vd *d);
