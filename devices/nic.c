@@ -7,6 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+void nic_stats_add(struct nic_stats *sum, const struct nic_stats *s)
+{
+#define X(name, what)                                                          \
+    nic_count(sum, name, atomic_load_explicit(&s->name, memory_order_relaxed));
+    NIC_COUNTERS(X)
+#undef X
+}
+
 void nic_stats_print(const struct nic_stats *s, const char *id, int fd)
 {
     static const struct {

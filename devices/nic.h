@@ -46,6 +46,8 @@ struct nic_stats {
         &(s)->name,                                                            \
         atomic_load_explicit(&(s)->name, memory_order_relaxed) + (n),          \
         memory_order_relaxed)
+/* sum += s */
+void nic_stats_add(struct nic_stats *sum, const struct nic_stats *s);
 /* "ID.name value" lines for the counters that are not zero. */
 void nic_stats_print(const struct nic_stats *s, const char *id, int fd);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* virtio-net-pci: the network device (virtio 1.2 §5.1): features, link,
+/* virtio-net-pci: the network device (virtio 1.2 §5.1): making it, link,
  * starting and stopping its queue pairs.
  *
  * Theory of operation
@@ -10,180 +10,150 @@
  * Stopping a pair means taking its lock and clearing rx_on and tx_on: after
  * that no burst touches the rings.
  *
+ * With iothreads=on each pair has a loop and a thread of its own, which is the
+ * only one to touch the pair's timers and watched files: others set what they
+ * want under the pair's lock and kick its queue (watch, below). Counters are
+ * per pair, so no two threads share one. The control queue, the link and vhost
+ * belong to the main loop.
+ *
  * Offloads: what the driver may ask of us (HOST_*) and what it can take
  * (GUEST_*) is what the backend can do; what was negotiated is handed to the
  * backend when the driver is ready and taken back at reset. */
 #include "devices/virtio_net.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
-
-#define QUEUE_SIZE 256
-
-static struct vnet *vnet_of(struct virtio *v)
-{
-    return container_of(v, struct vnet, v);
-}
-
-static uint64_t bit(unsigned n)
-{
-    return 1ull << n;
-}
-
-/* --------------------------------------------------------------- features */
-
-/* A feature, the offload the backend must have for it, and the option that
- * switches it. */
-static const struct feature {
-    uint8_t bit;
-    uint8_t offload; /* NETBE_*, 0: none */
-    const char *option;
-} feature_rows[] = {
-    {VIRTIO_NET_F_CSUM, NETBE_CSUM, "csum"},
-    {VIRTIO_NET_F_GUEST_CSUM, NETBE_CSUM, "guest_csum"},
-    {VIRTIO_NET_F_HOST_TSO4, NETBE_TSO4, "host_tso4"},
-    {VIRTIO_NET_F_HOST_TSO6, NETBE_TSO6, "host_tso6"},
-    {VIRTIO_NET_F_HOST_ECN, NETBE_ECN, "host_ecn"},
-    {VIRTIO_NET_F_HOST_UFO, NETBE_UFO, "host_ufo"},
-    {VIRTIO_NET_F_HOST_USO, NETBE_USO4, "host_uso"},
-    {VIRTIO_NET_F_GUEST_TSO4, NETBE_TSO4, "guest_tso4"},
-    {VIRTIO_NET_F_GUEST_TSO6, NETBE_TSO6, "guest_tso6"},
-    {VIRTIO_NET_F_GUEST_ECN, NETBE_ECN, "guest_ecn"},
-    {VIRTIO_NET_F_GUEST_UFO, NETBE_UFO, "guest_ufo"},
-    {VIRTIO_NET_F_GUEST_USO4, NETBE_USO4, "guest_uso4"},
-    {VIRTIO_NET_F_GUEST_USO6, NETBE_USO6, "guest_uso6"},
-    {VIRTIO_NET_F_MRG_RXBUF, 0, "mrg_rxbuf"},
-    {VIRTIO_NET_F_STATUS, 0, "status"},
-    {VIRTIO_F_INDIRECT_DESC, 0, "indirect_desc"},
-    {VIRTIO_F_EVENT_IDX, 0, "event_idx"},
-    {VIRTIO_F_RING_RESET, 0, "queue_reset"},
-};
-
-/* §5.1.3.1: who needs whom. */
-static const struct {
-    uint8_t bit;
-    uint64_t needs_one_of;
-} feature_needs[] = {
-    {VIRTIO_NET_F_GUEST_TSO4, 1ull << VIRTIO_NET_F_GUEST_CSUM},
-    {VIRTIO_NET_F_GUEST_TSO6, 1ull << VIRTIO_NET_F_GUEST_CSUM},
-    {VIRTIO_NET_F_GUEST_UFO, 1ull << VIRTIO_NET_F_GUEST_CSUM},
-    {VIRTIO_NET_F_GUEST_USO4, 1ull << VIRTIO_NET_F_GUEST_CSUM},
-    {VIRTIO_NET_F_GUEST_USO6, 1ull << VIRTIO_NET_F_GUEST_CSUM},
-    {VIRTIO_NET_F_GUEST_ECN,
-     1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_NET_F_GUEST_TSO6},
-    {VIRTIO_NET_F_HOST_TSO4, 1ull << VIRTIO_NET_F_CSUM},
-    {VIRTIO_NET_F_HOST_TSO6, 1ull << VIRTIO_NET_F_CSUM},
-    {VIRTIO_NET_F_HOST_UFO, 1ull << VIRTIO_NET_F_CSUM},
-    {VIRTIO_NET_F_HOST_USO, 1ull << VIRTIO_NET_F_CSUM},
-    {VIRTIO_NET_F_HOST_ECN,
-     1ull << VIRTIO_NET_F_HOST_TSO4 | 1ull << VIRTIO_NET_F_HOST_TSO6},
-};
-
-/* Drops features whose dependency is missing, until nothing changes. */
-static uint64_t close_features(uint64_t f)
-{
-    uint64_t before;
-    do {
-        before = f;
-        for (size_t i = 0; i < ARRAY_LEN(feature_needs); i++)
-            if (!(f & feature_needs[i].needs_one_of))
-                f &= ~bit(feature_needs[i].bit);
-    } while (f != before);
-    return f;
-}
-
-static int offer_features(struct vnet *n, struct opts *o)
-{
-    unsigned can = n->nic.nd ? n->nic.nd->offload : 0;
-    uint64_t f = bit(VIRTIO_F_VERSION_1) | bit(VIRTIO_NET_F_MAC);
-    for (size_t i = 0; i < ARRAY_LEN(feature_rows); i++) {
-        const struct feature *r = &feature_rows[i];
-        bool on = true;
-        int err = opts_bool(o, r->option, &on);
-        if (err)
-            return err;
-        if (on && (!r->offload || can & r->offload))
-            f |= bit(r->bit);
-    }
-    n->v.offered = close_features(f);
-    return 0;
-}
-
-/* What the guest can receive, as the backend names it. */
-static unsigned guest_offload_bits(uint64_t f)
-{
-    unsigned bits = 0;
-    for (size_t i = 0; i < ARRAY_LEN(feature_rows); i++) {
-        const struct feature *r = &feature_rows[i];
-        bool guest = !strncmp(r->option, "guest_", 6);
-        if (guest && has(f, r->bit))
-            bits |= r->offload;
-    }
-    return bits;
-}
-
-static void set_guest_offloads(struct vnet *n, uint64_t f)
-{
-    struct netdev *nd = n->nic.nd;
-    n->guest_offloads = f;
-    if (nd && nd->set_offload)
-        nd->set_offload(nd, guest_offload_bits(f));
-}
-
-static bool vnet_features_ok(struct virtio *v, uint64_t f)
-{
-    (void)v;
-    return close_features(f) == f;
-}
 
 /* ----------------------------------------------------------- queue events */
 
-static struct vnet_pair *pair_of(struct vnet *n, unsigned q)
+void vnet_lock_pairs(struct vnet *n)
 {
-    return n->pair[q / 2];
+    for (unsigned i = 0; i < n->npairs; i++)
+        pthread_mutex_lock(&n->pair[i]->lock);
+}
+
+void vnet_unlock_pairs(struct vnet *n)
+{
+    for (unsigned i = n->npairs; i-- > 0;)
+        pthread_mutex_unlock(&n->pair[i]->lock);
+}
+
+/* Watches the backend's file while the pair is in use: a tap's detached queue
+ * reports errors only. On the pair's loop, p->lock held. */
+static void watch(struct vnet_pair *p)
+{
+    bool want = p->active && !p->dead && p->be && p->be->fd >= 0;
+    if (p->ev.loop && (!want || p->rewatch))
+        loop_del(&p->ev);
+    p->rewatch = false;
+    if (want && !p->ev.loop)
+        loop_add(p->loop, &p->ev);
+}
+
+/* A broken ring is left alone until the reset; being told of frames that nobody
+ * reads would spin. */
+static void retire(struct vnet_pair *p)
+{
+    p->rx_on = p->rx_on && p->rx->state == VQ_READY;
+    p->tx_on = p->tx_on && p->tx->state == VQ_READY;
+    if (!p->rx_on)
+        loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
 }
 
 static void run(struct vnet_pair *p, bool rx, bool tx)
 {
     const char *fault = NULL;
     pthread_mutex_lock(&p->lock);
-    if (rx && p->rx_on && p->be && !p->dead)
+    watch(p);
+    rx = rx && p->rx_on && p->active && p->be && !p->dead;
+    bool steered = rx && p->n->rss.steer;
+    if (rx && !steered)
         fault = vnet_rx(p);
-    if (tx && p->tx_on && !p->tx_blocked && !fault)
+    if (tx && p->tx_on && p->active && !p->tx_blocked && !fault)
         fault = vnet_tx(p);
+    if (fault)
+        retire(p);
     pthread_mutex_unlock(&p->lock);
+    if (steered && !fault)
+        fault = vnet_rx_steered(p);
     if (fault)
         virtio_needs_reset(&p->n->v, fault);
+}
+
+static void ctrl_kick(struct vnet *n, unsigned q)
+{
+    const char *fault = NULL;
+    pthread_mutex_lock(&n->v.lock);
+    if (n->ctrl_on)
+        fault = vnet_ctrl(n, &n->v.vq[q]);
+    if (fault)
+        n->ctrl_on = false;
+    pthread_mutex_unlock(&n->v.lock);
+    if (fault)
+        virtio_needs_reset(&n->v, fault);
 }
 
 static void vnet_kick(struct virtio *v, unsigned q)
 {
     struct vnet *n = vnet_of(v);
+    /* It may have the number of a pair that is not in use (§5.1.2). */
+    if (q == atomic_load(&n->ctrl_q)) {
+        ctrl_kick(n, q);
+        return;
+    }
+    if (q / 2 >= n->npairs)
+        return;
+    struct vnet_pair *p = n->pair[q / 2];
     if (q & 1)
-        nic_count(&n->nic.stats, tx_kicks, 1);
+        nic_count(&p->stats, tx_kicks, 1);
     else
-        nic_count(&n->nic.stats, rx_kicks, 1);
-    run(pair_of(n, q), !(q & 1), q & 1);
+        nic_count(&p->stats, rx_kicks, 1);
+    run(p, !(q & 1), q & 1);
 }
 
-/* The backend's fd. An error without data means that it went away for good (a
- * deleted tap): watching it on would spin. */
+/* The file is of no use any more (a deleted tap): watching it on would spin.
+ * The link is the main loop's. */
+static void backend_lost(struct vnet_pair *p)
+{
+    uint64_t one = 1;
+    pthread_mutex_lock(&p->lock);
+    if (p->active)
+        p->dead = true;
+    watch(p);
+    bool dead = p->dead;
+    pthread_mutex_unlock(&p->lock);
+    if (!dead)
+        return;
+    ssize_t ignored = write(p->n->lost.fd, &one, sizeof(one));
+    (void)ignored;
+}
+
+static void lost(struct event *ev, uint32_t got)
+{
+    struct vnet *n = container_of(ev, struct vnet, lost);
+    uint64_t count;
+    (void)got;
+    if (read(ev->fd, &count, sizeof(count)) == sizeof(count))
+        netdev_set_link(n->nic.nd, false);
+}
+
 static void backend_ready(struct event *ev, uint32_t got)
 {
     struct vnet_pair *p = container_of(ev, struct vnet_pair, ev);
     bool tx = got & EPOLLOUT;
     if (tx) {
+        pthread_mutex_lock(&p->lock);
         p->tx_blocked = false;
         loop_want(ev, ev->want & ~(uint32_t)EPOLLOUT);
+        pthread_mutex_unlock(&p->lock);
     }
     run(p, got & EPOLLIN, tx);
-    if (got & (EPOLLERR | EPOLLHUP) && !(got & (EPOLLIN | EPOLLOUT))) {
-        loop_del(ev);
-        p->dead = true;
-        netdev_set_link(p->be->dev, false);
-    }
+    if (got & (EPOLLERR | EPOLLHUP) && !(got & (EPOLLIN | EPOLLOUT)))
+        backend_lost(p);
 }
 
 static void held_too_long(struct timer *t)
@@ -191,7 +161,7 @@ static void held_too_long(struct timer *t)
     struct vnet_pair *p = container_of(t, struct vnet_pair, held_timer);
     pthread_mutex_lock(&p->lock);
     if (p->held)
-        nic_count(&p->n->nic.stats, rx_drop_fit, 1);
+        nic_count(&p->stats, rx_drop_fit, 1);
     p->held = 0;
     pthread_mutex_unlock(&p->lock);
     run(p, true, false);
@@ -199,34 +169,41 @@ static void held_too_long(struct timer *t)
 
 /* ------------------------------------------------------------ start, stop */
 
-/* The rings may hold buffers already: look at both, on their loop. */
-static void poke(struct vnet *n, unsigned q)
+/* Which of the two sides of which pair; NULL: the control queue. */
+static struct vnet_pair *pair_of(struct vnet *n, unsigned q)
 {
-    uint64_t one = 1;
-    ssize_t ignored = write(n->v.kick[q].ev.fd, &one, sizeof(one));
-    (void)ignored;
+    return q / 2 < n->npairs && q != vnet_ctrl_index(n) ? n->pair[q / 2] : NULL;
 }
 
-static void vnet_queue_start(struct virtio *v, unsigned q)
+static void start_queue(struct vnet *n, unsigned q)
 {
-    struct vnet *n = vnet_of(v);
     struct vnet_pair *p = pair_of(n, q);
-    bool on = v->vq[q].state == VQ_READY;
-    pthread_mutex_lock(&p->lock);
-    if (q & 1)
-        p->tx_on = on;
-    else
-        p->rx_on = on;
-    pthread_mutex_unlock(&p->lock);
-    poke(n, q);
+    bool on = n->v.vq[q].state == VQ_READY;
+    if (q == vnet_ctrl_index(n)) {
+        n->ctrl_on = on;
+    } else if (p) {
+        pthread_mutex_lock(&p->lock);
+        if (q & 1)
+            p->tx_on = on && !n->vhost_on;
+        else
+            p->rx_on = on && !n->vhost_on;
+        pthread_mutex_unlock(&p->lock);
+    }
+    /* The rings may hold buffers already. */
+    if (!p || !n->vhost_on)
+        virtio_poke(&n->v, q);
 }
 
-static void vnet_queue_stop(struct virtio *v, unsigned q)
+static void stop_queue(struct vnet *n, unsigned q)
 {
-    struct vnet_pair *p = pair_of(vnet_of(v), q);
+    struct vnet_pair *p = pair_of(n, q);
+    if (q == vnet_ctrl_index(n))
+        n->ctrl_on = false;
+    if (!p)
+        return;
     pthread_mutex_lock(&p->lock);
     if (q & 1) {
-        p->tx_on = false;
+        p->tx_on = p->tx_blocked = false;
     } else {
         p->rx_on = false;
         vnet_rx_stop(p);
@@ -235,22 +212,111 @@ static void vnet_queue_stop(struct virtio *v, unsigned q)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* The rings go to vhost, if there is one and it can have them, or are worked on
+ * here. */
+static void start_queues(struct vnet *n)
+{
+    bool before = n->vhost_on;
+    for (unsigned q = 0; n->vhost && !before && q < 2 * n->npairs; q++)
+        if (pair_of(n, q))
+            stop_queue(n, q);
+    vnet_vhost_sync(n);
+    for (unsigned q = 0; q < n->v.nvq; q++)
+        start_queue(n, q);
+}
+
+/* A queue's service changes only while vhost is out of the way. */
+static void vnet_queue_start(struct virtio *v, unsigned q)
+{
+    struct vnet *n = vnet_of(v);
+    if (!n->vhost) {
+        start_queue(n, q);
+        return;
+    }
+    vnet_vhost_stop(n);
+    start_queues(n);
+}
+
+static void vnet_queue_stop(struct virtio *v, unsigned q)
+{
+    struct vnet *n = vnet_of(v);
+    vnet_vhost_stop(n);
+    stop_queue(n, q);
+    v->vq[q].state = VQ_OFF; /* its reset follows */
+    if (n->vhost && v->started)
+        start_queues(n);
+}
+
+void vnet_set_pairs(struct vnet *n, unsigned pairs)
+{
+    struct netdev *nd = n->nic.nd;
+    unsigned before = n->pairs;
+    n->pairs = pairs;
+    vnet_lock_pairs(n);
+    for (unsigned i = pairs; i < n->npairs; i++)
+        n->pair[i]->active = false;
+    vnet_unlock_pairs(n);
+    /* A detached queue may be read and watched only after it is attached. */
+    if (nd && nd->nq > 1 && nd->set_queues)
+        nd->set_queues(nd, pairs);
+    vnet_lock_pairs(n);
+    for (unsigned i = 0; i < pairs; i++)
+        n->pair[i]->active = true;
+    vnet_unlock_pairs(n);
+    if (n->vhost_on && n->vhost->set_pairs)
+        n->vhost->set_pairs(n->vhost, pairs);
+    for (unsigned i = 0; i < n->npairs && !n->vhost_on; i++) {
+        if (i < pairs && i < before)
+            continue;
+        virtio_poke(&n->v, 2 * i);
+        if (2 * i + 1 < n->v.nvq)
+            virtio_poke(&n->v, 2 * i + 1);
+    }
+}
+
+/* §5.1.6: 12 bytes of header, but for legacy drivers. */
+static unsigned header_len(uint64_t f)
+{
+    if (has(f, VIRTIO_NET_F_HASH_REPORT))
+        return sizeof(struct vnet_hdr);
+    return has(f, VIRTIO_F_VERSION_1) || has(f, VIRTIO_NET_F_MRG_RXBUF) ? 12
+                                                                        : 10;
+}
+
 static void vnet_start(struct virtio *v)
 {
     struct vnet *n = vnet_of(v);
+    if (v->legacy) /* nobody could refuse the set */
+        v->features = vnet_close_features(v->features);
+    n->hdr_len = header_len(v->features);
     n->mergeable = has(v->features, VIRTIO_NET_F_MRG_RXBUF);
-    set_guest_offloads(n, v->features);
-    for (unsigned q = 0; q < v->nvq; q++)
-        vnet_queue_start(v, q);
+    n->mtu = has(v->features, VIRTIO_NET_F_MTU) ? n->config.mtu : 0;
+    n->rss =
+        (struct vnet_rss){.report = has(v->features, VIRTIO_NET_F_HASH_REPORT)};
+    vnet_filter_reset(n);
+    vnet_set_guest_offloads(n, v->features);
+    vnet_set_pairs(n, 1);
+    atomic_store(&n->ctrl_q, vnet_ctrl_index(n));
+    start_queues(n);
 }
 
 static void vnet_stop(struct virtio *v)
 {
     struct vnet *n = vnet_of(v);
+    vnet_vhost_stop(n);
     for (unsigned q = 0; q < v->nvq; q++)
-        vnet_queue_stop(v, q);
-    set_guest_offloads(n, 0);
+        stop_queue(n, q);
+    atomic_store(&n->ctrl_q, VIRTIO_QUEUES_MAX);
+    vnet_lock_pairs(n);
     memcpy(n->config.mac, n->nic.mac, 6);
+    for (unsigned i = 0; i < n->npairs; i++) {
+        vnet_coal_reset(&n->pair[i]->rx_coal);
+        vnet_coal_reset(&n->pair[i]->tx_coal);
+    }
+    vnet_unlock_pairs(n);
+    n->config.status &= (le16)~VNET_S_ANNOUNCE;
+    n->rss = (struct vnet_rss){0};
+    vnet_set_guest_offloads(n, 0);
 }
 
 /* ----------------------------------------------------------- configuration */
@@ -261,10 +327,29 @@ static void vnet_config_read(struct virtio *v, unsigned off, void *p,
     memcpy(p, (const uint8_t *)&vnet_of(v)->config + off, len);
 }
 
+/* §5.1.5: legacy drivers write their MAC here; for the others it is constant,
+ * or theirs to change by the control queue. */
+static void vnet_config_write(struct virtio *v, unsigned off, const void *p,
+                              unsigned len)
+{
+    struct vnet *n = vnet_of(v);
+    if (!v->legacy || off >= 6)
+        return;
+    vnet_lock_pairs(n);
+    memcpy(n->config.mac + off, p, len < 6 - off ? len : 6 - off);
+    vnet_unlock_pairs(n);
+}
+
+/* A cable that comes back may be in another socket: the guest is asked to tell
+ * the network where it is now (§5.1.6.5.4). */
 static void show_link(struct vnet *n, bool up)
 {
-    n->config.status = up ? n->config.status | VNET_S_LINK_UP
-                          : n->config.status & (le16)~VNET_S_LINK_UP;
+    unsigned status = n->config.status & ~(VNET_S_LINK_UP | VNET_S_ANNOUNCE);
+    if (up)
+        status |= VNET_S_LINK_UP;
+    if (up && n->ctrl_on && has(n->v.features, VIRTIO_NET_F_GUEST_ANNOUNCE))
+        status |= VNET_S_ANNOUNCE;
+    n->config.status = (le16)status;
 }
 
 /* The cable; on the main loop's thread. A new connection has a new file under
@@ -272,20 +357,27 @@ static void show_link(struct vnet *n, bool up)
 static void vnet_link_changed(void *nic, bool up)
 {
     struct vnet *n = nic;
+    pthread_mutex_lock(&n->v.lock);
     for (unsigned i = 0; i < n->npairs; i++) {
         struct vnet_pair *p = n->pair[i];
-        if (!up || !p->be || p->be->fd < 0)
-            continue;
-        loop_del(&p->ev);
-        p->dead = false;
-        loop_add(p->loop, &p->ev);
-        poke(n, 2 * i);
-        poke(n, 2 * i + 1);
+        pthread_mutex_lock(&p->lock);
+        p->rewatch = up;
+        p->dead = p->dead && !up;
+        pthread_mutex_unlock(&p->lock);
     }
-    pthread_mutex_lock(&n->v.lock);
     show_link(n, up);
+    if (!up)
+        vnet_vhost_stop(n);
+    if (n->v.started)
+        start_queues(n);
     virtio_config_changed(&n->v);
     pthread_mutex_unlock(&n->v.lock);
+}
+
+static bool vnet_features_ok(struct virtio *v, uint64_t f)
+{
+    (void)v;
+    return vnet_close_features(f) == f;
 }
 
 static const struct virtio_type vnet_type = {
@@ -299,14 +391,17 @@ static const struct virtio_type vnet_type = {
     .queue_stop = vnet_queue_stop,
     .queue_start = vnet_queue_start,
     .config_read = vnet_config_read,
+    .config_write = vnet_config_write,
     .kick = vnet_kick,
+    .call_changed = vnet_vhost_call,
 };
 
 /* ------------------------------------------------------------------ making */
 
 static struct loop *loop_of(struct virtio *v, unsigned q)
 {
-    return pair_of(vnet_of(v), q)->loop;
+    struct vnet *n = vnet_of(v);
+    return q / 2 < n->npairs ? n->pair[q / 2]->loop : v->dev.m->loop;
 }
 
 static int make_pair(struct vnet *n, struct machine *m, unsigned i)
@@ -320,55 +415,131 @@ static int make_pair(struct vnet *n, struct machine *m, unsigned i)
     p->loop = m->loop;
     p->rx = &n->v.vq[2 * i];
     p->tx = &n->v.vq[2 * i + 1];
+    p->ev = (struct event){.fd = -1, .ready = backend_ready, .name = "netbe"};
+    pthread_mutex_init(&p->lock, NULL);
     p->spill = malloc(PACKET_MAX);
     if (!p->spill)
         return -ENOMEM;
-    pthread_mutex_init(&p->lock, NULL);
+    if (n->iothreads) {
+        int err = loop_new(&p->loop, "pair");
+        if (err)
+            return err;
+        p->own_loop = true;
+    }
     timer_init(&p->held_timer, p->loop, held_too_long, "rx hold");
+    vnet_coal_init(&p->rx_coal, p, p->rx);
+    vnet_coal_init(&p->tx_coal, p, p->tx);
     vnet_rx_stop(p);
-    p->ev = (struct event){.fd = -1, .ready = backend_ready, .name = "netbe"};
-    if (!n->nic.nd)
-        return 0;
-    p->be = n->nic.nd->q[i];
-    p->ev.fd = p->be->fd;
-    return p->be->fd < 0 ? 0 : loop_add(p->loop, &p->ev);
+    if (n->nic.nd) {
+        p->be = n->nic.nd->q[i];
+        p->ev.fd = p->be->fd;
+    }
+    return 0;
+}
+
+static void *pair_thread(void *arg)
+{
+    loop_run(((struct vnet_pair *)arg)->loop);
+    return NULL;
 }
 
 static int make_pairs(struct vnet *n, struct machine *m)
 {
+    struct virtio *v = &n->v;
+    bool ctrl = has(v->offered, VIRTIO_NET_F_CTRL_VQ);
     int err = 0;
-    n->npairs = n->pairs = 1;
+    v->nvq = 2 * n->npairs + ctrl;
+    for (unsigned q = 0; q < v->nvq; q++)
+        v->vq[q].size_max = q & 1 ? n->tx_size : n->rx_size;
     for (unsigned i = 0; !err && i < n->npairs; i++)
         err = make_pair(n, m, i);
-    n->v.nvq = 2 * n->npairs;
-    for (unsigned q = 0; q < n->v.nvq; q++)
-        n->v.vq[q].size_max = QUEUE_SIZE;
+    n->lost = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+                             .want = EPOLLIN,
+                             .ready = lost,
+                             .name = "lost"};
+    if (!err)
+        err = n->lost.fd < 0 ? -errno : loop_add(m->loop, &n->lost);
     return err ? fail(err, "%s: %s", n->nic.id, strerror(-err)) : 0;
+}
+
+static int start_threads(struct vnet *n)
+{
+    for (unsigned i = 0; i < n->npairs; i++) {
+        struct vnet_pair *p = n->pair[i];
+        if (!p->own_loop)
+            continue;
+        int err = pthread_create(&p->thread, NULL, pair_thread, p);
+        if (err)
+            return fail(-err, "%s: thread: %s", n->nic.id, strerror(err));
+        p->running = true;
+    }
+    return 0;
+}
+
+static void end_threads(struct vnet *n)
+{
+    for (unsigned i = 0; i < n->npairs; i++) {
+        struct vnet_pair *p = n->pair[i];
+        if (!p->running)
+            continue;
+        loop_stop(p->loop, 0);
+        pthread_join(p->thread, NULL);
+        p->running = false;
+    }
 }
 
 static void vnet_reset(struct device *dev)
 {
-    struct vnet *n = container_of(dev, struct vnet, v.dev);
-    virtio_pci_reset(&n->v);
+    virtio_pci_reset(&container_of(dev, struct vnet, v.dev)->v);
 }
 
 static void vnet_stats(struct device *dev, int fd)
 {
     struct vnet *n = container_of(dev, struct vnet, v.dev);
-    nic_stats_print(&n->nic.stats, n->nic.id, fd);
+    struct nic_stats sum = {0};
+    for (unsigned i = 0; i < n->npairs; i++)
+        nic_stats_add(&sum, &n->pair[i]->stats);
+    nic_stats_print(&sum, n->nic.id, fd);
+    for (unsigned i = 0; n->npairs > 1 && i < n->npairs; i++) {
+        char id[96];
+        snprintf(id, sizeof(id), "%s.pair%u", n->nic.id, i);
+        nic_stats_print(&n->pair[i]->stats, id, fd);
+    }
+    const struct {
+        const char *name;
+        uint64_t val;
+    } more[] = {{"ctrl_commands", n->ctrl_cmds},
+                {"ctrl_errors", n->ctrl_errors},
+                {"vhost_starts", n->vhost_starts},
+                {"guest_faults",
+                 __atomic_load_n(&n->v.faults.count, __ATOMIC_RELAXED)}};
+    for (size_t i = 0; i < ARRAY_LEN(more); i++)
+        if (more[i].val)
+            dprintf(fd, "%s.%s %llu\n", n->nic.id, more[i].name,
+                    (unsigned long long)more[i].val);
 }
 
 static void vnet_destroy(struct device *dev)
 {
     struct vnet *n = container_of(dev, struct vnet, v.dev);
+    end_threads(n);
+    pthread_mutex_lock(&n->v.lock);
     vnet_stop(&n->v);
+    pthread_mutex_unlock(&n->v.lock);
+    vnet_vhost_close(n);
     if (n->nic.nd)
         n->nic.nd->link_changed = NULL;
     virtio_pci_destroy(&n->v);
+    loop_del(&n->lost);
+    close(n->lost.fd);
     for (unsigned i = 0; i < n->npairs; i++) {
         struct vnet_pair *p = n->pair[i];
         loop_del(&p->ev);
         timer_cancel(&p->held_timer);
+        timer_cancel(&p->rx_coal.timer);
+        timer_cancel(&p->tx_coal.timer);
+        if (p->own_loop)
+            loop_free(p->loop);
         free(p->spill);
         free(p->bounce);
         free(p);
@@ -377,17 +548,15 @@ static void vnet_destroy(struct device *dev)
     free(n);
 }
 
-static int vnet_create(struct machine *m, struct opts *o)
+static int vnet_make(struct vnet *n, struct machine *m, struct opts *o)
 {
-    struct vnet *n = calloc(1, sizeof(*n));
-    int err;
-    if (!n)
-        return fail(-ENOMEM, "%s: out of memory", o->what);
-    err = nic_options(&n->nic, m, o, "virtio-net");
+    int err = nic_options(&n->nic, m, o, "virtio-net");
     if (!err)
-        err = offer_features(n, o);
+        err = vnet_options(n, o);
     if (!err)
         err = opts_done(o);
+    if (!err)
+        err = vnet_vhost_open(n, m);
     if (err)
         return err;
     n->v.dev = (struct device){.cls = &virtio_net_class,
@@ -396,15 +565,24 @@ static int vnet_create(struct machine *m, struct opts *o)
                                .reset = vnet_reset,
                                .stats = vnet_stats,
                                .destroy = vnet_destroy};
-    memcpy(n->config.mac, n->nic.mac, 6);
-    n->config.max_virtqueue_pairs = 1;
     show_link(n, n->nic.nd && netdev_link(n->nic.nd));
     n->v.romfile = n->nic.romfile;
     err = make_pairs(n, m);
     if (!err)
         err = virtio_pci_init(&n->v, m, &vnet_type, n->nic.slot, loop_of);
+    return err ? err : start_threads(n);
+}
+
+static int vnet_create(struct machine *m, struct opts *o)
+{
+    struct vnet *n = calloc(1, sizeof(*n));
+    if (!n)
+        return fail(-ENOMEM, "%s: out of memory", o->what);
+    n->ctrl_q = VIRTIO_QUEUES_MAX;
+    int err = vnet_make(n, m, o);
     if (err)
         return err;
+    vnet_set_pairs(n, 1);
     if (n->nic.nd) {
         n->nic.nd->link_changed = vnet_link_changed;
         n->nic.nd->nic = n;
@@ -415,9 +593,20 @@ static int vnet_create(struct machine *m, struct opts *o)
 
 const struct device_class virtio_net_class = {
     .name = "virtio-net-pci",
-    .help = "netdev=ID,mac=MAC,addr=SLOT,id=ID; on|off: csum, guest_csum, "
-            "host_tso4, host_tso6, host_ecn, host_ufo, host_uso, guest_tso4, "
-            "guest_tso6, guest_ecn, guest_ufo, guest_uso4, guest_uso6, "
-            "mrg_rxbuf, status, indirect_desc, event_idx, queue_reset",
+    .help =
+        "netdev=ID,mac=MAC,addr=SLOT,id=ID\n"
+        "  rx_queue_size=N,tx_queue_size=N  64 to 1024 (256)\n"
+        "  vectors=N  MSI-X vectors; 0: INTx only   page-per-vq=on|off\n"
+        "  disable-legacy=on|off  disable-modern=on|off\n"
+        "  host_mtu=N  speed=MBIT  duplex=half|full  iothreads=on|off\n"
+        "  on unless off: csum, guest_csum, host_tso4, host_tso6, host_ecn,\n"
+        "    host_ufo, host_uso, guest_tso4, guest_tso6, guest_ecn, "
+        "guest_ufo,\n"
+        "    guest_uso4, guest_uso6, mrg_rxbuf, status, ctrl_vq, ctrl_rx,\n"
+        "    ctrl_rx_extra, ctrl_vlan, ctrl_mac_addr, ctrl_guest_offloads,\n"
+        "    guest_announce, notf_coal, vq_notf_coal, indirect_desc,\n"
+        "    event_idx, queue_reset; mq where the netdev has queues\n"
+        "  off unless on: packed, in_order, rss, hash, iommu_platform,\n"
+        "    order_platform, notification_data",
     .create = vnet_create,
 };

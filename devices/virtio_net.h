@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* virtio-net inside: shared by virtio_net.c and its receive, transmit and
- * control parts. */
+/* virtio-net inside: what its files share. virtio_net.c makes, starts and stops
+ * it; _feat.c: features and options; _rx.c, _tx.c: packets; _ctrl.c: control
+ * queue; _filter.c: which frames are received; _rss.c: hashes; _coal.c:
+ * interrupt coalescing; _vhost.c: packets moved by somebody else. */
 #ifndef VIRTIO_NET_H
 #define VIRTIO_NET_H
 
 #include "devices/nic.h"
 #include "devices/virtio_pci.h"
+#include "net/vhost.h"
 
 enum { /* feature bits, virtio 1.2 §5.1.3 */
        VIRTIO_NET_F_CSUM = 0,
@@ -30,6 +33,7 @@ enum { /* feature bits, virtio 1.2 §5.1.3 */
        VIRTIO_NET_F_GUEST_ANNOUNCE = 21,
        VIRTIO_NET_F_MQ = 22,
        VIRTIO_NET_F_CTRL_MAC_ADDR = 23,
+       VIRTIO_NET_F_VQ_NOTF_COAL = 52,
        VIRTIO_NET_F_NOTF_COAL = 53,
        VIRTIO_NET_F_GUEST_USO4 = 54,
        VIRTIO_NET_F_GUEST_USO6 = 55,
@@ -43,7 +47,7 @@ enum { /* feature bits, virtio 1.2 §5.1.3 */
 #define IOV_LIMIT 1024
 #define RX_IOV 2048
 #define RX_CHAINS 1024
-#define PACKET_MAX (NET_HDR_LEN + NET_FRAME_MAX)
+#define PACKET_MAX (sizeof(struct vnet_hdr) + NET_FRAME_MAX)
 
 struct vnet;
 
@@ -58,6 +62,23 @@ struct rx_window {
     uint64_t bytes;
 };
 
+/* What leads a packet in guest memory: as much of it as was negotiated (10, 12
+ * or 20 bytes: vnet.hdr_len). */
+struct vnet_hdr {
+    struct net_hdr h;
+    le32 hash_value; /* §5.1.6.4.2 */
+    le16 hash_report, padding;
+};
+_Static_assert(sizeof(struct vnet_hdr) == 20, "§5.1.6");
+
+/* Interrupt coalescing of one queue (§5.1.6.5.7). */
+struct coal {
+    uint32_t max_packets, max_usecs; /* 0: off */
+    struct timer timer;
+    struct virtqueue *vq;
+    struct vnet_pair *p;
+};
+
 /* A receive and a transmit queue, bound to one loop and one backend queue. */
 struct vnet_pair {
     struct vnet *n;
@@ -65,15 +86,21 @@ struct vnet_pair {
     /* Ring work and everything below; taken inside virtio.lock. */
     pthread_mutex_t lock;
     struct loop *loop;
-    struct netbe *be;  /* NULL: no cable */
-    struct event ev;   /* be->fd */
+    pthread_t thread; /* runs loop, if that is the pair's own */
+    bool own_loop, running;
+    struct netbe *be; /* NULL: no cable */
+    struct event ev;  /* be->fd */
+    struct nic_stats stats;
     bool rx_on, tx_on; /* between start and stop */
+    bool active;       /* the driver uses this pair (MQ) */
     bool tx_blocked;   /* a packet waits for EPOLLOUT */
     bool dead;         /* the backend failed for good */
+    bool rewatch;      /* a new file is behind be->fd */
     struct virtqueue *rx, *tx;
+    struct coal rx_coal, tx_coal;
 
     struct rx_window win;
-    struct net_hdr rx_hdr; /* of the packet just read */
+    struct vnet_hdr rx_hdr; /* of the packet just read */
     uint32_t held; /* bytes of a packet that waits for buffers; 0: none */
     uint32_t held_direct; /* of them, in the window already */
     struct timer held_timer;
@@ -95,16 +122,85 @@ struct vnet_config { /* §5.1.4 */
 _Static_assert(sizeof(struct vnet_config) == 24, "§5.1.4");
 enum { VNET_S_LINK_UP = 1, VNET_S_ANNOUNCE = 2 };
 
+/* Which frames the driver wants (§5.1.6.5.1 to .3). Written under every pair's
+ * lock, read under one. */
+#define FILTER_MACS 64
+struct filter_list {
+    unsigned n;
+    bool overflow; /* more than fit: all match */
+    uint8_t mac[FILTER_MACS][6];
+};
+struct vnet_filter {
+    bool on; /* the driver has spoken of it; before, all frames pass */
+    bool promisc, allmulti, alluni, nomulti, nouni, nobcast;
+    struct filter_list uni, multi;
+    bool vlan_on;
+    uint32_t vlan[4096 / 32];
+};
+
+/* §5.1.6.5.6.4, §5.1.6.5.7 */
+#define RSS_KEY_MAX 40
+#define RSS_TABLE_MAX 128
+struct vnet_rss {
+    bool steer;  /* the table says which queue */
+    bool report; /* the header says which hash */
+    uint32_t types;
+    uint16_t mask, unclassified;
+    uint16_t table[RSS_TABLE_MAX];
+    uint8_t key[RSS_KEY_MAX];
+};
+
 struct vnet {
     struct virtio v; /* first: its device is the machine's */
     struct nic nic;
     struct vnet_config config;
+    uint16_t rx_size, tx_size; /* queue sizes */
+    bool iothreads;
     unsigned npairs; /* made; the first `pairs` of them carry packets */
     unsigned pairs;
     bool mergeable; /* negotiated */
+    unsigned hdr_len;
+    unsigned mtu; /* negotiated, 0: not */
     uint64_t guest_offloads;
+    struct vnet_filter filter;
+    struct vnet_rss rss;
     struct vnet_pair *pair[NET_QUEUES_MAX];
+
+    /* The control queue; under virtio.lock, but for ctrl_q. */
+    bool ctrl_on;
+    _Atomic unsigned ctrl_q; /* its number, while started */
+    uint64_t ctrl_cmds, ctrl_errors;
+    struct iovec ctrl_iov[VQ_SIZE_MAX];
+
+    struct vhost *vhost; /* NULL: packets are moved here */
+    bool vhost_on;       /* running; under virtio.lock */
+    uint64_t vhost_starts;
+
+    struct event lost; /* main loop: a pair found its backend dead */
 };
+
+static inline struct vnet *vnet_of(struct virtio *v)
+{
+    return container_of(v, struct vnet, v);
+}
+static inline uint64_t bit(unsigned n)
+{
+    return 1ull << n;
+}
+
+/* _feat.c: reads the options, and gives what is offered. 0 or -errno (said). */
+int vnet_options(struct vnet *n, struct opts *o);
+/* Which features the worker of a netdev leaves. */
+void vnet_limit_to_vhost(struct vnet *n);
+/* f without the features that lack what they need. */
+uint64_t vnet_close_features(uint64_t f);
+/* Makes f what the guest can receive from now on. virtio.lock held. */
+void vnet_set_guest_offloads(struct vnet *n, uint64_t f);
+#define VNET_GUEST_OFFLOADS                                                    \
+    (1ull << VIRTIO_NET_F_GUEST_CSUM | 1ull << VIRTIO_NET_F_GUEST_TSO4 |       \
+     1ull << VIRTIO_NET_F_GUEST_TSO6 | 1ull << VIRTIO_NET_F_GUEST_ECN |        \
+     1ull << VIRTIO_NET_F_GUEST_UFO | 1ull << VIRTIO_NET_F_GUEST_USO4 |        \
+     1ull << VIRTIO_NET_F_GUEST_USO6)
 
 /* rx.c, tx.c: work of one pair, on its loop, p->lock held. A reason the queue
  * broke, or NULL. */
@@ -112,6 +208,46 @@ const char *vnet_rx(struct vnet_pair *p);
 const char *vnet_tx(struct vnet_pair *p);
 /* Forgets what the window holds; the queue is being reset. */
 void vnet_rx_stop(struct vnet_pair *p);
+/* The same with RSS: packets go to the pair their hash says. No lock held. */
+const char *vnet_rx_steered(struct vnet_pair *p);
+
+/* ctrl.c: virtio.lock held. A reason the queue broke, or NULL. */
+const char *vnet_ctrl(struct vnet *n, struct virtqueue *vq);
+unsigned vnet_ctrl_index(const struct vnet *n);
+/* virtio_net.c: the driver uses the first `pairs` pairs. virtio.lock held. */
+void vnet_set_pairs(struct vnet *n, unsigned pairs);
+
+/* filter.c: does the driver want this frame? p->lock held; charges a drop to
+ * the pair. */
+bool vnet_filter_passes(struct vnet_pair *p, const uint8_t *frame,
+                        uint32_t len);
+void vnet_filter_reset(struct vnet *n);
+/* All pairs' locks: for what bursts read. virtio.lock held. */
+void vnet_lock_pairs(struct vnet *n);
+void vnet_unlock_pairs(struct vnet *n);
+
+/* rss.c: the hash of a frame (its first `len` bytes) into h, and the index of
+ * the pair it is for, if rss.steer. */
+#define RSS_LOOK 256 /* bytes of a frame that are enough */
+#define RSS_TYPES 0x3f
+unsigned vnet_rss_hash(const struct vnet_rss *rss, const uint8_t *frame,
+                       uint32_t len, struct vnet_hdr *h);
+uint32_t vnet_toeplitz(const uint8_t key[RSS_KEY_MAX], const uint8_t *data,
+                       unsigned len);
+
+/* coal.c: after vq_flush, on the pair's loop, p->lock held: interrupts, now or
+ * later. True: now. */
+void vnet_coal_init(struct coal *c, struct vnet_pair *p, struct virtqueue *vq);
+bool vnet_coal_irq(struct coal *c);
+void vnet_coal_reset(struct coal *c);
+
+/* vhost.c: all with virtio.lock held. Makes what runs agree with what should:
+ * started, with a cable, and a ring that is on. */
+int vnet_vhost_open(struct vnet *n, struct machine *m);
+void vnet_vhost_sync(struct vnet *n);
+void vnet_vhost_stop(struct vnet *n);
+void vnet_vhost_call(struct virtio *v, unsigned q);
+void vnet_vhost_close(struct vnet *n);
 
 /* Bytes from and to scattered buffers; false when they are shorter. */
 bool iov_read(const struct iovec *iov, unsigned n, size_t at, void *p,
@@ -120,14 +256,14 @@ bool iov_write(const struct iovec *iov, unsigned n, size_t at, const void *p,
                size_t len);
 
 /* Puts the private header in front of a packet's pieces in place of its own
- * first 12 bytes: gives the index of the first piece to hand to the backend.
+ * first `len` bytes: gives the index of the first piece to hand to the backend.
  * iov[first - 1] must be free; undone by vnet_unmask. */
 struct hdr_mask {
     unsigned at;           /* piece that holds the header now */
     struct iovec saved[2]; /* iov[at], iov[at + 1] before */
 };
-unsigned vnet_mask_hdr(struct iovec *iov, unsigned first, struct net_hdr *hdr,
-                       struct hdr_mask *m);
+unsigned vnet_mask_hdr(struct iovec *iov, unsigned first, unsigned len,
+                       struct net_hdr *hdr, struct hdr_mask *m);
 void vnet_unmask_hdr(struct iovec *iov, const struct hdr_mask *m);
 
 #endif

@@ -6,7 +6,7 @@
  * Buffers are popped ahead into a window, enough for the largest packet that
  * may come, and stay there from packet to packet, so a small packet costs one
  * pop and one push however large the next might be. One readv takes a packet:
- * the 12-byte header into a private copy (it is checked and completed before
+ * its header into a private copy (it is checked and completed before
  * the guest sees it), the frame into the window's pieces, and what does not fit
  * into a private spill buffer, so that no packet is ever cut off unnoticed.
  *
@@ -58,10 +58,10 @@ bool iov_write(const struct iovec *iov, unsigned n, size_t at, const void *p,
     return !len;
 }
 
-unsigned vnet_mask_hdr(struct iovec *iov, unsigned first, struct net_hdr *hdr,
-                       struct hdr_mask *m)
+unsigned vnet_mask_hdr(struct iovec *iov, unsigned first, unsigned len,
+                       struct net_hdr *hdr, struct hdr_mask *m)
 {
-    size_t skip = NET_HDR_LEN;
+    size_t skip = len;
     unsigned k = first;
     while (iov[k].iov_len < skip)
         skip -= iov[k++].iov_len;
@@ -106,8 +106,22 @@ static uint32_t largest_packet(const struct vnet *n)
         1ull << VIRTIO_NET_F_GUEST_UFO | 1ull << VIRTIO_NET_F_GUEST_USO4 |
         1ull << VIRTIO_NET_F_GUEST_USO6;
     unsigned mtu = n->nic.nd->mtu > 1500 ? n->nic.nd->mtu : 1500;
-    return n->guest_offloads & gso ? PACKET_MAX
-                                   : NET_HDR_LEN + ETH_HLEN + 4 + mtu;
+    return n->hdr_len +
+           (n->guest_offloads & gso ? NET_FRAME_MAX : ETH_HLEN + 4 + mtu);
+}
+
+/* A chain that is no receive buffer: back to the driver, unused, but in order
+ * (V-27): false when older ones must be used first. */
+static bool refuse(struct vnet_pair *p, const struct vq_chain *c)
+{
+    if (p->win.cfirst != p->win.cend) {
+        vq_undo_pop(p->rx, c);
+        return false;
+    }
+    nic_count(&p->stats, rx_drop_desc, 1);
+    vq_push(p->rx, c, 0);
+    vq_flush(p->rx);
+    return true;
 }
 
 /* Pops chains until the window holds the largest packet (mergeable buffers) or
@@ -116,6 +130,8 @@ static bool fill(struct vnet_pair *p)
 {
     struct rx_window *w = &p->win;
     uint32_t want = p->n->mergeable ? largest_packet(p->n) : 1;
+    if (want < p->held && p->n->mergeable)
+        want = p->held; /* the host's MTU grew */
     if (w->end > RX_IOV / 2 || w->cend > RX_CHAINS / 2)
         compact(w);
     while (w->bytes < want && w->cend < RX_CHAINS) {
@@ -129,11 +145,9 @@ static bool fill(struct vnet_pair *p)
         case VQ_CHAIN:
             break;
         }
-        if (c->nr || c->wlen <= NET_HDR_LEN) {
-            /* Not a receive buffer: back to the driver, unused. */
-            nic_count(&p->n->nic.stats, rx_drop_desc, 1);
-            vq_push(p->rx, c, 0);
-            vq_flush(p->rx);
+        if (c->nr || c->wlen <= p->n->hdr_len) {
+            if (!refuse(p, c))
+                return true;
             continue;
         }
         w->end += c->nw;
@@ -161,18 +175,20 @@ static void clean_hdr(const struct vnet *n, struct net_hdr *h)
     h->flags &= NET_F_NEEDS_CSUM | NET_F_DATA_VALID;
 }
 
-/* Gives a packet of `len` bytes, already in the window but for its header, to
- * the driver. The window holds at least len bytes. */
+/* Gives a packet of `len` bytes (with the driver's header), already in the
+ * window but for its header, to the driver. The window holds at least len
+ * bytes. */
 static void deliver(struct vnet_pair *p, uint32_t len)
 {
     struct rx_window *w = &p->win;
     uint32_t left = len;
     unsigned chains = 0;
-    clean_hdr(p->n, &p->rx_hdr);
+    clean_hdr(p->n, &p->rx_hdr.h);
     for (unsigned i = w->cfirst; left; i++, chains++)
         left -= left < w->chain[i].wlen ? left : w->chain[i].wlen;
-    p->rx_hdr.num_buffers = (uint16_t)chains;
-    iov_write(&w->iov[w->first], w->end - w->first, 0, &p->rx_hdr, NET_HDR_LEN);
+    p->rx_hdr.h.num_buffers = (uint16_t)chains;
+    iov_write(&w->iov[w->first], w->end - w->first, 0, &p->rx_hdr,
+              p->n->hdr_len);
     for (left = len; left; w->cfirst++) {
         const struct vq_chain *c = &w->chain[w->cfirst];
         uint32_t part = left < c->wlen ? left : c->wlen;
@@ -185,8 +201,8 @@ static void deliver(struct vnet_pair *p, uint32_t len)
         w->first = w->end = 1;
         w->cfirst = w->cend = 0;
     }
-    nic_count(&p->n->nic.stats, rx_frames, 1);
-    nic_count(&p->n->nic.stats, rx_bytes, len - NET_HDR_LEN);
+    nic_count(&p->stats, rx_frames, 1);
+    nic_count(&p->stats, rx_bytes, len - p->n->hdr_len);
 }
 
 /* What one packet may fill now: all of the window, or its one chain. */
@@ -211,7 +227,7 @@ static void settle(struct vnet_pair *p, uint32_t len, uint32_t direct)
     struct rx_window *w = &p->win;
     if (len > room(p)) {
         if (!may_grow(p)) {
-            nic_count(&p->n->nic.stats, rx_drop_fit, 1);
+            nic_count(&p->stats, rx_drop_fit, 1);
             p->held = 0;
             return;
         }
@@ -226,6 +242,54 @@ static void settle(struct vnet_pair *p, uint32_t len, uint32_t direct)
                   len - direct);
     p->held = 0;
     deliver(p, len);
+}
+
+/* Is the frame, of which `seen` bytes are at hand, one for this guest? Charged
+ * to a reason if not. */
+static bool wanted(struct vnet_pair *p, const uint8_t *frame, uint32_t seen,
+                   uint32_t len)
+{
+    const struct vnet *n = p->n;
+    if (!netdev_link(p->be->dev)) {
+        nic_count(&p->stats, rx_drop_link, 1);
+        return false;
+    }
+    /* §5.1.4.1: no more than the MTU, but for what is to be segmented. */
+    if (n->mtu && len > n->mtu + ETH_HLEN + 4 && !p->rx_hdr.h.gso_type) {
+        nic_count(&p->stats, rx_drop_long, 1);
+        return false;
+    }
+    return vnet_filter_passes(p, frame, seen);
+}
+
+/* A packet of 12 + flen bytes was read into the window (its first `direct`
+ * bytes there, the driver's header counted) and the spill. */
+static void take(struct vnet_pair *p, uint32_t flen, uint64_t direct)
+{
+    const struct vnet *n = p->n;
+    const struct rx_window *w = &p->win;
+    uint8_t look[RSS_LOOK], *frame = look;
+    uint32_t len = n->hdr_len + flen, seen = flen;
+    const struct iovec *first = &w->iov[w->first];
+    if (direct > len)
+        direct = len;
+    /* Without a hash its first 18 bytes are enough. */
+    if (seen > (n->rss.report ? RSS_LOOK : ETH_HLEN + 4))
+        seen = n->rss.report ? RSS_LOOK : ETH_HLEN + 4;
+    if (direct < n->hdr_len + seen) {
+        uint32_t part = (uint32_t)direct - n->hdr_len;
+        iov_read(first, w->end - w->first, n->hdr_len, look, part);
+        memcpy(look + part, p->spill, seen - part);
+    } else if (first->iov_len >= n->hdr_len + seen) {
+        frame = (uint8_t *)first->iov_base + n->hdr_len;
+    } else {
+        iov_read(first, w->end - w->first, n->hdr_len, look, seen);
+    }
+    if (!wanted(p, frame, seen, flen))
+        return;
+    if (n->rss.report)
+        vnet_rss_hash(&n->rss, frame, seen, &p->rx_hdr);
+    settle(p, len, (uint32_t)direct);
 }
 
 /* Reads one packet. 0: none there; <0: -errno. */
@@ -246,27 +310,26 @@ static ssize_t read_packet(struct vnet_pair *p)
             direct += w->iov[w->first + i].iov_len;
     }
     unsigned stop = w->first + pieces;
-    unsigned at = vnet_mask_hdr(w->iov, w->first, &p->rx_hdr, &mask);
+    unsigned at =
+        vnet_mask_hdr(w->iov, w->first, p->n->hdr_len, &p->rx_hdr.h, &mask);
     struct iovec after = w->iov[stop];
-    w->iov[stop] = (struct iovec){p->spill, PACKET_MAX};
+    w->iov[stop] = (struct iovec){p->spill, NET_FRAME_MAX};
     ssize_t got = p->be->recv(p->be, &w->iov[at], (int)(stop + 1 - at));
     w->iov[stop] = after;
     vnet_unmask_hdr(w->iov, &mask);
     if (got <= 0)
         return got;
     if (got < NET_HDR_LEN + ETH_HLEN)
-        nic_count(&p->n->nic.stats, rx_drop_short, 1);
+        nic_count(&p->stats, rx_drop_short, 1);
     else
-        settle(p, (uint32_t)got,
-               (uint32_t)((uint64_t)got < direct ? (uint64_t)got : direct));
+        take(p, (uint32_t)got - NET_HDR_LEN, direct);
     return got;
 }
 
 static void publish(struct vnet_pair *p)
 {
     vq_flush(p->rx);
-    if (virtio_queue_irq(&p->n->v, p->rx))
-        nic_count(&p->n->nic.stats, rx_irqs, 1);
+    vnet_coal_irq(&p->rx_coal);
 }
 
 /* Nothing to read into: no more readiness of the backend, but kicks. True when
@@ -277,6 +340,81 @@ static bool starved(struct vnet_pair *p)
         return true;
     loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
     return false;
+}
+
+/* RSS: the queue is known only when the packet is, so it comes here in one
+ * piece (flen bytes of frame) and is copied. p->lock held. */
+static void give(struct vnet_pair *p, const struct vnet_hdr *hdr,
+                 const uint8_t *frame, uint32_t flen)
+{
+    struct rx_window *w = &p->win;
+    uint32_t len = p->n->hdr_len + flen;
+    if (fill(p)) {
+        p->rx_hdr = *hdr;
+        if (w->cfirst == w->cend) {
+            nic_count(&p->stats, rx_drop_no_buffer, 1);
+        } else if (len > room(p)) {
+            nic_count(&p->stats, rx_drop_fit, 1);
+        } else {
+            iov_write(&w->iov[w->first], w->end - w->first, p->n->hdr_len,
+                      frame, flen);
+            deliver(p, len);
+        }
+    }
+    publish(p);
+    if (w->cfirst == w->cend)
+        vq_rearm(p->rx);
+}
+
+/* Reads a packet into the spill and finds its pair. Like read_packet; `to` is
+ * set where there is one to be given. */
+static ssize_t read_steered(struct vnet_pair *p, struct vnet_pair **to)
+{
+    struct iovec iov[2] = {{&p->rx_hdr.h, NET_HDR_LEN},
+                           {p->spill, NET_FRAME_MAX}};
+    *to = NULL;
+    ssize_t got = p->be->recv(p->be, iov, 2);
+    if (got < 0)
+        nic_count(&p->stats, rx_drop_backend, 1);
+    if (got <= 0)
+        return got;
+    uint32_t flen = (uint32_t)got - NET_HDR_LEN;
+    if (got < NET_HDR_LEN + ETH_HLEN)
+        nic_count(&p->stats, rx_drop_short, 1);
+    else if (wanted(p, p->spill, flen, flen))
+        *to = p->n->pair[vnet_rss_hash(&p->n->rss, p->spill, flen, &p->rx_hdr)];
+    return got;
+}
+
+/* The spill is this loop's alone, so it is read on without the lock: no thread
+ * ever holds two pairs' locks. */
+const char *vnet_rx_steered(struct vnet_pair *p)
+{
+    const char *fault = NULL;
+    for (int n = 0; n < BURST && !fault; n++) {
+        struct vnet_pair *to = NULL;
+        ssize_t got = 0;
+        pthread_mutex_lock(&p->lock);
+        if (p->rx_on && p->active && p->n->rss.steer) {
+            loop_want(&p->ev, p->ev.want | EPOLLIN);
+            got = read_steered(p, &to);
+        }
+        struct vnet_hdr hdr = p->rx_hdr;
+        pthread_mutex_unlock(&p->lock);
+        if (got <= 0)
+            break;
+        if (!to)
+            continue;
+        pthread_mutex_lock(&to->lock);
+        if (to->rx_on)
+            give(to, &hdr, p->spill, (uint32_t)got - NET_HDR_LEN);
+        else
+            nic_count(&to->stats, rx_drop_off, 1);
+        fault = to->rx->state == VQ_BROKEN ? to->rx->fault : NULL;
+        to->rx_on = to->rx_on && !fault;
+        pthread_mutex_unlock(&to->lock);
+    }
+    return fault;
 }
 
 const char *vnet_rx(struct vnet_pair *p)
@@ -302,16 +440,12 @@ const char *vnet_rx(struct vnet_pair *p)
         if (got == 0)
             break;
         if (got < 0) {
-            nic_count(&p->n->nic.stats, rx_drop_backend, 1);
+            nic_count(&p->stats, rx_drop_backend, 1);
             break;
         }
         if (n % FLUSH_EVERY == 0)
             publish(p);
     }
     publish(p);
-    if (p->rx->state != VQ_BROKEN)
-        return NULL;
-    /* Nobody reads the backend before a reset: being told of it would spin. */
-    loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
-    return p->rx->fault;
+    return p->rx->state == VQ_BROKEN ? p->rx->fault : NULL;
 }

@@ -57,18 +57,19 @@ static ssize_t send_bounced(struct vnet_pair *p, unsigned at, unsigned n,
  * sent or charged to a reason. */
 static int send_chain(struct vnet_pair *p, const struct vq_chain *c)
 {
-    struct nic_stats *s = &p->n->nic.stats;
+    struct nic_stats *s = &p->stats;
     struct hdr_mask mask;
-    uint32_t frame = c->rlen - NET_HDR_LEN;
-    if (c->rlen < NET_HDR_LEN + ETH_HLEN) {
+    uint32_t hdr_len = p->n->hdr_len, frame = c->rlen - hdr_len;
+    if (c->rlen < hdr_len + ETH_HLEN) {
         nic_count(s, tx_drop_short, 1);
         return 1;
     }
-    if (c->rlen > PACKET_MAX) {
+    if (frame > NET_FRAME_MAX) {
         nic_count(s, tx_drop_long, 1);
         return 1;
     }
-    iov_read(&p->tx_iov[1], c->nr, 0, &p->tx_hdr, NET_HDR_LEN);
+    iov_read(&p->tx_iov[1], c->nr, 0, &p->tx_hdr,
+             hdr_len < NET_HDR_LEN ? hdr_len : NET_HDR_LEN);
     if (!check_hdr(p->n, &p->tx_hdr, frame)) {
         nic_count(s, tx_drop_offload, 1);
         return 1;
@@ -77,10 +78,10 @@ static int send_chain(struct vnet_pair *p, const struct vq_chain *c)
         nic_count(s, tx_drop_link, 1);
         return 1;
     }
-    unsigned at = vnet_mask_hdr(p->tx_iov, 1, &p->tx_hdr, &mask);
+    unsigned at = vnet_mask_hdr(p->tx_iov, 1, hdr_len, &p->tx_hdr, &mask);
     unsigned n = 1u + c->nr - at;
     ssize_t sent = n <= IOV_LIMIT ? p->be->send(p->be, &p->tx_iov[at], (int)n)
-                                  : send_bounced(p, at, n, c->rlen);
+                                  : send_bounced(p, at, n, NET_HDR_LEN + frame);
     if (!sent)
         return 0;
     if (sent < 0) {
@@ -95,15 +96,14 @@ static int send_chain(struct vnet_pair *p, const struct vq_chain *c)
 static void publish(struct vnet_pair *p)
 {
     vq_flush(p->tx);
-    if (virtio_queue_irq(&p->n->v, p->tx))
-        nic_count(&p->n->nic.stats, tx_irqs, 1);
+    vnet_coal_irq(&p->tx_coal);
 }
 
 /* The backend is full: the packet stays in the ring until EPOLLOUT. */
 static void block(struct vnet_pair *p, const struct vq_chain *c)
 {
     vq_undo_pop(p->tx, c);
-    nic_count(&p->n->nic.stats, tx_blocked, 1);
+    nic_count(&p->stats, tx_blocked, 1);
     p->tx_blocked = true;
     loop_want(&p->ev, p->ev.want | EPOLLOUT);
 }

@@ -9,6 +9,7 @@
 
 #define VIRTIO_QUEUES_MAX 33
 #define VIRTIO_NO_VECTOR 0xffff
+#define VIRTIO_VECTORS_AUTO (~0u)
 
 enum { /* device status, §2.1 */
        VIRTIO_ACKNOWLEDGE = 1,
@@ -43,12 +44,15 @@ struct virtio_type {
                          unsigned len);
     /* Queue q was kicked. On the loop the queue is bound to, no lock held. */
     void (*kick)(struct virtio *v, unsigned q);
+    /* Optional: virtio_call_fd(v, q) is another one now. */
+    void (*call_changed)(struct virtio *v, unsigned q);
 };
 
 struct virtio_kick {
     struct event ev; /* the ioeventfd */
     struct virtio *v;
     unsigned q;
+    _Atomic bool lent; /* somebody else reads the eventfd (vhost) */
 };
 
 struct virtio {
@@ -66,13 +70,23 @@ struct virtio {
     uint32_t device_sel, driver_sel;
     uint16_t queue_sel, config_vector;
     uint8_t status, isr, generation;
-    bool legacy; /* the driver came through the legacy interface */
+    bool started; /* type->start was called, type->stop was not */
+    bool legacy;  /* the driver came through the legacy interface */
+    bool msix_on; /* as call_changed was last told */
     struct fault faults;
+
+    /* Set by the caller of virtio_pci_init. */
+    bool has_legacy, no_modern; /* disable-legacy=off, disable-modern=on */
+    bool page_per_vq;
+    unsigned vectors; /* MSI-X; VIRTIO_VECTORS_AUTO: one more than queues */
 
     unsigned nvq;
     struct virtqueue vq[VIRTIO_QUEUES_MAX];
     struct virtio_kick kick[VIRTIO_QUEUES_MAX];
     struct pci_kick pci_kick[VIRTIO_QUEUES_MAX];
+    struct pci_kick io_kick[VIRTIO_QUEUES_MAX]; /* legacy: one port for all */
+    uint32_t pfn[VIRTIO_QUEUES_MAX];            /* legacy: ring addresses */
+    struct event intx_call;                     /* for vhost without MSI-X */
     uint8_t pci_cfg_cap; /* offset of VIRTIO_PCI_CAP_PCI_CFG */
 };
 
@@ -94,10 +108,52 @@ void virtio_config_changed(struct virtio *v);
 /* A guest fault that needs a reset (§2.1.2). Any thread; takes the lock unless
  * the caller says it holds it. */
 void virtio_needs_reset(struct virtio *v, const char *why);
+/* The eventfd that interrupts for queue q, for vhost; -1: none. Lock held. */
+int virtio_call_fd(struct virtio *v, unsigned q);
+/* Lends the queue's doorbell to somebody else, or takes it back. Lock held. */
+void virtio_lend_kick(struct virtio *v, unsigned q, bool lend);
+/* Makes the queue be looked at on its loop, as if it had been kicked. */
+void virtio_poke(struct virtio *v, unsigned q);
 static inline bool virtio_running(const struct virtio *v)
 {
     return (v->status & (VIRTIO_DRIVER_OK | VIRTIO_NEEDS_RESET)) ==
            VIRTIO_DRIVER_OK;
 }
+
+/* ------------------------------- inside the transport, all with lock held */
+
+enum { VIRTIO_ISR_QUEUE = 1, VIRTIO_ISR_CONFIG = 2 };
+#define VIRTIO_COMMON_LEN 0x3c
+#define VIRTIO_IO_SIZE 0x40 /* legacy BAR0 */
+
+static inline uint64_t width_mask(unsigned bytes)
+{
+    return bytes >= 8 ? ~0ull : (1ull << 8 * bytes) - 1;
+}
+
+/* virtio_common.c: the common configuration structure. */
+uint64_t virtio_common_read(struct virtio *v, unsigned off, unsigned width);
+void virtio_common_write(struct virtio *v, unsigned off, unsigned width,
+                         uint64_t val);
+/* virtio_legacy.c: BAR0, as region callbacks (they take the lock). */
+uint64_t virtio_legacy_read(void *owner, uint64_t off, unsigned width);
+void virtio_legacy_write(void *owner, uint64_t off, unsigned width,
+                         uint64_t val);
+
+/* Writes device_status; 0 resets. */
+void virtio_set_status(struct virtio *v, uint8_t val);
+/* Goes to work: DRIVER_OK. */
+void virtio_begin(struct virtio *v);
+/* One queue to and from service while the device runs; end resets it. */
+void virtio_queue_begin(struct virtio *v, unsigned q);
+void virtio_queue_end(struct virtio *v, unsigned q);
+/* A vector a driver may have, else VIRTIO_NO_VECTOR. */
+uint16_t virtio_vector(const struct virtio *v, uint64_t val);
+void virtio_set_vector(struct virtio *v, unsigned q, uint64_t val);
+/* Takes no lock: reads and clears ISR, lowers INTx. */
+uint8_t virtio_read_isr(struct virtio *v);
+uint64_t virtio_config_read(struct virtio *v, unsigned off, unsigned width);
+void virtio_config_write(struct virtio *v, unsigned off, unsigned width,
+                         uint64_t val);
 
 #endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* virtio-net: interrupt coalescing (virtio 1.3 §5.1.6.5.8): an interrupt once
+ * max_packets packets are done, or max_usecs after the first of them. */
+#include "devices/virtio_net.h"
+
+/* A ring holds far less than this; vq->moved must not wrap. */
+#define MOVED_LIMIT 16384
+
+static void count_irq(struct coal *c)
+{
+    if (c->vq == c->p->rx)
+        nic_count(&c->p->stats, rx_irqs, 1);
+    else
+        nic_count(&c->p->stats, tx_irqs, 1);
+}
+
+static bool irq_now(struct coal *c)
+{
+    timer_cancel(&c->timer);
+    bool sent = virtio_queue_irq(&c->p->n->v, c->vq);
+    if (sent)
+        count_irq(c);
+    return sent;
+}
+
+static void overdue(struct timer *t)
+{
+    struct coal *c = container_of(t, struct coal, timer);
+    pthread_mutex_lock(&c->p->lock);
+    irq_now(c);
+    pthread_mutex_unlock(&c->p->lock);
+}
+
+bool vnet_coal_irq(struct coal *c)
+{
+    if (c->max_packets < 2 || !c->max_usecs || c->vq->moved >= c->max_packets ||
+        c->vq->moved >= MOVED_LIMIT)
+        return irq_now(c);
+    if (c->vq->moved && !c->timer.due)
+        timer_arm(&c->timer, now_ns() + c->max_usecs * 1000ull);
+    return false;
+}
+
+void vnet_coal_init(struct coal *c, struct vnet_pair *p, struct virtqueue *vq)
+{
+    *c = (struct coal){.p = p, .vq = vq};
+    timer_init(&c->timer, p->loop, overdue, "irq coalescing");
+}
+
+/* The timer stays: a ring that is off has moved nothing. */
+void vnet_coal_reset(struct coal *c)
+{
+    c->max_packets = c->max_usecs = 0;
+}

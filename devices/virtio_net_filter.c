@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* virtio-net: which received frames the driver wants (virtio 1.2 §5.1.6.5.1,
+ * .2 and .3). */
+#include <string.h>
+
+#include "devices/virtio_net.h"
+
+static bool listed(const struct filter_list *l, const uint8_t *mac)
+{
+    if (l->overflow)
+        return true;
+    for (unsigned i = 0; i < l->n; i++)
+        if (!memcmp(l->mac[i], mac, 6))
+            return true;
+    return false;
+}
+
+static bool address_passes(const struct vnet *n, const uint8_t *to)
+{
+    static const uint8_t everybody[6] = {255, 255, 255, 255, 255, 255};
+    const struct vnet_filter *f = &n->filter;
+    if (!f->on || f->promisc)
+        return true;
+    if (!memcmp(to, everybody, 6))
+        return !f->nobcast;
+    if (to[0] & 1)
+        return !f->nomulti && (f->allmulti || listed(&f->multi, to));
+    if (f->nouni)
+        return false;
+    return f->alluni || !memcmp(to, n->config.mac, 6) || listed(&f->uni, to);
+}
+
+/* A tag with VLAN 0 is a priority only. */
+static bool vlan_passes(const struct vnet_filter *f, const uint8_t *frame,
+                        uint32_t len)
+{
+    bool tagged = len >= ETH_HLEN + 4 && frame[12] == 0x81 && frame[13] == 0;
+    if (!f->vlan_on || !tagged)
+        return true;
+    unsigned vid = (frame[14] & 0xf) << 8 | frame[15];
+    return !vid || f->vlan[vid / 32] >> (vid % 32) & 1;
+}
+
+bool vnet_filter_passes(struct vnet_pair *p, const uint8_t *frame, uint32_t len)
+{
+    if (address_passes(p->n, frame) && vlan_passes(&p->n->filter, frame, len))
+        return true;
+    nic_count(&p->stats, rx_drop_filter, 1);
+    return false;
+}
+
+/* As at power-on, for the features now negotiated. */
+void vnet_filter_reset(struct vnet *n)
+{
+    vnet_lock_pairs(n);
+    n->filter = (struct vnet_filter){
+        .vlan_on = has(n->v.features, VIRTIO_NET_F_CTRL_VLAN)};
+    vnet_unlock_pairs(n);
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/* virtio-net with the packets moved by vhost-net or a vhost-user process.
+ *
+ * Theory of operation
+ * -------------------
+ * The device works as ever; only the rings of the pairs are lent out, with
+ * their doorbells, while there is somebody at the other end of the cable. When
+ * they come back (link down, a queue's reset) they go on here from where they
+ * stand: both sides use buffers in order, so the used index is all there is to
+ * know. Buffers popped and not used are popped again.
+ *
+ * A masked MSI-X vector needs nothing: its eventfd collects. INTx goes by an
+ * eventfd on the main loop (virtio_call_fd). */
+#include <errno.h>
+#include <unistd.h>
+
+#include "devices/virtio_net.h"
+
+static bool lent(const struct vnet *n, unsigned q)
+{
+    return n->vhost_on && atomic_load(&n->v.kick[q].lent);
+}
+
+static uint32_t position(const struct virtqueue *vq)
+{
+    uint32_t at = vq->used_next;
+    if (!vq->packed)
+        return at;
+    at |= (uint32_t)vq->used_wrap << 15;
+    return at | at << 16;
+}
+
+static void set_position(struct virtqueue *vq, uint32_t base)
+{
+    uint16_t at = vq->packed ? base & 0x7fff : (uint16_t)base;
+    vq->avail_next = vq->avail_seen = vq->used_next = at;
+    vq->moved = vq->inflight = 0;
+    vq->held = false;
+    if (vq->packed)
+        vq->avail_wrap = vq->used_wrap = base >> 15 & 1;
+}
+
+/* Rings of pairs that are on; the others have num 0. How many there are. */
+static unsigned gather(struct vnet *n, struct vhost_ring *rings)
+{
+    unsigned some = 0;
+    for (unsigned q = 0; q < 2 * n->npairs; q++) {
+        const struct virtqueue *vq = &n->v.vq[q];
+        rings[q] = (struct vhost_ring){.kick = -1, .call = -1};
+        if (vq->state != VQ_READY || q == vnet_ctrl_index(n))
+            continue;
+        rings[q] = (struct vhost_ring){.num = vq->size,
+                                       .desc = vq->desc,
+                                       .avail = vq->avail,
+                                       .used = vq->used,
+                                       .used_gpa = vq->used_gpa,
+                                       .kick = n->v.kick[q].ev.fd,
+                                       .call = virtio_call_fd(&n->v, q),
+                                       .base = position(vq)};
+        some++;
+    }
+    return some;
+}
+
+static void lend(struct vnet *n, const struct vhost_ring *rings, bool on)
+{
+    for (unsigned q = 0; q < 2 * n->npairs; q++)
+        if (!on || rings[q].num)
+            virtio_lend_kick(&n->v, q, on);
+}
+
+void vnet_vhost_sync(struct vnet *n)
+{
+    struct vhost_ring rings[2 * NET_QUEUES_MAX];
+    /* The tap's headers have 12 bytes; old drivers' have 10. */
+    if (!n->vhost || n->vhost_on || !n->v.started || n->hdr_len != 12 ||
+        !netdev_link(n->nic.nd) || !gather(n, rings))
+        return;
+    lend(n, rings, true);
+    if (n->vhost->start(n->vhost, n->v.features, rings, n->npairs)) {
+        lend(n, rings, false);
+        return;
+    }
+    n->vhost_on = true;
+    n->vhost_starts++;
+    if (n->npairs > 1 && n->vhost->set_pairs)
+        n->vhost->set_pairs(n->vhost, n->pairs);
+    TRACE(VIRTIO, "%s vhost started", n->nic.id);
+}
+
+void vnet_vhost_stop(struct vnet *n)
+{
+    uint32_t base[2 * NET_QUEUES_MAX];
+    uint64_t one = 1;
+    if (!n->vhost_on)
+        return;
+    for (unsigned q = 0; q < 2 * n->npairs; q++)
+        base[q] = position(&n->v.vq[q]);
+    n->vhost->stop(n->vhost, base);
+    for (unsigned q = 0; q < 2 * n->npairs; q++) {
+        if (!lent(n, q))
+            continue;
+        set_position(&n->v.vq[q], base[q]);
+        /* The last interrupt may have been on its way. */
+        int fd = virtio_call_fd(&n->v, q);
+        if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
+            continue; /* the counter is full: it stands */
+    }
+    n->vhost_on = false;
+    lend(n, NULL, false);
+    TRACE(VIRTIO, "%s vhost stopped", n->nic.id);
+}
+
+void vnet_vhost_call(struct virtio *v, unsigned q)
+{
+    struct vnet *n = vnet_of(v);
+    if (q < 2 * n->npairs && lent(n, q))
+        n->vhost->set_call(n->vhost, q, virtio_call_fd(v, q));
+}
+
+static void broken(void *nic, unsigned ring)
+{
+    struct vnet *n = nic;
+    (void)ring;
+    virtio_needs_reset(&n->v, "vhost found a ring broken");
+}
+
+int vnet_vhost_open(struct vnet *n, struct machine *m)
+{
+    struct netdev *nd = n->nic.nd;
+    struct vhost_region mem[RAM_REGIONS];
+    if (!nd || !nd->vhost)
+        return 0;
+    for (int i = 0; i < m->ram.n; i++) {
+        const struct ram_region *r = &m->ram.region[i];
+        mem[i] = (struct vhost_region){.gpa = r->gpa,
+                                       .size = r->size,
+                                       .hva = r->hva,
+                                       .fd = m->ram.fd,
+                                       .offset = r->offset};
+    }
+    int err = vhost_open(nd, m->loop, mem, m->ram.n, &n->vhost);
+    if (err && nd->vhost == 1) {
+        log_line("%s: without vhost-net; packets are moved by this process",
+                 n->nic.id);
+        n->vhost = NULL;
+        return 0;
+    }
+    if (err)
+        return err;
+    n->vhost->broken = broken;
+    n->vhost->nic = n;
+    n->iothreads = false; /* others do the work */
+    vnet_limit_to_vhost(n);
+    return 0;
+}
+
+void vnet_vhost_close(struct vnet *n)
+{
+    if (n->vhost)
+        n->vhost->close(n->vhost);
+    n->vhost = NULL;
+}
