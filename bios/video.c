@@ -9,7 +9,7 @@
 #define ROWS 25
 #define COLS 80
 #define PAGE_SEG 0xb800
-#define cell(row, col) (*(volatile u16 GS *)(((row) * COLS + (col)) * 2))
+#define cell(row, col) (*(volatile u16 GS *)(((row)*COLS + (col)) * 2))
 
 static u8 term_row, term_col; /* where the terminal's cursor is */
 static u8 term_attr = 0x07;   /* and its colours */
@@ -84,7 +84,10 @@ static void term_char(u8 row, u8 col, u8 c, u8 attr)
     last_char = c;
     term_move(row, col);
     term_colour(attr);
-    serial_put(c == 0 ? ' ' : c < 0x20 || c == 0x7f ? '.' : c >= 0x80 ? '#' : c);
+    serial_put(c == 0                  ? ' '
+               : c < 0x20 || c == 0x7f ? '.'
+               : c >= 0x80             ? '#'
+                                       : c);
     if (++term_col == COLS) { /* terminals differ here: be explicit */
         serial_put('\r');
         term_col = 0;
@@ -120,8 +123,8 @@ static void scroll(regs r, int up)
         unsigned row = up ? top + i : bottom - i;
         unsigned from = up ? row + n : row - n;
         for (unsigned col = left; col <= right; col++)
-            cell(row, col) = i + n < lines ? cell(from, col)
-                                           : (u16)(r->bh << 8 | ' ');
+            cell(row, col) =
+                i + n < lines ? cell(from, col) : (u16)(r->bh << 8 | ' ');
     }
     if (n == lines && top == 0 && left == 0 && bottom == ROWS - 1) {
         term_colour(r->bh);
@@ -199,7 +202,7 @@ void print(const char *s)
 void print_hex(u32 v, int digits)
 {
     while (digits-- > 0)
-        teletype((u8)"0123456789ABCDEF"[v >> digits * 4 & 15]);
+        teletype((u8) "0123456789ABCDEF"[v >> digits * 4 & 15]);
 }
 
 static void clear_page(void)
