@@ -26,14 +26,15 @@
 #define VIRTIO_F_IN_ORDER 35
 #endif
 
-/* What the ring's other end must be able to do. Offloads are the tap's. */
+/* What the ring's other end must be able to do. Offloads are the tap's.
+ * ACCESS_PLATFORM is between driver and NIC: given to vhost, it would ask for
+ * every address by IOTLB messages, and there is no IOMMU here. */
 #define KERNEL_MASK                                                            \
     (BIT(VIRTIO_RING_F_INDIRECT_DESC) | BIT(VIRTIO_RING_F_EVENT_IDX) |         \
      BIT(VIRTIO_F_NOTIFY_ON_EMPTY) | BIT(VIRTIO_F_ANY_LAYOUT) |                \
-     BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_ACCESS_PLATFORM) |                 \
-     BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_F_IN_ORDER) |                      \
-     BIT(VIRTIO_F_ORDER_PLATFORM) | BIT(VIRTIO_NET_F_MRG_RXBUF) |              \
-     BIT(57) /* HASH_REPORT */)
+     BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_RING_PACKED) |                     \
+     BIT(VIRTIO_F_IN_ORDER) | BIT(VIRTIO_F_ORDER_PLATFORM) |                   \
+     BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(57) /* HASH_REPORT */)
 
 struct kvhost {
     struct vhost v;
@@ -113,7 +114,7 @@ static int kernel_start(struct vhost *v, uint64_t features,
 {
     struct kvhost *k = container_of(v, struct kvhost, v);
     int r = 0;
-    features &= v->features; /* unknown bits are EOPNOTSUPP */
+    features &= v->mask & v->features; /* unknown bits are EOPNOTSUPP */
     k->pairs = pairs;
     for (unsigned p = 0; p < pairs && r == 0; p++) {
         if (ioctl(k->fd[p], VHOST_SET_FEATURES, &features) < 0)

@@ -56,8 +56,8 @@ enum {
  * GUEST_HDRLEN. The rest (MAC, STATUS, the control queue) is the NIC's own. */
 #define USER_MASK                                                              \
     (BIT(0) | BIT(1) | 0xff80ull | BIT(24) | BIT(27) | BIT(28) | BIT(29) |     \
-     BIT(32) | BIT(33) | BIT(F_RING_PACKED) | BIT(35) | BIT(36) | BIT(54) |    \
-     BIT(55) | BIT(56) | BIT(57) | BIT(59))
+     BIT(32) | BIT(F_RING_PACKED) | BIT(35) | BIT(36) | BIT(54) | BIT(55) |    \
+     BIT(56) | BIT(57) | BIT(59))
 
 #define MSG_REGIONS 8
 
@@ -545,6 +545,8 @@ static int vuser_first(struct vuser *u)
         return fail(fd, "%s: no vhost-user back-end: %s", u->addr.text,
                     strerror(-fd));
     int r = take(u, fd);
+    if (r == -EINVAL) /* said */
+        return r;
     if (r < 0)
         return fail(r, "%s: not a vhost-user back-end: %s", u->addr.text,
                     strerror(-r));

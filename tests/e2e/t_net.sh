@@ -3,7 +3,7 @@
 # Backends with a real counterpart each: a bridge, QEMU, passt, dnsmasq, tcpdump, another instance of the VMM.  What
 # happens when it dies, blocks or comes back is part of each.  NIC models take turns: net_models NAME SENTENCE announces
 # NAME_virtio and NAME_e1000, which call body_NAME with $model set.
-: "${model=}" "${vmm_pid=}"
+: "${model=}" "${vmm_pid=}" "${ended_with=}"
 
 net_models() {
     local where=$1 name=$2
@@ -295,6 +295,7 @@ way_out() {
     ip addr add 192.0.2.2/24 dev out0
     ip link set out0 up
     ip route add default via 192.0.2.1
+    # shellcheck disable=SC2034  # tests/e2e/run reads it
     kept_links='out0 out1'
 }
 has_passt() { pgrep -x 'passt|passt.avx2' >/dev/null; }
