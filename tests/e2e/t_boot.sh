@@ -1,0 +1,123 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154  # vmm_pid and friends come from lib.sh
+# SPDX-License-Identifier: MIT
+# Loaders and the BIOS: every way into a kernel, and programs that need a BIOS, unmodified, from Debian's packages.
+
+guest_elf=$E2E_ROOT/build/guest/guest.elf
+
+# enters NAME OPTIONS...: the bundled guest starts, says it was entered as NAME, and powers off.
+enters() {
+    local name=$1
+    shift
+    start "$@" -append test=poweroff
+    ends 30 0
+    out_has "guest: boot entry=$name " || fail "not entered as $name: $(head -n 3 "$T/out")"
+}
+
+e2e both boot_bundled_entries "the bundled guest by its 64-, 32- and 16-bit entries"
+test_boot_bundled_entries() {
+    local bits
+    for bits in 64 32 16; do enters $bits -entry $bits; done
+    enters 64
+    enters 64 -smp 32 -m 8M
+}
+
+e2e both boot_elf_entries "an ELF kernel by Multiboot 2, Multiboot 1, its PVH note and its ELF entry"
+test_boot_elf_entries() {
+    [ -e "$guest_elf" ] || skip "no $guest_elf"
+    enters multiboot2 -kernel "$guest_elf"
+    enters pvh -kernel "$guest_elf" -entry 32
+    enters 64 -kernel "$guest_elf" -entry 64
+    # Without the magic of Multiboot 2 it is one of Multiboot 1.
+    LC_ALL=C sed 's/\xd6\x50\x52\xe8/\x00\x50\x52\xe8/' "$guest_elf" >mb1.elf
+    enters multiboot1 -kernel mb1.elf
+}
+
+booted_twice() { [ "$(grep -ac 'guest: boot' "$T/out")" -ge 2 ]; }
+
+e2e kvm boot_deleted_files "a reset loads the kernel again after its file was deleted"
+test_boot_deleted_files() {
+    [ -e "$guest_elf" ] || skip "no $guest_elf"
+    cp "$guest_elf" k.elf
+    start -kernel k.elf -append 'test=reboot reboot=cf9 after=300'
+    wait_for 20 "the first boot" out_has 'guest: boot'
+    rm k.elf
+    wait_for 20 "the second boot" booted_twice
+}
+
+e2e lab boot_linux_entries "Debian's bzImage by its 64-, 32- and 16-bit entries"
+test_boot_linux_entries() {
+    local bits
+    for bits in 64 32 16; do
+        kernel=$E2E_KERNEL boot_linux '' -smp 2 -entry $bits
+        poweroff_linux
+    done
+}
+
+# plain_out_has REGEX: the console showed it, colours and cursor movements left out.
+plain_out_has() { sed 's/\x1b\[[0-9;?]*[A-Za-z]//g' "$T/out" | tr -d '\r' | grep -aqE -- "$1"; }
+
+e2e lab boot_memtest "memtest86+ starts and finds the memory there is"
+test_boot_memtest() {
+    [ -e /boot/memtest86+x64.bin ] || skip "package memtest86+ is not installed"
+    start -kernel /boot/memtest86+x64.bin -m 64M -append 'console=ttyS0,115200 nobench nosmp'
+    wait_for 120 "memtest86+ at work" plain_out_has '\[[0-9]+MB of 63MB\]'
+}
+
+e2e lab boot_grub "GRUB, as a Linux-style image, lists memory and devices and reboots"
+test_boot_grub() {
+    local lnxboot=/usr/lib/grub/i386-pc/lnxboot.img
+    [ -e $lnxboot ] || skip "package grub-pc-bin is not installed"
+    printf 'echo hello from grub\nlsmmap\nlspci\nreboot\n' >grub.cfg
+    grub-mkimage -O i386-pc -p /boot/grub -c grub.cfg -o core.img normal echo lsmmap lspci reboot
+    cat $lnxboot core.img >grub.lkrn
+    start -no-reboot -kernel grub.lkrn -m 256M
+    ends 90 3
+    plain_out_has 'base_addr = 0x100000, length = 0xff00000, available RAM' || fail "lsmmap: $(tail -n 20 "$T/out")"
+    plain_out_has '00:00.0 1b36:0008' || fail "lspci: $(tail -n 5 "$T/out")"
+}
+
+# serve: DHCP that names a script, and an HTTP server with it, Debian's kernel and our initramfs, on 10.0.0.1.
+serve() {
+    tap tap0 10.0.0.1/24
+    mkdir www
+    ln -s "$E2E_KERNEL" www/vmlinuz
+    ln -s "$E2E_SMALL" www/initrd
+    cat >www/boot.ipxe <<'END'
+#!ipxe
+echo script over http
+kernel http://10.0.0.1/vmlinuz initrd=initrd console=ttyS0 quiet panic=-1 run="echo booted by network"
+initrd http://10.0.0.1/initrd
+boot
+END
+    dnsmasq --port=0 --interface=tap0 --bind-interfaces --dhcp-range=10.0.0.10,10.0.0.50 --pid-file="$T/dnsmasq.pid" \
+        --dhcp-leasefile="$T/leases" --dhcp-boot=http://10.0.0.1/boot.ipxe --log-facility="$T/dnsmasq.log" --user=root
+    (cd www && exec busybox httpd -f -p 10.0.0.1:80) &
+}
+
+e2e lab boot_ipxe_lkrn "ipxe.lkrn with a script as initrd fetches a file by HTTP with either NIC"
+test_boot_ipxe_lkrn() {
+    [ -e /boot/ipxe.lkrn ] || skip "package ipxe is not installed"
+    serve
+    printf '#!ipxe\ndhcp net0\nimgfetch http://10.0.0.1/boot.ipxe && echo fetched it\nreboot\n' >script
+    for model in virtio-net-pci e1000; do
+        start -no-reboot -kernel /boot/ipxe.lkrn -initrd script -append '' -tap tap0,model=$model
+        ends 100 3
+        plain_out_has 'fetched it' || fail "$model: $(tail -n 8 "$T/out")"
+    done
+}
+
+# net_boots MODEL ROM
+net_boots() {
+    [ -e "$2" ] || skip "package ipxe-qemu is not installed"
+    serve
+    start -m 512M -boot n -netdev tap,id=n0,ifname=tap0 -device "$1,netdev=n0,romfile=$2"
+    ends 200 0
+    plain_out_has 'booted by network' || fail "$(tail -n 8 "$T/out")"
+}
+
+e2e lab boot_net_virtio "-boot n: iPXE's ROM for virtio-net boots Linux from the network"
+test_boot_net_virtio() { net_boots virtio-net-pci /usr/lib/ipxe/qemu/pxe-virtio.rom; }
+
+e2e lab boot_net_e1000 "-boot n: iPXE's ROM for e1000 boots Linux from the network"
+test_boot_net_e1000() { net_boots e1000 /usr/lib/ipxe/qemu/pxe-e1000.rom; }
