@@ -52,7 +52,7 @@ clang-format        lint                  format-check
 cppcheck            lint                  lint
 shellcheck          lint                  lint
 perl                lint                  checkers
-strace              bench                 system calls per packet
+strace              bench                 system calls per packet and over a life
 man-db              lint                  checks the man page
 TABLE
 }
