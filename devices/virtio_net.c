@@ -404,6 +404,32 @@ static struct loop *loop_of(struct virtio *v, unsigned q)
     return q / 2 < n->npairs ? n->pair[q / 2]->loop : v->dev.m->loop;
 }
 
+/* The loop looks at the transmit ring for itself (loop.h). A queue may be
+ * stopped from another thread at any time, so under the lock. */
+static bool tx_waits(struct poller *l)
+{
+    struct vnet_pair *p = container_of(l, struct vnet_pair, look);
+    pthread_mutex_lock(&p->lock);
+    bool waits = p->tx_on && p->active && !p->tx_blocked &&
+                 (vq_more(p->tx) || p->tx->state == VQ_BROKEN);
+    pthread_mutex_unlock(&p->lock);
+    return waits;
+}
+
+static void tx_work(struct poller *l)
+{
+    run(container_of(l, struct vnet_pair, look), false, true);
+}
+
+static void tx_arm(struct poller *l)
+{
+    struct vnet_pair *p = container_of(l, struct vnet_pair, look);
+    pthread_mutex_lock(&p->lock);
+    if (p->tx_on && vq_rearm(p->tx))
+        loop_again(&p->n->v.kick[2 * p->index + 1].ev);
+    pthread_mutex_unlock(&p->lock);
+}
+
 static int make_pair(struct vnet *n, struct machine *m, unsigned i)
 {
     struct vnet_pair *p = calloc(1, sizeof(*p));
@@ -416,6 +442,8 @@ static int make_pair(struct vnet *n, struct machine *m, unsigned i)
     p->rx = &n->v.vq[2 * i];
     p->tx = &n->v.vq[2 * i + 1];
     p->ev = (struct event){.fd = -1, .ready = backend_ready, .name = "netbe"};
+    p->look =
+        (struct poller){.look = tx_waits, .ready = tx_work, .arm = tx_arm};
     pthread_mutex_init(&p->lock, NULL);
     p->spill = malloc(PACKET_MAX);
     if (!p->spill)
@@ -535,6 +563,7 @@ static void vnet_destroy(struct device *dev)
     for (unsigned i = 0; i < n->npairs; i++) {
         struct vnet_pair *p = n->pair[i];
         loop_del(&p->ev);
+        loop_unlook(p->loop, &p->look);
         timer_cancel(&p->held_timer);
         timer_cancel(&p->rx_coal.timer);
         timer_cancel(&p->tx_coal.timer);

@@ -97,12 +97,14 @@ struct vnet_pair {
     bool dead;         /* the backend failed for good */
     bool rewatch;      /* a new file is behind be->fd */
     struct virtqueue *rx, *tx;
+    struct poller look; /* at the transmit ring */
     struct coal rx_coal, tx_coal;
 
     struct rx_window win;
     struct vnet_hdr rx_hdr; /* of the packet just read */
     uint32_t held; /* bytes of a packet that waits for buffers; 0: none */
     uint32_t held_direct; /* of them, in the window already */
+    bool rx_refused; /* the ring's next chain waits to be given back unused */
     struct timer held_timer;
     uint8_t *spill; /* PACKET_MAX bytes; touched only when used */
 

@@ -115,7 +115,7 @@ const char *vnet_tx(struct vnet_pair *p)
     for (int n = 1;; n++) {
         enum vq_got got = vq_pop(p->tx, &c, &p->tx_iov[1], VQ_SIZE_MAX);
         if (got == VQ_EMPTY) {
-            if (vq_rearm(p->tx))
+            if (!loop_look(p->loop, &p->look) && vq_rearm(p->tx))
                 continue;
             break;
         }

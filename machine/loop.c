@@ -1,6 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* The event loop: epoll, a sorted list of timers, and a list of events that
- * asked for another turn. */
+/* The event loop: epoll, a sorted list of timers, a list of events that asked
+ * for another turn, and a short look around before going to sleep.
+ *
+ * Looking. Under load the other side's next signal comes a few microseconds
+ * after the loop went to sleep; the signal (an exit of the vCPU), the sleep and
+ * the wake-up then cost more than the packet. So after a sleep that was short
+ * the loop opens a window: before the next sleep it polls the rings and the
+ * file descriptors for that long. Each short sleep doubles the window up to
+ * LOOK_MAX_NS, a sleep that was long closes it (as KVM's halt polling does). A
+ * loop whose events are far apart never looks, so an idle machine costs
+ * nothing. */
 #include "machine/loop.h"
 
 #include <errno.h>
@@ -14,6 +23,9 @@
 #include <unistd.h>
 
 #define BATCH 32
+#define LOOK_START_NS 8000
+#define LOOK_MAX_NS 50000
+#define LOOKS 16 /* at the rings, for each at the file descriptors */
 
 struct loop {
     int epfd;
@@ -29,6 +41,9 @@ struct loop {
     struct epoll_event batch[BATCH];
     int nbatch, at;
     const char *name;
+    struct poller *pollers; /* signals off: the loop looks */
+    bool looks;             /* somebody has a ring to look at */
+    uint64_t window;        /* ns to look before a sleep, 0: none */
 };
 
 static void drain_wake(struct event *ev, uint32_t got)
@@ -238,10 +253,105 @@ static int wait_ns(struct loop *l, int64_t ns)
     return epoll_wait(l->epfd, l->batch, BATCH, ms);
 }
 
+/* ---------------------------------------------------------------- looking */
+
+bool loop_look(struct loop *l, struct poller *p)
+{
+    l->looks = true;
+    if (!l->window)
+        return false;
+    if (!p->listed) {
+        p->listed = true;
+        p->next = l->pollers;
+        l->pollers = p;
+    }
+    return true;
+}
+
+void loop_unlook(struct loop *l, struct poller *p)
+{
+    struct poller **at = &l->pollers;
+    if (!p->listed)
+        return;
+    while (*at != p)
+        at = &(*at)->next;
+    *at = p->next;
+    p->listed = false;
+}
+
+static struct poller *find_work(struct loop *l)
+{
+    for (int i = 0; i < LOOKS; i++) {
+        for (struct poller *p = l->pollers; p; p = p->next)
+            if (p->look(p))
+                return p;
+        __builtin_ia32_pause();
+    }
+    return NULL;
+}
+
+static void arm_all(struct loop *l)
+{
+    while (l->pollers) {
+        struct poller *p = l->pollers;
+        loop_unlook(l, p);
+        p->arm(p);
+    }
+}
+
+/* Looks for as long as the window is. The number of events in the batch, -1
+ * when a poller had work (it is done), 0 for nothing: all signals are on. */
+static int look(struct loop *l)
+{
+    uint64_t end = now_ns() + l->window;
+    do {
+        struct poller *p = find_work(l);
+        if (p) {
+            loop_unlook(l, p);
+            p->ready(p);
+            return -1;
+        }
+        int n = epoll_wait(l->epfd, l->batch, BATCH, 0);
+        if (n > 0)
+            return n;
+    } while (now_ns() < end && !l->again && !atomic_load(&l->stop));
+    arm_all(l);
+    return 0;
+}
+
+static void adjust_window(struct loop *l, uint64_t slept)
+{
+    if (slept > LOOK_MAX_NS)
+        l->window = 0;
+    else if (!l->window)
+        l->window = LOOK_START_NS;
+    else if (l->window < LOOK_MAX_NS / 2)
+        l->window *= 2;
+    else
+        l->window = LOOK_MAX_NS;
+}
+
+/* Events for the batch, or -1. */
+static int wait_events(struct loop *l, int64_t limit)
+{
+    if (l->pollers && !l->again) {
+        int n = look(l);
+        if (n)
+            return n;
+    }
+    limit = wait_limit(l, limit);
+    if (!l->looks || !limit)
+        return wait_ns(l, limit);
+    uint64_t before = now_ns();
+    int n = wait_ns(l, limit);
+    adjust_window(l, now_ns() - before);
+    return n;
+}
+
 int loop_poll(struct loop *l, int timeout_ms)
 {
     int64_t limit = timeout_ms < 0 ? -1 : (int64_t)timeout_ms * 1000000;
-    int n = wait_ns(l, wait_limit(l, limit));
+    int n = wait_events(l, limit);
     l->nbatch = n > 0 ? n : 0;
     l->at = 0;
     int ran = fire_timers(l); /* a timer may delete an event of the batch */

@@ -42,6 +42,26 @@ void loop_del(struct event *ev);
  * but ev->loop must be set, by loop_add or by hand. */
 void loop_again(struct event *ev);
 
+/* Something the loop can look at without a system call (a ring in guest
+ * memory). While events come in quick succession the loop looks by itself for
+ * a short while before it sleeps, so the other side need not signal; see
+ * "Looking" in loop.c. Embedded in its owner. All on the loop's thread. */
+struct poller {
+    bool (*look)(struct poller *p);  /* is there work? */
+    void (*ready)(struct poller *p); /* do it, a bounded amount */
+    /* The loop stops looking: have signals sent again, and if work came in
+     * the meantime see that it is done (loop_again). */
+    void (*arm)(struct poller *p);
+    /* the loop's own */
+    struct poller *next;
+    bool listed;
+};
+/* The owner found no more work. True: the loop will look, signals may stay off
+ * until arm(). False: it is about to sleep, the owner arms at once. */
+bool loop_look(struct loop *l, struct poller *p);
+/* Forgets the poller; arm() is not called. */
+void loop_unlook(struct loop *l, struct poller *p);
+
 /* Runs until loop_stop. Returns the value given to loop_stop. */
 int loop_run(struct loop *l);
 /* Any thread, and signal handlers. */
