@@ -250,7 +250,6 @@ static void vnet_queue_stop(struct virtio *v, unsigned q)
 void vnet_set_pairs(struct vnet *n, unsigned pairs)
 {
     struct netdev *nd = n->nic.nd;
-    unsigned before = n->pairs;
     n->pairs = pairs;
     vnet_lock_pairs(n);
     for (unsigned i = pairs; i < n->npairs; i++)
@@ -265,9 +264,8 @@ void vnet_set_pairs(struct vnet *n, unsigned pairs)
     vnet_unlock_pairs(n);
     if (n->vhost_on && n->vhost->set_pairs)
         n->vhost->set_pairs(n->vhost, pairs);
+    /* All: what steers the frames may have changed, and with that who reads. */
     for (unsigned i = 0; i < n->npairs && !n->vhost_on; i++) {
-        if (i < pairs && i < before)
-            continue;
         virtio_poke(&n->v, 2 * i);
         if (2 * i + 1 < n->v.nvq)
             virtio_poke(&n->v, 2 * i + 1);

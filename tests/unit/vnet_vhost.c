@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/* virtio-net with a vhost that is the test: what is handed over, when, and that
+ * userspace goes on where it stopped. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "tests/unit/fakevirtio.h"
+
+static struct {
+    struct vhost v;
+    bool on;
+    unsigned starts, stops, pairs, set_pairs;
+    uint64_t features;
+    struct vhost_ring ring[2 * NET_QUEUES_MAX];
+    int call[2 * NET_QUEUES_MAX];
+    uint32_t stop_at[2 * NET_QUEUES_MAX];
+    int fail;
+} w;
+
+static int w_start(struct vhost *v, uint64_t features,
+                   const struct vhost_ring *rings, unsigned pairs)
+{
+    CHECK(v == &w.v);
+    if (w.fail)
+        return w.fail;
+    CHECK(!w.on);
+    w.on = true;
+    w.starts++;
+    w.pairs = pairs;
+    w.features = features;
+    for (unsigned q = 0; q < 2 * pairs; q++) {
+        w.ring[q] = rings[q];
+        w.call[q] = rings[q].call;
+        w.stop_at[q] = rings[q].base;
+    }
+    return 0;
+}
+
+static void w_stop(struct vhost *v, uint32_t *base)
+{
+    (void)v;
+    CHECK(w.on);
+    w.on = false;
+    w.stops++;
+    memcpy(base, w.stop_at, 4 * 2 * w.pairs);
+}
+
+static int w_call(struct vhost *v, unsigned ring, int fd)
+{
+    (void)v;
+    w.call[ring] = fd;
+    return 0;
+}
+
+static int w_pairs(struct vhost *v, unsigned n)
+{
+    (void)v;
+    w.set_pairs = n;
+    return 0;
+}
+
+static void w_close(struct vhost *v)
+{
+    (void)v;
+    CHECK(!w.on);
+}
+
+static struct vnet *lend_to_test(struct vd *d)
+{
+    memset(&w, 0, sizeof(w));
+    w.v = (struct vhost){.pairs = 1,
+                         .start = w_start,
+                         .stop = w_stop,
+                         .set_call = w_call,
+                         .set_pairs = w_pairs,
+                         .close = w_close};
+    vd_new(d);
+    struct vnet *n = container_of(d->dev, struct vnet, v.dev);
+    n->vhost = &w.v;
+    return n;
+}
+
+BOTH_RINGS(vnet_vhost_gets_rings_doorbells_and_vectors)
+{
+    struct vd d = {.packed = packed};
+    struct vnet *n = lend_to_test(&d);
+    vd_again(&d, 0);
+    CHECK_EQ(w.starts, 1);
+    for (unsigned q = 0; q < 2; q++) {
+        CHECK_EQ(w.ring[q].num, d.q[q].size);
+        CHECK(w.ring[q].desc == vd_ram(&d, d.q[q].desc, 16));
+        CHECK(w.ring[q].avail == vd_ram(&d, d.q[q].avail, 4));
+        CHECK(w.ring[q].used == vd_ram(&d, d.q[q].used, 4));
+        CHECK_EQ(w.ring[q].base, packed ? 0x80008000u : 0);
+        CHECK_EQ(w.ring[q].kick, n->v.kick[q].ev.fd);
+        CHECK_EQ(w.call[q], pci_msix_fd(&n->v.fn, q + 1));
+    }
+    /* The device keeps its hands off. */
+    uint8_t f[60] = {0xff};
+    vd_send(&d, TX0, NULL, f, 60);
+    vd_kick(&d, TX0);
+    CHECK_EQ(vd_reap(&d.q[TX0]), 0);
+    /* A vector that changes is told. */
+    vd_set(&d, C_QUEUE_SEL, 2, 0);
+    vd_set(&d, C_QUEUE_VECTOR, 2, 0xffff);
+    CHECK_EQ(w.call[0], -1);
+    /* INTx goes by an eventfd of the loop's. */
+    unsigned cap = drv_cap(d.m, d.slot, PCI_CAP_MSIX, 0);
+    drv_cfg_write(d.m, d.slot, cap + 2, 2, 0);
+    drv_cfg_write(d.m, d.slot, PCI_COMMAND, 2, 7);
+    CHECK(w.call[1] >= 0);
+    CHECK_NE(w.call[1], pci_msix_fd(&n->v.fn, 2));
+    REQUIRE_EQ(write(w.call[1], &(uint64_t){1}, 8), 8);
+    fake_run_loop(d.m);
+    CHECK_EQ(drv_r8(d.m, d.isr), 1);
+    vd_set(&d, C_STATUS, 1, 0);
+    CHECK(!w.on);
+    vd_free(&d);
+}
+
+/* Link down: the rings come back at their position; link up: they go again. */
+BOTH_RINGS(vnet_vhost_position_survives_link_changes)
+{
+    struct vd d = {.packed = packed};
+    uint8_t f[60] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, got[64];
+    lend_to_test(&d);
+    vd_again(&d, 0);
+    netdev_set_link(fake_net_dev(d.net), false);
+    fake_run_loop(d.m);
+    CHECK_EQ(w.stops, 1);
+    /* Now transmit drops, and says why; buffers come back all the same. */
+    vd_send(&d, TX0, NULL, f, 60);
+    vd_kick(&d, TX0);
+    CHECK_EQ(vd_reap(&d.q[TX0]), 1);
+    CHECK_EQ(vd_count(&d, "tx_drop_link"), 1);
+    vd_post(&d, RX0, 2000); /* taken into the window, not used */
+    vd_kick(&d, RX0);
+    w.fail = -EIO;
+    netdev_set_link(fake_net_dev(d.net), true);
+    fake_run_loop(d.m);
+    CHECK_EQ(w.starts, 1); /* it would not: userspace does the work */
+    vd_send(&d, TX0, NULL, f, 60);
+    vd_kick(&d, TX0);
+    CHECK_EQ(fake_net_take(d.net, 0, NULL, got, 64), 60);
+    netdev_set_link(fake_net_dev(d.net), false);
+    w.fail = 0;
+    netdev_set_link(fake_net_dev(d.net), true);
+    fake_run_loop(d.m);
+    CHECK_EQ(w.starts, 2);
+    CHECK_EQ(w.ring[RX0].base, packed ? 0x80008000u : 0); /* given back */
+    CHECK_EQ(w.ring[TX0].base, packed ? 0x80028002u : 2);
+    vd_free(&d);
+}
+
+BOTH_RINGS(vnet_vhost_queue_reset)
+{
+    struct vd d = {.packed = packed};
+    lend_to_test(&d);
+    vd_again(&d, F(VIRTIO_F_RING_RESET));
+    vd_set(&d, C_QUEUE_SEL, 2, RX0);
+    vd_set(&d, C_QUEUE_RESET, 2, 1);
+    CHECK(w.on);
+    CHECK_EQ(w.ring[RX0].num, 0);
+    CHECK_EQ(w.ring[TX0].num, d.q[TX0].size);
+    vd_queue_make(&d, RX0, 16);
+    CHECK(w.on);
+    CHECK_EQ(w.ring[RX0].num, 16);
+    vd_free(&d);
+}
+
+TEST(vnet_vhost_broken_ring_needs_reset)
+{
+    struct vd d = {0};
+    struct vnet *n = lend_to_test(&d);
+    vd_again(&d, 0);
+    virtio_needs_reset(&n->v, "test");
+    CHECK(vd_status(&d) & VIRTIO_NEEDS_RESET);
+    vd_set(&d, C_STATUS, 1, 0);
+    CHECK(!w.on);
+    vd_again(&d, 0);
+    CHECK(w.on);
+    vd_free(&d);
+}
