@@ -84,9 +84,26 @@ pings() {
     local address=$1 size out
     shift
     for size in "${@:-56}"; do
-        out=$(ping -n -q -i 0.02 -W 5 -c 10 -s "$size" "$address") || fail "ping $address with $size bytes: $out"
-        [[ $out == *' 0% packet loss'* ]] || fail "ping $address with $size bytes: $out"
+        out=$(ping -n -q -i 0.02 -W 5 -c 10 -s "$size" "$address") || true
+        [[ $out == *' 0% packet loss'* ]] || {
+            where_lost
+            fail "ping $address with $size bytes: $(sed -n '/packets transmitted/p' <<<"$out")"
+        }
     done
+}
+
+# where_lost: every counter that may tell where a frame went: the TAP's, this kernel's, the VMM's, a Linux guest's.
+where_lost() {
+    ip -s link show dev tap0 || true
+    nstat -a 2>/dev/null | grep -E 'Reasm|Discard|Error|Drop|InMsgs|OutMsgs' || true
+    if [ -n "$vmm_pid" ] && kill -USR1 "$vmm_pid" 2>/dev/null; then
+        nap 0.3
+        echo "--- counters of the VMM:"
+        tail -n 30 "$T/err"
+    fi
+    if out_has 'guest: up'; then
+        g_limit=5 g 'ip -s link; grep -E "^(Ip|Icmp):" /proc/net/snmp; ethtool -S eth0 2>/dev/null | grep -v ": 0"' || true
+    fi
 }
 
 # ------------------------------------------------------------ the VMM
