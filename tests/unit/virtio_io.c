@@ -475,6 +475,41 @@ BOTH_RINGS(h46_held_packet_does_not_stall_for_ever)
     vd_free(&d);
 }
 
+/* H-46: a packet waits, and what comes next in the ring is no receive buffer:
+ * nothing more can come, so nothing is waited for (and the loop rests). */
+BOTH_RINGS(h46_refused_buffer_behind_a_held_packet)
+{
+    struct vd d = {.qsize = 8};
+    vd_up(&d, packed, MRG);
+    vd_post(&d, RX0, 32);
+    vd_post(&d, RX0, 4);
+    vd_kick(&d, RX0);
+    give(&d, NULL, 60, 1);
+    CHECK_EQ(fake_run_loop(d.m), 0);
+    CHECK_EQ(vd_count(&d, "rx_drop_fit"), 1);
+    give(&d, NULL, 20, 2);
+    CHECK(vd_reap(&d.q[RX0]) >= 1);
+    vd_post(&d, RX0, 2000);
+    vd_kick(&d, RX0);
+    give(&d, NULL, 60, 3);
+    CHECK_EQ(vd_count(&d, "rx_frames"), 2);
+    vd_free(&d);
+}
+
+/* A frame larger than the MTU that is known still finds its buffers. */
+BOTH_RINGS(vnet_5_1_6_4_merged_frame_larger_than_the_mtu)
+{
+    struct vd d = {0};
+    uint64_t at[40];
+    vd_up(&d, packed, MRG);
+    for (unsigned i = 0; i < 40; i++)
+        at[i] = vd_post(&d, RX0, 100);
+    vd_kick(&d, RX0);
+    give(&d, NULL, 3500, 7);
+    check_merged(&d, at, 100, 3500, 7);
+    vd_free(&d);
+}
+
 /* H-46: buffers of all silly sizes, and no stall. */
 BOTH_RINGS(h46_tiny_buffers)
 {
