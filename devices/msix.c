@@ -2,11 +2,11 @@
 /* MSI-X (PCI 3.0 §6.8.2): table, masks, and pending bits that live in the
  * vectors' eventfds.
  *
- * A vector that may interrupt now (MSI-X on, function and vector unmasked) has
- * its eventfd attached to the guest. Otherwise the fd is detached and a pulse
- * simply stays in its counter: that is the pending bit, and attaching delivers
- * it. So raising needs no lock and no look at the masks, and vhost can be given
- * the same fd. */
+ * A vector that may interrupt now (MSI-X on, function and vector unmasked, bus
+ * mastering on) has its eventfd attached to the guest. Otherwise the fd is
+ * detached and a pulse simply stays in its counter: that is the pending bit,
+ * and attaching delivers it. So raising needs no lock and no look at the masks,
+ * and vhost can be given the same fd. */
 #include "devices/pci.h"
 
 #include <errno.h>
@@ -32,8 +32,9 @@ bool pci_msix_on(const struct pci_fn *fn)
 /* Under irq_lock. */
 static void vec_update(struct pci_fn *fn, struct pci_msix_vec *v)
 {
+    /* A message is a memory write: it takes bus mastering (PCI 3.0 §6.2.2). */
     bool live = (control(fn) & (CTRL_ENABLE | CTRL_MASKALL)) == CTRL_ENABLE &&
-                !(v->ctrl & 1);
+                !(v->ctrl & 1) && pci_can_dma(fn);
     if (!live) {
         irq_detach(&v->irq);
         return;

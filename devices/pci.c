@@ -332,7 +332,8 @@ void pci_cfg_write(struct pci_fn *fn, unsigned off, unsigned width,
         pthread_mutex_unlock(&fn->irq_lock);
     }
     if (fn->msix_cap &&
-        touches(off, width, fn->msix_cap + 2u, fn->msix_cap + 4u))
+        (touches(off, width, fn->msix_cap + 2u, fn->msix_cap + 4u) ||
+         touches(off, width, PCI_COMMAND, PCI_COMMAND + 2)))
         pci_msix_update(fn);
     if (fn->cfg_written)
         fn->cfg_written(fn, off, width);

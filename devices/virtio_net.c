@@ -69,6 +69,11 @@ static void run(struct vnet_pair *p, bool rx, bool tx)
     const char *fault = NULL;
     pthread_mutex_lock(&p->lock);
     watch(p);
+    if (!pci_can_dma(&p->n->v.fn)) {
+        /* The rings are out of reach; bus mastering coming on kicks all. */
+        loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
+        rx = tx = false;
+    }
     rx = rx && p->rx_on && p->active && p->be && !p->dead;
     bool steered = rx && p->n->rss.steer;
     if (rx && !steered)
@@ -88,7 +93,7 @@ static void ctrl_kick(struct vnet *n, unsigned q)
 {
     const char *fault = NULL;
     pthread_mutex_lock(&n->v.lock);
-    if (n->ctrl_on)
+    if (n->ctrl_on && pci_can_dma(&n->v.fn))
         fault = vnet_ctrl(n, &n->v.vq[q]);
     if (fault)
         n->ctrl_on = false;

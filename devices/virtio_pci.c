@@ -373,6 +373,10 @@ static void cfg_written_hook(struct pci_fn *fn, unsigned off, unsigned width)
     struct virtio *v = fn->owner;
     uint32_t at, len, val;
     unsigned msix = fn->msix_cap;
+    /* What was kicked while bus mastering was off was not done. */
+    if (off < PCI_COMMAND + 2 && PCI_COMMAND < off + width && pci_can_dma(fn))
+        for (unsigned q = 0; q < v->nvq; q++)
+            virtio_poke(v, q);
     if (v->type->call_changed && msix && off < msix + 4 &&
         msix + 2 < off + width)
         follow_msix(v);
