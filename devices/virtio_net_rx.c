@@ -114,7 +114,8 @@ static uint32_t largest_packet(const struct vnet *n)
  * (V-27): false when older ones must be used first. */
 static bool refuse(struct vnet_pair *p, const struct vq_chain *c)
 {
-    if (p->win.cfirst != p->win.cend) {
+    p->rx_refused = p->win.cfirst != p->win.cend;
+    if (p->rx_refused) {
         vq_undo_pop(p->rx, c);
         return false;
     }
@@ -132,6 +133,7 @@ static bool fill(struct vnet_pair *p)
     uint32_t want = p->n->mergeable ? largest_packet(p->n) : 1;
     if (want < p->held && p->n->mergeable)
         want = p->held; /* the host's MTU grew */
+    p->rx_refused = false;
     if (w->end > RX_IOV / 2 || w->cend > RX_CHAINS / 2)
         compact(w);
     while (w->bytes < want && w->cend < RX_CHAINS) {
@@ -214,10 +216,11 @@ static uint64_t room(const struct vnet_pair *p)
     return w->chain[w->cfirst].wlen;
 }
 
-/* Could more buffers still come? */
+/* Could more buffers still come? Not past a refused one. */
 static bool may_grow(const struct vnet_pair *p)
 {
-    return p->n->mergeable && p->rx->inflight < p->rx->size;
+    return p->n->mergeable && !p->rx_refused &&
+           p->rx->inflight < p->rx->size;
 }
 
 /* A packet of `len` bytes lies in the first `direct` bytes of the window and,
