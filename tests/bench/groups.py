@@ -58,8 +58,8 @@ class Bench:
         return fields(out)
 
     @contextlib.contextmanager
-    def running(self, line, name="vm"):
-        vm = VM(line, self.work, name)
+    def running(self, line, name="vm", counted=False):
+        vm = VM(line, self.work, name, counted)
         try:
             yield vm
         finally:
@@ -325,22 +325,31 @@ BUNDLED_PEERS = {
 BOOT = 120  # seconds a peer may take to boot the bundled guest: an interpreted SeaBIOS takes its time
 
 
-def syscalls(bench, pid, seconds, frames):
-    """System calls per packet over some seconds: KVM's host counts them exactly, elsewhere strace does, more slowly."""
-    counters = vms.perf_open("raw_syscalls/sys_enter", pid)
-    if counters:
-        before, begin = frames(), vms.perf_read(counters)
-        time.sleep(seconds)
-        calls, n = vms.perf_read(counters) - begin, max(1, frames() - before)
-        for fd in counters:
-            os.close(fd)
-        return {"syscalls": calls / n}
-    if bench.where == "lab" or not shutil.which("strace"):
+def from_frames():
+    return vms.tap_counters()["from_frames"]
+
+
+def to_frames():
+    return vms.tap_counters()["to_frames"]
+
+
+def strace_calls(vm, frames):
+    """System calls per packet and by name over two seconds, by strace, which slows the monitor down."""
+    if not shutil.which("strace"):
         return {}
-    by_name, moved = vms.strace_counts(pid, seconds, frames)
+    by_name, moved = vms.strace_counts(vm.pid, 2, frames)
     n = max(1, moved)
     most = sorted(by_name.items(), key=lambda item: -item[1])[:6]
     return {"syscalls": sum(by_name.values()) / n, "syscalls_by_name": {k: v / n for k, v in most}}
+
+
+def counted_calls(vm, frames):
+    """System calls per packet over two seconds, exactly; {} where the kernel does not count."""
+    if vm.counter < 0:
+        return {}
+    before, begin = frames(), vm.calls()
+    time.sleep(2)
+    return {"syscalls": (vm.calls() - begin) / max(1, frames() - before)}
 
 
 def floor_flood(bench, size):
@@ -366,20 +375,30 @@ def floor_sink(bench, size):
     return floor_record(fields(floor.text()))
 
 
-def guest_flood(bench, peer, size):
-    trace = min(2, bench.seconds)
+@contextlib.contextmanager
+def bundled_vm(bench, peer, words, line, counted=False):
+    """The bundled guest, once it has said line."""
     vms.tap_make()
-    words = words_for(bench, f"flood={size},secs={int(bench.seconds + trace + 30)}")
-    with bench.running(command(peer, bench.spec, False, words, 64)) as vm:
-        vm.wait_line("flood start", BOOT)
+    with bench.running(command(peer, bench.spec, False, words_for(bench, words), 64), counted=counted) as vm:
+        vm.wait_line(line, BOOT)
         time.sleep(0.3)
+        yield vm
+        if vm.died():
+            raise Failed(vm.died())
+
+
+def guest_flood(bench, peer, size):
+    boot = (bench, peer, f"flood={size},secs={int(bench.seconds) + 30}", "flood start")
+    with bundled_vm(*boot) as vm:
         costs, begin = Costs(vm), time.monotonic()
         time.sleep(bench.seconds)
         took = time.monotonic() - begin
         cost = costs.per()
-        cost.update(syscalls(bench, vm.pid, trace, lambda: vms.tap_counters()["from_frames"]))
-        if vm.died():
-            raise Failed(vm.died())
+        if bench.where == "here":
+            cost.update(strace_calls(vm, from_frames))
+    if bench.where == "lab":
+        with bundled_vm(*boot, counted=True) as vm:
+            cost.update(counted_calls(vm, from_frames))
     return cost["frames"] / took / 1e3, cost
 
 
@@ -401,50 +420,39 @@ def blast(bench, vm, size, seconds):
     return sink_totals(vm)[-1], sent
 
 
-def guest_sink(bench, vm, size):
-    costs = Costs(vm)
-    got, sent = blast(bench, vm, size, bench.seconds)
-    cost = costs.per(max(1, got))
-    # The system calls in a run of their own, in the middle of a blast.
-    line = bench.tool("load", "blast", "tap0", MAC, size, 4000)
-    with bench.running(line, "blast"):
-        time.sleep(0.5)
-
-        def frames():
-            seen = vms.tap_counters()
-            return seen["to_frames"]
-
-        cost.update(syscalls(bench, vm.pid, 2, frames))
+def sink_calls(bench, vm, size):
+    """System calls in a run of their own, in the middle of a blast."""
     have = len(sink_totals(vm))
+    with bench.running(bench.tool("load", "blast", "tap0", MAC, size, 4000), "blast"):
+        time.sleep(0.5)
+        found = strace_calls(vm, to_frames) if bench.where == "here" else counted_calls(vm, to_frames)
     with contextlib.suppress(Failed):
         wait_for(8, "the end of the blast", lambda: len(sink_totals(vm)) > have)
+    return found
+
+
+def guest_sink(bench, peer, size):
+    boot = (bench, peer, "sink", "net up")
+    with bundled_vm(*boot) as vm:
+        costs = Costs(vm)
+        got, sent = blast(bench, vm, size, bench.seconds)
+        cost = costs.per(max(1, got))
+        if bench.where == "here":
+            cost.update(sink_calls(bench, vm, size))
+    if bench.where == "lab":
+        with bundled_vm(*boot, counted=True) as vm:
+            cost.update(sink_calls(bench, vm, size))
     return got * 1e6 / sent["ns"], cost
 
 
 def bundled_peer(bench, peer):
-    for size in (60, 1514):
-        row = f"flood_{size}"
-        try:
-            value, cost = floor_flood(bench, size) if peer == "floor" else guest_flood(bench, peer, size)
-            bench.emit("bundled", row, peer, value, **cost)
-        except (Failed, OSError, KeyError, subprocess.TimeoutExpired) as error:
-            bench.emit("bundled", row, peer, error=error)
-    sizes = [60, 1514]
-    try:
-        if peer == "floor":
-            while sizes:
-                value, cost = floor_sink(bench, sizes[0])
-                bench.emit("bundled", f"sink_{sizes.pop(0)}", peer, value, **cost)
-            return
-        vms.tap_make()
-        with bench.running(command(peer, bench.spec, False, words_for(bench, "sink"), 64)) as vm:
-            vm.wait_line("net up", BOOT)
-            while sizes:
-                value, cost = guest_sink(bench, vm, sizes[0])
-                bench.emit("bundled", f"sink_{sizes.pop(0)}", peer, value, **cost)
-    except (Failed, OSError, KeyError, subprocess.TimeoutExpired) as error:
-        for size in sizes:
-            bench.emit("bundled", f"sink_{size}", peer, error=error)
+    for row, of_floor, of_guest in (("flood", floor_flood, guest_flood), ("sink", floor_sink, guest_sink)):
+        for size in (60, 1514):
+            try:
+                value, cost = of_floor(bench, size) if peer == "floor" else of_guest(bench, peer, size)
+                bench.emit("bundled", f"{row}_{size}", peer, value, **cost)
+            except (Failed, OSError, KeyError, subprocess.TimeoutExpired) as error:
+                bench.emit("bundled", f"{row}_{size}", peer, error=error)
 
 
 def bundled(bench):

@@ -185,7 +185,7 @@ static void send_ping(void)
 static bool got_reply(void)
 {
     uint8_t buf[256];
-    struct sockaddr_in from;
+    struct sockaddr_in from = {0};
     socklen_t len = sizeof(from);
     ssize_t n;
     bool reply = false;

@@ -246,7 +246,7 @@ def panel(res, table, row, left, top):
     title, unit, better = ROWS[row]
     peers = res.peers(table)
     out = [f'<text x="{left}" y="{top + 14}" class="t">{html.escape(title)}'
-           f'<tspan class="u"> {unit}{", less is better" if better == "less" else ""}</tspan></text>']
+           f'<tspan class="u" dx="6">{unit}{", less is better" if better == "less" else ""}</tspan></text>']
     all_values = {p: list(res.values(table, row, p).values()) for p in peers}
     most = max((max(v) for v in all_values.values() if v), default=0) or 1
     room = WIDTH - LABEL - VALUE
@@ -282,7 +282,7 @@ def plot(res, table):
            ".s{stroke:#000;fill:none}</style>",
            '<rect width="100%" height="100%" fill="#fff"/>',
            f'<text x="20" y="24" font-size="15" class="t">{html.escape(TITLES[table])}</text>',
-           f'<text x="20" y="42" class="u">{html.escape(res.info["date"])}, {res.info["rounds"]} rounds, medians; '
+           f'<text x="20" y="42" class="u">{html.escape(res.info["date"])}, rounds: {res.info["rounds"]}, medians; '
            f'lines: least to most; {html.escape(res.info["cpu"])}</text>']
     for i, row in enumerate(rows):
         out += panel(res, table, row, 20 + (i % columns) * (WIDTH + 20), 56 + (i // columns) * height)

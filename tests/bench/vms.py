@@ -83,14 +83,26 @@ def wait_for(seconds, what, test):
 class VM:
     """A running monitor (or the floor's program) and its console's text."""
 
-    def __init__(self, line, work, name="vm"):
+    def __init__(self, line, work, name="vm", counted=False):
+        """counted: its system calls are, from exec on; see calls()."""
+        if counted:
+            line = ["sh", "-c", 'read -r _; exec "$@" </dev/null', "sh", *line]
         self.log = os.path.join(work, f"{name}.out")
         self.err = os.path.join(work, f"{name}.err")
         with open(self.log, "wb") as out, open(self.err, "wb") as err:
             self.process = subprocess.Popen(
-                line, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+                line, stdin=subprocess.PIPE if counted else subprocess.DEVNULL, stdout=out, stderr=err,
+                start_new_session=True,
             )
         self.pid = self.process.pid
+        self.counter = perf_open("raw_syscalls/sys_enter", self.pid) if counted else -1
+        if counted:
+            self.process.stdin.write(b"\n")
+            self.process.stdin.close()
+
+    def calls(self):
+        """System calls so far."""
+        return int.from_bytes(os.read(self.counter, 8), "little")
 
     def text(self):
         with open(self.log, errors="replace") as f:
@@ -125,6 +137,9 @@ class VM:
     def stop(self):
         self.kill()
         self.process.wait()
+        if self.counter >= 0:
+            os.close(self.counter)
+            self.counter = -1
 
 
 # ------------------------------------------------------------------ what the kernel tells of a process
@@ -270,24 +285,16 @@ class PerfAttr(ctypes.Structure):
 
 
 def perf_open(event, pid):
-    """Counters of a tracepoint, one per thread of pid; [] where the kernel offers none."""
-    fds = []
+    """A counter of a tracepoint for pid and all threads it will start; -1 where the kernel offers none.
+
+    Not for a process that is busy: to switch the tracepoint on under a flood has hung the lab's processors for good."""
     try:
         with open(f"/sys/kernel/debug/tracing/events/{event}/id") as f:
-            number = int(f.read())
+            attr = PerfAttr(type=2, size=112, config=int(f.read()), flags=2)  # inherit
     except OSError:
-        return fds
+        return -1
     libc = ctypes.CDLL(None, use_errno=True)
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        attr = PerfAttr(type=2, size=112, config=number)
-        fd = libc.syscall(298, ctypes.byref(attr), int(thread), -1, -1, 8)
-        if fd >= 0:
-            fds.append(fd)
-    return fds
-
-
-def perf_read(fds):
-    return sum(int.from_bytes(os.read(fd, 8), "little") for fd in fds)
+    return libc.syscall(298, ctypes.byref(attr), pid, -1, -1, 8)
 
 
 def strace_counts(pid, seconds, frames):
