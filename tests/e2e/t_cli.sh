@@ -130,7 +130,7 @@ test_cli_help_version() {
     start -help
     ends 10 0
     [ "$(wc -l <out)" -le 50 ] || fail "-help has $(wc -l <out) lines"
-    [ -z "$(sed 's/[\x80-\xbf]//g' out | LC_ALL=C awk 'length > 100')" ] || fail "-help has lines over 100 columns"
+    [ -z "$(LC_ALL=C sed 's/[\x80-\xbf]//g' out | LC_ALL=C awk 'length > 100')" ] || fail "-help has lines over 100 columns"
     local option
     for option in -kernel -initrd -append -m -smp -tap -serial -no-reboot -name -version; do
         grep -q -- "$option" out || fail "-help does not name $option"
