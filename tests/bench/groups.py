@@ -110,6 +110,14 @@ class Costs:
 NETWORK_PEERS = ["floor", "vmm", "qemu", "vmm-vhost", "qemu-vhost", "vmm-e1000", "qemu-e1000", "microvm"]
 
 
+def answers(function, *args):
+    try:
+        function(*args)
+    except Failed:
+        return False
+    return True
+
+
 class Far:
     """The far end: a Linux guest, or for the floor a network namespace behind two TAPs."""
 
@@ -129,7 +137,10 @@ class Far:
         spec = self.bench.spec
         self.vm = VM(command(self.peer, spec, True, f"ip={GUEST}/24", 256), self.bench.work)
         self.vm.wait_line(r"guest: up", 120)
+        # Its servers start in the background: each is there when it answers.
+        wait_for(20, "shell in the guest", lambda: answers(guest_shell, "true"))
         self.shell("load serve 7000 >/dev/null 2>&1 &")
+        wait_for(20, "answer of the guest's load", lambda: answers(ask, GUEST, "count"))
 
     def start_floor(self):
         bench = self.bench
@@ -141,6 +152,7 @@ class Far:
         sh("ip", "link", "set", "far0", "address", MAC, "netns", str(self.space.pid))
         self.shell(f"ip link set lo up; ip link set far0 up; ip addr add {GUEST}/24 dev far0")
         self.servers["load"] = VM(self.enter(*bench.tool("load", "serve", 7000)), bench.work, "far-load")
+        wait_for(20, "answer of the far load", lambda: answers(ask, GUEST, "count"))
 
     def enter(self, *line):
         return ["nsenter", "-t", str(self.space.pid), "-n", *line]
