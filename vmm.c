@@ -30,6 +30,7 @@
 #include "net/none.h"
 #include "net/stream.h"
 #include "net/tap.h"
+#include "net/vhost_user.h"
 
 /* ----------------------------------------------------------- wiring tables */
 
@@ -47,8 +48,9 @@ static const struct device_class *const board_classes[] = {
 
 /* What -netdev can name. */
 static const struct netdev_class *const netdev_classes[] = {
-    &tap_class,    &bridge_class, &hubport_class, &stream_class, &dgram_class,
-    &socket_class, &user_class,   &none_class,    NULL,
+    &tap_class,        &bridge_class, &hubport_class, &stream_class,
+    &dgram_class,      &socket_class, &user_class,    &none_class,
+    &vhost_user_class, NULL,
 };
 
 /* ------------------------------------------------------------------ options */
@@ -144,49 +146,53 @@ static const struct option {
     const char *help;
 } options[] = {
     {"-kernel", "FILE", &config.boot.kernel, 0, 0, 0,
-     "bzImage, ELF (PVH or not) or Multiboot kernel; else the bundled guest"},
+     "bzImage, ELF or Multiboot; else the built-in guest"},
     {"-initrd", "FILE[,FILE]", &config.boot.initrd, 0, 0, 0,
      "initial ramdisk (Multiboot: modules)"},
     {"-append", "TEXT", &config.boot.cmdline, 0, 0, 0,
-     "kernel command line (with -kernel: console=ttyS0 if not given)"},
+     "command line (with -kernel: console=ttyS0)"},
     {"-m", "SIZE", 0, 0, opt_memory, 0, "memory, 8M to 1T (256M)"},
     {"-smp", "N", 0, 0, opt_smp, 0, "virtual CPUs, 1 to 32 (1)"},
     {"-entry", "16|32|64", 0, 0, opt_entry, 0,
-     "how to enter a bzImage (the best it offers)"},
+     "how to enter a bzImage (best it has)"},
     {"-bios", "FILE", &config.boot.bios, 0, 0, 0, "another BIOS ROM"},
     {"-boot", "n", 0, 0, opt_boot, 0, "boot from the network (romfile=)"},
-    {"-tap", "NAME[,model=M][,mac=A]…", 0, 0, 0, true,
-     "a NIC on this TAP interface, made if absent"},
-    {"-nic", "TYPE[,model=M][,mac=A]…", 0, 0, 0, true,
-     "a NIC and its backend in one: -nic user, -nic tap,ifname=tap0"},
-    {"-netdev", "TYPE,id=ID…", 0, 0, 0, true,
-     "a backend: tap bridge hubport stream dgram socket user none"},
-    {"-net", "nic|TYPE…", 0, 0, 0, true, "the older form, with vlan=N"},
-    {"-device", "MODEL[,netdev=ID]…", 0, 0, opt_device, 0,
-     "a NIC: virtio-net-pci, e1000 (-device MODEL,help lists its keys)"},
-    {"-object", "filter-dump,…", 0, 0, 0, true,
+    {"-tap", "NAME[,model=M]...", 0, 0, 0, true,
+     "a NIC on this TAP, which is made if absent"},
+    {"-nic", "TYPE[,model=M]...", 0, 0, 0, true,
+     "a NIC and its backend in one"},
+    {"-netdev", "TYPE,id=ID...", 0, 0, 0, true,
+     "tap bridge hubport stream dgram socket user\n"
+     "                                vhost-user none; TYPE,help lists keys"},
+    {"-chardev", "socket,id=ID,path=P", 0, 0, 0, true,
+     "the socket of -netdev vhost-user,chardev=ID"},
+    {"-net", "nic|TYPE...", 0, 0, 0, true, "the older form, with vlan=N"},
+    {"-device", "MODEL[,netdev=ID]...", 0, 0, opt_device, 0,
+     "virtio-net-pci or e1000; MODEL,help lists keys"},
+    {"-object", "filter-dump,...", 0, 0, 0, true,
      "capture a netdev's frames to a pcap file"},
     {"-serial", "TO", &config.serial, 0, 0, 0,
-     "ttyS0 on stdio, file:PATH, unix:PATH or none (stdio)"},
+     "stdio, file:PATH, unix:PATH, none (stdio)"},
     {"-no-reboot", NULL, 0, &config.vm.no_reboot, 0, 0,
      "a reset ends the run (exit code 3)"},
     {"-name", "NAME", &config.name, 0, 0, 0,
-     "the machine's name: default MACs are made of it"},
+     "default MAC addresses are made of it"},
     {"-stats", NULL, 0, &config.stats, 0, 0, "print counters at the end"},
-    {"-trace", "CAT[,CAT]…", 0, 0, trace_set, 0,
-     "pci virtio queue e1000 irq net bus serial boot vm all"},
+    {"-trace", "CAT[,CAT]...", 0, 0, trace_set, 0,
+     "pci virtio queue e1000 irq net bus serial\n"
+     "                                boot vm all"},
     {"-version", NULL, 0, 0, opt_version, 0, "print the version"},
     {"-help", NULL, 0, 0, opt_help, 0, "print this"},
 };
 
 static int usage(void)
 {
-    puts("usage: vmm [OPTION]…   boots a guest kernel with a network card\n");
+    puts("usage: vmm [OPTION]...   boots a guest kernel with a network card\n");
     for (size_t i = 0; i < ARRAY_LEN(options); i++) {
         char left[64];
         snprintf(left, sizeof(left), "%s %s", options[i].name,
                  options[i].arg ? options[i].arg : "");
-        printf("  %-34s %s\n", left, options[i].help);
+        printf("  %-29s %s\n", left, options[i].help);
     }
     puts(
         "\nexamples:\n"
@@ -196,7 +202,7 @@ static int usage(void)
         "  vmm -netdev tap,id=n0,ifname=tap0,vhost=on -device "
         "virtio-net-pci,netdev=n0\n"
         "\nOn the terminal Ctrl-A x quits, Ctrl-A h helps. SIGTERM presses the "
-        "power button,\nSIGUSR1 prints counters, SIGUSR2 pulls or plugs the "
+        "power\nbutton, SIGUSR1 prints counters, SIGUSR2 pulls or plugs the "
         "cables.\n"
         "Exit codes: 0 powered off, 1 did not start, 2 usage, 3 reset "
         "(-no-reboot),\n4 triple fault (-no-reboot), 5 guest panic, 6 VMM or "
@@ -232,14 +238,17 @@ static int unknown_option(const char *word)
 /* 0, 1: done (-help), <0: usage error, said. */
 static int take_option(const struct option *opt, const char *arg)
 {
-    if (opt->text)
+    if (opt->text) {
         *opt->text = arg;
-    else if (opt->flag)
+    } else if (opt->flag) {
         *opt->flag = true;
-    else if (opt->net)
+    } else if (opt->net) {
+        /* Its process maps our RAM. */
+        config.vm.shared_ram |= !strncmp(arg, "vhost-user", 10);
         return net_option(opt->name, arg);
-    else
+    } else {
         return opt->set(arg);
+    }
     return 0;
 }
 

@@ -352,7 +352,13 @@ static void wire_ready(struct event *ev, uint32_t got)
 static void cable_changed(void *nic, bool up)
 {
     struct e1000 *e = nic;
+    struct loop *l = e->dev.m->loop;
     e1000_lock(e);
+    /* A new connection is a new file under the same descriptor (net.h). */
+    if (up && e->be->fd >= 0) {
+        loop_del(&e->wire);
+        loop_add(l, &e->wire);
+    }
     e1000_phy_cable(e, up);
     e1000_unlock(e);
 }

@@ -208,6 +208,10 @@ static void stop_queue(struct vnet *n, unsigned q)
         return;
     pthread_mutex_lock(&p->lock);
     if (q & 1) {
+        /* Not vnet_tx_publish: its timer is the loop's. */
+        vq_flush(p->tx);
+        virtio_queue_irq(&n->v, p->tx);
+        p->tx_unseen = p->tx_unseen_bytes = 0;
         p->tx_on = p->tx_blocked = false;
     } else {
         p->rx_on = false;
@@ -428,8 +432,11 @@ static void tx_arm(struct poller *l)
 {
     struct vnet_pair *p = container_of(l, struct vnet_pair, look);
     pthread_mutex_lock(&p->lock);
-    if (p->tx_on && vq_rearm(p->tx))
-        loop_again(&p->n->v.kick[2 * p->index + 1].ev);
+    if (p->tx_on) {
+        vnet_tx_publish(p);
+        if (vq_rearm(p->tx))
+            loop_again(&p->n->v.kick[2 * p->index + 1].ev);
+    }
     pthread_mutex_unlock(&p->lock);
 }
 

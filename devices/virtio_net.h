@@ -98,6 +98,7 @@ struct vnet_pair {
     bool rewatch;      /* a new file is behind be->fd */
     struct virtqueue *rx, *tx;
     struct poller look; /* at the transmit ring */
+    unsigned tx_unseen, tx_unseen_bytes; /* sent, not shown to the driver */
     struct coal rx_coal, tx_coal;
 
     struct rx_window win;
@@ -208,6 +209,8 @@ void vnet_set_guest_offloads(struct vnet *n, uint64_t f);
  * broke, or NULL. */
 const char *vnet_rx(struct vnet_pair *p);
 const char *vnet_tx(struct vnet_pair *p);
+/* Shows the driver what was sent, and interrupts it if it wants that. */
+void vnet_tx_publish(struct vnet_pair *p);
 /* Forgets what the window holds; the queue is being reset. */
 void vnet_rx_stop(struct vnet_pair *p);
 /* The same with RSS: packets go to the pair their hash says. No lock held. */

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -23,9 +24,10 @@
 #include <unistd.h>
 
 #define BATCH 32
-#define LOOK_START_NS 8000
-#define LOOK_MAX_NS 50000
-#define LOOKS 16 /* at the rings, for each at the file descriptors */
+#define LOOK_START_NS 12500
+#define TURNS_MAX 1000     /* in a window, should the clock stand still */
+#define LOOK_MAX_NS 200000 /* as KVM's halt_poll_ns */
+#define LOOKS 16           /* at the rings, for each at the file descriptors */
 
 struct loop {
     int epfd;
@@ -304,6 +306,7 @@ static void arm_all(struct loop *l)
 static int look(struct loop *l)
 {
     uint64_t end = now_ns() + l->window;
+    int turns = 0;
     do {
         struct poller *p = find_work(l);
         if (p) {
@@ -314,7 +317,10 @@ static int look(struct loop *l)
         int n = epoll_wait(l->epfd, l->batch, BATCH, 0);
         if (n > 0)
             return n;
-    } while (now_ns() < end && !l->again && !atomic_load(&l->stop));
+        sched_yield(); /* whoever else wants this CPU needs it more */
+        turns++;
+    } while (now_ns() < end && turns < TURNS_MAX && !l->again &&
+             !atomic_load(&l->stop));
     arm_all(l);
     return 0;
 }

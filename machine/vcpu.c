@@ -9,10 +9,11 @@
  * they wake, since a reset gives them new ones. */
 #include <errno.h>
 #include <signal.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "machine/kvm.h"
@@ -21,6 +22,21 @@
 #define WAKE_SIGNAL SIGRTMIN
 
 /* ------------------------------------------------------------ open, enter */
+
+/* What firmware leaves behind: memory is write-back by default (MTRR enabled,
+ * type 6), fast strings on, on every CPU alike. A KVM that does not know them
+ * is no worse. */
+static void set_firmware_msrs(struct vcpu *c)
+{
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry[2];
+    } msrs = {.head.nmsrs = 2,
+              .entry = {{.index = 0x2ff, .data = 0x806},
+                        {.index = 0x1a0, .data = 1}}};
+    if (ioctl(c->fd, KVM_SET_MSRS, &msrs) < 0)
+        TRACE(VM, "vcpu%u: KVM_SET_MSRS: %s", c->id, strerror(errno));
+}
 
 int vcpu_open(struct vm *vm, struct vcpu *c)
 {
@@ -35,7 +51,10 @@ int vcpu_open(struct vm *vm, struct vcpu *c)
         c->run = NULL;
         return -errno;
     }
-    return cpuid_set(vm, c);
+    int err = cpuid_set(vm, c);
+    if (!err)
+        set_firmware_msrs(c);
+    return err;
 }
 
 void vcpu_close(struct vcpu *c)
@@ -93,20 +112,6 @@ static void enter_real(struct kvm_sregs *s, const struct boot_entry *e)
     real_segment(&s->ss, e->ss);
 }
 
-/* What firmware leaves behind: memory is write-back by default (MTRR enabled,
- * type 6), fast strings on. A KVM that does not know them is no worse. */
-static void set_firmware_msrs(struct vcpu *c)
-{
-    struct {
-        struct kvm_msrs head;
-        struct kvm_msr_entry entry[2];
-    } msrs = {.head.nmsrs = 2,
-              .entry = {{.index = 0x2ff, .data = 0x806},
-                        {.index = 0x1a0, .data = 1}}};
-    if (ioctl(c->fd, KVM_SET_MSRS, &msrs) < 0)
-        TRACE(VM, "vcpu%u: KVM_SET_MSRS: %s", c->id, strerror(errno));
-}
-
 int vcpu_enter(struct vcpu *c, const struct boot_entry *e)
 {
     struct kvm_sregs s;
@@ -125,7 +130,6 @@ int vcpu_enter(struct vcpu *c, const struct boot_entry *e)
     if (ioctl(c->fd, KVM_SET_SREGS, &s) < 0 ||
         ioctl(c->fd, KVM_SET_REGS, &r) < 0)
         return -errno;
-    set_firmware_msrs(c);
     return 0;
 }
 
@@ -271,6 +275,9 @@ static void *vcpu_thread(void *arg)
 {
     struct vcpu *c = arg;
     struct vm *vm = c->vm;
+    char name[16];
+    snprintf(name, sizeof(name), "vcpu%u", c->id);
+    prctl(PR_SET_NAME, name); /* for top(1) and perf(1) */
     for (;;) {
         if (atomic_load_explicit(&vm->pause, memory_order_relaxed) && !park(c))
             return NULL;
