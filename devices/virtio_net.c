@@ -74,7 +74,10 @@ static void run(struct vnet_pair *p, bool rx, bool tx)
         loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
         rx = tx = false;
     }
-    rx = rx && p->rx_on && p->active && p->be && !p->dead;
+    bool can = p->rx_on && p->active && p->be && !p->dead;
+    if (!can) /* being told of frames nobody reads would spin */
+        loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
+    rx = rx && can;
     bool steered = rx && p->n->rss.steer;
     if (rx && !steered)
         fault = vnet_rx(p);

@@ -488,6 +488,49 @@ BOTH_RINGS(vnet_5_1_2_control_queue_without_mq)
     vd_free(&d);
 }
 
+/* A pair taken out of service with frames on its way does not spin. */
+BOTH_RINGS(vnet_5_1_6_5_5_inactive_pairs_sleep)
+{
+    struct vd d = {.pairs = 2};
+    uint8_t f[60] = {0};
+    memcpy(f, mine, 6);
+    up(&d, packed, CTRL_MQ);
+    CHECK_EQ(command16(&d, 4, 0, 2), OK);
+    CHECK_EQ(pairs_that_receive(&d), 2);
+    for (unsigned i = 0; i < 4; i++)
+        vd_post(&d, 2, 1526);
+    vd_kick(&d, 2);
+    CHECK_EQ(command16(&d, 4, 0, 1), OK);
+    fake_net_give(d.net, 1, NULL, f, sizeof(f));
+    fake_run_loop(d.m);
+    CHECK_EQ(fake_run_loop(d.m), 0);
+    CHECK_EQ(vd_reap(&d.q[2]), 0);
+    CHECK_EQ(command16(&d, 4, 0, 2), OK);
+    CHECK_EQ(vd_reap(&d.q[2]), 1);
+    vd_free(&d);
+}
+
+/* The same with RSS, when the pair that is steered to breaks. */
+BOTH_RINGS(vnet_5_1_6_5_6_4_steered_to_a_broken_queue_sleeps)
+{
+    struct vd d = {.pairs = 2, .opts = "rss=on"};
+    uint8_t f[60] = {0}, rss[56] = {0};
+    const struct vd_raw bad = {VD_LOW_RAM, 100, D_WRITE, 0};
+    memcpy(f, mine, 6);
+    rss[10] = 2;  /* max_tx_vq, behind a table of one entry: pair 0 */
+    rss[12] = 40; /* and the key */
+    up(&d, packed, CTRL_VQ | F(VIRTIO_NET_F_RSS));
+    CHECK_EQ(command(&d, 4, 1, rss, 53), OK);
+    CHECK(receives(&d, mine));
+    vd_raw(&d.q[RX0], &bad, 1);
+    for (unsigned i = 0; i < 3; i++)
+        fake_net_give(d.net, 0, NULL, f, sizeof(f));
+    fake_run_loop(d.m);
+    CHECK_EQ(fake_run_loop(d.m), 0);
+    CHECK_EQ(vd_status(&d), 0x4f);
+    vd_free(&d);
+}
+
 /* H-51: pairs on, reset, kicks of what was there. */
 BOTH_RINGS(h51_pairs_then_reset_then_kicks)
 {
