@@ -2,14 +2,17 @@
 /* The event loop: epoll, a sorted list of timers, a list of events that asked
  * for another turn, and a short look around before going to sleep.
  *
- * Looking. Under load the other side's next signal comes a few microseconds
- * after the loop went to sleep; the signal (an exit of the vCPU), the sleep and
- * the wake-up then cost more than the packet. So after a sleep that was short
- * the loop opens a window: before the next sleep it polls the rings and the
- * file descriptors for that long. Each short sleep doubles the window up to
- * LOOK_MAX_NS, a sleep that was long closes it (as KVM's halt polling does). A
- * loop whose events are far apart never looks, so an idle machine costs
- * nothing. */
+ * Looking. Under load the other side's next signal comes soon after the loop
+ * went to sleep; the signal (an exit of the vCPU), the sleep and the wake-up
+ * then cost more than the packet. So after a sleep that was short the loop
+ * opens a window: before the next sleep it polls the rings and the file
+ * descriptors for that long. Each short sleep doubles the window, a long one
+ * closes it (as KVM's halt polling does). A loop whose events are far apart
+ * never looks, so an idle machine costs nothing.
+ *
+ * What "short" is depends on what a signal and a wake-up cost on this host,
+ * which differs by a factor of fifty between a bare machine and a nested one;
+ * it is measured, once, at the first look. */
 #include "machine/loop.h"
 
 #include <errno.h>
@@ -24,10 +27,11 @@
 #include <unistd.h>
 
 #define BATCH 32
-#define LOOK_START_NS 12500
-#define TURNS_MAX 1000     /* in a window, should the clock stand still */
-#define LOOK_MAX_NS 200000 /* as KVM's halt_poll_ns */
-#define LOOKS 16           /* at the rings, for each at the file descriptors */
+#define TURNS_MAX 1000 /* in a window, should the clock stand still */
+#define LOOK_COSTS 32  /* a window in signals sent to oneself, at most */
+#define LOOK_MAX_NS 1000000
+#define LOOK_LEAST_NS 20000
+#define LOOKS 16 /* at the rings, for each at the file descriptors */
 
 struct loop {
     int epfd;
@@ -46,6 +50,7 @@ struct loop {
     struct poller *pollers; /* signals off: the loop looks */
     bool looks;             /* somebody has a ring to look at */
     uint64_t window;        /* ns to look before a sleep, 0: none */
+    uint64_t window_max;    /* a sleep up to this is short; 0: not measured */
 };
 
 static void drain_wake(struct event *ev, uint32_t got)
@@ -325,16 +330,46 @@ static int look(struct loop *l)
     return 0;
 }
 
+/* What it costs to signal an eventfd, to be told by epoll, and to read it. */
+static uint64_t signal_cost(struct loop *l)
+{
+    uint64_t least = UINT64_MAX, one = 1;
+    struct epoll_event got[BATCH];
+    for (int i = 0; i < 4; i++) {
+        uint64_t start = now_ns();
+        ssize_t ignored = write(l->wake.fd, &one, sizeof(one));
+        (void)ignored; /* it is ours and never full */
+        epoll_wait(l->epfd, got, BATCH, 0);
+        drain_wake(&l->wake, 0);
+        uint64_t cost = now_ns() - start;
+        least = cost < least ? cost : least;
+    }
+    return least;
+}
+
+static void measure(struct loop *l)
+{
+    uint64_t max = LOOK_COSTS * signal_cost(l);
+    max = max < LOOK_LEAST_NS ? LOOK_LEAST_NS : max;
+    l->window_max = max > LOOK_MAX_NS ? LOOK_MAX_NS : max;
+}
+
 static void adjust_window(struct loop *l, uint64_t slept)
 {
-    if (slept > LOOK_MAX_NS)
+    if (slept > LOOK_MAX_NS) {
+        l->window = 0;
+        return;
+    }
+    if (!l->window_max)
+        measure(l);
+    if (slept > l->window_max)
         l->window = 0;
     else if (!l->window)
-        l->window = LOOK_START_NS;
-    else if (l->window < LOOK_MAX_NS / 2)
+        l->window = l->window_max / 8;
+    else if (l->window < l->window_max / 2)
         l->window *= 2;
     else
-        l->window = LOOK_MAX_NS;
+        l->window = l->window_max;
 }
 
 /* Events for the batch, or -1. */
