@@ -6,7 +6,7 @@
 #define CTRL_VQ F(VIRTIO_NET_F_CTRL_VQ)
 #define CTRL_RX (CTRL_VQ | F(VIRTIO_NET_F_CTRL_RX))
 #define CTRL_VLAN (CTRL_VQ | F(VIRTIO_NET_F_CTRL_VLAN))
-#define CTRL_MAC (CTRL_VQ | F(VIRTIO_NET_F_CTRL_MAC_ADDR))
+#define MAC_ADDR F(VIRTIO_NET_F_CTRL_MAC_ADDR)
 #define CTRL_MQ (CTRL_VQ | F(VIRTIO_NET_F_MQ))
 #define CTRL_COAL (CTRL_VQ | F(VIRTIO_NET_F_NOTF_COAL))
 #define OK 0
@@ -98,7 +98,7 @@ BOTH_RINGS(vnet_5_1_6_5_any_framing)
     struct vd d = {0};
     uint8_t table[8 + 6 * 3] = {2, 0, 0, 0, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2};
     table[16] = 1;
-    up(&d, packed, CTRL_RX | CTRL_MAC);
+    up(&d, packed, CTRL_RX | MAC_ADDR);
     for (uint32_t step = 1; step < 30; step++) {
         CHECK_EQ(command_cut(&d, 1, 0, table, 26, step), OK);
         CHECK_EQ(command_cut(&d, 0, 0, "\1", 1, step), OK);
@@ -364,7 +364,7 @@ BOTH_RINGS(vnet_5_1_6_5_2_more_addresses_than_are_kept)
 BOTH_RINGS(vnet_5_1_6_5_2_mac_address_changes_at_once)
 {
     struct vd d = {0};
-    up(&d, packed, CTRL_MAC | CTRL_RX);
+    up(&d, packed, CTRL_RX | MAC_ADDR);
     CHECK_EQ(command8(&d, 0, 0, 0), OK);
     CHECK_EQ(set_macs(&d, NULL, NULL), OK);
     CHECK_EQ(command(&d, 1, 1, other, 6), OK);
