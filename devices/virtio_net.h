@@ -97,7 +97,7 @@ struct vnet_pair {
     bool dead;         /* the backend failed for good */
     bool rewatch;      /* a new file is behind be->fd */
     struct virtqueue *rx, *tx;
-    struct poller look; /* at the transmit ring */
+    struct poller look;                  /* at the transmit ring */
     unsigned tx_unseen, tx_unseen_bytes; /* sent, not shown to the driver */
     struct coal rx_coal, tx_coal;
 

@@ -219,8 +219,7 @@ static uint64_t room(const struct vnet_pair *p)
 /* Could more buffers still come? Not past a refused one. */
 static bool may_grow(const struct vnet_pair *p)
 {
-    return p->n->mergeable && !p->rx_refused &&
-           p->rx->inflight < p->rx->size;
+    return p->n->mergeable && !p->rx_refused && p->rx->inflight < p->rx->size;
 }
 
 /* A packet of `len` bytes lies in the first `direct` bytes of the window and,
