@@ -62,11 +62,17 @@ static unsigned gather(struct vnet *n, struct vhost_ring *rings)
     return some;
 }
 
-static void lend(struct vnet *n, const struct vhost_ring *rings, bool on)
+static void lend(struct vnet *n, const struct vhost_ring *rings)
 {
     for (unsigned q = 0; q < 2 * n->npairs; q++)
-        if (!on || rings[q].num)
-            virtio_lend_kick(&n->v, q, on);
+        if (rings[q].num)
+            virtio_lend_kick(&n->v, q, true);
+}
+
+static void take_back(struct vnet *n)
+{
+    for (unsigned q = 0; q < 2 * n->npairs; q++)
+        virtio_lend_kick(&n->v, q, false);
 }
 
 void vnet_vhost_sync(struct vnet *n)
@@ -76,9 +82,9 @@ void vnet_vhost_sync(struct vnet *n)
     if (!n->vhost || n->vhost_on || !n->v.started || n->hdr_len != 12 ||
         !netdev_link(n->nic.nd) || !gather(n, rings))
         return;
-    lend(n, rings, true);
+    lend(n, rings);
     if (n->vhost->start(n->vhost, n->v.features, rings, n->npairs)) {
-        lend(n, rings, false);
+        take_back(n);
         return;
     }
     n->vhost_on = true;
@@ -107,7 +113,7 @@ void vnet_vhost_stop(struct vnet *n)
             continue; /* the counter is full: it stands */
     }
     n->vhost_on = false;
-    lend(n, NULL, false);
+    take_back(n);
     TRACE(VIRTIO, "%s vhost stopped", n->nic.id);
 }
 
