@@ -244,7 +244,7 @@ static int take_option(const struct option *opt, const char *arg)
         *opt->flag = true;
     } else if (opt->net) {
         /* Its process maps our RAM. */
-        config.vm.shared_ram |= !strncmp(arg, "vhost-user", 10);
+        config.vm.shared_ram |= arg && !strncmp(arg, "vhost-user", 10);
         return net_option(opt->name, arg);
     } else {
         return opt->set(arg);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* -netdev tap and bridge, on interfaces of a network namespace of the test's.
  */
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>

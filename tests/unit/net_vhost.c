@@ -2,6 +2,7 @@
 /* vhost-net with a driver that is the test: a frame each way through the
  * kernel. Needs /dev/vhost-net, so the lab:
  *     tests/lab/lab -- build/unit/unit net_vhost */
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>
 #include <linux/virtio_ring.h>
