@@ -55,9 +55,14 @@ static int make_ram(struct vm *vm, uint64_t size)
 
 /* --------------------------------------------------------- reset, the end */
 
-static int enter_boot_cpu(struct vm *vm)
+/* Loads the kernel, makes a VM, and puts the boot CPU at the kernel's entry. In
+ * this order, because what the loader maps (the ROM) is then among the memory
+ * that a fresh VM gets first, which is cheap (kvm_open_vm). */
+static int start_guest(struct vm *vm)
 {
     int err = boot_load(&vm->m, vm->cfg.boot, &vm->entry);
+    if (!err)
+        err = kvm_open_vm(vm);
     if (err)
         return err;
     err = vcpu_enter(&vm->vcpu[0], &vm->entry);
@@ -75,8 +80,7 @@ static int reset(struct vm *vm)
     kvm_close_vm(vm);
     vm->resets++;
     TRACE(VM, "reset %llu", (unsigned long long)vm->resets);
-    int err = kvm_open_vm(vm);
-    return err ? err : enter_boot_cpu(vm);
+    return start_guest(vm);
 }
 
 static void on_request(struct event *ev, uint32_t got)
@@ -182,9 +186,7 @@ int vm_new(struct machine **out, const struct vm_config *cfg)
 int vm_run(struct machine *m)
 {
     struct vm *vm = vm_of(m);
-    int err = kvm_open_vm(vm);
-    if (!err)
-        err = enter_boot_cpu(vm);
+    int err = start_guest(vm);
     for (unsigned i = 0; !err && i < m->ncpus; i++)
         err = vcpu_start(&vm->vcpu[i]);
     if (err)
