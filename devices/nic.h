@@ -24,6 +24,7 @@
     X(rx_drop_long, "longer than the guest accepts")                           \
     X(rx_drop_short, "shorter than an Ethernet header")                        \
     X(rx_drop_fit, "does not fit the buffers posted")                          \
+    X(rx_drop_offload, "checksum or segmentation not negotiated")              \
     X(rx_drop_desc, "bad receive descriptor")                                  \
     X(rx_drop_backend, "backend read error")                                   \
     X(tx_drop_off, "transmitter not enabled")                                  \

@@ -246,6 +246,33 @@ static void settle(struct vnet_pair *p, uint32_t len, uint32_t direct)
     deliver(p, len);
 }
 
+/* May the driver see this header (§5.1.6.4.1)? The backend was told what was
+ * negotiated; what it had queued before the driver took something back (LRO
+ * off) still comes the old way. */
+static bool negotiated(const struct vnet *n, const struct net_hdr *h)
+{
+    uint64_t f = n->guest_offloads;
+    if (h->flags & NET_F_NEEDS_CSUM && !has(f, VIRTIO_NET_F_GUEST_CSUM))
+        return false;
+    if (h->gso_type & NET_GSO_ECN && !has(f, VIRTIO_NET_F_GUEST_ECN))
+        return false;
+    switch (h->gso_type & ~NET_GSO_ECN) {
+    case NET_GSO_NONE:
+        return true;
+    case NET_GSO_TCPV4:
+        return has(f, VIRTIO_NET_F_GUEST_TSO4);
+    case NET_GSO_TCPV6:
+        return has(f, VIRTIO_NET_F_GUEST_TSO6);
+    case NET_GSO_UDP:
+        return has(f, VIRTIO_NET_F_GUEST_UFO);
+    case NET_GSO_UDP_L4:
+        return has(f, VIRTIO_NET_F_GUEST_USO4) ||
+               has(f, VIRTIO_NET_F_GUEST_USO6);
+    default:
+        return false;
+    }
+}
+
 /* Is the frame, of which `seen` bytes are at hand, one for this guest? Charged
  * to a reason if not. */
 static bool wanted(struct vnet_pair *p, const uint8_t *frame, uint32_t seen,
@@ -254,6 +281,10 @@ static bool wanted(struct vnet_pair *p, const uint8_t *frame, uint32_t seen,
     const struct vnet *n = p->n;
     if (!netdev_link(p->be->dev)) {
         nic_count(&p->stats, rx_drop_link, 1);
+        return false;
+    }
+    if (!negotiated(n, &p->rx_hdr.h)) {
+        nic_count(&p->stats, rx_drop_offload, 1);
         return false;
     }
     /* §5.1.4.1: no more than the MTU, but for what is to be segmented. */
