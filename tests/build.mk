@@ -7,6 +7,8 @@ SAN := -fsanitize=address,undefined -fno-sanitize-recover=all
 TFLAGS := -std=c11 -O1 -g -fno-omit-frame-pointer -fno-strict-aliasing \
           $(filter-out -Werror,$(WARN))
 
+JOBS := $(shell nproc)
+
 # What runs without KVM. machine/clock.c is not in it: tests have a clock of
 # their own (tests/unit/fake.c).
 PORTABLE := $(filter-out machine/clock.c,\
@@ -106,7 +108,8 @@ lint-shell:
 	@shellcheck -x $(SH_FILES)
 
 lint: lint-deps
-	$(MAKE) --no-print-directory vmm lint-shell lint-cppcheck lint-tidy
+	$(MAKE) --no-print-directory -j$(JOBS) \
+	    vmm lint-shell lint-cppcheck lint-tidy
 	@echo "lint: clean"
 
 format:
@@ -126,17 +129,17 @@ check-deps:
 	@tests/setup.sh check
 
 check: check-deps
-	@$(MAKE) --no-print-directory vmm $(B)/unit/unit $(FUZZ_BIN)
+	@$(MAKE) --no-print-directory -j$(JOBS) vmm $(B)/unit/unit $(FUZZ_BIN)
 	@tests/check $(B)
 
 run:
 	@tests/setup.sh run
-	@$(MAKE) --no-print-directory vmm
+	@$(MAKE) --no-print-directory -j$(JOBS) vmm
 	@tests/ping.sh
 
 bench:
 	@tests/setup.sh bench
-	@$(MAKE) --no-print-directory vmm
+	@$(MAKE) --no-print-directory -j$(JOBS) vmm
 	@tests/bench/run
 
 size: vmm
