@@ -132,6 +132,12 @@ check: check-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) vmm $(B)/unit/unit $(FUZZ_BIN)
 	@tests/check $(B)
 
+# The tests that take minutes each, in the lab.
+.PHONY: check-long
+check-long: check-deps
+	@$(MAKE) --no-print-directory -j$(JOBS) vmm
+	@tests/e2e/run --where lab --long
+
 run:
 	@tests/setup.sh run
 	@$(MAKE) --no-print-directory -j$(JOBS) vmm
@@ -149,6 +155,7 @@ help:
 	@echo "make               ./vmm, the one static binary"
 	@echo "make run           boot the bundled guest on a TAP and ping it"
 	@echo "make check         every test: unit, fuzz corpora, guests on KVM"
+	@echo "make check-long    every lab test, also those of minutes each"
 	@echo "make unit [T=NAME] unit tests (ASan, UBSan), or those named *NAME*"
 	@echo "make fuzz [T=60]   each fuzz target for T seconds [ONLY=fuzz_x]"
 	@echo "make fuzz-keep     keep the inputs that reach most (commit them)"

@@ -96,7 +96,7 @@ body_net_stream_client() {
     done
 }
 
-e2e both net_stream_blocked "a QEMU that is stopped blocks the stream; the VM lives and traffic resumes"
+e2e kvm net_stream_blocked "a QEMU that is stopped blocks the stream; the VM lives and traffic resumes"
 test_net_stream_blocked() {
     bridge_qemu "stream,server=on,addr.type=unix,addr.path=$T/q"
     wait_for 10 socket test -S q
@@ -172,7 +172,7 @@ body_net_hub_two_vms() {
     done
 }
 
-e2e both net_vlan "-net nic and -net tap with vlan= numbers: two separate hubs, one of them a direct cable"
+e2e kvm net_vlan "-net nic and -net tap with vlan= numbers: two separate hubs, one of them a direct cable"
 test_net_vlan() {
     tap tap0 10.0.0.1/24
     tap tap1
@@ -205,7 +205,7 @@ body_net_bridge() {
     stop
 }
 
-e2e both net_tap_scripts "script= and downscript= run with the name, the latter on every way out"
+e2e kvm net_tap_scripts "script= and downscript= run with the name, the latter on every way out"
 test_net_tap_scripts() {
     # shellcheck disable=SC2016  # for the script to expand
     printf '#!/bin/sh\necho "up $1" >>%s/log\nip addr add 10.0.0.1/24 dev "$1"\n' "$T" >up
@@ -276,7 +276,7 @@ body_net_cable() {
 
 scripts=${BASH_SOURCE[0]%/*}/scripts
 
-e2e both net_example_bridge "the example scripts bridge-up and bridge-down"
+e2e kvm net_example_bridge "the example scripts bridge-up and bridge-down"
 test_net_example_bridge() {
     export BRIDGE=br7 ADDR=10.0.0.1/24
     kept_links=br7
@@ -287,7 +287,7 @@ test_net_example_bridge() {
     is "$(bridge link show)" '' "ports of the bridge"
 }
 
-e2e both net_example_nat "the example scripts nat-up and nat-down: DHCP by dnsmasq, a way out by nftables"
+e2e kvm net_example_nat "the example scripts nat-up and nat-down: DHCP by dnsmasq, a way out by nftables"
 no_rules() { ! nft list ruleset | grep -q vmm_; }
 no_dnsmasq() { ! pgrep -x dnsmasq >/dev/null; }
 test_net_example_nat() {
