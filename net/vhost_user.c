@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -524,27 +525,49 @@ static int vuser_listen(struct vuser *u)
     return loop_add(u->loop, &u->listen);
 }
 
+/* Up to MS milliseconds for FD (-1: none) to be readable. 0, or -EINTR once
+ * somebody wants the VMM to end: before its loop runs, the signals are blocked
+ * and nobody else looks. */
+static int wait_unless_told(int fd, unsigned ms)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    uint64_t end = now_ns() + ms * 1000000ull;
+    sigset_t told;
+    do {
+        sigpending(&told);
+        if (sigismember(&told, SIGINT) || sigismember(&told, SIGTERM) ||
+            sigismember(&told, SIGHUP))
+            return -EINTR;
+        if (poll(&p, 1, 100) > 0)
+            break;
+    } while (now_ns() < end);
+    return 0;
+}
+
 /* The first back-end. A server, or a client that would reconnect, waits. */
 static int vuser_first(struct vuser *u)
 {
-    int fd;
+    int fd, r;
     if (u->server) {
-        int r = vuser_listen(u);
+        r = vuser_listen(u);
         if (r < 0)
             return r;
         log_line("%s: waiting for a vhost-user back-end at %s", u->nd.id,
                  u->addr.text);
-        fd = accept4(u->listen.fd, NULL, NULL, SOCK_CLOEXEC);
-        if (fd < 0)
-            fd = -errno;
+        fd = wait_unless_told(u->listen.fd, UINT32_MAX);
+        if (fd == 0) {
+            fd = accept4(u->listen.fd, NULL, NULL, SOCK_CLOEXEC);
+            fd = fd < 0 ? -errno : fd;
+        }
     } else {
         while ((fd = dial(u)) < 0 && u->redial_ms)
-            poll(NULL, 0, (int)u->redial_ms);
+            if ((r = wait_unless_told(-1, u->redial_ms)) < 0)
+                return fail(r, "%s: ended while waiting", u->addr.text);
     }
     if (fd < 0)
         return fail(fd, "%s: no vhost-user back-end: %s", u->addr.text,
                     strerror(-fd));
-    int r = take(u, fd);
+    r = take(u, fd);
     if (r == -EINVAL) /* said */
         return r;
     if (r < 0)
