@@ -146,7 +146,7 @@ static const struct option {
     const char *help;
 } options[] = {
     {"-kernel", "FILE", &config.boot.kernel, 0, 0, 0,
-     "bzImage, ELF or Multiboot; else the built-in guest"},
+     "bzImage, ELF, Multiboot; else the built-in guest"},
     {"-initrd", "FILE[,FILE]", &config.boot.initrd, 0, 0, 0,
      "initial ramdisk (Multiboot: modules)"},
     {"-append", "TEXT", &config.boot.cmdline, 0, 0, 0,

@@ -533,6 +533,11 @@ static int read_options(struct e1000 *e, struct opts *o)
         err = opts_bool(o, "fcs", &e->fcs);
     if (!err)
         err = opts_done(o);
+    if (!err && e->nic.nd && e->nic.nd->vhost == 2)
+        err = fail(-EINVAL,
+                   "%s: netdev=%s: vhost-user serves virtio rings only; use "
+                   "virtio-net-pci",
+                   o->what, e->nic.nd->id);
     if (err)
         return err;
     if (offload && e->nic.nd)

@@ -101,8 +101,11 @@ int nic_options(struct nic *nic, struct machine *m, struct opts *o,
     int err = opts_mac(o, "mac", nic->mac);
     if (!err)
         err = read_slot(nic, o);
+    const char *netdev = opts_str(o, "netdev", NULL);
+    if (!err && !netdev)
+        log_line("warning: %s: no netdev=: a NIC without a cable", nic->id);
     if (!err)
-        err = take_netdev(nic, o->what, opts_str(o, "netdev", NULL));
+        err = take_netdev(nic, o->what, netdev);
     return err;
 }
 

@@ -78,7 +78,8 @@ struct netdev {
     unsigned nq;      /* queues open, 1..NET_QUEUES_MAX */
     struct netbe *q[NET_QUEUES_MAX];
     int vhost; /* 1: queues are tap fds that vhost-net may drive
-                  (q[i]->fd is the tap), as asked by vhost=on */
+                  (q[i]->fd is the tap), as asked by vhost=on; 2: another
+                  process serves the rings (vhost-user), no frame comes here */
     int vhostfd[NET_QUEUES_MAX]; /* given by the operator, or -1 */
     uint32_t poll_us;            /* busy-poll window, 0: adaptive default */
     bool taken;                  /* a NIC uses it */

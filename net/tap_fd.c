@@ -79,7 +79,7 @@ static int tap_iff_error(struct tap *t, const struct tap_opts *o, int err)
                     name, name, name);
     case EINVAL:
         if (t->found)
-            return fail(-err, "%s: not a tap interface", name);
+            return fail(-ENODEV, "%s: not a tap interface", name);
         return fail(-err, "tap %s: not a name an interface can have", name);
     default:
         return fail(-err, "tap %s: %s", name, strerror(err));
