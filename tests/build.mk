@@ -132,13 +132,8 @@ check: check-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) vmm $(B)/unit/unit $(FUZZ_BIN)
 	@tests/check $(B)
 
-# The end-to-end tests in the lab; check-long: also those of minutes each. Not
-# part of check while the lab itself hangs now and then (README, Tests).
-.PHONY: check-lab check-long
-check-lab: check-deps
-	@$(MAKE) --no-print-directory -j$(JOBS) vmm
-	@tests/e2e/run --where lab
-
+# The lab's tests with those of minutes each.
+.PHONY: check-long
 check-long: check-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) vmm
 	@tests/e2e/run --where lab --long
@@ -159,9 +154,8 @@ size: vmm
 help:
 	@echo "make               ./vmm, the one static binary"
 	@echo "make run           boot the bundled guest on a TAP and ping it"
-	@echo "make check         unit tests, fuzz corpora, guests on this KVM"
-	@echo "make check-lab     guests in the lab: Linux, iPXE, GRUB, memtest86+"
-	@echo "make check-long    every lab test, also those of minutes each"
+	@echo "make check         every test: unit, fuzz corpora, guests here and in the lab"
+	@echo "make check-long    the lab's tests with those of minutes each"
 	@echo "make unit [T=NAME] unit tests (ASan, UBSan), or those named *NAME*"
 	@echo "make fuzz [T=60]   each fuzz target for T seconds [ONLY=fuzz_x]"
 	@echo "make fuzz-keep     keep the inputs that reach most (commit them)"

@@ -5,6 +5,9 @@
 # A test is a bash function test_NAME, announced by a line `e2e WHERE NAME SENTENCE`, WHERE being
 #   kvm    this machine's own KVM (the bundled guest; error paths)
 #   lab    the lab (any guest)
+#   alone  a lab of its own: programs that have brought the lab's emulator down
+#   large  a lab with memory beyond 4 GiB
+#   long   the lab, when asked for: minutes
 #   both   first the one, then the other
 # It runs as process 1 of namespaces of its own (network, processes, mounts, IPC), with loopback up, in an empty
 # directory $T that is a tmpfs of its own, with `set -e`.  It may therefore create what it likes under any name; the end of

@@ -140,7 +140,7 @@ test_cli_help_version() {
     is "$(wc -l <out)" 1 "lines of -version"
 }
 
-e2e both tap_made_and_removed "a TAP that is absent is made, and goes with the VMM; one that was there stays"
+e2e kvm tap_made_and_removed "a TAP that is absent is made, and goes with the VMM; one that was there stays"
 test_tap_made_and_removed() {
     start -tap tap9 -append 'ip=10.0.0.2/24 test=poweroff on=ping'
     wait_for 30 "'guest: net up'" out_has 'guest: net up'
@@ -155,7 +155,7 @@ test_tap_made_and_removed() {
     has_link tap0 || fail "a TAP that was there before is gone"
 }
 
-e2e both serial_file "-serial file: holds the guest's output; nothing goes to stdout"
+e2e kvm serial_file "-serial file: holds the guest's output; nothing goes to stdout"
 test_serial_file() {
     start -serial "file:$T/log" -append test=poweroff
     ends 20 0
@@ -163,7 +163,7 @@ test_serial_file() {
     [ ! -s out ] || fail "standard output: $(head -n 2 out)"
 }
 
-e2e both serial_unix "-serial unix: a socket that gives output to who connects, and disappears with the VMM"
+e2e kvm serial_unix "-serial unix: a socket that gives output to who connects, and disappears with the VMM"
 test_serial_unix() {
     tap tap0 10.0.0.1/24
     start -tap tap0 -serial "unix:$T/socket" -append 'ip=10.0.0.2/24 test=poweroff on=ping'
@@ -178,14 +178,14 @@ test_serial_unix() {
     [ ! -e socket ] || fail "the socket is left"
 }
 
-e2e both serial_none "-serial none: not a byte, and the guest runs"
+e2e kvm serial_none "-serial none: not a byte, and the guest runs"
 test_serial_none() {
     start -serial none -append test=poweroff
     ends 20 0
     [ ! -s out ] || fail "standard output: $(head -n 2 out)"
 }
 
-e2e both stdin_closed "stdin closed, stdout closed, stdin a directory: the guest runs to its end"
+e2e kvm stdin_closed "stdin closed, stdout closed, stdin a directory: the guest runs to its end"
 test_stdin_closed() {
     local status=0
     timeout 20 "$VMM" -append test=poweroff <&- >out 2>err || status=$?
@@ -197,7 +197,7 @@ test_stdin_closed() {
     is $status 0 "exit status with a directory as stdin ($(head -n 1 err))"
 }
 
-e2e both stdout_gone "the reader of stdout goes away: no SIGPIPE death, the guest goes on"
+e2e kvm stdout_gone "the reader of stdout goes away: no SIGPIPE death, the guest goes on"
 test_stdout_gone() {
     tap tap0 10.0.0.1/24
     mkfifo pipe
@@ -218,13 +218,13 @@ on_terminal() {
     timeout 60 python3 "$here/terminal.py" "$script" "$VMM" "$@" >terminal.log 2>&1 || fail "$(tail -n 8 terminal.log)"
 }
 
-e2e both terminal_quit "Ctrl-A x quits with status 0 and the terminal is as before"
+e2e kvm terminal_quit "Ctrl-A x quits with status 0 and the terminal is as before"
 test_terminal_quit() { on_terminal 'wait guest: ;send \x01x;end 0' -tap tap0; }
 
-e2e both terminal_help "Ctrl-A h helps; Ctrl-C goes to the guest, not to the VMM"
+e2e kvm terminal_help "Ctrl-A h helps; Ctrl-C goes to the guest, not to the VMM"
 test_terminal_help() { on_terminal 'wait guest: ;send \x01h;wait [Cc]trl-A x;send \x03;alive;send \x01x;end 0' -tap tap0; }
 
-e2e both terminal_restored "the terminal is restored after SIGTERM, SIGINT, a guest's end and a crash"
+e2e kvm terminal_restored "the terminal is restored after SIGTERM, SIGINT, a guest's end and a crash"
 test_terminal_restored() {
     on_terminal 'wait guest: ;signal INT;end any' -tap tap0
     on_terminal 'wait guest: ;signal TERM;alive?;signal TERM;end any' -tap tap0

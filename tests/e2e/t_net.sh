@@ -65,7 +65,7 @@ end_qemu() {
 
 # ------------------------------------------------------------ streams and datagrams
 
-net_models both net_stream_server "stream server; QEMU at the other end, which dies and comes back"
+net_models kvm net_stream_server "stream server; QEMU at the other end, which dies and comes back"
 body_net_stream_server() {
     guest_begin 10.0.0.2 -nic "stream,model=$model,addr.type=unix,addr.path=$T/s,server=on"
     wait_for 30 "a NIC" out_has 'guest: nic0'
@@ -82,7 +82,7 @@ body_net_stream_server() {
     stop
 }
 
-net_models both net_stream_client "stream client with reconnect-ms; QEMU's server starts late, dies, comes back"
+net_models kvm net_stream_client "stream client with reconnect-ms; QEMU's server starts late, dies, comes back"
 body_net_stream_client() {
     guest_begin 10.0.0.2 -nic "stream,model=$model,addr.type=unix,addr.path=$T/q,reconnect-ms=200"
     wait_for 30 "a NIC" out_has 'guest: nic0'
@@ -111,7 +111,7 @@ test_net_stream_blocked() {
     end_qemu
 }
 
-net_models both net_stream_tcp "the old form, -net nic -net socket, over TCP to QEMU"
+net_models kvm net_stream_tcp "the old form, -net nic -net socket, over TCP to QEMU"
 body_net_stream_tcp() {
     bridge_qemu "socket,listen=127.0.0.1:4444"
     wait_for 10 "QEMU's port" eval ': 2>/dev/null </dev/tcp/127.0.0.1/4444'
@@ -123,7 +123,7 @@ body_net_stream_tcp() {
     end_qemu
 }
 
-net_models both net_dgram "datagrams, UNIX and UDP, to QEMU, which dies and comes back"
+net_models kvm net_dgram "datagrams, UNIX and UDP, to QEMU, which dies and comes back"
 body_net_dgram() {
     local here there
     for way in unix inet; do
@@ -147,7 +147,7 @@ body_net_dgram() {
 
 # ------------------------------------------------------------ hubs and a second instance
 
-net_models both net_hub_two_vms "two VMs: one on a hub with a tap and a stream, the other behind the stream"
+net_models kvm net_hub_two_vms "two VMs: one on a hub with a tap and a stream, the other behind the stream"
 body_net_hub_two_vms() {
     tap tap0 10.0.0.1/24
     local opt turn pid
@@ -183,7 +183,7 @@ test_net_vlan() {
 
 # ------------------------------------------------------------ taps
 
-net_models both net_bridge "br=: a port of a bridge, from the start to the end of the VM, SIGKILL included"
+net_models kvm net_bridge "br=: a port of a bridge, from the start to the end of the VM, SIGKILL included"
 body_net_bridge() {
     ip link add br9 type bridge
     ip addr add 10.0.0.1/24 dev br9
@@ -228,7 +228,7 @@ test_net_tap_scripts() {
     err_has 'script /bin/false mine: failed with status 1' || fail "no reason"
 }
 
-net_models both net_tap_deleted "the tap is deleted under the VM: it lives, says so, and does not spin"
+net_models kvm net_tap_deleted "the tap is deleted under the VM: it lives, says so, and does not spin"
 body_net_tap_deleted() {
     guest_ip 10.0.0.2 -tap "gone0,model=$model"
     ip addr add 10.0.0.1/24 dev gone0
@@ -243,7 +243,7 @@ body_net_tap_deleted() {
     alive "$vmm_pid" || fail "the VM died"
 }
 
-net_models both net_tap_bare "a tap without virtio headers, its queue opened by a parent"
+net_models kvm net_tap_bare "a tap without virtio headers, its queue opened by a parent"
 body_net_tap_bare() {
     guest_ip 10.0.0.2 -nic "tap,model=$model,ifname=bare0,vnet_hdr=off"
     ip addr add 10.0.0.1/24 dev bare0
@@ -251,7 +251,7 @@ body_net_tap_bare() {
     stop
 }
 
-net_models both net_tap_down_up "the host takes its interface down and up again"
+net_models kvm net_tap_down_up "the host takes its interface down and up again"
 body_net_tap_down_up() {
     boot_bundled ''
     reaches 10.0.0.2 56
@@ -262,7 +262,7 @@ body_net_tap_down_up() {
     reaches 10.0.0.2 56 1472
 }
 
-net_models both net_cable "SIGUSR2 pulls the cable and plugs it in again"
+net_models kvm net_cable "SIGUSR2 pulls the cable and plugs it in again"
 body_net_cable() {
     boot_bundled ''
     reaches 10.0.0.2 56
@@ -322,7 +322,7 @@ has_passt() { pgrep -x 'passt|passt.avx2' >/dev/null; }
 no_passt() { ! has_passt; }
 udp_echoes() { [ "$(echo hello | timeout 2 socat -t 1 - UDP4:127.0.0.1:7007 2>/dev/null)" = hello ]; }
 
-net_models both net_user "-nic user: DHCP and a forwarded port by passt, which dies, comes back, and ends with the VM"
+net_models kvm net_user "-nic user: DHCP and a forwarded port by passt, which dies, comes back, and ends with the VM"
 body_net_user() {
     command -v passt >/dev/null || skip "passt is not installed"
     way_out
@@ -345,7 +345,7 @@ body_net_user() {
 
 # ------------------------------------------------------------ captures
 
-net_models both net_capture "pcap= and filter-dump: tcpdump reads what was sent, both ways"
+net_models kvm net_capture "pcap= and filter-dump: tcpdump reads what was sent, both ways"
 body_net_capture() {
     tap tap0 10.0.0.1/24
     guest_ip 10.0.0.2 -netdev tap,id=n,ifname=tap0 -device "$model,netdev=n" \
