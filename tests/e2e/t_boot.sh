@@ -45,7 +45,7 @@ test_boot_deleted_files() {
     wait_for 20 "the second boot" booted_twice
 }
 
-e2e lab boot_linux_entries "Debian's bzImage by its 64-, 32- and 16-bit entries"
+e2e alone boot_linux_entries "Debian's bzImage by its 64-, 32- and 16-bit entries"
 test_boot_linux_entries() {
     local bits
     for bits in 64 32 16; do
