@@ -39,7 +39,7 @@ done
 
 # why_lab: why this machine's own KVM will not do; nothing when it will.
 why_lab() {
-    if [ ! -e /dev/kvm ]; then
+    if [ ! -c /dev/kvm ]; then
         echo "this machine has no /dev/kvm"
     elif ! (: <>/dev/kvm) 2>/dev/null; then
         echo "/dev/kvm cannot be opened by $(id -un) (is the user in group kvm?)"

@@ -64,7 +64,7 @@ usage() {
 
 # kvm_usable: can this user open /dev/kvm?  (Reading it says nothing; opening it for writing does.)
 kvm_usable() {
-    (: <>/dev/kvm) 2>/dev/null
+    [ -c /dev/kvm ] && (: <>/dev/kvm) 2>/dev/null
 }
 
 # wanted PURPOSES: the packages whose purpose column holds one of them.
