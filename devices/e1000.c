@@ -533,7 +533,7 @@ static int read_options(struct e1000 *e, struct opts *o)
         err = opts_bool(o, "fcs", &e->fcs);
     if (!err)
         err = opts_done(o);
-    if (!err && e->nic.nd && e->nic.nd->vhost == 2)
+    if (!err && e->nic.nd && e->nic.nd->vhost == VHOST_USER)
         err = fail(-EINVAL,
                    "%s: netdev=%s: vhost-user serves virtio rings only; use "
                    "virtio-net-pci",
@@ -558,8 +558,11 @@ static int e1000_create(struct machine *m, struct opts *o)
     e->dev.destroy = e1000_destroy;
     eth_crc_init();
     err = read_options(e, o);
-    if (err)
+    if (err) {
+        nic_free(&e->nic);
+        free(e);
         return err;
+    }
     e->dev.cls = &e1000_class;
     e->dev.id = e->nic.id;
     e->tx.bounce = malloc(NET_FRAME_MAX);

@@ -135,7 +135,7 @@ int vnet_vhost_open(struct vnet *n, struct machine *m)
 {
     struct netdev *nd = n->nic.nd;
     struct vhost_region mem[RAM_REGIONS];
-    if (!nd || !nd->vhost)
+    if (!nd || nd->vhost == VHOST_NONE)
         return 0;
     for (int i = 0; i < m->ram.n; i++) {
         const struct ram_region *r = &m->ram.region[i];
@@ -146,7 +146,7 @@ int vnet_vhost_open(struct vnet *n, struct machine *m)
                                        .offset = r->offset};
     }
     int err = vhost_open(nd, m->loop, mem, m->ram.n, &n->vhost);
-    if (err && nd->vhost == 1) {
+    if (err && nd->vhost == VHOST_KERNEL) {
         log_line("%s: without vhost-net; packets are moved by this process",
                  n->nic.id);
         n->vhost = NULL;

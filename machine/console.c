@@ -250,25 +250,31 @@ static bool gone(const struct console *c)
     return c->stalled || c->out.ev.fd < 0;
 }
 
-void console_put(struct console *c, uint8_t byte)
+/* One run of bytes, which nothing of another thread's comes between. */
+static void put(struct console *c, const void *run, size_t n)
 {
-    bool wake = false;
+    const uint8_t *p = run;
     pthread_mutex_lock(&c->lock);
-    if (c->sink)
-        goto out;
-    if (c->head - c->tail == RING) {
-        c->dropped++;
-        if (!gone(c))
-            goto out; /* the guest did not wait: its loss */
-        c->tail++;
+    uint64_t before = c->head;
+    for (size_t i = 0; i < n && !c->sink; i++) {
+        if (c->head - c->tail == RING) {
+            c->dropped++;
+            if (!gone(c))
+                continue; /* the guest did not wait: its loss */
+            c->tail++;
+        }
+        c->ring[c->head++ & (RING - 1)] = p[i];
     }
-    c->ring[c->head++ & (RING - 1)] = byte;
-    wake = !c->woken && !gone(c);
+    bool wake = c->head != before && !c->woken && !gone(c);
     c->woken |= wake;
-out:
     pthread_mutex_unlock(&c->lock);
     if (wake)
         signal_loop(c);
+}
+
+void console_put(struct console *c, uint8_t byte)
+{
+    put(c, &byte, 1);
 }
 
 bool console_full(struct console *c)
@@ -418,16 +424,13 @@ static void stall_due(struct timer *t)
 
 /* ----------------------------------------------------------------- input */
 
-static void say(struct console *c, const char *text)
-{
-    while (*text)
-        console_put(c, (uint8_t)*text++);
-}
-
 /* Takes Ctrl-A and what follows it out of the keys. Returns how many are left
  * for the guest. */
 static unsigned unescape(struct console *c, uint8_t *p, unsigned n)
 {
+    static const char help[] = "\r\nCtrl-A x       quit\r\n"
+                               "Ctrl-A h       this help\r\n"
+                               "Ctrl-A Ctrl-A  Ctrl-A for the guest\r\n";
     unsigned left = 0;
     for (unsigned i = 0; i < n; i++) {
         if (!c->escaped) {
@@ -442,8 +445,7 @@ static unsigned unescape(struct console *c, uint8_t *p, unsigned n)
         else if (p[i] == 'x' || p[i] == 'X')
             c->m->ops->request(c->m, STOP_POWEROFF);
         else if (p[i] == 'h' || p[i] == 'H' || p[i] == '?')
-            say(c, "\r\nCtrl-A x       quit\r\nCtrl-A h       this help\r\n"
-                   "Ctrl-A Ctrl-A  Ctrl-A for the guest\r\n");
+            put(c, help, sizeof(help) - 1);
     }
     return left;
 }

@@ -199,6 +199,11 @@ int dump_attach(struct netdev *nd, const char *file, uint32_t maxlen)
 {
     if (nd->taken)
         return fail(-EBUSY, "capture of %s: a NIC has it already", nd->id);
+    if (nd->vhost == VHOST_USER)
+        return fail(-EINVAL,
+                    "capture of %s: its frames never pass through this "
+                    "process (vhost-user); capture in the back-end",
+                    nd->id);
     struct dump *d = calloc(1, sizeof(*d));
     if (!d)
         return -ENOMEM;
@@ -213,9 +218,9 @@ int dump_attach(struct netdev *nd, const char *file, uint32_t maxlen)
         free(d);
         return r;
     }
-    if (nd->vhost)
+    if (nd->vhost == VHOST_KERNEL)
         log_line("%s: captured, so vhost is off", nd->id);
-    nd->vhost = 0;
+    nd->vhost = VHOST_NONE;
     d->maxlen = maxlen;
     d->nd = nd;
     pthread_mutex_init(&d->lock, NULL);

@@ -210,8 +210,11 @@ static int hub_take_back(struct hubport *p, struct loop *l, const char *id)
                     "-netdev hubport: netdev %s is a hub port itself; "
                     "give both one hubid=",
                     id);
-    if (nd->vhost)
-        return fail(-EINVAL, "-netdev hubport: netdev %s has vhost=on", id);
+    if (nd->vhost != VHOST_NONE)
+        return fail(-EINVAL,
+                    "-netdev hubport: netdev %s is vhost; a hub needs its "
+                    "frames in this process",
+                    id);
     p->buf = malloc(NET_HDR_LEN + NET_FRAME_MAX);
     if (!p->buf)
         return -ENOMEM;

@@ -68,6 +68,13 @@ struct netbe {
     void *priv; /* the backend's own */
 };
 
+/* Who moves a netdev's frames. */
+enum netdev_vhost {
+    VHOST_NONE,   /* this process: netbe.recv and netbe.send */
+    VHOST_KERNEL, /* vhost=on: q[i]->fd are TAPs that vhost-net may drive */
+    VHOST_USER,   /* another process serves the rings; no frame comes here */
+};
+
 /* One -netdev: what an operator named. */
 struct netdev {
     const struct netdev_class *cls;
@@ -77,9 +84,7 @@ struct netdev {
     bool vnet_hdr;    /* false: headers are dropped on the way, offload is 0 */
     unsigned nq;      /* queues open, 1..NET_QUEUES_MAX */
     struct netbe *q[NET_QUEUES_MAX];
-    int vhost; /* 1: queues are tap fds that vhost-net may drive
-                  (q[i]->fd is the tap), as asked by vhost=on; 2: another
-                  process serves the rings (vhost-user), no frame comes here */
+    enum netdev_vhost vhost;
     int vhostfd[NET_QUEUES_MAX]; /* given by the operator, or -1 */
     uint32_t poll_us;            /* busy-poll window, 0: adaptive default */
     bool taken;                  /* a NIC uses it */

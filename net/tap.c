@@ -375,7 +375,8 @@ static int tap_vhost_opts(struct tap *t, const struct tap_opts *o)
 {
     struct netdev *nd = &t->nd;
     nd->poll_us = (uint32_t)o->poll_us;
-    nd->vhost = o->vhost || o->vhostforce || o->vhostfd || o->vhostfds;
+    if (o->vhost || o->vhostforce || o->vhostfd || o->vhostfds)
+        nd->vhost = VHOST_KERNEL;
     if (!o->vhostfd && !o->vhostfds)
         return 0;
     int fd[NET_QUEUES_MAX];

@@ -237,9 +237,9 @@ static int kernel_open(struct netdev *nd, struct loop *l,
 int vhost_open(struct netdev *nd, struct loop *l,
                const struct vhost_region *mem, int nmem, struct vhost **out)
 {
-    if (nd->vhost == 2)
+    if (nd->vhost == VHOST_USER)
         return vhost_user_attach(nd, mem, nmem, out);
-    if (!nd->vhost)
+    if (nd->vhost == VHOST_NONE)
         return -EOPNOTSUPP;
     if (!nd->vnet_hdr)
         return fail(-EINVAL, "%s: vhost=on needs vnet_hdr=on", nd->id);

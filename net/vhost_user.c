@@ -674,7 +674,7 @@ static int vuser_open(struct loop *l, struct opts *o, struct netdev **out)
     timer_init(&u->redial, l, user_redial, "vhost-user redial");
     pthread_mutex_init(&u->lock, NULL);
     u->nd.close = vuser_close;
-    u->nd.vhost = 2;
+    u->nd.vhost = VHOST_USER;
     u->v = (struct vhost){.mask = USER_MASK,
                           .start = user_start,
                           .stop = user_stop,

@@ -14,6 +14,8 @@
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tests/kvm.sh
+. "$here/kvm.sh"
 say() { echo "ping: $*"; }
 die() { echo "ping: $*" >&2; exit 1; }
 
@@ -39,15 +41,12 @@ done
 
 # why_lab: why this machine's own KVM will not do; nothing when it will.
 why_lab() {
-    if [ ! -c /dev/kvm ]; then
-        echo "this machine has no /dev/kvm"
-    elif ! (: <>/dev/kvm) 2>/dev/null; then
-        echo "/dev/kvm cannot be opened by $(id -un) (is the user in group kvm?)"
-    elif ! unshare "${isolate[@]}" ip tuntap add dev tap0 mode tap 2>/dev/null; then
-        echo "$(id -un) may not create a TAP here, even in a namespace"
-    elif [ -n "$kernel" ] && ! grep -qwE 'vmx|svm' /proc/cpuinfo; then
-        echo "this machine's KVM interprets guest kernels (no vmx or svm flag) and cannot run a Linux"
+    local why
+    why=$(why_no_kvm "${isolate[@]}")
+    if [ -z "$why" ] && [ -n "$kernel" ] && ! grep -qwE 'vmx|svm' /proc/cpuinfo; then
+        why="this machine's KVM interprets guest kernels (no vmx or svm flag) and cannot run a Linux"
     fi
+    echo "$why"
 }
 
 # As root of a namespace: users without privileges become root of a user namespace first.

@@ -57,14 +57,12 @@ man-db              lint                  checks the man page
 TABLE
 }
 
+# shellcheck source=tests/kvm.sh
+. "$(dirname "$0")/kvm.sh"
+
 usage() {
     sed -n '5,6p' "$0" | cut -c3- >&2
     exit 2
-}
-
-# kvm_usable: can this user open /dev/kvm?  (Reading it says nothing; opening it for writing does.)
-kvm_usable() {
-    [ -c /dev/kvm ] && (: <>/dev/kvm) 2>/dev/null
 }
 
 # wanted PURPOSES: the packages whose purpose column holds one of them.
@@ -120,9 +118,10 @@ dry=no
 [ "${1-}" != -n ] || { dry=yes; shift; }
 [ $# -gt 0 ] || usage
 purposes=
+# shellcheck disable=SC2119  # without options: the TAP is tried once there is an ip
 for arg in "$@"; do
     case $arg in
-    run) purposes="$purposes run"; kvm_usable || purposes="$purposes lab" ;;
+    run) purposes="$purposes run"; [ -z "$(why_no_kvm)" ] || purposes="$purposes lab" ;;
     check | bench) purposes="$purposes $arg lab" ;;
     lint | lab) purposes="$purposes $arg" ;;
     *) echo "setup: unknown purpose '$arg' (known: run, check, lint, bench, lab)" >&2; usage ;;

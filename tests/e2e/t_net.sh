@@ -343,6 +343,21 @@ body_net_user() {
     no_passt || fail "passt outlives the VM"
 }
 
+# ------------------------------------------------------------ vhost-user
+
+e2e kvm net_vhost_user_waits "waiting for a vhost-user back-end, as server or client, ends by SIGTERM and leaves no socket"
+test_net_vhost_user_waits() {
+    local way
+    for way in server=on,wait=off reconnect=1; do
+        start -chardev "socket,id=c,path=$T/vu,$way" -netdev vhost-user,id=n,chardev=c -device virtio-net-pci,netdev=n
+        [ $way = reconnect=1 ] || wait_for 5 "the wait" err_has 'waiting for a vhost-user back-end'
+        nap 0.2
+        kill -TERM "$vmm_pid"
+        ends 5 1
+        [ ! -e "$T/vu" ] || fail "$way: the socket is still there"
+    done
+}
+
 # ------------------------------------------------------------ captures
 
 net_models kvm net_capture "pcap= and filter-dump: tcpdump reads what was sent, both ways"
@@ -368,6 +383,14 @@ body_net_capture() {
 }
 
 # ------------------------------------------------------------ bad options
+
+net_models kvm net_no_netdev "a NIC without a netdev is a warning, and the guest starts"
+body_net_no_netdev() {
+    start -device "$model"
+    wait_for 30 "a NIC" out_has 'guest: nic0'
+    err_has 'warning: .*: no netdev=' || fail "no warning: $(cat err)"
+    stop
+}
 
 e2e kvm net_errors "bad network options: one clear line, exit status 1 or 2, nothing left behind"
 test_net_errors() {

@@ -3,6 +3,8 @@
  * the manual. */
 #include "tests/unit/e1000_drv.h"
 
+#include <errno.h>
+
 static bool is_plain(const struct e1000_row *r)
 {
     return r->name && r->write == e1000_wr_plain && !r->read;
@@ -520,4 +522,17 @@ TEST(e1000_4_1_configuration_space)
     drv_cfg_write(d->m, d->slot, 0x14, 4, ~0u);
     CHECK_EQ(drv_cfg_read(d->m, d->slot, 0x14, 4) & 0xffff, 0xffc1);
     drv_free(d);
+}
+
+TEST(e1000_refuses_a_netdev_that_serves_virtio_rings_only)
+{
+    struct machine *m = fake_pc(DRV_RAM);
+    struct opts o;
+    fake_net_dev(fake_net_new("vu", 1))->vhost = VHOST_USER;
+    REQUIRE_EQ(opts_parse(&o, "-device e1000", "netdev=vu", NULL), 0);
+    CHECK_EQ(e1000_class.create(m, &o), -EINVAL);
+    CHECK_HAS(test_log(), "vhost-user serves virtio rings only");
+    opts_free(&o);
+    netdev_close_all();
+    fake_free(m);
 }

@@ -36,10 +36,10 @@ TEST(net_dump_records_both_ways_without_virtio_header)
     struct net_hdr h = {.gso_type = NET_GSO_TCPV4, .gso_size = 1448};
     for (size_t i = 0; i < sizeof(frame); i++)
         frame[i] = (uint8_t)i;
-    nd->vhost = 1;
+    nd->vhost = VHOST_KERNEL;
     snprintf(text, sizeof(text), "id=d,netdev=n0,file=%s,maxlen=64", path);
     REQUIRE_EQ(dump_object(text), 0);
-    CHECK_EQ(nd->vhost, 0);
+    CHECK_EQ(nd->vhost, VHOST_NONE);
     CHECK_HAS(test_log(), "vhost is off");
     CHECK_EQ(nt_send(nd, 60, 7), 72);
     CHECK_EQ(fake_net_take(f, 0, NULL, got, sizeof(got)), 60);
@@ -68,6 +68,11 @@ TEST(net_dump_records_both_ways_without_virtio_header)
     nd->taken = true;
     CHECK(dump_object(text) < 0);
     CHECK_HAS(test_log(), "NIC has it");
+    nd->taken = false;
+    nd->vhost = VHOST_USER; /* nothing to capture here */
+    CHECK_EQ(dump_object(text), -EINVAL);
+    CHECK_HAS(test_log(), "capture in the back-end");
+    CHECK_EQ(nd->vhost, VHOST_USER);
     netdev_close_all();
     fake_free(m);
     nt_clean();
