@@ -126,10 +126,12 @@ const char *vnet_tx(struct vnet_pair *p)
 {
     struct vq_chain c;
     bool more = false; /* the loop looks, and shows the rest when it stops */
+    unsigned small = 0;
     vq_kicks_off(p->tx);
     for (int n = 1;; n++) {
         enum vq_got got = vq_pop(p->tx, &c, &p->tx_iov[1], VQ_SIZE_MAX);
         if (got == VQ_EMPTY) {
+            loop_worked(p->loop, small);
             more = loop_look(p->loop, &p->look);
             if (!more && vq_rearm(p->tx))
                 continue;
@@ -142,7 +144,9 @@ const char *vnet_tx(struct vnet_pair *p)
             break;
         }
         done_with(p, &c);
+        small += c.rlen <= LOOP_SMALL;
         if (n == BURST) {
+            loop_worked(p->loop, small);
             loop_again(&p->n->v.kick[2 * p->index + 1].ev);
             break;
         }

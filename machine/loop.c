@@ -12,7 +12,14 @@
  *
  * What "short" is depends on what a signal and a wake-up cost on this host,
  * which differs by a factor of fifty between a bare machine and a nested one;
- * it is measured, once, at the first look. */
+ * it is measured, once, at the first look.
+ *
+ * Napping. A flood of small packets is better served in batches: while the loop
+ * turns round and round it finds them one by one, and the CPU it burns is not
+ * there for whoever receives them. So when small packets come faster than it
+ * could nap, the loop naps: it sleeps for a fixed time, signals off, and does
+ * what has come together. A nap that finds little is the last, and makes the
+ * loop slower to try again, so whoever waits for each answer is not held up. */
 #include "machine/loop.h"
 
 #include <errno.h>
@@ -29,9 +36,14 @@
 #define BATCH 32
 #define TURNS_MAX 1000 /* in a window, should the clock stand still */
 #define LOOK_COSTS 32  /* a window in signals sent to oneself, at most */
-#define LOOK_MAX_NS 1000000
+#define NAP_COSTS 128  /* and a nap */
+#define LOOK_MAX_NS 250000
+#define NAP_MAX_NS 1000000
 #define LOOK_LEAST_NS 20000
-#define LOOKS 16 /* at the rings, for each at the file descriptors */
+#define LOOKS 16     /* at the rings, for each at the file descriptors */
+#define NAP_AFTER 16 /* small packets, looked at together */
+#define NAP_LEAST 3  /* small packets that are worth a nap */
+#define DOUBT_MAX 5  /* NAP_AFTER doubles as often, at most */
 
 struct loop {
     int epfd;
@@ -51,6 +63,11 @@ struct loop {
     bool looks;             /* somebody has a ring to look at */
     uint64_t window;        /* ns to look before a sleep, 0: none */
     uint64_t window_max;    /* a sleep up to this is short; 0: not measured */
+    bool naps;              /* sleeps, signals off */
+    uint64_t nap;           /* for so long; 0: not measured */
+    unsigned found;         /* small packets since `since` */
+    uint64_t since;
+    unsigned doubt; /* naps that found little, lately */
 };
 
 static void drain_wake(struct event *ev, uint32_t got)
@@ -262,10 +279,53 @@ static int wait_ns(struct loop *l, int64_t ns)
 
 /* ---------------------------------------------------------------- looking */
 
+/* What it costs to signal an eventfd, to be told by epoll, and to read it. */
+static uint64_t signal_cost(struct loop *l)
+{
+    uint64_t least = UINT64_MAX, one = 1;
+    struct epoll_event got[BATCH];
+    for (int i = 0; i < 4; i++) {
+        uint64_t start = now_ns();
+        ssize_t ignored = write(l->wake.fd, &one, sizeof(one));
+        (void)ignored; /* it is ours and never full */
+        epoll_wait(l->epfd, got, BATCH, 0);
+        drain_wake(&l->wake, 0);
+        uint64_t cost = now_ns() - start;
+        least = cost < least ? cost : least;
+    }
+    return least;
+}
+
+static uint64_t between(uint64_t ns, uint64_t least, uint64_t most)
+{
+    return ns < least ? least : ns > most ? most : ns;
+}
+
+static void measure(struct loop *l)
+{
+    uint64_t cost = signal_cost(l);
+    l->window_max = between(LOOK_COSTS * cost, LOOK_LEAST_NS, LOOK_MAX_NS);
+    l->nap = between(NAP_COSTS * cost, LOOK_LEAST_NS, NAP_MAX_NS);
+}
+
+/* Starts napping when more small packets come than naps would end. */
+void loop_worked(struct loop *l, unsigned small)
+{
+    l->found += small;
+    if (l->naps || l->found >> l->doubt < NAP_AFTER)
+        return;
+    if (!l->nap)
+        measure(l);
+    uint64_t now = now_ns();
+    l->naps = now - l->since < l->found * l->nap;
+    l->found = 0;
+    l->since = now;
+}
+
 bool loop_look(struct loop *l, struct poller *p)
 {
     l->looks = true;
-    if (!l->window)
+    if (!l->window && !l->naps)
         return false;
     if (!p->listed) {
         p->listed = true;
@@ -306,10 +366,42 @@ static void arm_all(struct loop *l)
     }
 }
 
+/* Sleeps, or until an event. Returns as look() does. */
+static int nap(struct loop *l)
+{
+    int n = wait_ns(l, wait_limit(l, (int64_t)l->nap));
+    bool worked = false;
+    for (struct poller *p = l->pollers, *next; p; p = next) {
+        next = p->next;
+        if (!p->look(p))
+            continue;
+        loop_unlook(l, p);
+        p->ready(p);
+        worked = true;
+    }
+    uint64_t now = now_ns();
+    if (!n || now - l->since >= l->nap) {
+        l->naps = l->found >= NAP_LEAST;
+        if (l->naps)
+            l->doubt -= l->doubt > 0;
+        else
+            l->doubt += l->doubt < DOUBT_MAX;
+        l->found = 0;
+        l->since = now;
+    }
+    if (n > 0 || worked)
+        return n > 0 ? n : -1;
+    if (!l->naps)
+        arm_all(l);
+    return l->naps ? -1 : 0;
+}
+
 /* Looks for as long as the window is. The number of events in the batch, -1
  * when a poller had work (it is done), 0 for nothing: all signals are on. */
 static int look(struct loop *l)
 {
+    if (l->naps)
+        return nap(l);
     uint64_t end = now_ns() + l->window;
     int turns = 0;
     do {
@@ -328,30 +420,6 @@ static int look(struct loop *l)
              !atomic_load(&l->stop));
     arm_all(l);
     return 0;
-}
-
-/* What it costs to signal an eventfd, to be told by epoll, and to read it. */
-static uint64_t signal_cost(struct loop *l)
-{
-    uint64_t least = UINT64_MAX, one = 1;
-    struct epoll_event got[BATCH];
-    for (int i = 0; i < 4; i++) {
-        uint64_t start = now_ns();
-        ssize_t ignored = write(l->wake.fd, &one, sizeof(one));
-        (void)ignored; /* it is ours and never full */
-        epoll_wait(l->epfd, got, BATCH, 0);
-        drain_wake(&l->wake, 0);
-        uint64_t cost = now_ns() - start;
-        least = cost < least ? cost : least;
-    }
-    return least;
-}
-
-static void measure(struct loop *l)
-{
-    uint64_t max = LOOK_COSTS * signal_cost(l);
-    max = max < LOOK_LEAST_NS ? LOOK_LEAST_NS : max;
-    l->window_max = max > LOOK_MAX_NS ? LOOK_MAX_NS : max;
 }
 
 static void adjust_window(struct loop *l, uint64_t slept)
@@ -395,7 +463,8 @@ int loop_poll(struct loop *l, int timeout_ms)
     int n = wait_events(l, limit);
     l->nbatch = n > 0 ? n : 0;
     l->at = 0;
-    int ran = fire_timers(l); /* a timer may delete an event of the batch */
+    int ran = n < 0;       /* pollers; or a signal, which does no harm */
+    ran += fire_timers(l); /* a timer may delete an event of the batch */
     for (; l->at < l->nbatch; l->at++) {
         struct event *ev = l->batch[l->at].data.ptr;
         if (!ev)

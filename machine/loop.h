@@ -59,6 +59,10 @@ struct poller {
 /* The owner found no more work. True: the loop will look, signals may stay off
  * until arm(). False: it is about to sleep, the owner arms at once. */
 bool loop_look(struct loop *l, struct poller *p);
+/* The owner did so many small packets (of LOOP_SMALL bytes at most), which cost
+ * little beside the way to them. */
+#define LOOP_SMALL 2048
+void loop_worked(struct loop *l, unsigned small);
 /* Forgets the poller; arm() is not called. */
 void loop_unlook(struct loop *l, struct poller *p);
 

@@ -23,6 +23,30 @@
 
 /* -------------------------------------------------------------------- RAM */
 
+/* KVM maps huge pages only where guest and host addresses agree modulo their
+ * size (transparent_hugepage_adjust in its mmu.c). NULL and errno. */
+static uint8_t *map_aligned(uint64_t size, int flags, int fd)
+{
+    const uint64_t huge = 2u << 20;
+    uint8_t *all = mmap(NULL, size + huge, PROT_NONE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (all == MAP_FAILED)
+        return NULL;
+    uint64_t before = -(uintptr_t)all & (huge - 1);
+    uint8_t *p = mmap(all + before, size, PROT_READ | PROT_WRITE,
+                      flags | MAP_FIXED, fd, 0);
+    int err = errno;
+    if (before)
+        munmap(all, before);
+    if (p == MAP_FAILED) {
+        munmap(all + before, size + huge - before);
+        errno = err;
+        return NULL;
+    }
+    munmap(p + size, huge - before);
+    return p;
+}
+
 static int make_ram(struct vm *vm, uint64_t size)
 {
     struct ram *ram = &vm->m.ram;
@@ -35,20 +59,21 @@ static int make_ram(struct vm *vm, uint64_t size)
                         (unsigned long long)size >> 20, strerror(errno));
         flags = MAP_SHARED;
     }
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE,
-                   ram->fd, 0);
-    if (p == MAP_FAILED)
+    uint8_t *p = map_aligned(size, flags | MAP_NORESERVE, ram->fd);
+    if (!p)
         return fail(-errno, "-m: %llu MiB of guest memory: %s; try less",
                     (unsigned long long)size >> 20, strerror(errno));
     vm->ram_map = p;
     vm->ram_map_size = size;
+    /* The bundled guest touches a hundred pages or so; a Linux takes it all. */
+    madvise(p, size, vm->cfg.boot->kernel ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
     uint64_t low = size < LOWRAM_MAX ? size : LOWRAM_MAX;
     ram->region[ram->n++] =
         (struct ram_region){.gpa = 0, .size = low, .hva = p};
     if (size > low)
         ram->region[ram->n++] = (struct ram_region){.gpa = HIGHRAM_BASE,
                                                     .size = size - low,
-                                                    .hva = (uint8_t *)p + low,
+                                                    .hva = p + low,
                                                     .offset = low};
     return 0;
 }

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/* The loop's naps ("Napping" in machine/loop.c); events and timers are in
+ * test_bus.c. */
+#include "machine/loop.h"
+#include "tests/unit/fake.h"
+
+#define LONGER_THAN_A_NAP 2000000
+
+/* A ring in which `waits` packets lie. */
+struct ring {
+    struct poller p;
+    struct loop *l;
+    unsigned waits, done;
+    bool signals;
+};
+
+static bool ring_look(struct poller *p)
+{
+    return container_of(p, struct ring, p)->waits > 0;
+}
+
+static void ring_ready(struct poller *p)
+{
+    struct ring *r = container_of(p, struct ring, p);
+    unsigned n = r->waits;
+    r->waits = 0;
+    r->done += n;
+    loop_worked(r->l, n);
+    r->signals = !loop_look(r->l, p);
+}
+
+static void ring_arm(struct poller *p)
+{
+    container_of(p, struct ring, p)->signals = true;
+}
+
+static struct ring ring_new(struct machine *m)
+{
+    return (struct ring){
+        .p = {.look = ring_look, .ready = ring_ready, .arm = ring_arm},
+        .l = m->loop,
+        .signals = true,
+    };
+}
+
+/* The guest signalled: n packets, ns after those before. */
+static void kick(struct ring *r, unsigned n, uint64_t ns)
+{
+    fake_advance_ns(ns);
+    r->waits = n;
+    ring_ready(&r->p);
+}
+
+static void turn(struct ring *r, unsigned n)
+{
+    r->waits = n;
+    fake_advance_ns(LONGER_THAN_A_NAP);
+    loop_poll(r->l, 0);
+}
+
+TEST(loop_naps_in_a_flood_and_not_in_a_trickle)
+{
+    struct machine *m = fake_new(4096);
+    struct ring r = ring_new(m);
+    for (int i = 0; i < 100; i++)
+        kick(&r, 1, LONGER_THAN_A_NAP);
+    CHECK(r.signals);
+    kick(&r, 100, 0); /* the trickle is still in the mean */
+    kick(&r, 100, 0);
+    CHECK(!r.signals);
+    turn(&r, 10);
+    CHECK_EQ(r.done, 310);
+    CHECK(!r.signals);
+    turn(&r, 1); /* too little for a nap, so it was the last */
+    CHECK_EQ(r.done, 311);
+    turn(&r, 0);
+    CHECK(r.signals);
+    fake_free(m);
+}
+
+TEST(loop_doubts_naps_that_found_little)
+{
+    struct machine *m = fake_new(4096);
+    struct ring r = ring_new(m);
+    unsigned needed[4];
+    kick(&r, 100, LONGER_THAN_A_NAP);
+    for (int i = 0; i < 4; i++) {
+        for (needed[i] = 0; r.signals && needed[i] < 10000; needed[i]++)
+            kick(&r, 1, 0);
+        turn(&r, 0);
+        CHECK(r.signals);
+    }
+    CHECK(needed[0] < needed[1]);
+    CHECK(needed[1] < needed[2]);
+    CHECK(needed[2] < needed[3]);
+    fake_free(m);
+}
