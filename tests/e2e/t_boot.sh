@@ -45,6 +45,30 @@ test_boot_deleted_files() {
     wait_for 20 "the second boot" booted_twice
 }
 
+# make_rom: 64 KiB that say "rom" on the serial port, then reset by port CF9h; the reset vector is a far jump to their start.
+make_rom() {
+    printf '\xba\xf8\x03\xb0r\xee\xb0o\xee\xb0m\xee\xb0\n\xee\xba\xf9\x0c\xb0\x06\xee\xf4\xeb\xfd' >code
+    head -c 65536 /dev/zero >rom
+    dd if=code of=rom conv=notrunc status=none
+    printf '\xea\x00\x00\x00\xf0' | dd of=rom bs=1 seek=65520 conv=notrunc status=none
+}
+
+e2e both boot_bios "-bios runs another ROM from its reset vector; one that cannot be a ROM is an error of one line"
+test_boot_bios() {
+    make_rom
+    start -no-reboot -bios rom
+    ends 20 3
+    is "$(tr -d '\r' <out)" rom "what the ROM said"
+    head -c 1000 rom >short
+    local file
+    for file in short none; do
+        start -bios $file
+        ends 20 1
+        is "$(wc -l <err)" 1 "lines of error"
+        matches "$(cat err)" "-bios $file" "the error"
+    done
+}
+
 e2e alone boot_linux_entries "Debian's bzImage by its 64-, 32- and 16-bit entries"
 test_boot_linux_entries() {
     local bits
