@@ -39,9 +39,9 @@ dnsmasq-base        check                 DHCP server for the bundled guest's cl
 passt               check                 rootless networking
 tshark              check                 reading captures
 iptables            check                 the tests' older NAT scripts
-ipxe                check                 network boot tests
-memtest86+          check                 a kernel that is not Linux
-grub-pc-bin         check                 GRUB as a kernel image
+ipxe                check bench           network boot tests
+memtest86+          check bench           a kernel that is not Linux
+grub-pc-bin         check bench           GRUB as a kernel image
 python3             check bench           fake peers, plots
 libc6-dbg           check                 valgrind needs it to name libc's frames
 valgrind            check                 leak checks

@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import time
 
+import boots
 import vms
 from vms import GUEST, HOST, MAC, Failed, VM, ask, command, fields, guest_shell, sh, wait_for
 
@@ -651,8 +652,9 @@ def size(bench):
 
 GROUPS = {
     "network": network, "bundled": bundled, "floor": floor, "start": start, "density": density, "size": size,
+    "boot": boots.boot,
 }
 PLACES = {
     "network": ["lab"], "bundled": ["here", "lab"], "floor": ["here", "lab"], "start": ["here", "lab"],
-    "density": ["here"], "size": ["here"],
+    "density": ["here"], "size": ["here"], "boot": ["lab"],
 }

@@ -6,11 +6,13 @@
  *   --kvm-run       until the first KVM_RUN: the first guest instruction
  *   --serial        until the first byte on its standard output
  *   --line TEXT     until TEXT is on its standard output
+ *   --first TEXT    with --line: tell as well when TEXT was there ("": a byte)
  *   --ping ADDRESS  until the first reply to an ICMP echo
  *   --timeout MS    give up after so long (default 30000)
  *   --repeat MS     start it again and again for so long, count the starts
  *
- * Prints "ns=N" (or "failed=REASON"), with --repeat "starts=N ns=TOTAL".
+ * Prints "ns=N" (or "failed=REASON"), with --first "ns=N first=N", with
+ * --repeat "starts=N ns=TOTAL".
  *
  * Theory of operation. The zero of time is taken in the child, right before
  * its execve. The first KVM_RUN is seen through a seccomp filter that asks
@@ -49,7 +51,7 @@
 
 static struct {
     bool kvm_run, serial;
-    const char *line;
+    const char *line, *first;
     struct sockaddr_in ping;
     int64_t timeout, repeat; /* ns */
     char **argv;
@@ -62,6 +64,7 @@ struct shared {
 
 static struct shared *shared;
 static int icmp = -1;
+static int64_t first_ns; /* when --first's text was seen */
 
 static int64_t now(void)
 {
@@ -214,6 +217,7 @@ static bool got_line(int fd)
 
     if (fd < 0) { /* a new start */
         have = 0;
+        first_ns = 0;
         return false;
     }
     if (have > sizeof(text) / 2) {
@@ -228,6 +232,8 @@ static bool got_line(int fd)
             text[have + (size_t)i] = ' ';
     have += (size_t)n;
     text[have] = 0;
+    if (opt.first && !first_ns && strstr(text, opt.first))
+        first_ns = now();
     return !opt.line || strstr(text, opt.line);
 }
 
@@ -346,6 +352,8 @@ static void parse(int argc, char **argv)
             usage();
         if (!strcmp(name, "--line"))
             opt.line = argv[i];
+        else if (!strcmp(name, "--first"))
+            opt.first = argv[i];
         else if (!strcmp(name, "--timeout"))
             opt.timeout = atoll(argv[i]) * 1000000;
         else if (!strcmp(name, "--repeat"))
@@ -389,6 +397,9 @@ int main(int argc, char **argv)
     } while (total < opt.repeat);
     if (opt.repeat)
         printf("starts=%u ns=%lld\n", starts, (long long)total);
+    else if (first_ns)
+        printf("ns=%lld first=%lld\n", (long long)ns,
+               (long long)(first_ns - shared->exec_ns));
     else
         printf("ns=%lld\n", (long long)ns);
     return 0;

@@ -6,6 +6,8 @@ import json
 import os
 import statistics
 
+import boots
+
 # row: what it says, unit, whether more or less is better
 ROWS = {
     "tcp_to_1": ("TCP to guest, 1 stream", "Gb/s", "more"),
@@ -43,6 +45,7 @@ ROWS = {
     "idle_wakes_many": ("wake-ups of many idle VMs, together", "1/s", "less"),
     "binary_bytes": ("bytes to install", "B", "less"),
     "syscall_names": ("distinct system calls, exec to end", "", "less"),
+    **boots.rows(),
     "run": ("the run", "", "more"),
 }
 TITLES = {
@@ -55,6 +58,7 @@ TITLES = {
     ("start", "lab"): "Start, in the lab",
     ("density", "here"): "Density, bundled guest, on this machine's own KVM",
     ("size", "here"): "Size",
+    ("boot", "lab"): "What boots, in the lab, ms",
 }
 ORDER = ["floor", "vmm", "qemu", "vmm-vhost", "qemu-vhost", "vmm-e1000", "qemu-e1000", "microvm", "microvm-seabios"]
 NAMES = {
@@ -148,6 +152,8 @@ class Results:
 
 
 def main_table(res, table):
+    if table[0] == "boot":
+        return boots.table(res, table)
     peers = res.peers(table)
     pairs = [p for p in PAIRS if p[0] in peers and p[1] in peers]
     head = ["", "unit", *(NAMES[p] for p in peers), *(f"{NAMES[a]} ÷ {NAMES[b]}" for a, b in pairs)]

@@ -8,6 +8,7 @@
 #   kernel-PACKAGEVERSION/vmlinuz       as Debian ships it: what the VMM under test boots
 #   kernel-PACKAGEVERSION/vmlinux       the same kernel unpacked, for the lab itself (no xz under emulation: -2 s)
 #   kernel-PACKAGEVERSION/lib/modules/  its modules, as far as a VMM's tests can want them
+#   i386-PACKAGEVERSION/                the same of Debian's 32-bit kernel, and a 32-bit busybox
 #   NAME-HASH.cpio                      images; the hash covers the kernel, the tools copied in and the builder itself
 #
 # Builders take a lock and move finished things into place, so two at once are safe and a killed one leaves no
@@ -33,10 +34,16 @@ lab_locked() {
     ) 9>"$lab_cache/lock"
 }
 
+# Which kernel: kernel or i386.
+lab_flavour=kernel
+
+# How apt is called.  A network that drops everything must not hold a test up for minutes.
+lab_apt=(-q -o APT::Sandbox::User=root -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o Acquire::Retries=1)
+
 # lab_kernel_dir: print the newest unpacked kernel; false when there is none yet.
 lab_kernel_dir() {
     local dirs
-    dirs=$(compgen -G "$lab_cache/kernel-*/complete" | sort -V | tail -n 1)
+    dirs=$(compgen -G "$lab_cache/$lab_flavour-*/complete" | sort -V | tail -n 1)
     [ -n "$dirs" ] && dirname "$dirs"
 }
 
@@ -54,16 +61,46 @@ lab_unpack_vmlinux() {
 
 # lab_fetch_kernel: download and unpack the kernel package that linux-image-amd64 depends on now.
 lab_fetch_kernel() {
-    local package work version dir unwanted=()
-    lab_kernel_dir >/dev/null && [ "${1-}" != --refresh ] && return 0
-    package=$(apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
-    [ -n "$package" ] || lab_die "apt knows no linux-image-amd64: run apt-get update"
-    lab_say "downloading $package (once; it is unpacked, not installed)"
+    lab_kernel_dir >/dev/null && return 0
+    lab_new_work
+    lab_fetch linux-image-amd64
+}
+
+# lab_fetch_i386: likewise Debian's 32-bit kernel, and a busybox to run on it.  apt looks at another architecture's index
+# in directories of its own: the machine's settings stay as they are.
+lab_fetch_i386() {
+    lab_kernel_dir >/dev/null && return 0
+    lab_new_work
+    mkdir -p "$work/apt/partial"
+    lab_apt+=(-o "Dir::State::lists=$work/apt" -o "Dir::Cache=$work/apt" -o Dir::State::status=/dev/null
+        -o APT::Architecture=i386 -o APT::Architectures=i386 -o Acquire::Languages=none)
+    # Indexes of sources that lack the architecture fail, and do not matter.
+    timeout 300 apt-get "${lab_apt[@]}" update >"$work/apt.log" 2>&1 || true
+    apt-cache "${lab_apt[@]}" show busybox-static >/dev/null 2>&1 ||
+        lab_die "cannot get Debian's i386 index: $(grep -E 'Failed to fetch|^E:' "$work/apt.log" | head -n 1)"
+    lab_fetch linux-image-686-pae busybox-static
+}
+
+# lab_new_work: sets $work, a directory that goes away with this (sub)shell.
+lab_new_work() {
     work=$(mktemp -d "$lab_cache/new.XXXXXX")
     # shellcheck disable=SC2064  # the directory as it is called now
     trap "rm -rf '$work'" EXIT
-    (cd "$work" && apt-get -q -o APT::Sandbox::User=root download "$package" >download.log 2>&1) ||
-        lab_die "cannot download $package: $(tail -n 1 "$work/download.log")"
+}
+
+# lab_fetch META [ANOTHER]: in $work, the kernel package META depends on, unpacked, and the program in package ANOTHER.
+lab_fetch() {
+    local package version dir unwanted=()
+    package=$(apt-cache "${lab_apt[@]}" depends "$1" 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+    [ -n "$package" ] || lab_die "apt knows no $1: run apt-get update"
+    lab_say "downloading $package (once; it is unpacked, not installed)"
+    (cd "$work" && timeout 900 apt-get "${lab_apt[@]}" download "$package" ${2+"$2"} >apt.log 2>&1) ||
+        lab_die "cannot download $package: $(tail -n 1 "$work/apt.log")"
+    if [ $# -gt 1 ]; then
+        dpkg-deb --fsys-tarfile "$work/$2"_*.deb | tar -x -C "$work" --no-same-owner --strip-components=2 ./bin/busybox ||
+            lab_die "cannot unpack $2"
+        rm "$work/$2"_*.deb
+    fi
     version=$(dpkg-deb -f "$work"/*.deb Package)
     version=${version#linux-image-}
     for dir in $lab_unwanted_modules; do unwanted+=(--exclude "./lib/modules/*/kernel/$dir/*"); done
@@ -75,8 +112,8 @@ lab_fetch_kernel() {
     lab_unpack_vmlinux "$work/vmlinuz" >"$work/vmlinux" || lab_die "cannot unpack the kernel inside $package"
     depmod -b "$work" "$version"
     echo "$version" >"$work/version"
-    dir=$lab_cache/kernel-$(dpkg-deb -f "$work"/*.deb Version | tr ':~' '__')
-    rm -rf "${work:?}/boot" "$work"/*.deb "$work/download.log"
+    dir=$lab_cache/$lab_flavour-$(dpkg-deb -f "$work"/*.deb Version | tr ':~' '__')
+    rm -rf "${work:?}/boot" "$work/apt" "$work"/*.deb "$work/apt.log"
     : >"$work/complete"
     rm -rf "$dir"
     chmod 755 "$work"
@@ -86,7 +123,7 @@ lab_fetch_kernel() {
 # lab_kernel: print the kernel's directory, fetching it first if need be.
 lab_kernel() {
     lab_kernel_dir && return
-    lab_locked lab_fetch_kernel || return
+    lab_locked "lab_fetch_$lab_flavour" || return
     lab_kernel_dir
 }
 
@@ -140,15 +177,20 @@ lab_build() {
 }
 
 lab_build_locked() {
-    local name=$1 image=$2 fill=$3 kernel=$4 work
+    local name=$1 image=$2 fill=$3 kernel=$4
     [ ! -e "$image" ] || return 0
-    work=$(mktemp -d "$lab_cache/new.XXXXXX")
-    # shellcheck disable=SC2064
-    trap "rm -rf '$work'" EXIT
+    lab_new_work
     mkdir -p "$work/tree"
     "$fill" "$kernel" "$work/tree"
     lab_cpio "$work/tree" >"$work/image" || lab_die "cannot write $image"
     mv "$work/image" "$image"
-    # Images of older builders: a running lab has read its own long ago.
-    find "$lab_cache" -maxdepth 1 -name "$name-*.cpio" ! -path "$image" -mtime +2 -delete
+    lab_sweep "$name"
+}
+
+# lab_sweep NAME: drop NAME's images of older builders: but for the two last used, those not used for three hours, for
+# another worktree may have a builder, and a run going, of its own.
+lab_sweep() {
+    local old
+    find "$lab_cache" -maxdepth 1 -name "$1-????????????????.cpio" -printf '%T@ %p\n' | sort -rn | tail -n +3 | cut -d ' ' -f 2- |
+        while read -r old; do find "$old" -mmin +180 -delete 2>/dev/null || true; done
 }
