@@ -3,7 +3,7 @@
 # Backends with a real counterpart each: a bridge, QEMU, passt, dnsmasq, tcpdump, another instance of the VMM.  What
 # happens when it dies, blocks or comes back is part of each.  NIC models take turns: net_models NAME SENTENCE announces
 # NAME_virtio and NAME_e1000, which call body_NAME with $model set.
-: "${model=}" "${vmm_pid=}" "${ended_with=}"
+: "${model=}" "${vmm_pid=}" "${ended_with=}" "${idle_fd=}"
 
 net_models() {
     local where=$1 name=$2
@@ -205,6 +205,62 @@ body_net_bridge() {
     stop
 }
 
+net_models lab net_macvtap "a macvtap on a veth, by its name (/dev/tapN) and by a descriptor opened by a parent"
+body_net_macvtap() {
+    mount -t sysfs sysfs /sys # as this network namespace sees it
+    local mac=52:54:00:00:00:07 fd way
+    ip link add v0 type veth peer name v1
+    ip link add link v0 name mv0 address $mac type macvtap mode bridge
+    ip addr add 10.0.0.1/24 dev v1
+    for way in v0 v1 mv0; do ip link set $way up; done
+    kept_links='v0 v1 mv0'
+    for way in ifname=mv0 fd; do
+        if [ $way = fd ]; then
+            exec {fd}<>"/dev/tap$(cat /sys/class/net/mv0/ifindex)"
+            way=fd=$fd
+        fi
+        guest_ip 10.0.0.2 -nic "tap,model=$model,mac=$mac,$way"
+        reaches 10.0.0.2 56 1472 8000
+        kill -INT "$vmm_pid"
+        ends 10 any
+    done
+    exec {fd}>&-
+    clean v0 v1 mv0
+}
+
+bridge_helper=/usr/lib/qemu/qemu-bridge-helper
+net_models lab net_bridge_helper "QEMU's bridge helper, setuid, for a user without privileges; and where it refuses"
+body_net_bridge_helper() {
+    [ -x $bridge_helper ] || skip "qemu-bridge-helper is not installed"
+    mkdir -p /etc/qemu
+    echo 'allow br9' >/etc/qemu/bridge.conf
+    chmod u+s $bridge_helper
+    ip link add br9 type bridge
+    ip link add br8 type bridge
+    ip addr add 10.0.0.1/24 dev br9
+    ip link set br9 up
+    kept_links='br9 br8'
+    # Where anybody may run it.
+    cp "$VMM" /dev/shm/vmm
+    printf '#!/bin/sh\nexec setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all /dev/shm/vmm "$@"\n' >/dev/shm/poor
+    chmod 755 /dev/shm/vmm /dev/shm/poor
+    local way
+    for way in bridge,br=br9 tap,br=br9 "tap,br=br9,helper=$bridge_helper"; do
+        VMM=/dev/shm/poor guest_ip 10.0.0.2 -nic "$way,model=$model"
+        is "$(awk '/^Uid:/ { print $2, $3 }' "/proc/$vmm_pid/status")" '65534 65534' "users of the VMM"
+        matches "$(bridge link show)" 'master br9' "bridge port"
+        reaches 10.0.0.2 56 1472
+        kill -INT "$vmm_pid"
+        ends 10 any
+        is "$(bridge link show)" '' "ports that are left"
+    done
+    VMM=/dev/shm/poor start -nic "bridge,br=br8,model=$model"
+    ends 5 1
+    err_has 'qemu-bridge-helper: failed with status 1; bridge br8 must exist and be allowed in /etc/qemu/bridge.conf' ||
+        fail "no reason"
+    clean br9 br8
+}
+
 e2e kvm net_tap_scripts "script= and downscript= run with the name, the latter on every way out"
 test_net_tap_scripts() {
     # shellcheck disable=SC2016  # for the script to expand
@@ -356,6 +412,44 @@ test_net_vhost_user_waits() {
         ends 5 1
         [ ! -e "$T/vu" ] || fail "$way: the socket is still there"
     done
+}
+
+# switch_dpdk: DPDK's testpmd as a cable between a vhost-user port, $T/vu, and its own tap, dtap0 (10.0.0.1).
+switch_dpdk() {
+    rm -f vu
+    # Its input must not end, or it does.
+    dpdk-testpmd -l 0,1 --no-huge -m 128 --no-pci --no-telemetry --file-prefix=e2e --vdev "net_vhost0,iface=$T/vu" \
+        --vdev net_tap0,iface=dtap0 -- --auto-start --forward-mode=io --total-num-mbufs=4096 <&"$idle_fd" >dpdk.out 2>&1 &
+    dpdk_pid=$!
+    wait_for 20 "DPDK: $(cat dpdk.out)" has_link dtap0
+    wait_for 20 "DPDK: $(cat dpdk.out)" test -S vu
+    ip addr add 10.0.0.1/24 dev dtap0
+    ip link set dtap0 up
+}
+e2e kvm net_vhost_user_dpdk "vhost-user to DPDK's testpmd, which starts late, is stopped, dies and comes back"
+test_net_vhost_user_dpdk() {
+    command -v dpdk-testpmd >/dev/null || skip "dpdk-testpmd is not installed (Debian's dpdk-dev: 172 MB)"
+    switch_dpdk
+    guest_ip 10.0.0.2 -chardev "socket,id=c,path=$T/vu,reconnect=1" -netdev vhost-user,id=n,chardev=c \
+        -device virtio-net-pci,netdev=n
+    reaches 10.0.0.2 0 56 1472
+    kill -STOP "$dpdk_pid"
+    silent 10.0.0.2 || fail "an answer past a stopped switch"
+    kill -CONT "$dpdk_pid"
+    wait_for 10 answer answers 10.0.0.2
+    local turn
+    for turn in 1 2; do
+        kill -KILL "$dpdk_pid"
+        wait "$dpdk_pid" || true
+        wait_for 5 "word of it ($turn)" err_has 'vu hung up; waiting for it to come back'
+        switch_dpdk
+        wait_for 20 "an answer of the next one ($turn)" answers 10.0.0.2
+        reaches 10.0.0.2 0 56 1472
+    done
+    kill -INT "$vmm_pid"
+    ends 10 any
+    kill -KILL "$dpdk_pid"
+    kept_links=dtap0
 }
 
 # ------------------------------------------------------------ vfio-pci
