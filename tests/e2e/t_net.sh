@@ -664,6 +664,32 @@ test_net_errors() {
 -nic none,model=e1000,pcap=/nonexistent/f|capture file /nonexistent/f: No such file
 -object filter-dump,netdev=n,file=/tmp/x|no netdev n
 -net nic,macadr=1|no key "macadr"
+-nic tap,queues=0|queues 0: must be a number from 1 to 16
+-nic tap,sndbuf=abc|sndbuf abc: must be a size
+-nic tap,vnet_hdr=maybe|vnet_hdr=maybe: must be on or off
+-nic tap,vhost=2|vhost=2: must be on or off
+-nic tap,vhostforce=z|vhostforce=z: must be on or off
+-nic tap,poll-us=-1|poll-us -1: must be a number
+-nic tap,fd=99|descriptor 99 is not open
+-nic tap,fds=a:b|not a list of descriptors
+-nic tap,fd=3,ifname=x|ifname= means nothing together with fd=
+-nic tap,vhostfd=77|descriptor 77 is not open
+-nic tap,helper=/nonexistent|/nonexistent: cannot run it
+-nic tap,script=/nonexistent|script /nonexistent: cannot run it
+-nic tap,downscript=/nonexistent|downscript /nonexistent: cannot run it
+-netdev hubport,id=n,hubid=x|hubid x: must be a number
+-netdev hubport,id=n,hubid=1,learn=perhaps|learn=perhaps: must be on or off
+-nic stream,addr.type=warp|addr.type=warp: must be unix, inet or fd
+-nic stream,addr.type=unix,addr.path=/x,server=maybe|server=maybe: must be on or off
+-nic stream,addr.type=unix,addr.path=/x,reconnect-ms=x|reconnect-ms x: must be a number
+-nic socket,listen=x|listen=x: must be host:port
+-nic vhost-user|either path= or chardev= is needed
+-nic vhost-user,chardev=no|no -chardev no
+-nic none,model=ne2k|no such device; there are virtio-net-pci e1000
+-nic none,model=e1000,mac=1|mac 1: not a MAC address
+-nic none,addr=zz|addr=zz: must be a slot
+-device e1000,netdev=zz|there is no -netdev with that id
+-net nic,vlan=x|vlan x: must be a number
 -tap this-name-is-too-long|longer than 15
 END
 }
