@@ -22,6 +22,7 @@
 #include "devices/legacy.h"
 #include "devices/pci.h"
 #include "devices/nic.h"
+#include "devices/vfio.h"
 #include "machine/console.h"
 #include "machine/vm.h"
 #include "net/cmdline.h"
@@ -38,6 +39,7 @@
 static const struct device_class *const device_classes[] = {
     &virtio_net_class,
     &e1000_class,
+    &vfio_pci_class,
     NULL,
 };
 
@@ -168,7 +170,8 @@ static const struct option {
      "the socket of -netdev vhost-user,chardev=ID"},
     {"-net", "nic|TYPE...", 0, 0, 0, true, "the older form, with vlan=N"},
     {"-device", "MODEL[,netdev=ID]...", 0, 0, opt_device, 0,
-     "virtio-net-pci or e1000; MODEL,help lists keys"},
+     "virtio-net-pci, e1000 or vfio-pci; MODEL,help\n"
+     "                                lists keys"},
     {"-object", "filter-dump,...", 0, 0, 0, true,
      "capture a netdev's frames to a pcap file"},
     {"-serial", "TO", &config.serial, 0, 0, 0,

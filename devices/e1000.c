@@ -429,9 +429,11 @@ static void e1000_reset(struct device *dev)
 /* -------------------------------------------------------------- creation */
 
 /* Bus mastering may have been switched. With the bus's lock held. */
-static void cfg_written(struct pci_fn *fn, unsigned off, unsigned width)
+static void cfg_written(struct pci_fn *fn, unsigned off, unsigned width,
+                        uint32_t val)
 {
     (void)width;
+    (void)val;
     if (off <= PCI_COMMAND + 1)
         e1000_kick(fn->owner, TODO_CFG);
 }

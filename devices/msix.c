@@ -16,6 +16,8 @@
 
 #define PBA_OFFSET 0x800
 #define ENTRY_BYTES 16
+#define MSIX_BAR_BYTES 4096
+_Static_assert(PCI_MSIX_MAX *ENTRY_BYTES <= PBA_OFFSET, "table below PBA");
 #define CTRL_ENABLE 0x80 /* in the high byte of Message Control */
 #define CTRL_MASKALL 0x40
 
@@ -62,35 +64,31 @@ static uint32_t entry_dword(const struct pci_msix_vec *v, unsigned field)
     return dword[field];
 }
 
-static uint64_t pending_bits(struct pci_fn *fn)
+/* §6.8.2: software uses aligned dwords and qwords; others read 0. */
+uint64_t pci_msix_read(struct pci_fn *fn, uint64_t off, unsigned width)
+{
+    uint64_t val = 0;
+    if (width < 4 || off % width || off / ENTRY_BYTES >= fn->nvec)
+        return 0;
+    const struct pci_msix_vec *v = &fn->vec[off / ENTRY_BYTES];
+    pthread_mutex_lock(&fn->irq_lock);
+    val = entry_dword(v, off / 4 % 4);
+    if (width == 8)
+        val |= (uint64_t)entry_dword(v, off / 4 % 4 + 1) << 32;
+    pthread_mutex_unlock(&fn->irq_lock);
+    return val;
+}
+
+uint64_t pci_msix_pba(struct pci_fn *fn, uint64_t off, unsigned width)
 {
     uint64_t bits = 0;
-    for (unsigned i = 0; i < fn->nvec; i++)
-        bits |= (uint64_t)irq_pending(&fn->vec[i].irq) << i;
-    return bits;
-}
-
-static uint32_t table_dword(struct pci_fn *fn, uint64_t off)
-{
-    if (off / ENTRY_BYTES < fn->nvec)
-        return entry_dword(&fn->vec[off / ENTRY_BYTES], off / 4 % 4);
-    if (off == PBA_OFFSET || off == PBA_OFFSET + 4)
-        return (uint32_t)(pending_bits(fn) >> (off & 4) * 8);
-    return 0;
-}
-
-/* §6.8.2: software uses aligned dwords and qwords; others read 0. */
-static uint64_t msix_read(void *owner, uint64_t off, unsigned width)
-{
-    struct pci_fn *fn = owner;
     if (width < 4 || off % width)
         return 0;
     pthread_mutex_lock(&fn->irq_lock);
-    uint64_t val = table_dword(fn, off);
-    if (width == 8)
-        val |= (uint64_t)table_dword(fn, off + 4) << 32;
+    for (unsigned i = 0; i < 8 * width && 8 * off + i < fn->nvec; i++)
+        bits |= (uint64_t)irq_pending(&fn->vec[8 * off + i].irq) << i;
     pthread_mutex_unlock(&fn->irq_lock);
-    return val;
+    return bits;
 }
 
 static void write_dword(struct pci_fn *fn, uint64_t off, uint32_t val)
@@ -119,9 +117,9 @@ static void write_dword(struct pci_fn *fn, uint64_t off, uint32_t val)
     vec_update(fn, v);
 }
 
-static void msix_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+void pci_msix_write(struct pci_fn *fn, uint64_t off, unsigned width,
+                    uint64_t val)
 {
-    struct pci_fn *fn = owner;
     if (width < 4 || off % width)
         return;
     pthread_mutex_lock(&fn->irq_lock);
@@ -131,7 +129,18 @@ static void msix_write(void *owner, uint64_t off, unsigned width, uint64_t val)
     pthread_mutex_unlock(&fn->irq_lock);
 }
 
-int pci_msix_init(struct pci_fn *fn, unsigned bar, unsigned n)
+static uint64_t bar_read(void *owner, uint64_t off, unsigned width)
+{
+    return off < PBA_OFFSET ? pci_msix_read(owner, off, width)
+                            : pci_msix_pba(owner, off - PBA_OFFSET, width);
+}
+
+static void bar_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+{
+    pci_msix_write(owner, off, width, val);
+}
+
+int pci_msix_vectors(struct pci_fn *fn, uint8_t cap, unsigned n)
 {
     int err = 0;
     assert(n && n <= PCI_MSIX_MAX);
@@ -142,15 +151,23 @@ int pci_msix_init(struct pci_fn *fn, unsigned bar, unsigned n)
         err = irq_msi(fn->m, &fn->vec[fn->nvec].irq);
     if (err)
         return fail(err, "%s: MSI-X: %s", fn->name, strerror(-err));
-    pci_bar_init(fn, bar, PCI_BAR_MEM32, 4096, msix_read, msix_write, fn);
-    fn->msix_cap = pci_cap_add(fn, PCI_CAP_MSIX, 12);
-    uint8_t *cap = fn->cfg + fn->msix_cap;
-    cap[2] = (uint8_t)(n - 1);
+    fn->msix_cap = cap;
+    fn->cfg[cap + 2] = (uint8_t)(n - 1);
+    fn->cfg[cap + 3] = 0;
+    fn->wmask[cap + 3] = CTRL_ENABLE | CTRL_MASKALL;
+    return 0;
+}
+
+int pci_msix_init(struct pci_fn *fn, unsigned bar, unsigned n)
+{
+    uint8_t at = pci_cap_add(fn, PCI_CAP_MSIX, 12), *cap = fn->cfg + at;
+    int err = pci_msix_vectors(fn, at, n);
+    pci_bar_init(fn, bar, PCI_BAR_MEM32, MSIX_BAR_BYTES, bar_read, bar_write,
+                 fn);
     cap[4] = (uint8_t)bar; /* table: offset 0 of this BAR */
     cap[8] = (uint8_t)bar;
     cap[9] = PBA_OFFSET >> 8;
-    fn->wmask[fn->msix_cap + 3] = CTRL_ENABLE | CTRL_MASKALL;
-    return 0;
+    return err;
 }
 
 void pci_msix_raise(struct pci_fn *fn, unsigned v)

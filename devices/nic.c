@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/pci.h"
+
 void nic_stats_add(struct nic_stats *sum, const struct nic_stats *s)
 {
 #define X(name, what)                                                          \
@@ -65,42 +67,22 @@ static int take_netdev(struct nic *nic, const char *what, const char *id)
     return 0;
 }
 
-static int read_slot(struct nic *nic, struct opts *o)
-{
-    const char *addr = opts_str(o, "addr", NULL);
-    char *end;
-    nic->slot = -1;
-    if (!addr)
-        return 0;
-    /* As QEMU reads it: hexadecimal, with an optional function ".0". */
-    unsigned long slot = strtoul(addr, &end, 16);
-    if (end == addr || (*end && strcmp(end, ".0")) || !slot || slot > 31)
-        return fail(-EINVAL,
-                    "%s: addr=%s: must be a slot from 1 to 1f (hexadecimal)",
-                    o->what, addr);
-    nic->slot = (int)slot;
-    return 0;
-}
-
 int nic_options(struct nic *nic, struct machine *m, struct opts *o,
                 const char *model)
 {
     char def[32];
-    const char *bus = opts_str(o, "bus", "pci.0");
     unsigned number = m->nics++;
     snprintf(def, sizeof(def), "%s.%u", model, number);
     nic->id = strdup(opts_str(o, "id", def));
     if (!nic->id)
         return fail(-ENOMEM, "%s: out of memory", o->what);
-    if (strcmp(bus, "pci.0"))
-        return fail(-EINVAL, "%s: bus=%s: there is only pci.0", o->what, bus);
     default_mac(nic->mac, m->name ? m->name : "", number);
     nic->romfile = opts_str(o, "romfile", NULL);
     if (nic->romfile)
         nic->romfile = *nic->romfile ? strdup(nic->romfile) : NULL;
     int err = opts_mac(o, "mac", nic->mac);
     if (!err)
-        err = read_slot(nic, o);
+        err = pci_options(o, &nic->slot);
     const char *netdev = opts_str(o, "netdev", NULL);
     if (!err && !netdev)
         log_line("warning: %s: no netdev=: a NIC without a cable", nic->id);

@@ -208,14 +208,25 @@ static void kick_update(struct pci_fn *fn, struct pci_bar *bar,
     k->registered = !fn->m->ops->kick_add(fn->m, &k->at);
 }
 
+static int map_update(struct pci_fn *fn, const struct pci_bar *bar,
+                      struct pci_map *map, bool want)
+{
+    int err = 0;
+    if (want || map->live)
+        err = fn->m->ops->map(fn->m, bar->region.base + map->off,
+                              want ? map->hva : NULL, map->size, map->readonly);
+    map->live = want && !err;
+    return err;
+}
+
 static void bar_unmap(struct pci_fn *fn, struct pci_bar *bar)
 {
     bar->mapped = false;
     for (unsigned k = 0; k < bar->nkick; k++)
         kick_update(fn, bar, &bar->kick[k]);
-    if (bar->hva)
-        fn->m->ops->map(fn->m, bar->region.base, NULL, bar->size, true);
-    else
+    for (unsigned k = 0; k < bar->nmap; k++)
+        map_update(fn, bar, &bar->map[k], false);
+    if (bar->region.read)
         bus_del(bar->kind == PCI_BAR_IO ? fn->m->pio : fn->m->mmio,
                 &bar->region);
 }
@@ -226,14 +237,17 @@ static void bar_map(struct pci_fn *fn, struct pci_bar *bar, uint64_t addr)
     if (!addr || (io && addr + bar->size > 0x10000))
         return;
     bar->region.base = addr;
-    int err = bar->hva ? fn->m->ops->map(fn->m, addr, bar->hva, bar->size, true)
-                       : bus_add(io ? fn->m->pio : fn->m->mmio, &bar->region);
+    int err = bar->region.read
+                  ? bus_add(io ? fn->m->pio : fn->m->mmio, &bar->region)
+                  : map_update(fn, bar, &bar->map[0], true);
     TRACE(PCI, "%02x.0 %s bar %d at %#llx size %#llx: %d", fn->slot, fn->name,
           (int)(bar - fn->bar), (unsigned long long)addr,
           (unsigned long long)bar->size, err);
     if (err)
         return;
     bar->mapped = true;
+    for (unsigned k = 0; bar->region.read && k < bar->nmap; k++)
+        map_update(fn, bar, &bar->map[k], true);
     for (unsigned k = 0; k < bar->nkick; k++)
         kick_update(fn, bar, &bar->kick[k]);
 }
@@ -336,7 +350,7 @@ void pci_cfg_write(struct pci_fn *fn, unsigned off, unsigned width,
          touches(off, width, PCI_COMMAND, PCI_COMMAND + 2)))
         pci_msix_update(fn);
     if (fn->cfg_written)
-        fn->cfg_written(fn, off, width);
+        fn->cfg_written(fn, off, width, val);
 }
 
 struct pci_fn *pci_fn_at(struct pci_bus *bus, unsigned slot)
@@ -465,6 +479,26 @@ static int plug(struct pci_bus *bus, struct pci_fn *fn, unsigned slot)
     fn->bus = bus;
     bus->fn[slot] = fn;
     pci_fn_reset(fn);
+    return 0;
+}
+
+int pci_options(struct opts *o, int *slot)
+{
+    const char *bus = opts_str(o, "bus", "pci.0");
+    const char *addr = opts_str(o, "addr", NULL);
+    char *end;
+    *slot = -1;
+    if (strcmp(bus, "pci.0"))
+        return fail(-EINVAL, "%s: bus=%s: there is only pci.0", o->what, bus);
+    if (!addr)
+        return 0;
+    /* As QEMU reads it: hexadecimal, with an optional function ".0". */
+    unsigned long at = strtoul(addr, &end, 16);
+    if (end == addr || (*end && strcmp(end, ".0")) || !at || at >= PCI_SLOTS)
+        return fail(-EINVAL,
+                    "%s: addr=%s: must be a slot from 1 to 1f (hexadecimal)",
+                    o->what, addr);
+    *slot = (int)at;
     return 0;
 }
 

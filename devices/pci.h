@@ -12,7 +12,7 @@
 #define PCI_SLOTS 32
 #define PCI_BARS 6
 #define PCI_ROM_BAR 6 /* index of the expansion ROM in bar[] */
-#define PCI_MSIX_MAX 64
+#define PCI_MSIX_MAX 128
 
 /* Configuration header, type 0 (PCI 3.0 §6.1). */
 enum {
@@ -42,7 +42,13 @@ enum { /* PCI_STATUS */
        PCI_STS_INTX = 1 << 3,
        PCI_STS_CAPS = 1 << 4,
 };
-enum { PCI_CAP_VENDOR = 0x09, PCI_CAP_MSIX = 0x11 };
+enum {
+    PCI_CAP_PM = 0x01,
+    PCI_CAP_MSI = 0x05,
+    PCI_CAP_VENDOR = 0x09,
+    PCI_CAP_EXP = 0x10,
+    PCI_CAP_MSIX = 0x11,
+};
 
 enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64 };
 
@@ -61,18 +67,28 @@ struct pci_kick {
     struct kick at;
 };
 
+/* Host memory inside a BAR, which the guest reaches without leaving it: KVM
+ * looks there first. Page-aligned; moves with the BAR. Where it cannot be
+ * mapped the BAR's region answers instead. */
+struct pci_map {
+    uint64_t off, size;
+    void *hva;
+    bool readonly;
+    bool live; /* known to the machine */
+};
+
 struct pci_bar {
     enum pci_bar_kind kind;
-    bool prefetch;
     uint64_t size; /* power of two; IO >= 4, MEM >= 16 */
     /* read/write/owner/name as in struct region, offsets inside the BAR;
-     * base and len are the bus's. */
+     * base and len are the bus's. Without a read there is no region. */
     struct region region;
     bool mapped;           /* region.base is live */
     uint64_t first;        /* address the bus assigned at start */
     struct pci_kick *kick; /* array of nkick, owned by the device */
     unsigned nkick;
-    void *hva; /* not NULL: mapped as memory instead of a region (ROM) */
+    struct pci_map *map; /* array of nmap, owned by the device */
+    unsigned nmap;
 };
 
 /* One MSI-X vector; table in guest-visible form. */
@@ -95,9 +111,11 @@ struct pci_fn {
     uint8_t cap_last; /* last capability in the list, 0: none */
     struct pci_bar bar[PCI_BARS + 1];
     const char *romfile; /* expansion ROM; set before pci_add, or NULL */
-    /* Optional hooks, called without a lock, after a write took effect
+    struct pci_map rom;
+    /* Optional hooks, called without a lock, after a write of `val` took effect
      * (cfg_written) or before a read (cfg_read; may change cfg[]). */
-    void (*cfg_written)(struct pci_fn *fn, unsigned off, unsigned width);
+    void (*cfg_written)(struct pci_fn *fn, unsigned off, unsigned width,
+                        uint32_t val);
     void (*cfg_read)(struct pci_fn *fn, unsigned off, unsigned width);
 
     struct irq intx;
@@ -129,10 +147,22 @@ void pci_intx_init(struct pci_fn *fn);
 /* MSI-X with n vectors, table at offset 0 and PBA at 0x800 of memory BAR
  * `bar` (4 KiB, declared here). 0 or -errno. Before pci_add. */
 int pci_msix_init(struct pci_fn *fn, unsigned bar, unsigned n);
+/* The same for a capability that is at `cap` already and says itself where
+ * table and PBA are. The owner of that BAR hands accesses to them on, with
+ * offsets from the table's and the PBA's start. */
+int pci_msix_vectors(struct pci_fn *fn, uint8_t cap, unsigned n);
+uint64_t pci_msix_read(struct pci_fn *fn, uint64_t off, unsigned width);
+void pci_msix_write(struct pci_fn *fn, uint64_t off, unsigned width,
+                    uint64_t val);
+uint64_t pci_msix_pba(struct pci_fn *fn, uint64_t off, unsigned width);
 
 /* Reads fn->romfile, if any, into the ROM BAR; pci_add does it. 0 or -errno
  * (said). */
 int pci_rom_load(struct pci_fn *fn);
+
+/* Reads a device's options bus= and addr=; *slot is -1 without the latter. 0,
+ * or -EINVAL (said). */
+int pci_options(struct opts *o, int *slot);
 
 /* Puts the function on the bus at `slot` (1..31; -1: the first free one).
  * 0, -EBUSY or -ENOSPC or -errno (said). */

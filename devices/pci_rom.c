@@ -47,7 +47,9 @@ static int load(struct pci_fn *fn, int fd, size_t n)
         return err;
     }
     pci_bar_init(fn, PCI_ROM_BAR, PCI_BAR_MEM32, size, NULL, NULL, NULL);
-    fn->bar[PCI_ROM_BAR].hva = p;
+    fn->rom = (struct pci_map){.size = size, .hva = p, .readonly = true};
+    fn->bar[PCI_ROM_BAR].map = &fn->rom;
+    fn->bar[PCI_ROM_BAR].nmap = 1;
     return 0;
 }
 

@@ -368,10 +368,11 @@ static void follow_msix(struct virtio *v)
     pthread_mutex_unlock(&v->lock);
 }
 
-static void cfg_written_hook(struct pci_fn *fn, unsigned off, unsigned width)
+static void cfg_written_hook(struct pci_fn *fn, unsigned off, unsigned width,
+                             uint32_t val)
 {
     struct virtio *v = fn->owner;
-    uint32_t at, len, val;
+    uint32_t at, len;
     unsigned msix = fn->msix_cap;
     /* What was kicked while bus mastering was off was not done. */
     if (off < PCI_COMMAND + 2 && PCI_COMMAND < off + width && pci_can_dma(fn))

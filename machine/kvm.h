@@ -10,7 +10,7 @@
 #include "machine/vm.h"
 
 #define KICKS_MAX 256
-#define MAPS_MAX 32
+#define MAPS_MAX 128
 #define MSI_MAX 512
 #define LINES_MAX 96
 #define GSI_MSI_BASE 24

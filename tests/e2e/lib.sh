@@ -7,6 +7,7 @@
 #   lab    the lab (any guest)
 #   alone  a lab of its own: programs that have brought the lab's emulator down
 #   large  a lab with memory beyond 4 GiB
+#   iommu  a lab with an IOMMU and a spare NIC at 0000:00:1e.0, wired to one with MAC 52:54:00:1a:b0:02
 #   long   the lab, when asked for: minutes
 #   both   first the one, then the other
 # It runs as process 1 of namespaces of its own (network, processes, mounts, IPC), with loopback up, in an empty

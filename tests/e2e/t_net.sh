@@ -3,7 +3,7 @@
 # Backends with a real counterpart each: a bridge, QEMU, passt, dnsmasq, tcpdump, another instance of the VMM.  What
 # happens when it dies, blocks or comes back is part of each.  NIC models take turns: net_models NAME SENTENCE announces
 # NAME_virtio and NAME_e1000, which call body_NAME with $model set.
-: "${model=}" "${vmm_pid=}" "${ended_with=}"
+: "${model=}" "${vmm_pid=}" "${ended_with=}" "${idle_fd=}"
 
 net_models() {
     local where=$1 name=$2
@@ -205,6 +205,62 @@ body_net_bridge() {
     stop
 }
 
+net_models lab net_macvtap "a macvtap on a veth, by its name (/dev/tapN) and by a descriptor opened by a parent"
+body_net_macvtap() {
+    mount -t sysfs sysfs /sys # as this network namespace sees it
+    local mac=52:54:00:00:00:07 fd way
+    ip link add v0 type veth peer name v1
+    ip link add link v0 name mv0 address $mac type macvtap mode bridge
+    ip addr add 10.0.0.1/24 dev v1
+    for way in v0 v1 mv0; do ip link set $way up; done
+    kept_links='v0 v1 mv0'
+    for way in ifname=mv0 fd; do
+        if [ $way = fd ]; then
+            exec {fd}<>"/dev/tap$(cat /sys/class/net/mv0/ifindex)"
+            way=fd=$fd
+        fi
+        guest_ip 10.0.0.2 -nic "tap,model=$model,mac=$mac,$way"
+        reaches 10.0.0.2 56 1472 8000
+        kill -INT "$vmm_pid"
+        ends 10 any
+    done
+    exec {fd}>&-
+    clean v0 v1 mv0
+}
+
+bridge_helper=/usr/lib/qemu/qemu-bridge-helper
+net_models lab net_bridge_helper "QEMU's bridge helper, setuid, for a user without privileges; and where it refuses"
+body_net_bridge_helper() {
+    [ -x $bridge_helper ] || skip "qemu-bridge-helper is not installed"
+    mkdir -p /etc/qemu
+    echo 'allow br9' >/etc/qemu/bridge.conf
+    chmod u+s $bridge_helper
+    ip link add br9 type bridge
+    ip link add br8 type bridge
+    ip addr add 10.0.0.1/24 dev br9
+    ip link set br9 up
+    kept_links='br9 br8'
+    # Where anybody may run it.
+    cp "$VMM" /dev/shm/vmm
+    printf '#!/bin/sh\nexec setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all /dev/shm/vmm "$@"\n' >/dev/shm/poor
+    chmod 755 /dev/shm/vmm /dev/shm/poor
+    local way
+    for way in bridge,br=br9 tap,br=br9 "tap,br=br9,helper=$bridge_helper"; do
+        VMM=/dev/shm/poor guest_ip 10.0.0.2 -nic "$way,model=$model"
+        is "$(awk '/^Uid:/ { print $2, $3 }' "/proc/$vmm_pid/status")" '65534 65534' "users of the VMM"
+        matches "$(bridge link show)" 'master br9' "bridge port"
+        reaches 10.0.0.2 56 1472
+        kill -INT "$vmm_pid"
+        ends 10 any
+        is "$(bridge link show)" '' "ports that are left"
+    done
+    VMM=/dev/shm/poor start -nic "bridge,br=br8,model=$model"
+    ends 5 1
+    err_has 'qemu-bridge-helper: failed with status 1; bridge br8 must exist and be allowed in /etc/qemu/bridge.conf' ||
+        fail "no reason"
+    clean br9 br8
+}
+
 e2e kvm net_tap_scripts "script= and downscript= run with the name, the latter on every way out"
 test_net_tap_scripts() {
     # shellcheck disable=SC2016  # for the script to expand
@@ -358,6 +414,196 @@ test_net_vhost_user_waits() {
     done
 }
 
+# switch_dpdk: DPDK's testpmd as a cable between a vhost-user port, $T/vu, and its own tap, dtap0 (10.0.0.1).
+switch_dpdk() {
+    rm -f vu
+    # Its input must not end, or it does.
+    dpdk-testpmd -l 0,1 --no-huge -m 128 --no-pci --no-telemetry --file-prefix=e2e --vdev "net_vhost0,iface=$T/vu" \
+        --vdev net_tap0,iface=dtap0 -- --auto-start --forward-mode=io --total-num-mbufs=4096 <&"$idle_fd" >dpdk.out 2>&1 &
+    dpdk_pid=$!
+    wait_for 20 "DPDK: $(cat dpdk.out)" has_link dtap0
+    wait_for 20 "DPDK: $(cat dpdk.out)" test -S vu
+    ip addr add 10.0.0.1/24 dev dtap0
+    ip link set dtap0 up
+}
+e2e kvm net_vhost_user_dpdk "vhost-user to DPDK's testpmd, which starts late, is stopped, dies and comes back"
+test_net_vhost_user_dpdk() {
+    command -v dpdk-testpmd >/dev/null || skip "dpdk-testpmd is not installed (Debian's dpdk-dev: 172 MB)"
+    switch_dpdk
+    guest_ip 10.0.0.2 -chardev "socket,id=c,path=$T/vu,reconnect=1" -netdev vhost-user,id=n,chardev=c \
+        -device virtio-net-pci,netdev=n
+    reaches 10.0.0.2 0 56 1472
+    kill -STOP "$dpdk_pid"
+    silent 10.0.0.2 || fail "an answer past a stopped switch"
+    kill -CONT "$dpdk_pid"
+    wait_for 10 answer answers 10.0.0.2
+    local turn
+    for turn in 1 2; do
+        kill -KILL "$dpdk_pid"
+        wait "$dpdk_pid" || true
+        wait_for 5 "word of it ($turn)" err_has 'vu hung up; waiting for it to come back'
+        switch_dpdk
+        wait_for 20 "an answer of the next one ($turn)" answers 10.0.0.2
+        reaches 10.0.0.2 0 56 1472
+    done
+    kill -INT "$vmm_pid"
+    ends 10 any
+    kill -KILL "$dpdk_pid"
+    kept_links=dtap0
+}
+
+# ------------------------------------------------------------ vfio-pci
+
+spare=0000:00:1e.0
+pci_bus=/sys/bus/pci
+driver_of() { basename "$(readlink "$pci_bus/devices/$1/driver" || echo none)"; }
+
+# bind_to DRIVER: who has the lab's spare NIC.
+bind_to() {
+    echo "$1" >$pci_bus/devices/$spare/driver_override
+    [ "$(driver_of $spare)" = none ] || echo $spare >$pci_bus/devices/$spare/driver/unbind
+    echo $spare >$pci_bus/drivers_probe
+    is "$(driver_of $spare)" "$1" "driver of $spare"
+}
+
+# lab_nic MAC: its name in the lab's own namespace.
+lab_nic() { nsenter --net=/run/lab.net ip -o link | sed -n "s/^[0-9]*: \([^:]*\):.*$1.*/\1/p"; }
+has_lab_nic() { [ -n "$(lab_nic "$1")" ]; }
+# take_peer: the lab's NIC at the other end of the spare one's cable, as 10.9.0.1 in this namespace.
+take_peer() {
+    wait_for 5 "the other end" has_lab_nic 52:54:00:1a:b0:02
+    nsenter --net=/run/lab.net ip link set "$(lab_nic 52:54:00:1a:b0:02)" down name wire netns $$
+    # By itself it would come back with the end of this namespace, which a half-closed connection keeps for minutes.
+    trap 'ip link set wire netns /run/lab.net' EXIT
+    ip addr add 10.9.0.1/24 dev wire
+    ip link set wire up
+    # shellcheck disable=SC2034  # tests/e2e/run reads it
+    kept_links='tap0 wire'
+}
+guest_ups() { grep -ac 'guest: up' "$T/out"; }
+up_again() { [ "$(guest_ups)" -ge "$1" ]; }
+
+# No test with MSI: QEMU's e1000e fails the driver's MSI test on the lab's own kernel too (IntMode=1).
+e2e iommu vfio_msix "a NIC of the host's by vfio-pci, with MSI-X: ping, restart, ping, power-off; the host has it back"
+test_vfio_msix() { vfio_guest 2 'PCI-MSI.* eth0-rx-0' 'vfio-msix\[0\]'; }
+test_vfio_intx() { vfio_guest 0 'IO-APIC.* eth0$' 'vfio-intx'; }
+# vfio_guest INTMODE GUEST HOST: e1000e's IntMode=, regular expressions of the lines in /proc/interrupts.
+vfio_guest() {
+    take_peer
+    bind_to vfio-pci
+    # Its module is loaded before virtio-net's: so it is eth0.
+    boot_linux "ip=10.9.0.2/24,10.0.0.2/24 e1000e.IntMode=$1" -device "vfio-pci,host=$spare,addr=9,id=nic" -stats
+    local turn first counted
+    for turn in 1 2; do
+        wait_for 10 "an answer ($turn)" answers 10.9.0.2
+        reaches 10.9.0.2 56 1472 8000
+        is "$(g 'ls /sys/bus/pci/devices/0000:00:09.0/net; cat /sys/class/net/eth0/address')" \
+            $'eth0\n52:54:00:1a:b0:01' "the guest's NIC"
+        first=$(g "grep -E '$2' /proc/interrupts" | awk '{ print $2 }')
+        [ "${first:-0}" -gt 0 ] || fail "no interrupts like '$2' in the guest: $(g 'cat /proc/interrupts')"
+        grep -qE "$3" /proc/interrupts || fail "no interrupts like '$3' in the host"
+        # In mid-traffic, and by the device's own registers: its counter of frames is read through the mapping.
+        ping -n -q -i 0.01 -w 60 10.9.0.2 >/dev/null 2>&1 &
+        counted=$(g 'ethtool -S eth0 2>/dev/null; cat /sys/class/net/eth0/statistics/rx_packets')
+        [ "${counted##*$'\n'}" -ge 30 ] || fail "the guest has seen ${counted##*$'\n'} frames"
+        [ $turn = 2 ] && break
+        # What it was asked over is gone before it could answer.
+        g_limit=3 g 'reboot -f >/dev/null 2>&1 &' || true
+        wait_for 60 "the guest's return" up_again 2
+    done
+    kill %?ping 2>/dev/null || true
+    poweroff_linux
+    # All that is trapped is the I/O BAR and the MSI-X table: a mapping that failed would be tens of thousands.
+    counted=$(sed -n 's/^nic.trapped //p' err)
+    [ "$counted" -lt 2000 ] || fail "$counted accesses were trapped"
+    grep -qE 'vfio-(intx|msi)' /proc/interrupts && fail "the host still has its interrupts"
+    bind_to e1000e
+    stop
+}
+
+e2e iommu vfio_gone "vfio-pci: SIGKILL and an unbind in mid-traffic; the host has its NIC back, and it works there"
+test_vfio_gone() {
+    take_peer
+    bind_to vfio-pci
+    boot_linux "ip=10.9.0.2/24,10.0.0.2/24" -device "vfio-pci,host=$spare"
+    wait_for 10 "an answer" answers 10.9.0.2
+    ping -n -q -i 0.01 -w 60 10.9.0.2 >/dev/null 2>&1 &
+    echo $spare >$pci_bus/drivers/vfio-pci/unbind &
+    wait_for 10 "word of it" err_has 'the host wants its device back'
+    kill -KILL "$vmm_pid"
+    ends 10 any
+    wait %?unbind || true
+    bind_to e1000e
+    kill %?ping 2>/dev/null || true
+    wait_for 20 "its interface" has_lab_nic 52:54:00:1a:b0:01
+    local link
+    link=$(lab_nic 52:54:00:1a:b0:01)
+    ip netns add far
+    nsenter --net=/run/lab.net ip link set "$link" netns far
+    ip -n far addr add 10.9.0.9/24 dev "$link"
+    ip -n far link set "$link" up
+    wait_for 10 "an answer of the host's own NIC" answers 10.9.0.9
+}
+
+# vfio_fails OPTIONS REASON COMMAND...: the VMM started by COMMAND says so in one line.
+vfio_fails() {
+    local options=$1 reason=$2 status=0
+    shift 2
+    "$@" "$VMM" -serial none -device "vfio-pci,$options" >out 2>err </dev/null || status=$?
+    [ $status = 1 ] || [ $status = 2 ] || fail "$options: exit status $status: $(cat err)"
+    grep -qe "$reason" err || fail "$options: said '$(cat err)', not '$reason'"
+    is "$(wc -l <err)" 1 "lines for $options"
+}
+
+e2e iommu vfio_refused "vfio-pci: each reason for which a device cannot be had is one clear line"
+test_vfio_refused() {
+    local poor=(setpriv --bounding-set -ipc_lock --inh-caps -ipc_lock) other=0000:00:1f.2
+    vfio_fails host=00:1e.0 'is bound to e1000e, not vfio-pci; as root: .*echo 0000:00:1e.0 >drivers/e1000e/unbind'
+    bind_to vfio-pci
+    vfio_fails host=00:1f.2 'has no driver, not vfio-pci; as root: '
+    vfio_fails "host=$spare" 'needs all 256 MiB of guest memory locked, RLIMIT_MEMLOCK is 64 KiB; raise it' \
+        prlimit --memlock=65536 "${poor[@]}"
+    vfio_fails "host=$spare" '/dev/vfio/[0-9]*: Permission denied; run as root, or give' \
+        setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all
+    vfio_fails "host=$spare,romfile=/nonexistent" 'romfile=/nonexistent: No such file'
+    vfio_fails "host=$spare,addr=0" 'addr=0: must be a slot'
+    # The group of the chipset's devices: one for us, while the host has another.
+    modprobe i2c-i801
+    is "$(driver_of 0000:00:1f.3)" i801_smbus "driver of the SMBus"
+    echo vfio-pci >$pci_bus/devices/$other/driver_override
+    echo $other >$pci_bus/drivers_probe
+    vfio_fails host=$other 'group [0-9]* is not viable: .* 0000:00:1f.3 (i801_smbus)'
+    mount -t tmpfs tmpfs /dev/vfio
+    vfio_fails "host=$spare" '/dev/vfio/[0-9]*: No such file or directory; load the module: sudo modprobe vfio-pci'
+    umount /dev/vfio
+    start -device "vfio-pci,host=$spare" -serial none
+    nap 2
+    vfio_fails "host=$spare" 'another process uses the device'
+    kill -INT "$vmm_pid"
+    ends 10 any
+    bind_to e1000e
+}
+
+# The last one: QEMU's e1000e aborts when a timer of its INTx mode finds MSI-X on (e1000e_intrmgr_on_throttling_timer).
+e2e iommu vfio_intx "the same with INTx"
+
+e2e kvm vfio_options "vfio-pci: what can be said without such a device"
+test_vfio_options() {
+    vfio_fails id=x 'vfio-pci: host= is missing'
+    vfio_fails host=1e.0 'host=1e.0: not an address like 0000:03:00.0'
+    vfio_fails host=0000:00:1g.0 'host=0000:00:1g.0: not an address'
+    vfio_fails host=ffff:ff:1f.7 'ffff:ff:1f.7: there is no such PCI device'
+    vfio_fails host=00:00.0,hots=1 'no key "hots"; the keys are .*host'
+    vfio_fails host=00:00.0,addr=20 'addr=20: must be a slot from 1 to 1f'
+    vfio_fails host=00:00.0,bus=pci.1 'bus=pci.1: there is only pci.0'
+    local bdf
+    for bdf in /sys/bus/pci/devices/*; do
+        [ ! -e "$bdf/iommu_group" ] || continue
+        vfio_fails "host=${bdf##*/}" 'has no IOMMU; turn on'
+        break
+    done
+}
+
 # ------------------------------------------------------------ captures
 
 net_models kvm net_capture "pcap= and filter-dump: tcpdump reads what was sent, both ways"
@@ -418,6 +664,32 @@ test_net_errors() {
 -nic none,model=e1000,pcap=/nonexistent/f|capture file /nonexistent/f: No such file
 -object filter-dump,netdev=n,file=/tmp/x|no netdev n
 -net nic,macadr=1|no key "macadr"
+-nic tap,queues=0|queues 0: must be a number from 1 to 16
+-nic tap,sndbuf=abc|sndbuf abc: must be a size
+-nic tap,vnet_hdr=maybe|vnet_hdr=maybe: must be on or off
+-nic tap,vhost=2|vhost=2: must be on or off
+-nic tap,vhostforce=z|vhostforce=z: must be on or off
+-nic tap,poll-us=-1|poll-us -1: must be a number
+-nic tap,fd=99|descriptor 99 is not open
+-nic tap,fds=a:b|not a list of descriptors
+-nic tap,fd=3,ifname=x|ifname= means nothing together with fd=
+-nic tap,vhostfd=77|descriptor 77 is not open
+-nic tap,helper=/nonexistent|/nonexistent: cannot run it
+-nic tap,script=/nonexistent|script /nonexistent: cannot run it
+-nic tap,downscript=/nonexistent|downscript /nonexistent: cannot run it
+-netdev hubport,id=n,hubid=x|hubid x: must be a number
+-netdev hubport,id=n,hubid=1,learn=perhaps|learn=perhaps: must be on or off
+-nic stream,addr.type=warp|addr.type=warp: must be unix, inet or fd
+-nic stream,addr.type=unix,addr.path=/x,server=maybe|server=maybe: must be on or off
+-nic stream,addr.type=unix,addr.path=/x,reconnect-ms=x|reconnect-ms x: must be a number
+-nic socket,listen=x|listen=x: must be host:port
+-nic vhost-user|either path= or chardev= is needed
+-nic vhost-user,chardev=no|no -chardev no
+-nic none,model=ne2k|no such device; there are virtio-net-pci e1000
+-nic none,model=e1000,mac=1|mac 1: not a MAC address
+-nic none,addr=zz|addr=zz: must be a slot
+-device e1000,netdev=zz|there is no -netdev with that id
+-net nic,vlan=x|vlan x: must be a number
 -tap this-name-is-too-long|longer than 15
 END
 }

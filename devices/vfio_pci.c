@@ -1,0 +1,617 @@
+/* SPDX-License-Identifier: MIT */
+/* vfio-pci: a PCI device of the host's as the guest sees it.
+ *
+ * Theory of operation
+ * -------------------
+ * Registers. What the kernel lets us map of a BAR is guest memory (pci_map), so
+ * the guest's driver reaches the device without an exit; the rest is read and
+ * written through the device's file. MSI-X table and PBA are always ours: the
+ * device's own are programmed by the host.
+ *
+ * Configuration space. The header, BARs, MSI, MSI-X and the power state are
+ * emulated in cfg[] like those of any function; other bytes of the capabilities
+ * and beyond are `direct`: the device's own at each access, filtered by vfio in
+ * the kernel (vfio_pci_config.c). Its own BARs never move and it always
+ * decodes: the guest's are only where KVM shows them, so nothing a guest does
+ * there makes an access fault on the host (drivers/vfio/pci, mmap_fault).
+ * Nor does it ever leave D0, for the same reason. Extended configuration space
+ * is hidden: this bus is conventional.
+ *
+ * Interrupts. One of INTx, MSI and MSI-X is on in the device, whichever the
+ * guest has enabled, with eventfds that KVM turns into the guest's interrupts.
+ * Masking happens on our side (msix.c; the same idea for MSI here), so an
+ * interrupt while masked waits in its eventfd. INTx is masked by the host's
+ * kernel when it fires; the guest's EOI signals the resample eventfd, which
+ * unmasks it in the kernel again.
+ *
+ * DMA. The device sees guest memory at guest addresses. "No snoop" is kept off,
+ * so that it cannot go behind the caches' back (KVM lets a guest think that it
+ * manages them, and need not be told of the device). */
+#include "devices/vfio.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { /* MSI capability (PCI 3.0 §6.8.1), low byte of Message Control */
+       MSI_ENABLE = 0x01,
+       MSI_MME = 0x70, /* multiple message enable, log2 */
+       MSI_64BIT = 0x80,
+       MSI_MASKABLE = 0x01, /* high byte */
+};
+#define PMCSR_NO_SOFT_RESET 0x08
+#define DEVCTL_NO_SNOOP                                                        \
+    0x08 /* high byte of Device Control (PCIe 5 §7.5.3.4)                     \
+          */
+
+static struct vfio *vfio_of(struct pci_fn *fn)
+{
+    return fn->owner;
+}
+
+/* Configuration bytes may be written by another vCPU meanwhile. */
+static uint32_t cfg_get(const struct pci_fn *fn, unsigned off, unsigned width)
+{
+    uint32_t val = 0;
+    for (unsigned i = 0; i < width; i++)
+        val |= (uint32_t)__atomic_load_n(&fn->cfg[off + i], __ATOMIC_RELAXED)
+               << (8 * i);
+    return val;
+}
+
+static bool hits(unsigned off, unsigned width, unsigned lo, unsigned len)
+{
+    return off < lo + len && lo < off + width;
+}
+
+/* ---------------------------------------------------- the device's regions */
+
+static uint64_t region_read(const struct vfio_region *r, uint64_t off,
+                            unsigned width)
+{
+    uint64_t val = 0;
+    if (pread(r->v->fd, &val, width, (off_t)(r->offset + off)) != width) {
+        fault_note(&r->v->f_io, "%s: reading offset %#llx: %s", r->v->dev.id,
+                   (unsigned long long)off, strerror(errno));
+        return ~0ull;
+    }
+    return val;
+}
+
+static void region_write(const struct vfio_region *r, uint64_t off,
+                         unsigned width, uint64_t val)
+{
+    if (pwrite(r->v->fd, &val, width, (off_t)(r->offset + off)) != width)
+        fault_note(&r->v->f_io, "%s: writing offset %#llx: %s", r->v->dev.id,
+                   (unsigned long long)off, strerror(errno));
+}
+
+/* 0: the MSI-X table, 1: its PBA, -1: neither. */
+static int hole_at(const struct vfio *v, const struct vfio_region *r,
+                   uint64_t off)
+{
+    for (int i = 0; i < 2; i++)
+        if (r == &v->region[v->hole[i].bar] &&
+            off - v->hole[i].off < v->hole[i].len)
+            return i;
+    return -1;
+}
+
+static uint64_t bar_read(void *owner, uint64_t off, unsigned width)
+{
+    struct vfio_region *r = owner;
+    struct vfio *v = r->v;
+    int hole = hole_at(v, r, off);
+    atomic_fetch_add_explicit(&v->trapped, 1, memory_order_relaxed);
+    if (hole < 0)
+        return region_read(r, off, width);
+    off -= v->hole[hole].off;
+    return hole ? pci_msix_pba(&v->fn, off, width)
+                : pci_msix_read(&v->fn, off, width);
+}
+
+static void bar_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+{
+    struct vfio_region *r = owner;
+    struct vfio *v = r->v;
+    int hole = hole_at(v, r, off);
+    atomic_fetch_add_explicit(&v->trapped, 1, memory_order_relaxed);
+    if (hole < 0)
+        region_write(r, off, width, val);
+    else if (hole == 0)
+        pci_msix_write(&v->fn, off - v->hole[0].off, width, val);
+}
+
+/* -------------------------------------------------------------- interrupts */
+
+static bool msi_enabled(const struct vfio *v)
+{
+    return v->msi && cfg_get(&v->fn, v->msi + 2u, 1) & MSI_ENABLE;
+}
+
+/* Offsets in the MSI capability depend on its form. */
+static unsigned msi_data(const struct vfio *v)
+{
+    return v->msi + (v->fn.cfg[v->msi + 2] & MSI_64BIT ? 12u : 8u);
+}
+
+/* 0: this device cannot mask them one by one. */
+static unsigned msi_mask(const struct vfio *v)
+{
+    return v->fn.cfg[v->msi + 3] & MSI_MASKABLE ? msi_data(v) + 4 : 0;
+}
+
+static void drain(int fd)
+{
+    uint64_t n;
+    ssize_t ignored = read(fd, &n, sizeof(n));
+    (void)ignored; /* EAGAIN: nothing was in it */
+}
+
+/* Attaches each of the device's messages as the capability says now. Under
+ * v->lock. */
+static void msi_attach(struct vfio *v)
+{
+    const struct pci_fn *fn = &v->fn;
+    uint64_t addr = cfg_get(fn, v->msi + 4u, 4);
+    uint32_t data = cfg_get(fn, msi_data(v), 2), masked = 0;
+    if (msi_data(v) == v->msi + 12u)
+        addr |= (uint64_t)cfg_get(fn, v->msi + 8u, 4) << 32;
+    if (msi_mask(v))
+        masked = cfg_get(fn, msi_mask(v), 4);
+    for (unsigned i = 0; i < v->nmsi; i++) {
+        struct irq *irq = &v->msi_irq[i];
+        irq_detach(irq);
+        if (i >= v->msi_on || masked >> i & 1 || !pci_can_dma(fn))
+            continue;
+        int err = irq_msi_attach(irq, addr, (data & ~(v->msi_on - 1)) | i);
+        if (err)
+            fault_note(&v->f_irq, "%s: MSI %u: %s", v->dev.id, i,
+                       strerror(-err));
+    }
+}
+
+/* The eventfds of a mode; how many. */
+static unsigned mode_fds(struct vfio *v, int mode, int fds[PCI_MSIX_MAX])
+{
+    unsigned n = mode == VFIO_PCI_MSIX_IRQ_INDEX  ? v->fn.nvec
+                 : mode == VFIO_PCI_MSI_IRQ_INDEX ? v->msi_on
+                                                  : 1;
+    for (unsigned i = 0; i < n; i++)
+        fds[i] = mode == VFIO_PCI_MSIX_IRQ_INDEX  ? pci_msix_fd(&v->fn, i)
+                 : mode == VFIO_PCI_MSI_IRQ_INDEX ? v->msi_irq[i].fd
+                                                  : v->fn.intx.fd;
+    return n;
+}
+
+/* In the kernel from the guest's EOI to the device, or else by intx_eoi. */
+static void intx_unmask_by_kernel(struct vfio *v)
+{
+    struct event *eoi = &v->fn.intx.resample;
+    if (vfio_set_irqs(v, VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_UNMASK, 1,
+                      &eoi->fd) == 0)
+        loop_del(eoi);
+}
+
+static void intx_eoi(struct event *ev, uint32_t got)
+{
+    struct vfio *v = vfio_of(container_of(ev, struct pci_fn, intx.resample));
+    (void)got;
+    drain(ev->fd);
+    vfio_set_irqs(v, VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_UNMASK, 0,
+                  NULL);
+}
+
+/* Under v->lock. */
+static void mode_off(struct vfio *v)
+{
+    if (v->mode >= 0)
+        vfio_set_irqs(v, (unsigned)v->mode, VFIO_IRQ_SET_ACTION_TRIGGER, 0,
+                      NULL);
+    v->mode = -1;
+    v->msi_on = 0;
+    for (unsigned i = 0; i < v->nmsi; i++) {
+        irq_detach(&v->msi_irq[i]);
+        drain(v->msi_irq[i].fd);
+    }
+}
+
+/* Under v->lock. */
+static void mode_on(struct vfio *v, int mode, unsigned nmsi)
+{
+    static const char *const name[] = {"INTx", "MSI", "MSI-X"};
+    int fds[PCI_MSIX_MAX];
+    v->msi_on = nmsi;
+    unsigned n = mode_fds(v, mode, fds);
+    int got =
+        vfio_set_irqs(v, (unsigned)mode, VFIO_IRQ_SET_ACTION_TRIGGER, n, fds);
+    if (got > 0) /* the host has no more of them */
+        got = vfio_set_irqs(v, (unsigned)mode, VFIO_IRQ_SET_ACTION_TRIGGER,
+                            (unsigned)got, fds);
+    if (got)
+        fault_note(&v->f_irq, "%s: the host cannot turn on %s: %s", v->dev.id,
+                   name[mode], strerror(-got));
+    TRACE(PCI, "%s: %s, %u vectors: %d", v->dev.id, name[mode], n, got);
+    v->mode = mode;
+    if (mode == VFIO_PCI_INTX_IRQ_INDEX && !got)
+        intx_unmask_by_kernel(v);
+}
+
+/* Makes the device's interrupts what configuration space says now. */
+static void irq_follow(struct vfio *v)
+{
+    int mode = v->fn.has_intx ? VFIO_PCI_INTX_IRQ_INDEX : -1;
+    unsigned nmsi = 0;
+    pthread_mutex_lock(&v->lock);
+    if (pci_msix_on(&v->fn)) {
+        mode = VFIO_PCI_MSIX_IRQ_INDEX;
+    } else if (msi_enabled(v)) {
+        mode = VFIO_PCI_MSI_IRQ_INDEX;
+        nmsi = 1u << (cfg_get(&v->fn, v->msi + 2u, 1) & MSI_MME) / 16;
+        nmsi = nmsi > v->nmsi ? v->nmsi : nmsi;
+    }
+    if (mode != v->mode || nmsi != v->msi_on) {
+        mode_off(v);
+        if (mode >= 0)
+            mode_on(v, mode, nmsi);
+    }
+    if (nmsi)
+        msi_attach(v);
+    pthread_mutex_unlock(&v->lock);
+}
+
+/* ----------------------------------------------------- configuration space */
+
+static const struct vfio_region *cfg_region(const struct vfio *v)
+{
+    return &v->region[VFIO_PCI_CONFIG_REGION_INDEX];
+}
+
+/* The device decodes always and interrupts unless the guest says no; it is a
+ * bus master only when the guest says so. */
+static void host_command(const struct vfio *v)
+{
+    unsigned cmd = cfg_get(&v->fn, PCI_COMMAND, 2);
+    region_write(cfg_region(v), PCI_COMMAND, 2,
+                 (cmd & (PCI_CMD_MASTER | PCI_CMD_INTX_OFF)) | PCI_CMD_IO |
+                     PCI_CMD_MEM);
+}
+
+static void no_snoop_off(const struct vfio *v)
+{
+    unsigned at = v->exp + 9u;
+    if (v->exp)
+        region_write(cfg_region(v), at, 1,
+                     region_read(cfg_region(v), at, 1) & ~DEVCTL_NO_SNOOP);
+}
+
+static void cfg_read(struct pci_fn *fn, unsigned off, unsigned width)
+{
+    struct vfio *v = vfio_of(fn);
+    uint64_t val = 0;
+    bool any = false;
+    for (unsigned i = 0; i < width; i++)
+        any |= v->direct[off + i];
+    if (any)
+        val = region_read(cfg_region(v), off, width);
+    for (unsigned i = 0; i < width; i++)
+        if (v->direct[off + i])
+            __atomic_store_n(&fn->cfg[off + i], (uint8_t)(val >> (8 * i)),
+                             __ATOMIC_RELAXED);
+    /* MSI's pending bits wait where MSI-X's do. */
+    if (!v->msi || !msi_mask(v) || !hits(off, width, msi_mask(v) + 4, 4))
+        return;
+    for (unsigned i = 0; i < v->nmsi; i++) {
+        uint8_t bit = (uint8_t)(1 << i % 8);
+        uint8_t *b = &fn->cfg[msi_mask(v) + 4 + i / 8];
+        if (irq_pending(&v->msi_irq[i]))
+            __atomic_fetch_or(b, bit, __ATOMIC_RELAXED);
+        else
+            __atomic_fetch_and(b, (uint8_t)~bit, __ATOMIC_RELAXED);
+    }
+}
+
+static void cfg_written(struct pci_fn *fn, unsigned off, unsigned width,
+                        uint32_t val)
+{
+    struct vfio *v = vfio_of(fn);
+    bool all = true;
+    if (v->exp && hits(off, width, v->exp + 9u, 1))
+        val &= ~((uint32_t)DEVCTL_NO_SNOOP << (8 * (v->exp + 9 - off)));
+    for (unsigned i = 0; i < width; i++)
+        all &= v->direct[off + i];
+    if (all)
+        region_write(cfg_region(v), off, width, val);
+    for (unsigned i = 0; i < width && !all; i++)
+        if (v->direct[off + i])
+            region_write(cfg_region(v), off + i, 1, val >> (8 * i) & 0xff);
+    bool command = hits(off, width, PCI_COMMAND, 2);
+    if (command)
+        host_command(v);
+    if (command || (v->msix && hits(off, width, v->msix + 2u, 2)) ||
+        (v->msi && hits(off, width, v->msi, 0x18)))
+        irq_follow(v);
+}
+
+/* ------------------------------------------------------------------ making */
+
+/* Bytes [at, at + len) are emulated: what they are now is what they stay, but
+ * for what wmask lets the guest write. */
+static void emulate(struct vfio *v, unsigned at, unsigned len)
+{
+    memset(v->direct + at, 0, len);
+}
+
+static int add_msi(struct vfio *v, struct machine *m)
+{
+    struct pci_fn *fn = &v->fn;
+    uint8_t *ctrl = fn->cfg + v->msi + 2;
+    unsigned data = msi_data(v), mask = msi_mask(v);
+    int err = 0;
+    emulate(v, v->msi, (mask ? mask + 8 : data + 2) - v->msi);
+    ctrl[0] &= (uint8_t) ~(MSI_ENABLE | MSI_MME);
+    fn->wmask[v->msi + 2] = MSI_ENABLE | MSI_MME;
+    memset(fn->wmask + v->msi + 4, 0xff, data + 2u - v->msi - 4u);
+    fn->wmask[v->msi + 4] = 0xfc;
+    unsigned n = 1u << (ctrl[0] >> 1 & 7);
+    n = n > VFIO_MSI_MAX ? VFIO_MSI_MAX : n;
+    for (unsigned i = 0; mask && i < n; i++)
+        fn->wmask[mask + i / 8] |= (uint8_t)(1 << i % 8);
+    while (!err && v->nmsi < n)
+        err = irq_msi(m, &v->msi_irq[v->nmsi++]);
+    return err ? fail(err, "vfio-pci: MSI: %s", strerror(-err)) : 0;
+}
+
+static int add_msix(struct vfio *v)
+{
+    struct pci_fn *fn = &v->fn;
+    uint8_t cap = v->msix;
+    unsigned n = (cfg_get(fn, cap + 2u, 2) & 0x7ff) + 1;
+    emulate(v, cap, 12);
+    for (unsigned i = 0; i < 2; i++) {
+        uint32_t where = cfg_get(fn, cap + 4 + 4 * i, 4), bar = where & 7;
+        uint64_t len = i ? (n + 63) / 64 * 8 : 16ull * n;
+        v->hole[i] = (struct vfio_hole){bar, where & ~7u, len};
+        if (bar >= PCI_BARS || v->hole[i].off + len > v->region[bar].size)
+            return fail(-ENXIO,
+                        "vfio-pci: host=%s: its MSI-X table is in no BAR",
+                        v->host);
+    }
+    return pci_msix_vectors(fn, cap, n > PCI_MSIX_MAX ? PCI_MSIX_MAX : n);
+}
+
+/* PCI power management 1.2 §3.2: the power state can be written and read, and
+ * means nothing; a device that keeps its state when it comes back; no PME. */
+static void add_pm(struct vfio *v)
+{
+    struct pci_fn *fn = &v->fn;
+    emulate(v, v->pm, 8);
+    fn->cfg[v->pm + 3] &= 0x07;
+    fn->cfg[v->pm + 4] = PMCSR_NO_SOFT_RESET;
+    fn->cfg[v->pm + 5] = 0;
+    fn->wmask[v->pm + 4] = 0x03;
+}
+
+static int add_caps(struct vfio *v, struct machine *m)
+{
+    const uint8_t *cfg = v->fn.cfg;
+    unsigned at = cfg[PCI_STATUS] & PCI_STS_CAPS ? cfg[PCI_CAP_PTR] & ~3u : 0;
+    int err = 0;
+    for (int i = 0; i < 48 && at >= 0x40; i++, at = cfg[at + 1] & ~3u) {
+        uint8_t *where = cfg[at] == PCI_CAP_PM     ? &v->pm
+                         : cfg[at] == PCI_CAP_MSI  ? &v->msi
+                         : cfg[at] == PCI_CAP_EXP  ? &v->exp
+                         : cfg[at] == PCI_CAP_MSIX ? &v->msix
+                                                   : NULL;
+        /* The longest of these is MSI with masks; all fit or are broken. */
+        if (where && !*where && at + 0x18 <= sizeof(v->fn.cfg))
+            *where = (uint8_t)at;
+        emulate(v, at, 2);
+    }
+    if (v->pm)
+        add_pm(v);
+    if (v->msi)
+        err = add_msi(v, m);
+    if (!err && v->msix)
+        err = add_msix(v);
+    return err;
+}
+
+/* BARs as the device has them; §6.2.5.1: its low bits say of what kind. */
+static int add_bars(struct vfio *v, const uint8_t *cfg)
+{
+    for (unsigned i = 0; i < PCI_BARS; i++) {
+        struct vfio_region *r = &v->region[i];
+        uint8_t low = cfg[PCI_BAR0 + 4 * i];
+        enum pci_bar_kind kind = low & 1          ? PCI_BAR_IO
+                                 : (low & 6) == 4 ? PCI_BAR_MEM64
+                                                  : PCI_BAR_MEM32;
+        if (!r->size)
+            continue;
+        if (r->size & (r->size - 1) || r->size < 4 ||
+            (kind == PCI_BAR_MEM64 && i == PCI_BARS - 1))
+            return fail(-ENXIO, "vfio-pci: host=%s: BAR %u makes no sense",
+                        v->host, i);
+        pci_bar_init(&v->fn, i, kind, r->size, bar_read, bar_write, r);
+        if (kind != PCI_BAR_IO) {
+            v->fn.cfg[PCI_BAR0 + 4 * i] |= low & 8; /* prefetchable */
+            vfio_map_bar(v, i);
+        }
+        v->fn.bar[i].map = r->map;
+        v->fn.bar[i].nmap = kind == PCI_BAR_IO ? 0 : r->nmap;
+        if (kind == PCI_BAR_MEM64)
+            i++;
+    }
+    return 0;
+}
+
+static void vfio_pci_reset(struct device *dev)
+{
+    struct vfio *v = container_of(dev, struct vfio, dev);
+    struct pci_fn *fn = &v->fn;
+    pthread_mutex_lock(&v->lock);
+    mode_off(v);
+    pthread_mutex_unlock(&v->lock);
+    pci_fn_reset(fn);
+    for (unsigned i = 0x40; i < sizeof(fn->cfg); i++)
+        if (!v->direct[i])
+            fn->cfg[i] &= (uint8_t)~fn->wmask[i];
+    host_command(v); /* no bus master any more: DMA has ended */
+    vfio_reset(v);
+    irq_follow(v);
+}
+
+/* The host unbinds the driver, which waits until we are gone. */
+static void on_request(struct event *ev, uint32_t got)
+{
+    const struct vfio *v = container_of(ev, struct vfio, request);
+    (void)got;
+    drain(ev->fd);
+    loop_del(ev);
+    log_line("%s: the host wants its device back; it gets it when this ends",
+             v->dev.id);
+}
+
+static int watch_request(struct vfio *v, struct machine *m)
+{
+    v->request = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+                                .want = EPOLLIN,
+                                .ready = on_request,
+                                .name = "vfio-request"};
+    if (v->request.fd < 0)
+        return fail(-errno, "vfio-pci: eventfd: %s", strerror(errno));
+    /* Kernels before 4.0 do not have it. */
+    vfio_set_irqs(v, VFIO_PCI_REQ_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER, 1,
+                  &v->request.fd);
+    return loop_add(m->loop, &v->request);
+}
+
+static void vfio_pci_stats(struct device *dev, int fd)
+{
+    struct vfio *v = container_of(dev, struct vfio, dev);
+    dprintf(fd, "%s.trapped %llu\n", dev->id,
+            (unsigned long long)atomic_load(&v->trapped));
+}
+
+static void vfio_pci_destroy(struct device *dev)
+{
+    struct vfio *v = container_of(dev, struct vfio, dev);
+    pthread_mutex_lock(&v->lock);
+    mode_off(v);
+    pthread_mutex_unlock(&v->lock);
+    vfio_reset(v);
+    loop_del(&v->request);
+    if (v->request.fd >= 0)
+        close(v->request.fd);
+    irq_free(&v->fn.intx);
+    for (unsigned i = 0; i < v->nmsi; i++)
+        irq_free(&v->msi_irq[i]);
+    for (unsigned i = 0; i < v->fn.nvec; i++)
+        irq_free(&v->fn.vec[i].irq);
+    free(v->fn.vec);
+    vfio_close(v);
+    free(v);
+}
+
+int vfio_plug(struct vfio *v, struct machine *m, int slot)
+{
+    struct pci_fn *fn = &v->fn;
+    uint8_t cfg[sizeof(fn->cfg)];
+    pthread_mutex_init(&v->lock, NULL);
+    v->mode = -1;
+    if (pread(v->fd, cfg, sizeof(cfg), (off_t)cfg_region(v)->offset) !=
+        (ssize_t)sizeof(cfg))
+        return fail(-EIO, "vfio-pci: host=%s: no configuration space", v->host);
+    pci_fn_init(fn, m, v, v->dev.id, 0, 0, 0, 0);
+    memcpy(fn->cfg, cfg, PCI_COMMAND);
+    memcpy(fn->cfg + PCI_STATUS, cfg + PCI_STATUS, 6);
+    memcpy(fn->cfg + PCI_SUBSYS_VENDOR_ID, cfg + PCI_SUBSYS_VENDOR_ID, 4);
+    fn->cfg[PCI_HEADER_TYPE] = cfg[PCI_HEADER_TYPE] & 0x7f; /* one function */
+    fn->cfg[PCI_CAP_PTR] = cfg[PCI_CAP_PTR];
+    memcpy(fn->cfg + PCI_MIN_GNT, cfg + PCI_MIN_GNT, sizeof(cfg) - PCI_MIN_GNT);
+    if (fn->cfg[PCI_HEADER_TYPE])
+        return fail(-ENXIO, "vfio-pci: host=%s: a bridge, not a device",
+                    v->host);
+    memset(v->direct + PCI_STATUS, 1, 2);
+    memset(v->direct + 0x40, 1, sizeof(cfg) - 0x40);
+    int err = add_caps(v, m);
+    if (!err)
+        err = add_bars(v, cfg);
+    if (err)
+        return err;
+    fn->cfg_read = cfg_read;
+    fn->cfg_written = cfg_written;
+    fn->romfile = v->romfile;
+    if (cfg[PCI_INT_PIN])
+        pci_intx_init(fn);
+    err = pci_add(fn, slot);
+    if (err)
+        return err;
+    fn->intx.resample.ready = intx_eoi;
+    no_snoop_off(v);
+    host_command(v);
+    irq_follow(v);
+    v->dev.cls = &vfio_pci_class;
+    v->dev.reset = vfio_pci_reset;
+    v->dev.stats = vfio_pci_stats;
+    v->dev.destroy = vfio_pci_destroy;
+    device_register(m, &v->dev);
+    return watch_request(v, m);
+}
+
+static int read_options(struct vfio *v, struct opts *o, int *slot)
+{
+    const char *host = opts_str(o, "host", NULL), *id = opts_str(o, "id", NULL);
+    const char *rom = opts_str(o, "romfile", NULL);
+    int err = pci_options(o, slot);
+    if (!err)
+        err = opts_done(o);
+    if (err)
+        return err;
+    if (!host)
+        return fail(-EINVAL, "vfio-pci: host= is missing: the device's address "
+                             "on the host, as lspci prints it");
+    if (!vfio_parse_bdf(host, v->host))
+        return fail(-EINVAL,
+                    "vfio-pci: host=%s: not an address like 0000:03:00.0 or "
+                    "03:00.0",
+                    host);
+    v->dev.id = strdup(id ? id : v->host);
+    v->romfile = rom && *rom ? strdup(rom) : NULL;
+    return v->dev.id ? 0 : fail(-ENOMEM, "vfio-pci: out of memory");
+}
+
+static int vfio_pci_create(struct machine *m, struct opts *o)
+{
+    struct vfio *v = calloc(1, sizeof(*v));
+    int slot = -1;
+    if (!v)
+        return fail(-ENOMEM, "vfio-pci: out of memory");
+    v->fd = -1;
+    int err = read_options(v, o, &slot);
+    if (!err)
+        err = vfio_open(v, m);
+    if (err) {
+        vfio_close(v);
+        free((void *)(uintptr_t)v->dev.id);
+        free((void *)(uintptr_t)v->romfile);
+        free(v);
+        return err;
+    }
+    vfio_reset(v);
+    return vfio_plug(v, m, slot);
+}
+
+const struct device_class vfio_pci_class = {
+    .name = "vfio-pci",
+    .help =
+        "a PCI device of the host's (Documentation/driver-api/vfio.rst)\n"
+        "  host=ADDR      its address there, as lspci prints it: 0000:03:00.0\n"
+        "  id=ID          its name (default: that address)\n"
+        "  addr=SLOT      PCI slot, hexadecimal (default: the first free)\n"
+        "  romfile=FILE   expansion ROM\n",
+    .create = vfio_pci_create,
+};
