@@ -473,6 +473,7 @@ static int make_pair(struct vnet *n, struct machine *m, unsigned i)
     vnet_rx_stop(p);
     if (n->nic.nd) {
         p->be = n->nic.nd->q[i];
+        loop_window(p->loop, n->nic.nd->poll_us * 1000ull);
         p->ev.fd = p->be->fd;
     }
     return 0;

@@ -34,7 +34,7 @@
 #include <unistd.h>
 
 #define BATCH 32
-#define TURNS_MAX 1000 /* in a window, should the clock stand still */
+#define TURNS_MAX 1000 /* while the clock stands still (a test's) */
 #define LOOK_COSTS 32  /* a window in signals sent to oneself, at most */
 #define NAP_COSTS 128  /* and a nap */
 #define LOOK_MAX_NS 250000
@@ -63,6 +63,7 @@ struct loop {
     bool looks;             /* somebody has a ring to look at */
     uint64_t window;        /* ns to look before a sleep, 0: none */
     uint64_t window_max;    /* a sleep up to this is short; 0: not measured */
+    uint64_t asked;         /* window_max as the operator wants it, or 0 */
     bool naps;              /* sleeps, signals off */
     uint64_t nap;           /* for so long; 0: not measured */
     unsigned found;         /* small packets since `since` */
@@ -305,6 +306,8 @@ static void measure(struct loop *l)
 {
     uint64_t cost = signal_cost(l);
     l->window_max = between(LOOK_COSTS * cost, LOOK_LEAST_NS, LOOK_MAX_NS);
+    if (l->asked)
+        l->window_max = l->asked;
     l->nap = between(NAP_COSTS * cost, LOOK_LEAST_NS, NAP_MAX_NS);
 }
 
@@ -317,9 +320,14 @@ void loop_worked(struct loop *l, unsigned small)
     if (!l->nap)
         measure(l);
     uint64_t now = now_ns();
-    l->naps = now - l->since < l->found * l->nap;
+    l->naps = !l->asked && now - l->since < l->found * l->nap;
     l->found = 0;
     l->since = now;
+}
+
+void loop_window(struct loop *l, uint64_t ns)
+{
+    l->asked = ns > l->asked ? ns : l->asked;
 }
 
 bool loop_look(struct loop *l, struct poller *p)
@@ -402,7 +410,7 @@ static int look(struct loop *l)
 {
     if (l->naps)
         return nap(l);
-    uint64_t end = now_ns() + l->window;
+    uint64_t start = now_ns(), now;
     int turns = 0;
     do {
         struct poller *p = find_work(l);
@@ -416,15 +424,16 @@ static int look(struct loop *l)
             return n;
         sched_yield(); /* whoever else wants this CPU needs it more */
         turns++;
-    } while (now_ns() < end && turns < TURNS_MAX && !l->again &&
-             !atomic_load(&l->stop));
+        now = now_ns();
+    } while (now - start < l->window && (now != start || turns < TURNS_MAX) &&
+             !l->again && !atomic_load(&l->stop));
     arm_all(l);
     return 0;
 }
 
 static void adjust_window(struct loop *l, uint64_t slept)
 {
-    if (slept > LOOK_MAX_NS) {
+    if (slept > LOOK_MAX_NS && slept > l->asked) {
         l->window = 0;
         return;
     }

@@ -63,6 +63,9 @@ bool loop_look(struct loop *l, struct poller *p);
  * little beside the way to them. */
 #define LOOP_SMALL 2048
 void loop_worked(struct loop *l, unsigned small);
+/* Before the loop runs: look for up to `ns` after each event, and do not nap.
+ * Of several wishes the longest counts. */
+void loop_window(struct loop *l, uint64_t ns);
 /* Forgets the poller; arm() is not called. */
 void loop_unlook(struct loop *l, struct poller *p);
 

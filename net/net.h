@@ -86,7 +86,7 @@ struct netdev {
     struct netbe *q[NET_QUEUES_MAX];
     enum netdev_vhost vhost;
     int vhostfd[NET_QUEUES_MAX]; /* given by the operator, or -1 */
-    uint32_t poll_us;            /* busy-poll window, 0: adaptive default */
+    uint32_t poll_us;            /* busy-poll window, 0: the loop decides */
     bool taken;                  /* a NIC uses it */
     unsigned mtu;                /* of the host interface, 0: unknown */
 

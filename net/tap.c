@@ -470,7 +470,7 @@ const struct netdev_class tap_class = {
             "vnet_hdr=on|off  offloads (on)\n"
             "sndbuf=SIZE      bytes in flight before sending waits\n"
             "vhost=on|off vhostforce= vhostfd=N vhostfds=N:N…\n"
-            "poll-us=N        busy-poll window\n",
+            "poll-us=N        look at rings for so long before sleeping\n",
     .open = tap_class_open,
 };
 

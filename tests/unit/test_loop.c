@@ -78,6 +78,22 @@ TEST(loop_naps_in_a_flood_and_not_in_a_trickle)
     fake_free(m);
 }
 
+TEST(loop_with_a_window_asked_for_does_not_nap)
+{
+    struct machine *m = fake_new(4096);
+    struct ring r = ring_new(m);
+    loop_window(m->loop, 1000000);
+    kick(&r, 100, 0);
+    kick(&r, 100, 0);
+    CHECK(r.signals);
+    loop_poll(m->loop, 1); /* a short sleep, by the test's clock */
+    kick(&r, 1, 0);
+    CHECK(!r.signals);
+    loop_poll(m->loop, 0);
+    CHECK(r.signals);
+    fake_free(m);
+}
+
 TEST(loop_doubts_naps_that_found_little)
 {
     struct machine *m = fake_new(4096);
