@@ -74,6 +74,7 @@ static void run(struct vnet_pair *p, bool rx, bool tx)
         loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
         rx = tx = false;
     }
+    unsigned life = p->n->v.life; /* a reset waits for p->lock first */
     bool can = p->rx_on && p->active && p->be && !p->dead;
     if (!can) /* being told of frames nobody reads would spin */
         loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
@@ -89,7 +90,7 @@ static void run(struct vnet_pair *p, bool rx, bool tx)
     if (steered && !fault)
         fault = vnet_rx_steered(p);
     if (fault)
-        virtio_needs_reset(&p->n->v, fault);
+        virtio_needs_reset(&p->n->v, life, fault);
 }
 
 static void ctrl_kick(struct vnet *n, unsigned q)
@@ -100,9 +101,10 @@ static void ctrl_kick(struct vnet *n, unsigned q)
         fault = vnet_ctrl(n, &n->v.vq[q]);
     if (fault)
         n->ctrl_on = false;
+    unsigned life = n->v.life;
     pthread_mutex_unlock(&n->v.lock);
     if (fault)
-        virtio_needs_reset(&n->v, fault);
+        virtio_needs_reset(&n->v, life, fault);
 }
 
 static void vnet_kick(struct virtio *v, unsigned q)

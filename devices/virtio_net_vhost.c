@@ -128,7 +128,7 @@ static void broken(void *nic, unsigned ring)
 {
     struct vnet *n = nic;
     (void)ring;
-    virtio_needs_reset(&n->v, "vhost found a ring broken");
+    virtio_needs_reset(&n->v, n->v.life, "vhost found a ring broken");
 }
 
 int vnet_vhost_open(struct vnet *n, struct machine *m)

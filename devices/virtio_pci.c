@@ -134,14 +134,15 @@ void virtio_config_changed(struct virtio *v)
         config_irq(v);
 }
 
-void virtio_needs_reset(struct virtio *v, const char *why)
+void virtio_needs_reset(struct virtio *v, unsigned life, const char *why)
 {
     fault_note(&v->faults,
                "%s: guest fault: %s; the device waits for a reset (said once, "
                "counted in -stats)",
                v->dev.id, why ? why : "?");
     pthread_mutex_lock(&v->lock);
-    if ((v->status & VIRTIO_DRIVER_OK) && !(v->status & VIRTIO_NEEDS_RESET)) {
+    if (life == v->life && (v->status & VIRTIO_DRIVER_OK) &&
+        !(v->status & VIRTIO_NEEDS_RESET)) {
         v->status |= VIRTIO_NEEDS_RESET;
         config_irq(v);
     }
@@ -194,6 +195,7 @@ void virtio_begin(struct virtio *v)
 static void device_reset(struct virtio *v)
 {
     v->type->stop(v);
+    v->life++;
     v->started = false;
     for (unsigned q = 0; q < v->nvq; q++) {
         kick_set(v, q, false);

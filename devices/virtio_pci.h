@@ -70,9 +70,10 @@ struct virtio {
     uint32_t device_sel, driver_sel;
     uint16_t queue_sel, config_vector;
     uint8_t status, isr, generation;
-    bool started; /* type->start was called, type->stop was not */
-    bool legacy;  /* the driver came through the legacy interface */
-    bool msix_on; /* as call_changed was last told */
+    bool started;          /* type->start was called, type->stop was not */
+    bool legacy;           /* the driver came through the legacy interface */
+    bool msix_on;          /* as call_changed was last told */
+    _Atomic unsigned life; /* resets so far */
     struct fault faults;
 
     /* Set by the caller of virtio_pci_init. */
@@ -105,9 +106,10 @@ void virtio_pci_destroy(struct virtio *v);
 bool virtio_queue_irq(struct virtio *v, struct virtqueue *vq);
 /* The device configuration changed: new generation, interrupt. Lock held. */
 void virtio_config_changed(struct virtio *v);
-/* A guest fault that needs a reset (§2.1.2). Any thread; takes the lock unless
- * the caller says it holds it. */
-void virtio_needs_reset(struct virtio *v, const char *why);
+/* A guest fault that needs a reset (§2.1.2), seen while v->life was `life`: of
+ * a driver that has reset the device since, nothing is told to the next. Any
+ * thread; takes the lock. */
+void virtio_needs_reset(struct virtio *v, unsigned life, const char *why);
 /* The eventfd that interrupts for queue q, for vhost; -1: none. Lock held. */
 int virtio_call_fd(struct virtio *v, unsigned q);
 /* Lends the queue's doorbell to somebody else, or takes it back. Lock held. */
