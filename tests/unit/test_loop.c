@@ -2,6 +2,10 @@
 /* The loop's naps ("Napping" in machine/loop.c); events and timers are in
  * test_bus.c. */
 #include "machine/loop.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include "tests/unit/fake.h"
 
 #define LONGER_THAN_A_NAP 2000000
@@ -109,5 +113,38 @@ TEST(loop_doubts_naps_that_found_little)
     CHECK(needed[0] < needed[1]);
     CHECK(needed[1] < needed[2]);
     CHECK(needed[2] < needed[3]);
+    fake_free(m);
+}
+
+struct edge {
+    struct event ev;
+    unsigned told;
+};
+
+static void edge_ready(struct event *ev, uint32_t got)
+{
+    (void)got;
+    container_of(ev, struct edge, ev)->told++;
+}
+
+/* A doorbell is told by its edge, once: it may ring while the loop measures
+ * what a signal costs, or at any other time. */
+TEST(loop_loses_no_edge_while_it_measures)
+{
+    struct machine *m = fake_pc(1 << 20);
+    struct edge e = {.ev = {.fd = eventfd(0, EFD_NONBLOCK),
+                            .want = EPOLLIN | EPOLLET,
+                            .ready = edge_ready,
+                            .name = "edge"}};
+    uint64_t one = 1;
+    struct ring r = ring_new(m);
+    REQUIRE_EQ(loop_add(m->loop, &e.ev), 0);
+    REQUIRE_EQ(write(e.ev.fd, &one, 8), 8);
+    kick(&r, 1000, 1); /* a flood: the loop measures */
+    loop_poll(m->loop, 0);
+    CHECK_EQ(e.told, 1);
+    loop_unlook(m->loop, &r.p);
+    loop_del(&e.ev);
+    close(e.ev.fd);
     fake_free(m);
 }
