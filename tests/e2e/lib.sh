@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2016  # what is in single quotes is for the guest's shell
 # SPDX-License-Identifier: MIT
 # What end-to-end tests are written with: guests, TAPs, bounded waits, verdicts.  Sourced by tests/e2e/run.
 #
@@ -232,7 +233,6 @@ boot_linux() {
 # g COMMAND...: run a shell line in the Linux guest at ${guest:-10.0.0.2}; its output, its exit status (125: no answer).
 # A program left in the background there must have its output redirected.
 g() {
-    # shellcheck disable=SC2016  # expanded by the inner bash
     # A process of its own, so that a connection that hangs can be given up.
     timeout "${g_limit:-60}" bash -c '
         exec 3<>"/dev/tcp/$0/2323" || exit 125
@@ -254,3 +254,90 @@ poweroff_linux() {
     g 'poweroff -f >/dev/null 2>&1 &' || true
     ends 30 0
 }
+
+# ------------------------------------------------------------ data, load, survival
+
+# serve_data: in the guest, port 5001 answers with the sha256 of what it is sent, port 5002 gives /tmp/payload.
+serve_data() {
+    sum_there=$(g 'head -c 2097152 /dev/urandom >/tmp/payload; sha256sum </tmp/payload' | cut -d' ' -f1)
+    g 'nc -ll -p 5001 -e sha256sum </dev/null >/dev/null 2>&1 & nc -ll -p 5002 -e cat /tmp/payload </dev/null >/dev/null 2>&1 &'
+    wait_for 10 "listeners in the guest" g_ok "netstat -ltn | grep -q ':5002 '"
+}
+
+# move_both ADDRESS MIB
+move_both() {
+    head -c "$2M" /dev/urandom >payload
+    is "$(timeout 60 socat -t 60 - "TCP:$1:5001" <payload | cut -d' ' -f1)" "$(sha256sum <payload | cut -d' ' -f1)" "sha256 of $2 MiB to $1"
+    is "$(timeout 60 socat -u "TCP:$1:5002" - | sha256sum | cut -d' ' -f1)" "$sum_there" "sha256 of 2 MiB from $1"
+}
+
+# survive_boot NETDEV-OPTIONS DEVICE-OPTIONS: a guest with two processors and a NIC of $model, whose data ports are served.
+survive_boot() {
+    tap tap0 10.0.0.1/24
+    start -kernel "$E2E_VMLINUX" -initrd "$E2E_FULL" -smp 2 -append "$linux_words ip=10.0.0.2/24" -stats \
+        -netdev "tap,id=n0,ifname=tap0$1" -device "${model:-virtio-net-pci},netdev=n0,mac=52:54:00:00:00:02$2"
+    wait_for 90 "'guest: up'" out_has 'guest: up'
+    serve_data
+}
+
+# load: data both ways until the end of the test.
+load() {
+    (while :; do
+        timeout 10 socat -u /dev/zero TCP:10.0.0.2:5001,connect-timeout=2 2>/dev/null || nap 0.2
+    done) &
+    (while :; do
+        timeout 10 socat -u TCP:10.0.0.2:5002,connect-timeout=2 /dev/null 2>/dev/null || nap 0.2
+    done) &
+    nap 1
+}
+
+# detached COMMANDS: for what takes the network away: it runs in the guest once the connection is closed.
+detached() { g "(sleep 0.3; $*) >/tmp/detached 2>&1 </dev/null &"; }
+
+alive_again() {
+    wait_for 60 "a reply after $1" ping -q -c 1 -W 1 10.0.0.2
+    wait_for 30 "an answer after $1" g_ok true
+    alive "$vmm_pid" || fail "the VMM ended in $1"
+}
+
+up='ip link set eth0 up; ip addr add 10.0.0.2/24 dev eth0'
+
+# ordeal NETDEV-OPTIONS DEVICE-OPTIONS: everything a driver does to its NIC, under load.
+ordeal() {
+    survive_boot "$1" "$2"
+    load
+    detached 'for i in 1 2 3 4 5 6 7 8 9 10; do ip link set eth0 down; ip link set eth0 up; done'
+    alive_again "link flaps"
+    detached 'd=$(readlink -f /sys/class/net/eth0/device); cd $d/driver; d=${d##*/};' \
+        'for i in 1 2 3; do echo $d >unbind; echo $d >bind; done; sleep 0.2;' "$up"
+    alive_again "unbind and bind"
+    detached 'm=$(readlink -f /sys/class/net/eth0/device/driver/module); m=${m##*/};' \
+        'rmmod $m; modprobe $m; sleep 0.2;' "$up"
+    alive_again "rmmod and modprobe"
+    detached 'for m in 600 1400 1500; do ip link set eth0 mtu $m; done'
+    alive_again "MTU changes"
+    detached 'for n in 64 128 256; do ethtool -G eth0 rx $n tx $n; done'
+    alive_again "ring sizes"
+    detached 'for x in off on off on; do ethtool -K eth0 tx $x tso $x gro $x lro $x rx-gro-hw $x; done'
+    alive_again "offload changes"
+    move_both 10.0.0.2 2
+    kill -USR2 "$vmm_pid"
+    nap 0.5
+    kill -USR2 "$vmm_pid"
+    alive_again "a pulled cable"
+    move_both 10.0.0.2 2
+}
+
+# reboots_under_load: three times.
+reboots_under_load() {
+    survive_boot '' ''
+    load
+    local i
+    for i in 1 2 3; do
+        g 'reboot -f >/dev/null 2>&1 &' || true
+        wait_for 90 "boot $((i + 1))" boots $((i + 1))
+    done
+    serve_data
+    move_both 10.0.0.2 2
+}
+boots() { [ "$(grep -ac 'guest: up' "$T/out")" -ge "$1" ]; }

@@ -52,7 +52,8 @@ static inline void fv_find(struct fv *v)
     uint64_t *const where[] = {NULL, &v->common, &v->notify, &v->isr,
                                &v->config};
     unsigned at;
-    v->slot = (unsigned)drv_find(v->m, 0x1af4, 0x1041, 0);
+    int slot = drv_find(v->m, 0x1af4, 0x1041, 0);
+    v->slot = (unsigned)(slot >= 0 ? slot : drv_find(v->m, 0x1af4, 0x1000, 0));
     drv_enable(v->m, v->slot, PCI_CMD_IO | PCI_CMD_MEM | PCI_CMD_MASTER);
     for (int i = 0; (at = drv_cap(v->m, v->slot, PCI_CAP_VENDOR, i)); i++) {
         unsigned type = drv_cfg_read(v->m, v->slot, at + 3, 1);

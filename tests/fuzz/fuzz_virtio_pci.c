@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The virtio-pci register file: every structure of the BAR, the configuration
- * window, MSI-X and COMMAND, directly and through configuration space, while
- * rings run that nobody protects. */
+/* The virtio-pci register file: every structure of the BAR, the legacy ports,
+ * the configuration window, MSI-X and COMMAND, directly and through
+ * configuration space, while rings run that nobody protects. */
 #include "tests/fuzz/fuzz_virtio.h"
 
 static struct fv v;
@@ -33,6 +33,18 @@ static void access_bar(struct fuzz *f, bool write)
         guest_write(v.m, false, at, width, value(f));
     else
         guest_read(v.m, false, at, width);
+}
+
+/* The ports of a transitional device; its rings lie where FV_RAM has pages. */
+static void legacy(struct fuzz *f)
+{
+    uint8_t where = fuzz_u8(f);
+    uint64_t at = drv_bar(v.m, v.slot, 0) + (where & 0x3f);
+    unsigned width = 1u << (where >> 6) % 3;
+    if (fuzz_u8(f) & 1)
+        guest_write(v.m, true, at, width, value(f));
+    else
+        guest_read(v.m, true, at, width);
 }
 
 /* A configuration of one queue, all registers in their order. */
@@ -128,6 +140,10 @@ static void act(struct fuzz *f)
     case 11:
         fake_run_loop(v.m);
         break;
+    case 12:
+    case 13:
+        legacy(f);
+        break;
     default:
         fv_act(&v, f);
         break;
@@ -138,7 +154,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz f = {data, size};
     if (!v.m)
-        fv_make(&v, "netdev=n0,mac=52:54:00:12:34:56", 1);
+        fv_make(&v, "netdev=n0,mac=52:54:00:12:34:56,disable-legacy=off", 1);
     fv_begin(&v);
     if (fuzz_u8(&f) & 1)
         fv_start(&v, fv_features(fuzz_u8(&f)));

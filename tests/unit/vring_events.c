@@ -232,6 +232,26 @@ BOTH_RINGS(virtqueue_4_1_5_2_the_address_of_a_kick_counts)
     vd_free(&d);
 }
 
+/* V-56: with notification data a kick is a dword of index and position; it
+ * counts as any other. */
+BOTH_RINGS(virtqueue_2_9_kicks_with_notification_data)
+{
+    struct vd d = {.opts = "notification_data=on"};
+    uint8_t got[64];
+    vd_up(&d, packed, F(VIRTIO_F_NOTIFICATION_DATA));
+    for (uint32_t i = 0; i < 3; i++) {
+        vd_send(&d, TX0, NULL, frame, 60);
+        drv_w32(d.m, d.notify + d.mult, 1 | (i + 1) << 16);
+        fake_run_loop(d.m);
+        CHECK_EQ(fake_net_take(d.net, 0, NULL, got, 64), 60);
+    }
+    CHECK_EQ(vd_reap(&d.q[TX0]), 3);
+    drv_w32(d.m, d.notify + d.mult, 0xffffffff); /* data of no position */
+    fake_run_loop(d.m);
+    vd_check_alive(&d);
+    vd_free(&d);
+}
+
 /* P-9, V-46: where KVM has no room for an ioeventfd the kick still works. */
 BOTH_RINGS(virtqueue_4_1_5_2_kicks_work_without_ioeventfd)
 {

@@ -1,0 +1,142 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2016  # what is in single quotes is for the guest's shell
+# shellcheck disable=SC2154,SC2034  # names from lib.sh, names for it
+# shellcheck disable=SC2015  # `check && check || fail` is meant as it stands
+# SPDX-License-Identifier: MIT
+# The 82540EM with an unmodified Linux driver: its own self-test, everything ethtool shows and sets, what must be survived.
+
+e2e lab e1000_ethtool "Linux's e1000: ethtool -t passes all five tests, -S -d -e tell the truth, -G -K -A -C take effect"
+test_e1000_ethtool() {
+    model=e1000 initrd=$E2E_FULL boot_linux ''
+    # The register, EEPROM, interrupt, loopback and link tests.  They take the link away, and this connection with it.
+    g '(sleep 0.3; ethtool -t eth0 offline; echo status $?) >/tmp/selftest 2>&1 </dev/null &'
+    wait_for 60 "end of the self-test" g_ok 'grep -q status /tmp/selftest'
+    g 'cat /tmp/selftest' >selftest
+    file_has selftest '^status 0' && file_has selftest 'result is PASS' || fail "ethtool -t: $(cat selftest)"
+    is "$(grep -cE '\(o(n|ff)line\) +0$' selftest)" 5 "tests of ethtool -t that passed"
+    wait_for 30 "a reply after the self-test" ping -q -c 1 -W 1 10.0.0.2
+
+    counters_count
+    registers_read_true
+    eeprom_reads_true
+
+    g_ok 'ethtool -G eth0 rx 512 tx 128' || true
+    wait_for 30 "rings of another size" g_ok 'ethtool -g eth0 | grep -qE "TX:[[:space:]]*128$"'
+    g_ok 'ethtool -C eth0 rx-usecs 20' || true
+    wait_for 30 "another interrupt rate" g_ok 'ethtool -c eth0 | grep -qE "rx-usecs:[[:space:]]*20$"'
+    g_ok 'ethtool -A eth0 autoneg off rx on tx on' || true
+    wait_for 30 "flow control" g_ok 'ethtool -a eth0 | grep -qE "RX:[[:space:]]*on$"'
+    g_ok 'ethtool -K eth0 tx off rx off rxvlan off' || true
+    wait_for 30 "no offloads" g_ok 'ethtool -k eth0 | grep -q "^rx-checksumming: off"'
+    serve_data
+    move_both 10.0.0.2 2
+    g_ok 'ethtool -K eth0 tx on rx on tso on rxvlan on' || true
+    wait_for 30 "offloads" g_ok 'ethtool -k eth0 | grep -q "^tcp-segmentation-offload: on"'
+    move_both 10.0.0.2 2
+    is "$(g 'ethtool -s eth0 wol g 2>&1; ethtool eth0 | sed -n "s/.*Link detected: //p;s/.*Speed: //p;s/.*Duplex: //p" | tr "\n" " "')" \
+        '1000Mb/s Full yes ' "speed, duplex and link"
+    no_complaints
+}
+
+# counters_count: a hundred pings are a hundred frames and their bytes each way in the card's own statistics.
+counters_count() {
+    local before after key
+    g 'ethtool -S eth0' >before
+    ping -q -i 0.01 -c 100 -s 1000 10.0.0.2 >/dev/null || fail "pings"
+    # The driver reads them once in two seconds.
+    nap 2.5
+    g 'ethtool -S eth0' >after
+    for key in rx_packets tx_packets rx_bytes tx_bytes; do
+        before=$(awk -v k="$key:" '$1 == k { print $2 }' before)
+        after=$(awk -v k="$key:" '$1 == k { print $2 }' after)
+        case $key in
+        # 1000 bytes in ICMP, IP and Ethernet are 1042, the FCS 4 more.
+        *bytes) [ $((after - before)) -ge 104200 ] && [ $((after - before)) -lt 130000 ] || fail "$key: $((after - before))" ;;
+        *) [ $((after - before)) -ge 100 ] && [ $((after - before)) -lt 150 ] || fail "$key: $((after - before))" ;;
+        esac
+    done
+    ! grep -E '(errors|dropped|over|missed)[a-z_]*: [1-9]' after || fail "errors counted: $(grep -E ': [1-9]' after)"
+}
+
+# registers_read_true: what ethtool makes of CTRL, STATUS and RCTL.
+registers_read_true() {
+    g 'ethtool -d eth0' >registers
+    local what
+    for what in 'CTRL \(Device control register\)' 'Duplex: +full' 'Link up: +link config' 'Speed: +1000Mb/s' \
+        'Receiver: +enabled' 'Transmitter: +enabled' 'Bus type: +PCI$'; do
+        file_has registers "$what" || fail "ethtool -d has no \"$what\": $(cat registers)"
+    done
+}
+
+# eeprom_reads_true: the first six bytes are the MAC, and the first 64 words sum up to BABAh (manual, 5.6.35).
+eeprom_reads_true() {
+    g 'ethtool -e eth0 raw on | hexdump -v -e "64/2 \"%u \"" | head -n 1' >words
+    is "$(awk '{ for (i = 1; i <= 64; i++) sum += $i; printf "%x", sum % 65536 }' words)" baba "the EEPROM's checksum"
+    is "$(g 'ethtool -e eth0 raw on | hexdump -n 6 -v -e "6/1 \"%02x \""' | tr -d '\n')" '52 54 00 00 00 02 ' "the EEPROM's MAC"
+}
+
+no_complaints() {
+    g 'dmesg | grep -iE "Tx Unit Hang|NETDEV WATCHDOG|e1000.*(error|fail|invalid)|nobody cared|WARNING|BUG"' >bad || true
+    [ ! -s bad ] || fail "the kernel complains: $(cat bad)"
+}
+
+e2e lab e1000_frames "Linux's e1000: MTU 9000 and 16110, VLANs with and without the card's help, multicast filters"
+test_e1000_frames() {
+    local mtu
+    model=e1000 initrd=$E2E_FULL boot_linux ''
+    for mtu in 9000 16110; do
+        ip link set tap0 mtu $mtu
+        g "(sleep 0.3; ip link set eth0 mtu $mtu) >/dev/null 2>&1 </dev/null &"
+        wait_for 30 "MTU $mtu" g_ok "grep -q $mtu /sys/class/net/eth0/mtu"
+        wait_for 30 "a reply" ping -q -c 1 -W 1 10.0.0.2
+        ping -q -M 'do' -c 10 -i 0.02 -s $((mtu - 28)) 10.0.0.2 >/dev/null || fail "ping of $mtu bytes, unfragmented"
+    done
+    serve_data
+    move_both 10.0.0.2 2
+    ip link set tap0 mtu 1500
+    g '(sleep 0.3; ip link set eth0 mtu 1500) >/dev/null 2>&1 </dev/null &'
+    wait_for 30 "MTU 1500" g_ok 'grep -q 1500 /sys/class/net/eth0/mtu'
+
+    g_ok 'modprobe 8021q; ip link add link eth0 name v5 type vlan id 5 && ip addr add 10.5.0.2/24 dev v5 && ip link set v5 up' ||
+        fail "a VLAN in the guest"
+    ip link add link tap0 name t5 type vlan id 5
+    ip addr add 10.5.0.1/24 dev t5
+    ip link set t5 up
+    kept_links='tap0 t5'
+    wait_for 10 "a reply on VLAN 5" ping -q -c 1 -W 1 10.5.0.2
+    pings 10.5.0.2 56 1472 8000
+    g_ok '(sleep 0.3; ethtool -K eth0 rxvlan off txvlan off) >/dev/null 2>&1 </dev/null &'
+    wait_for 30 "VLAN tags in software" g_ok 'ethtool -k eth0 | grep -q "^rx-vlan-offload: off"'
+    wait_for 10 "a reply on VLAN 5" ping -q -c 1 -W 1 10.5.0.2
+    pings 10.5.0.2 56 1472 8000
+
+    # IPv6 finds a neighbour by a multicast address, which only the hash filter lets in.
+    local address
+    address=$(g 'ip -6 addr show dev eth0 scope link' | sed -n 's/.*inet6 \([0-9a-f:]*\).*/\1/p')
+    wait_for 10 "a reply to IPv6" ping -6 -q -c 1 -W 1 "$address%tap0"
+    wait_for 10 "a multicast frame that nobody asked for to be filtered" filtered
+    no_complaints
+}
+# filtered: a group the guest has not joined is the card's to drop.
+filtered() {
+    local before after
+    ip route replace 239.0.0.0/8 dev tap0
+    before=$(g 'ethtool -S eth0' | awk '$1 == "rx_multicast:" { print $2 }')
+    ping -q -c 20 -i 0.01 -W 1 -I tap0 239.77.88.99 >/dev/null || true
+    nap 2.5
+    after=$(g 'ethtool -S eth0' | awk '$1 == "rx_multicast:" { print $2 }')
+    [ $((after - before)) -lt 20 ]
+}
+
+e2e long e1000_survive "e1000: link flaps, unbind and bind, rmmod and insmod, MTU, ethtool -G -K, a pulled cable, all under load"
+test_e1000_survive() {
+    model=e1000
+    ordeal '' ''
+    no_complaints
+}
+e2e long e1000_survive_reboot "e1000: the guest reboots under load, three times"
+test_e1000_survive_reboot() {
+    model=e1000
+    reboots_under_load
+    no_complaints
+}
