@@ -542,6 +542,10 @@ static int read_options(struct e1000 *e, struct opts *o)
                    o->what, e->nic.nd->id);
     if (err)
         return err;
+    if (e->nic.nd && e->nic.nd->vhost == VHOST_KERNEL)
+        log_line("%s: netdev=%s: vhost=on is for virtio-net-pci; packets are "
+                 "moved by this process",
+                 o->what, e->nic.nd->id);
     if (offload && e->nic.nd)
         e->offload = e->nic.nd->offload &
                      (NETBE_CSUM | NETBE_TSO4 | NETBE_TSO6 | NETBE_ECN);

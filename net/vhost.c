@@ -189,14 +189,16 @@ static int kernel_open_pair(struct kvhost *k, unsigned pair,
     uint64_t f;
     int fd = given >= 0 ? fcntl(given, F_DUPFD_CLOEXEC, 3)
                         : open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
+    const char *what = given >= 0 ? "vhostfd=" : "/dev/vhost-net";
     if (fd < 0)
-        return fail(-errno, "/dev/vhost-net: %s%s", strerror(errno),
+        return fail(-errno, "%s: %s: %s%s", k->nd->id, what, strerror(errno),
                     errno == ENOENT ? "; sudo modprobe vhost_net" : "");
     k->fd[pair] = fd;
     if (ioctl(fd, VHOST_SET_OWNER) < 0 ||
         ioctl(fd, VHOST_GET_FEATURES, &f) < 0 ||
         ioctl(fd, VHOST_SET_MEM_TABLE, mem) < 0)
-        return fail(-errno, "vhost-net: %s", strerror(errno));
+        return fail(-errno, "%s: %s is no vhost-net that can be used: %s",
+                    k->nd->id, what, strerror(errno));
     k->v.features = pair ? k->v.features & f : f;
     return 0;
 }

@@ -307,6 +307,22 @@ body_net_tap_bare() {
     stop
 }
 
+e2e kvm net_vhost_absent "vhost=on without vhost-net, or on an e1000: a line that says so, and packets move all the same"
+test_net_vhost_absent() {
+    local said
+    [ ! -e /dev/vhost-net ] || mount --bind /dev/null /dev/vhost-net
+    tap tap0 10.0.0.1/24
+    for model in virtio-net-pci e1000; do
+        start -netdev tap,id=n,ifname=tap0,vhost=on -device "$model,netdev=n" -append ip=10.0.0.2/24
+        wait_for 30 "'guest: net up'" out_has 'guest: net up'
+        said='without vhost-net; packets are moved by this process'
+        [ $model != e1000 ] || said='vhost=on is for virtio-net-pci; packets are moved by this process'
+        err_has "$said" || fail "$model: said '$(cat err)'"
+        pings 10.0.0.2 56 1472
+        stop
+    done
+}
+
 net_models kvm net_tap_down_up "the host takes its interface down and up again"
 body_net_tap_down_up() {
     boot_bundled ''
@@ -674,6 +690,7 @@ test_net_errors() {
 -nic tap,fds=a:b|not a list of descriptors
 -nic tap,fd=3,ifname=x|ifname= means nothing together with fd=
 -nic tap,vhostfd=77|descriptor 77 is not open
+-nic tap,vhostfd=0|vhostfd= is no vhost-net that can be used
 -nic tap,helper=/nonexistent|/nonexistent: cannot run it
 -nic tap,script=/nonexistent|script /nonexistent: cannot run it
 -nic tap,downscript=/nonexistent|downscript /nonexistent: cannot run it
