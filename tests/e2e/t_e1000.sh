@@ -9,7 +9,7 @@ e2e lab e1000_ethtool "Linux's e1000: ethtool -t passes all five tests, -S -d -e
 test_e1000_ethtool() {
     model=e1000 initrd=$E2E_FULL boot_linux ''
     # The register, EEPROM, interrupt, loopback and link tests.  They take the link away, and this connection with it.
-    g '(sleep 0.3; ethtool -t eth0 offline; echo status $?) >/tmp/selftest 2>&1 </dev/null &'
+    detached '(ethtool -t eth0 offline; echo status $?) >/tmp/selftest 2>&1'
     wait_for 60 "end of the self-test" g_ok 'grep -q status /tmp/selftest'
     g 'cat /tmp/selftest' >selftest
     file_has selftest '^status 0' && file_has selftest 'result is PASS' || fail "ethtool -t: $(cat selftest)"
@@ -20,15 +20,15 @@ test_e1000_ethtool() {
     registers_read_true
     eeprom_reads_true
 
-    g_ok 'ethtool -G eth0 rx 512 tx 128' || true
+    detached 'ethtool -G eth0 rx 512 tx 128'
     wait_for 30 "rings of another size" g_ok 'ethtool -g eth0 | grep -qE "TX:[[:space:]]*128$"'
-    g_ok 'ethtool -A eth0 autoneg off rx on tx on' || true
+    detached 'ethtool -A eth0 autoneg off rx on tx on'
     wait_for 30 "flow control" g_ok 'ethtool -a eth0 | grep -qE "RX:[[:space:]]*on$"'
-    g_ok 'ethtool -K eth0 tx off rx off rxvlan off' || true
+    detached 'ethtool -K eth0 tx off rx off rxvlan off'
     wait_for 30 "no offloads" g_ok 'ethtool -k eth0 | grep -q "^rx-checksumming: off"'
     serve_data
     move_both 10.0.0.2 2
-    g_ok 'ethtool -K eth0 tx on rx on tso on rxvlan on' || true
+    detached 'ethtool -K eth0 tx on rx on tso on rxvlan on'
     wait_for 30 "offloads" g_ok 'ethtool -k eth0 | grep -q "^tcp-segmentation-offload: on"'
     move_both 10.0.0.2 2
     is "$(g 'ethtool eth0 | sed -n "s/.*Link detected: //p;s/.*Speed: //p;s/.*Duplex: //p" | tr "\n" " "')" \
@@ -84,7 +84,7 @@ test_e1000_frames() {
     model=e1000 initrd=$E2E_FULL boot_linux ''
     for mtu in 9000 16110; do
         ip link set tap0 mtu $mtu
-        g "(sleep 0.3; ip link set eth0 mtu $mtu) >/dev/null 2>&1 </dev/null &"
+        detached "ip link set eth0 mtu $mtu"
         wait_for 30 "MTU $mtu" g_ok "grep -q $mtu /sys/class/net/eth0/mtu"
         wait_for 30 "a reply" ping -q -c 1 -W 1 10.0.0.2
         ping -q -M 'do' -c 10 -i 0.02 -s $((mtu - 28)) 10.0.0.2 >/dev/null || fail "ping of $mtu bytes, unfragmented"
@@ -92,7 +92,7 @@ test_e1000_frames() {
     serve_data
     move_both 10.0.0.2 2
     ip link set tap0 mtu 1500
-    g '(sleep 0.3; ip link set eth0 mtu 1500) >/dev/null 2>&1 </dev/null &'
+    detached 'ip link set eth0 mtu 1500'
     wait_for 30 "MTU 1500" g_ok 'grep -q 1500 /sys/class/net/eth0/mtu'
 
     g_ok 'modprobe 8021q; ip link add link eth0 name v5 type vlan id 5 && ip addr add 10.5.0.2/24 dev v5 && ip link set v5 up' ||
@@ -103,7 +103,7 @@ test_e1000_frames() {
     kept_links='tap0 t5'
     wait_for 10 "a reply on VLAN 5" ping -q -c 1 -W 1 10.5.0.2
     pings 10.5.0.2 56 1472 8000
-    g_ok '(sleep 0.3; ethtool -K eth0 rxvlan off txvlan off) >/dev/null 2>&1 </dev/null &'
+    detached 'ethtool -K eth0 rxvlan off txvlan off'
     wait_for 30 "VLAN tags in software" g_ok 'ethtool -k eth0 | grep -q "^rx-vlan-offload: off"'
     wait_for 10 "a reply on VLAN 5" ping -q -c 1 -W 1 10.5.0.2
     pings 10.5.0.2 56 1472 8000

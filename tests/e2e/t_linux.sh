@@ -135,7 +135,7 @@ e2e lab linux_reboot "reboot from inside restarts the guest, without a new proce
 test_linux_reboot() {
     kernel=$E2E_KERNEL boot_linux ''
     local pid=$vmm_pid
-    g 'reboot -f >/dev/null 2>&1 &' || true
+    detached 'reboot -f'
     wait_for 90 "the second boot" second_boot
     alive "$pid" || fail "the VMM ended"
     pings 10.0.0.2 56
@@ -145,14 +145,14 @@ second_boot() { [ "$(grep -ac 'guest: up' "$T/out")" -ge 2 ]; }
 e2e lab linux_no_reboot "reboot from inside under -no-reboot: exit status 3"
 test_linux_no_reboot() {
     boot_linux '' -no-reboot
-    g 'reboot -f >/dev/null 2>&1 &' || true
+    detached 'reboot -f'
     ends 30 3
 }
 
 e2e lab linux_panic "a kernel panic under -no-reboot ends the VMM: exit status 5, or 3 where nothing reports a panic"
 test_linux_panic() {
     boot_linux '' -no-reboot
-    g '(sleep 0.2; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 &' || true
+    detached 'echo c >/proc/sysrq-trigger'
     ends 30 any
     note "exit status $ended_with"
     [ "$ended_with" = 5 ] || [ "$ended_with" = 3 ] || fail "exit status $ended_with"

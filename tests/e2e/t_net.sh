@@ -524,7 +524,7 @@ vfio_guest() {
         [ "${counted##*$'\n'}" -ge 30 ] || fail "the guest has seen ${counted##*$'\n'} frames"
         [ $turn = 2 ] && break
         # What it was asked over is gone before it could answer.
-        g_limit=3 g 'reboot -f >/dev/null 2>&1 &' || true
+        detached 'reboot -f'
         wait_for 60 "the guest's return" up_again 2
     done
     kill %?ping 2>/dev/null || true
