@@ -293,10 +293,9 @@ static uint64_t signal_cost(void)
         goto out;
     for (int i = 0; i < 4; i++) {
         uint64_t start = now_ns();
-        ssize_t ignored = write(fd, &one, sizeof(one));
-        epoll_wait(ep, &got, 1, 0);
-        ignored = read(fd, &one, sizeof(one));
-        (void)ignored; /* it is ours, and holds one */
+        if (write(fd, &one, sizeof(one)) < 0 ||
+            epoll_wait(ep, &got, 1, 0) < 0 || read(fd, &one, sizeof(one)) < 0)
+            break; /* cannot be: it is ours, and holds one */
         uint64_t cost = now_ns() - start;
         least = i == 0 || cost < least ? cost : least;
     }
