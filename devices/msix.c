@@ -189,13 +189,11 @@ void pci_msix_reset(struct pci_fn *fn)
     fn->cfg[fn->msix_cap + 3] = 0;
     for (unsigned i = 0; i < fn->nvec; i++) {
         struct pci_msix_vec *v = &fn->vec[i];
-        uint64_t pending;
         irq_detach(&v->irq);
         v->addr = 0;
         v->data = 0;
         v->ctrl = 1;
-        ssize_t ignored = read(v->irq.fd, &pending, sizeof(pending));
-        (void)ignored; /* EAGAIN: nothing was pending */
+        event_drain(v->irq.fd);
     }
     pthread_mutex_unlock(&fn->irq_lock);
 }

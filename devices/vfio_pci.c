@@ -144,13 +144,6 @@ static unsigned msi_mask(const struct vfio *v)
     return v->fn.cfg[v->msi + 3] & MSI_MASKABLE ? msi_data(v) + 4 : 0;
 }
 
-static void drain(int fd)
-{
-    uint64_t n;
-    ssize_t ignored = read(fd, &n, sizeof(n));
-    (void)ignored; /* EAGAIN: nothing was in it */
-}
-
 /* Attaches each of the device's messages as the capability says now. Under
  * v->lock. */
 static void msi_attach(struct vfio *v)
@@ -200,7 +193,7 @@ static void intx_eoi(struct event *ev, uint32_t got)
 {
     struct vfio *v = vfio_of(container_of(ev, struct pci_fn, intx.resample));
     (void)got;
-    drain(ev->fd);
+    event_drain(ev->fd);
     vfio_set_irqs(v, VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_UNMASK, 0,
                   NULL);
 }
@@ -215,7 +208,7 @@ static void mode_off(struct vfio *v)
     v->msi_on = 0;
     for (unsigned i = 0; i < v->nmsi; i++) {
         irq_detach(&v->msi_irq[i]);
-        drain(v->msi_irq[i].fd);
+        event_drain(v->msi_irq[i].fd);
     }
 }
 
@@ -469,7 +462,7 @@ static void on_request(struct event *ev, uint32_t got)
 {
     const struct vfio *v = container_of(ev, struct vfio, request);
     (void)got;
-    drain(ev->fd);
+    event_drain(ev->fd);
     loop_del(ev);
     log_line("%s: the host wants its device back; it gets it when this ends",
              v->dev.id);

@@ -129,7 +129,6 @@ static void vnet_kick(struct virtio *v, unsigned q)
  * The link is the main loop's. */
 static void backend_lost(struct vnet_pair *p)
 {
-    uint64_t one = 1;
     pthread_mutex_lock(&p->lock);
     if (p->active)
         p->dead = true;
@@ -138,8 +137,7 @@ static void backend_lost(struct vnet_pair *p)
     pthread_mutex_unlock(&p->lock);
     if (!dead)
         return;
-    ssize_t ignored = write(p->n->lost.fd, &one, sizeof(one));
-    (void)ignored;
+    event_signal(p->n->lost.fd);
 }
 
 static void lost(struct event *ev, uint32_t got)

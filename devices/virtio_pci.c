@@ -160,13 +160,6 @@ static void kick_set(struct virtio *v, unsigned q, bool on)
         pci_kick_set(&v->fn, VIRTIO_BAR, q, on && !v->legacy);
 }
 
-static void drain(int fd)
-{
-    uint64_t n;
-    ssize_t ignored = read(fd, &n, sizeof(n));
-    (void)ignored; /* EAGAIN: nothing there */
-}
-
 void virtio_queue_begin(struct virtio *v, unsigned q)
 {
     kick_set(v, q, true);
@@ -179,7 +172,7 @@ void virtio_queue_end(struct virtio *v, unsigned q)
     kick_set(v, q, false);
     vq_reset(&v->vq[q]);
     v->pfn[q] = 0;
-    drain(v->kick[q].ev.fd);
+    event_drain(v->kick[q].ev.fd);
 }
 
 void virtio_begin(struct virtio *v)
@@ -201,7 +194,7 @@ static void device_reset(struct virtio *v)
         kick_set(v, q, false);
         vq_reset(&v->vq[q]);
         v->pfn[q] = 0;
-        drain(v->kick[q].ev.fd);
+        event_drain(v->kick[q].ev.fd);
     }
     v->driver = v->features = 0;
     v->device_sel = v->driver_sel = 0;
@@ -290,9 +283,7 @@ static uint64_t bar_read(void *owner, uint64_t off, unsigned width)
 
 void virtio_poke(struct virtio *v, unsigned q)
 {
-    uint64_t one = 1;
-    ssize_t ignored = write(v->kick[q].ev.fd, &one, sizeof(one));
-    (void)ignored; /* the counter is full: the kick stands */
+    event_signal(v->kick[q].ev.fd);
 }
 
 static unsigned notify_mult(const struct virtio *v)

@@ -237,9 +237,7 @@ static void stream_close(struct stream *s)
 
 static void signal_loop(struct console *c)
 {
-    uint64_t one = 1;
-    ssize_t ignored = write(c->wake.fd, &one, sizeof(one));
-    (void)ignored; /* a full counter wakes the loop as well */
+    event_signal(c->wake.fd);
 }
 
 /* ---------------------------------------------------------------- output */

@@ -387,15 +387,13 @@ void kvm_close_vm(struct vm *vm)
 static void kvm_request(struct machine *m, enum machine_stop why)
 {
     struct vm *vm = vm_of(m);
-    uint64_t one = 1;
     int none = -1;
     /* The first word counts: a guest that powers off and then resets has
      * powered off. */
     if (!atomic_compare_exchange_strong(&vm->why, &none, (int)why))
         return;
     atomic_store(&vm->pause, true);
-    ssize_t ignored = write(vm->request.fd, &one, sizeof(one));
-    (void)ignored;
+    event_signal(vm->request.fd);
 }
 
 const struct machine_ops kvm_machine_ops = {

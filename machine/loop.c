@@ -71,12 +71,24 @@ struct loop {
     unsigned doubt; /* naps that found little, lately */
 };
 
+void event_signal(int fd)
+{
+    uint64_t one = 1;
+    ssize_t ignored = write(fd, &one, sizeof(one));
+    (void)ignored; /* EAGAIN: the counter is full, the signal stands */
+}
+
+void event_drain(int fd)
+{
+    uint64_t n;
+    ssize_t ignored = read(fd, &n, sizeof(n));
+    (void)ignored; /* EAGAIN: nothing was in it */
+}
+
 static void drain_wake(struct event *ev, uint32_t got)
 {
     (void)got;
-    uint64_t n;
-    ssize_t ignored = read(ev->fd, &n, sizeof(n));
-    (void)ignored; /* non-blocking; empty is fine */
+    event_drain(ev->fd);
 }
 
 int loop_new(struct loop **out, const char *name)
@@ -285,7 +297,7 @@ static int wait_ns(struct loop *l, int64_t ns)
  * and an edge is told once. 0: no descriptors left. */
 static uint64_t signal_cost(void)
 {
-    uint64_t least = 0, one = 1;
+    uint64_t least = 0;
     struct epoll_event got = {.events = EPOLLIN};
     int ep = epoll_create1(EPOLL_CLOEXEC);
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -293,9 +305,9 @@ static uint64_t signal_cost(void)
         goto out;
     for (int i = 0; i < 4; i++) {
         uint64_t start = now_ns();
-        if (write(fd, &one, sizeof(one)) < 0 ||
-            epoll_wait(ep, &got, 1, 0) < 0 || read(fd, &one, sizeof(one)) < 0)
-            break; /* cannot be: it is ours, and holds one */
+        event_signal(fd);
+        epoll_wait(ep, &got, 1, 0);
+        event_drain(fd);
         uint64_t cost = now_ns() - start;
         least = i == 0 || cost < least ? cost : least;
     }
@@ -508,9 +520,7 @@ int loop_run(struct loop *l)
 
 void loop_stop(struct loop *l, int value)
 {
-    uint64_t one = 1;
     atomic_store(&l->value, value);
     atomic_store(&l->stop, true);
-    ssize_t ignored = write(l->wake.fd, &one, sizeof(one));
-    (void)ignored; /* a full counter wakes the loop as well */
+    event_signal(l->wake.fd);
 }

@@ -69,6 +69,11 @@ void loop_window(struct loop *l, uint64_t ns);
 /* Forgets the poller; arm() is not called. */
 void loop_unlook(struct loop *l, struct poller *p);
 
+/* An eventfd's two ends, non-blocking. A counter that is full, or empty, has
+ * said what there is to say. Any thread, and signal handlers. */
+void event_signal(int fd);
+void event_drain(int fd);
+
 /* Runs until loop_stop. Returns the value given to loop_stop. */
 int loop_run(struct loop *l);
 /* Any thread, and signal handlers. */

@@ -39,13 +39,6 @@ static int new_eventfd(void)
     return fd < 0 ? -errno : fd;
 }
 
-static void signal_fd(int fd)
-{
-    uint64_t one = 1;
-    ssize_t ignored = write(fd, &one, sizeof(one));
-    (void)ignored; /* EAGAIN: the counter is full, the signal stands */
-}
-
 int irq_msi(struct machine *m, struct irq *irq)
 {
     int fd = new_eventfd();
@@ -77,7 +70,7 @@ bool irq_pending(const struct irq *irq)
 
 void irq_pulse(struct irq *irq)
 {
-    signal_fd(irq->fd);
+    event_signal(irq->fd);
 }
 
 /* An EOI lowered the line; whoever still wants it up raises it again. A level
@@ -90,7 +83,7 @@ static void resample(struct event *ev, uint32_t got)
     if (read(ev->fd, &n, sizeof(n)) < 0)
         return;
     if (atomic_load(&irq->level))
-        signal_fd(irq->fd);
+        event_signal(irq->fd);
 }
 
 int irq_intx(struct machine *m, struct irq *irq, unsigned gsi)
@@ -133,7 +126,7 @@ void irq_set(struct irq *irq, bool level)
 {
     if (atomic_exchange(&irq->level, level) == level || !level)
         return;
-    signal_fd(irq->fd);
+    event_signal(irq->fd);
 }
 
 void irq_free(struct irq *irq)
