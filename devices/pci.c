@@ -314,11 +314,6 @@ uint32_t pci_cfg_read(struct pci_fn *fn, unsigned off, unsigned width)
     return val;
 }
 
-static bool touches(unsigned off, unsigned width, unsigned lo, unsigned hi)
-{
-    return off < hi && lo < off + width;
-}
-
 void pci_cfg_write(struct pci_fn *fn, unsigned off, unsigned width,
                    uint32_t val)
 {
@@ -335,19 +330,19 @@ void pci_cfg_write(struct pci_fn *fn, unsigned off, unsigned width,
         __atomic_store_n(c, (uint8_t)(now & ~(b & fn->w1c[off + i])),
                          __ATOMIC_RELAXED);
     }
-    if (touches(off, width, PCI_COMMAND, PCI_COMMAND + 2) ||
-        touches(off, width, PCI_BAR0, PCI_BAR0 + 4 * PCI_BARS) ||
-        touches(off, width, PCI_ROM, PCI_ROM + 4))
+    if (pci_touches(off, width, PCI_COMMAND, PCI_COMMAND + 2) ||
+        pci_touches(off, width, PCI_BAR0, PCI_BAR0 + 4 * PCI_BARS) ||
+        pci_touches(off, width, PCI_ROM, PCI_ROM + 4))
         remap(bus);
     pthread_mutex_unlock(&bus->lock);
-    if (touches(off, width, PCI_COMMAND, PCI_COMMAND + 2)) {
+    if (pci_touches(off, width, PCI_COMMAND, PCI_COMMAND + 2)) {
         pthread_mutex_lock(&fn->irq_lock);
         drive_intx(fn);
         pthread_mutex_unlock(&fn->irq_lock);
     }
     if (fn->msix_cap &&
-        (touches(off, width, fn->msix_cap + 2u, fn->msix_cap + 4u) ||
-         touches(off, width, PCI_COMMAND, PCI_COMMAND + 2)))
+        (pci_touches(off, width, fn->msix_cap + 2u, fn->msix_cap + 4u) ||
+         pci_touches(off, width, PCI_COMMAND, PCI_COMMAND + 2)))
         pci_msix_update(fn);
     if (fn->cfg_written)
         fn->cfg_written(fn, off, width, val);

@@ -160,6 +160,13 @@ uint64_t pci_msix_pba(struct pci_fn *fn, uint64_t off, unsigned width);
  * (said). */
 int pci_rom_load(struct pci_fn *fn);
 
+/* Does an access touch configuration bytes [lo, hi)? For the hooks. */
+static inline bool pci_touches(unsigned off, unsigned width, unsigned lo,
+                               unsigned hi)
+{
+    return off < hi && lo < off + width;
+}
+
 /* Reads a device's options bus= and addr=; *slot is -1 without the latter. 0,
  * or -EINVAL (said). */
 int pci_options(struct opts *o, int *slot);

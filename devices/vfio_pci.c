@@ -43,9 +43,8 @@ enum { /* MSI capability (PCI 3.0 §6.8.1), low byte of Message Control */
        MSI_MASKABLE = 0x01, /* high byte */
 };
 #define PMCSR_NO_SOFT_RESET 0x08
-#define DEVCTL_NO_SNOOP                                                        \
-    0x08 /* high byte of Device Control (PCIe 5 §7.5.3.4)                     \
-          */
+/* In the high byte of Device Control (PCIe 5 §7.5.3.4). */
+#define DEVCTL_NO_SNOOP 0x08
 
 static struct vfio *vfio_of(struct pci_fn *fn)
 {
@@ -60,11 +59,6 @@ static uint32_t cfg_get(const struct pci_fn *fn, unsigned off, unsigned width)
         val |= (uint32_t)__atomic_load_n(&fn->cfg[off + i], __ATOMIC_RELAXED)
                << (8 * i);
     return val;
-}
-
-static bool hits(unsigned off, unsigned width, unsigned lo, unsigned len)
-{
-    return off < lo + len && lo < off + width;
 }
 
 /* ---------------------------------------------------- the device's regions */
@@ -295,7 +289,8 @@ static void cfg_read(struct pci_fn *fn, unsigned off, unsigned width)
             __atomic_store_n(&fn->cfg[off + i], (uint8_t)(val >> (8 * i)),
                              __ATOMIC_RELAXED);
     /* MSI's pending bits wait where MSI-X's do. */
-    if (!v->msi || !msi_mask(v) || !hits(off, width, msi_mask(v) + 4, 4))
+    if (!v->msi || !msi_mask(v) ||
+        !pci_touches(off, width, msi_mask(v) + 4, msi_mask(v) + 8))
         return;
     for (unsigned i = 0; i < v->nmsi; i++) {
         uint8_t bit = (uint8_t)(1 << i % 8);
@@ -312,7 +307,7 @@ static void cfg_written(struct pci_fn *fn, unsigned off, unsigned width,
 {
     struct vfio *v = vfio_of(fn);
     bool all = true;
-    if (v->exp && hits(off, width, v->exp + 9u, 1))
+    if (v->exp && pci_touches(off, width, v->exp + 9u, v->exp + 10u))
         val &= ~((uint32_t)DEVCTL_NO_SNOOP << (8 * (v->exp + 9 - off)));
     for (unsigned i = 0; i < width; i++)
         all &= v->direct[off + i];
@@ -321,11 +316,12 @@ static void cfg_written(struct pci_fn *fn, unsigned off, unsigned width,
     for (unsigned i = 0; i < width && !all; i++)
         if (v->direct[off + i])
             region_write(cfg_region(v), off + i, 1, val >> (8 * i) & 0xff);
-    bool command = hits(off, width, PCI_COMMAND, 2);
+    bool command = pci_touches(off, width, PCI_COMMAND, PCI_COMMAND + 2);
     if (command)
         host_command(v);
-    if (command || (v->msix && hits(off, width, v->msix + 2u, 2)) ||
-        (v->msi && hits(off, width, v->msi, 0x18)))
+    if (command ||
+        (v->msix && pci_touches(off, width, v->msix + 2u, v->msix + 4u)) ||
+        (v->msi && pci_touches(off, width, v->msi, v->msi + 0x18u)))
         irq_follow(v);
 }
 
