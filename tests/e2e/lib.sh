@@ -261,18 +261,34 @@ poweroff_linux() {
 
 # ------------------------------------------------------------ data, load, survival
 
-# serve_data: in the guest, port 5001 answers with the sha256 of what it is sent, port 5002 gives /tmp/payload.
+listening() { g_ok "netstat -ltn | grep -q ':$1 '"; }
+
+# serve_data MIB: in the guest, port 5001 answers with the sha256 of what it is sent, port 5002 gives MIB of random bytes.
 serve_data() {
-    sum_there=$(g 'head -c 2097152 /dev/urandom >/tmp/payload; sha256sum </tmp/payload' | cut -d' ' -f1)
+    served=$1
+    sum_there=$(g "head -c $((served << 20)) /dev/urandom >/tmp/payload; sha256sum </tmp/payload" | cut -d' ' -f1)
     g 'nc -ll -p 5001 -e sha256sum </dev/null >/dev/null 2>&1 & nc -ll -p 5002 -e cat /tmp/payload </dev/null >/dev/null 2>&1 &'
-    wait_for 10 "listeners in the guest" g_ok "netstat -ltn | grep -q ':5002 '"
+    wait_for 10 "a listener in the guest" listening 5001
+    wait_for 10 "a listener in the guest" listening 5002
 }
 
-# move_both ADDRESS MIB
+# move_both ADDRESS: as much each way, to what serve_data has started there, and compared.
 move_both() {
-    head -c "$2M" /dev/urandom >payload
-    is "$(timeout 60 socat -t 60 - "TCP:$1:5001" <payload | cut -d' ' -f1)" "$(sha256sum <payload | cut -d' ' -f1)" "sha256 of $2 MiB to $1"
-    is "$(timeout 60 socat -u "TCP:$1:5002" - | sha256sum | cut -d' ' -f1)" "$sum_there" "sha256 of 2 MiB from $1"
+    head -c "${served}M" /dev/urandom >payload
+    is "$(timeout 60 socat -t 60 - "TCP:$1:5001" <payload | cut -d' ' -f1)" "$(sha256sum <payload | cut -d' ' -f1)" "sha256 of $served MiB to $1"
+    is "$(timeout 60 socat -u "TCP:$1:5002" - | sha256sum | cut -d' ' -f1)" "$sum_there" "sha256 of $served MiB from $1"
+}
+
+# vlan_up: VLAN 5 on tap0 and on the guest's eth0, 10.5.0.1 here, 10.5.0.2 there.
+vlan_up() {
+    g_ok 'modprobe 8021q; ip link add link eth0 name v5 type vlan id 5 && ip addr add 10.5.0.2/24 dev v5 && ip link set v5 up' ||
+        fail "a VLAN in the guest"
+    ip link add link tap0 name t5 type vlan id 5
+    ip addr add 10.5.0.1/24 dev t5
+    ip link set t5 up
+    # shellcheck disable=SC2034  # tests/e2e/run looks at it
+    kept_links='tap0 t5'
+    wait_for 10 "a reply on VLAN 5" ping -q -c 1 -W 1 10.5.0.2
 }
 
 # survive_boot NETDEV-OPTIONS DEVICE-OPTIONS: a guest with two processors and a NIC of $model, whose data ports are served.
@@ -281,7 +297,7 @@ survive_boot() {
     start -kernel "$E2E_VMLINUX" -initrd "$E2E_FULL" -smp 2 -append "$linux_words ip=10.0.0.2/24" -stats \
         -netdev "tap,id=n0,ifname=tap0$1" -device "${model:-virtio-net-pci},netdev=n0,mac=52:54:00:00:00:02$2"
     wait_for 90 "'guest: up'" out_has 'guest: up'
-    serve_data
+    serve_data 2
 }
 
 # load: data both ways until the end of the test.
@@ -321,12 +337,12 @@ ordeal() {
     alive_again "ring sizes"
     detached 'for x in off on off on; do ethtool -K eth0 tx $x tso $x gro $x lro $x rx-gro-hw $x; done'
     alive_again "offload changes"
-    move_both 10.0.0.2 2
+    move_both 10.0.0.2
     kill -USR2 "$vmm_pid"
     nap 0.5
     kill -USR2 "$vmm_pid"
     alive_again "a pulled cable"
-    move_both 10.0.0.2 2
+    move_both 10.0.0.2
 }
 
 # reboots_under_load: three times.
@@ -338,7 +354,7 @@ reboots_under_load() {
         detached 'reboot -f'
         wait_for 90 "boot $((i + 1))" boots $((i + 1))
     done
-    serve_data
-    move_both 10.0.0.2 2
+    serve_data 2
+    move_both 10.0.0.2
 }
 boots() { [ "$(grep -ac 'guest: up' "$T/out")" -ge "$1" ]; }

@@ -102,8 +102,8 @@ i386_tour() {
     model=$1 kernel=$E2E_I386_KERNEL initrd=$E2E_I386_INITRD boot_linux '' "${@:2}"
     is "$(g uname -m)" i686 "what the guest runs on, with $*"
     pings 10.0.0.2 56 1472 8000
-    payload_to_guest
-    payload_from_guest
+    serve_data 8
+    move_both 10.0.0.2
     poweroff_linux
 }
 
