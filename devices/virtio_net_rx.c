@@ -450,8 +450,17 @@ const char *vnet_rx_steered(struct vnet_pair *p)
     return fault;
 }
 
+/* The guest was given frames: its answers come by the transmit ring. */
+static void expect_answer(struct vnet_pair *p)
+{
+    loop_given(p->loop);
+    if (p->tx_on && !p->tx_blocked && loop_look(p->loop, &p->look))
+        vq_kicks_off(p->tx);
+}
+
 const char *vnet_rx(struct vnet_pair *p)
 {
+    uint64_t before = p->stats.rx_frames;
     for (int n = 1; n <= BURST; n++) {
         if (!fill(p))
             break;
@@ -480,5 +489,7 @@ const char *vnet_rx(struct vnet_pair *p)
             publish(p);
     }
     publish(p);
+    if (p->stats.rx_frames != before)
+        expect_answer(p);
     return p->rx->state == VQ_BROKEN ? p->rx->fault : NULL;
 }

@@ -14,6 +14,11 @@
  * which differs by a factor of fifty between a bare machine and a nested one;
  * it is measured, once, at the first look.
  *
+ * Answers. Who asks and waits leaves long pauses, but what the guest is given
+ * it answers soon: a ping, a request, an acknowledgement. So after a delivery
+ * the loop looks for the answer, for up to twice as long as the last one took.
+ * No answer in time, and it does not look for the next.
+ *
  * Napping. A flood of small packets is better served in batches: while the loop
  * turns round and round it finds them one by one, and the CPU it burns is not
  * there for whoever receives them. So when small packets come faster than it
@@ -34,10 +39,12 @@
 #include <unistd.h>
 
 #define BATCH 32
-#define TURNS_MAX 1000 /* while the clock stands still (a test's) */
-#define LOOK_COSTS 32  /* a window in signals sent to oneself, at most */
-#define NAP_COSTS 128  /* and a nap */
+#define TURNS_MAX 1000   /* while the clock stands still (a test's) */
+#define LOOK_COSTS 32    /* a window in signals sent to oneself, at most */
+#define NAP_COSTS 128    /* and a nap */
+#define ANSWER_COSTS 200 /* and a look for an answer */
 #define LOOK_MAX_NS 250000
+#define ANSWER_MAX_NS 1000000
 #define NAP_MAX_NS 1000000
 #define LOOK_LEAST_NS 20000
 #define LOOKS 16     /* at the rings, for each at the file descriptors */
@@ -64,6 +71,9 @@ struct loop {
     uint64_t window;        /* ns to look before a sleep, 0: none */
     uint64_t window_max;    /* a sleep up to this is short; 0: not measured */
     uint64_t asked;         /* window_max as the operator wants it, or 0 */
+    bool given;             /* the guest has something to answer */
+    uint64_t answer;        /* ns to look for its answer, 0: do not */
+    uint64_t answer_max;    /* 0: not measured */
     bool naps;              /* sleeps, signals off */
     uint64_t nap;           /* for so long; 0: not measured */
     unsigned found;         /* small packets since `since` */
@@ -331,6 +341,7 @@ static void measure(struct loop *l)
     if (l->asked)
         l->window_max = l->asked;
     l->nap = between(NAP_COSTS * cost, LOOK_LEAST_NS, NAP_MAX_NS);
+    l->answer_max = between(ANSWER_COSTS * cost, LOOK_LEAST_NS, ANSWER_MAX_NS);
 }
 
 /* Starts napping when more small packets come than naps would end. */
@@ -347,6 +358,32 @@ void loop_worked(struct loop *l, unsigned small)
     l->since = now;
 }
 
+void loop_given(struct loop *l)
+{
+    l->given = true;
+}
+
+/* The wait for an answer has ended, after so many ns. */
+static void answered(struct loop *l, uint64_t took)
+{
+    if (!l->given)
+        return;
+    l->given = false;
+    l->answer = 0;
+    if (took > ANSWER_MAX_NS)
+        return;
+    if (!l->answer_max)
+        measure(l);
+    if (took <= l->answer_max)
+        l->answer = between(2 * took, LOOK_LEAST_NS, l->answer_max);
+}
+
+/* How long to look before the next sleep. */
+static uint64_t look_time(const struct loop *l)
+{
+    return l->given && l->answer > l->window ? l->answer : l->window;
+}
+
 void loop_window(struct loop *l, uint64_t ns)
 {
     l->asked = ns > l->asked ? ns : l->asked;
@@ -355,7 +392,7 @@ void loop_window(struct loop *l, uint64_t ns)
 bool loop_look(struct loop *l, struct poller *p)
 {
     l->looks = true;
-    if (!l->window && !l->naps)
+    if (!look_time(l) && !l->naps)
         return false;
     if (!p->listed) {
         p->listed = true;
@@ -426,17 +463,18 @@ static int nap(struct loop *l)
     return l->naps ? -1 : 0;
 }
 
-/* Looks for as long as the window is. The number of events in the batch, -1
- * when a poller had work (it is done), 0 for nothing: all signals are on. */
-static int look(struct loop *l)
+/* The number of events in the batch, -1 when a poller had work (it is done), 0
+ * for nothing: all signals are on. */
+static int look(struct loop *l, uint64_t start)
 {
     if (l->naps)
         return nap(l);
-    uint64_t start = now_ns(), now;
+    uint64_t now = start, end = start + look_time(l);
     int turns = 0;
     do {
         struct poller *p = find_work(l);
         if (p) {
+            answered(l, now - start);
             loop_unlook(l, p);
             p->ready(p);
             return -1;
@@ -447,8 +485,8 @@ static int look(struct loop *l)
         sched_yield(); /* whoever else wants this CPU needs it more */
         turns++;
         now = now_ns();
-    } while (now - start < l->window && (now != start || turns < TURNS_MAX) &&
-             !l->again && !atomic_load(&l->stop));
+    } while (now < end && (now != start || turns < TURNS_MAX) && !l->again &&
+             !atomic_load(&l->stop));
     arm_all(l);
     return 0;
 }
@@ -474,8 +512,9 @@ static void adjust_window(struct loop *l, uint64_t slept)
 /* Events for the batch, or -1. */
 static int wait_events(struct loop *l, int64_t limit)
 {
+    uint64_t start = now_ns();
     if (l->pollers && !l->again) {
-        int n = look(l);
+        int n = look(l, start);
         if (n)
             return n;
     }
@@ -484,7 +523,9 @@ static int wait_events(struct loop *l, int64_t limit)
         return wait_ns(l, limit);
     uint64_t before = now_ns();
     int n = wait_ns(l, limit);
-    adjust_window(l, now_ns() - before);
+    uint64_t now = now_ns();
+    answered(l, now - start);
+    adjust_window(l, now - before);
     return n;
 }
 

@@ -43,13 +43,15 @@ struct fake {
 /* Machines are never freed whole: their devices point to each other and would
  * count as leaks. */
 static struct fake *all;
-static uint64_t clock_ns = 1000000000;
+static uint64_t clock_ns = 1000000000, tick_ns;
 
 /* The wall clock moves with the other one; the test says where it begins. */
 static uint64_t wall_base;
 
 uint64_t now_ns(void)
 {
+    if (tick_ns)
+        clock_ns += tick_ns;
     return clock_ns;
 }
 
@@ -422,6 +424,11 @@ int fake_run_loop(struct machine *m)
 void fake_advance_ns(uint64_t ns)
 {
     clock_ns += ns;
+}
+
+void fake_tick_ns(uint64_t ns)
+{
+    tick_ns = ns;
 }
 
 void fake_sleep_ns(struct machine *m, uint64_t ns)

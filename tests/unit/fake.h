@@ -32,6 +32,8 @@ void *fake_ram(struct machine *m, uint64_t a, uint64_t len);
 int fake_run_loop(struct machine *m);
 /* The loop's clock. It stands still unless moved, and starts at one second. */
 void fake_advance_ns(uint64_t ns);
+/* It moves by so much each time the loop reads it; 0 again before the end. */
+void fake_tick_ns(uint64_t ns);
 /* wall_ns() is now the beginning of this second (UTC since 1970). */
 void fake_set_wall(uint64_t utc_seconds);
 /* Moves the clock and runs what is due, timer by timer. */

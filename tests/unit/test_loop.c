@@ -116,6 +116,40 @@ TEST(loop_doubts_naps_that_found_little)
     fake_free(m);
 }
 
+/* The guest is given something: will the loop look for its answer? Then, after
+ * a few ticks, the wait for it ends. */
+static bool ask(struct ring *r, uint64_t tick)
+{
+    bool looks;
+    loop_given(r->l);
+    looks = loop_look(r->l, &r->p);
+    fake_tick_ns(tick);
+    loop_poll(r->l, 1);
+    fake_tick_ns(0);
+    return looks;
+}
+
+TEST(loop_looks_for_the_answers_of_a_guest_that_answers_soon)
+{
+    struct machine *m = fake_new(4096);
+    struct ring r = ring_new(m);
+    CHECK(!ask(&r, 1000)); /* it measures what a signal costs: 1 us or more */
+    loop_unlook(m->loop, &r.p);
+    ask(&r, 50000); /* longer than a look between events, but soon */
+    loop_given(m->loop);
+    r.signals = !loop_look(m->loop, &r.p);
+    CHECK(!r.signals);
+    r.waits = 1;
+    loop_poll(m->loop, 0);
+    CHECK_EQ(r.done, 1);
+    CHECK(r.signals); /* nothing more is to be answered */
+    CHECK(ask(&r, 50000));
+    CHECK(r.signals);        /* it looked, and gave up */
+    CHECK(ask(&r, 5000000)); /* it looks once more: no answer for long */
+    CHECK(!ask(&r, 5000000));
+    fake_free(m);
+}
+
 struct edge {
     struct event ev;
     unsigned told;
