@@ -52,6 +52,11 @@ static inline bool is_broadcast(const uint8_t *da)
 {
     return (da[0] & da[1] & da[2] & da[3] & da[4] & da[5]) == 0xff;
 }
+/* Internet checksums (RFC 1071): host-order 32-bit partial sums of big-endian
+ * 16-bit words, so that pieces can be added up. `odd`: the piece starts at an
+ * odd offset of the whole. */
+uint32_t csum_partial(const void *p, size_t len, uint32_t sum, bool odd);
+uint16_t csum_fold(uint32_t sum); /* complemented, host order */
 void eth_crc_init(void);
 /* CRC-32 of IEEE 802.3; begin with 0, pieces may follow each other. */
 uint32_t eth_crc(uint32_t crc, const void *p, size_t len);

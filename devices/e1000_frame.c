@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Ethernet frames: where their headers are, segment headers, the FCS. Knows no
- * device; every offset is checked against the bytes given. */
+/* Ethernet frames: where their headers are, sums, segment headers, the FCS.
+ * Knows no device; every offset is checked against the bytes given. */
 #include <string.h>
 #include <x86intrin.h>
 
@@ -93,6 +93,57 @@ uint32_t eth_pseudo(const struct eth_info *i, const uint8_t *p, uint32_t len)
     if (i->ip == 4)
         return csum_partial(p + i->l3 + 12, 8, sum, false);
     return csum_partial(p + i->l3 + 8, 32, sum, false);
+}
+
+/* ---------------------------------------------------------- RFC 1071 sums */
+
+/* Carries are added back at once; four words a turn, for they can be added side
+ * by side. */
+static inline uint64_t add_carry(uint64_t a, uint64_t b)
+{
+    a += b;
+    return a + (a < b);
+}
+
+static inline uint64_t load64(const uint8_t *p)
+{
+    uint64_t w;
+    memcpy(&w, p, sizeof(w));
+    return w;
+}
+
+uint32_t csum_partial(const void *p, size_t len, uint32_t sum, bool odd)
+{
+    const uint8_t *b = p;
+    uint64_t acc = 0, acc2 = 0, word = 0;
+    if (odd && len) {
+        acc = (uint64_t)*b++ << 8; /* the low byte of a big-endian word */
+        len--;
+    }
+    for (; len >= 32; len -= 32, b += 32) {
+        acc = add_carry(acc, load64(b));
+        acc2 = add_carry(acc2, load64(b + 8));
+        acc = add_carry(acc, load64(b + 16));
+        acc2 = add_carry(acc2, load64(b + 24));
+    }
+    acc = add_carry(acc, acc2);
+    for (; len >= 8; len -= 8, b += 8)
+        acc = add_carry(acc, load64(b));
+    memcpy(&word, b, len);
+    acc = add_carry(acc, word);
+    /* The sum is byte-order independent (RFC 1071 §2.B): fold, then swap. */
+    while (acc >> 16)
+        acc = (acc & 0xffff) + (acc >> 16);
+    uint32_t be = (uint32_t)((acc & 0xff) << 8 | acc >> 8);
+    uint64_t total = (uint64_t)sum + be;
+    return (uint32_t)((total & 0xffffffff) + (total >> 32));
+}
+
+uint16_t csum_fold(uint32_t sum)
+{
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
+    return (uint16_t)~sum;
 }
 
 /* --------------------------------------------------------------- segments */

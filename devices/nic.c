@@ -97,37 +97,3 @@ void nic_free(struct nic *nic)
     free((void *)(uintptr_t)nic->romfile);
     nic->id = nic->romfile = NULL;
 }
-
-/* ---------------------------------------------------------- RFC 1071 sums */
-
-uint32_t csum_partial(const void *p, size_t len, uint32_t sum, bool odd)
-{
-    const uint8_t *b = p;
-    uint64_t acc = 0, word;
-    if (odd && len) {
-        acc += *b++; /* the low byte of a big-endian word */
-        len--;
-        acc <<= 8 * (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
-    }
-    for (; len >= 4; len -= 4, b += 4) {
-        uint32_t w;
-        memcpy(&w, b, 4);
-        acc += w;
-    }
-    word = 0;
-    memcpy(&word, b, len);
-    acc += word;
-    /* The sum is byte-order independent (RFC 1071 §2.B): fold, then swap. */
-    while (acc >> 16)
-        acc = (acc & 0xffff) + (acc >> 16);
-    uint32_t be = (uint32_t)((acc & 0xff) << 8 | acc >> 8);
-    uint64_t total = (uint64_t)sum + be;
-    return (uint32_t)((total & 0xffffffff) + (total >> 32));
-}
-
-uint16_t csum_fold(uint32_t sum)
-{
-    while (sum >> 16)
-        sum = (sum & 0xffff) + (sum >> 16);
-    return (uint16_t)~sum;
-}

@@ -73,10 +73,4 @@ void nic_free(struct nic *nic);
 /* The NIC models. */
 extern const struct device_class virtio_net_class, e1000_class;
 
-/* Internet checksum helpers (RFC 1071); sums are host-order 32-bit partial
- * sums of big-endian 16-bit words, so that pieces can be added up. `odd` tells
- * whether the piece starts at an odd offset of the whole. */
-uint32_t csum_partial(const void *p, size_t len, uint32_t sum, bool odd);
-uint16_t csum_fold(uint32_t sum); /* complemented, host order */
-
 #endif

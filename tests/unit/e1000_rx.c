@@ -19,6 +19,33 @@ static uint8_t status_of(uint64_t result)
     return (uint8_t)(result >> 32);
 }
 
+/* RFC 1071 by its definition, a byte at a time. */
+static uint32_t sum_of_bytes(const uint8_t *p, size_t n, bool odd)
+{
+    uint32_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (i + odd) & 1 ? p[i] : (uint32_t)p[i] << 8;
+    return sum;
+}
+
+TEST(e1000_3_2_9_sums_are_those_of_rfc_1071)
+{
+    uint8_t b[300];
+    memset(b, 0xff, sizeof(b)); /* carries everywhere */
+    for (int fill = 0; fill < 2; fill++) {
+        for (size_t n = 0; n < sizeof(b) - 8; n++)
+            for (int at = 0; at < 8; at++)
+                for (int odd = 0; odd < 2; odd++)
+                    CHECK_EQ(csum_fold(csum_partial(b + at, n, 0, odd)),
+                             csum_fold(sum_of_bytes(b + at, n, odd)));
+        for (size_t i = 0; i < sizeof(b); i++)
+            b[i] = (uint8_t)(i * 151 + (i >> 3));
+    }
+    CHECK_EQ(csum_fold(csum_partial(b, 7, csum_fold(0x1234), false)),
+             csum_fold(csum_partial(b, 3, 0, false) +
+                       csum_partial(b + 3, 4, csum_fold(0x1234), true)));
+}
+
 TEST(e1000_3_2_frame_lands_with_its_fcs)
 {
     struct drv *d = drv_new("fcs=on");
