@@ -130,9 +130,10 @@ static void wire(struct fuzz *f)
         frame[(how & 8 ? 12 : 0) + i] = fuzz_u8(f);
     if (len > 9000 && !(how & 0x80))
         len = 1 + len % 9000;
-    if (len + 1000 > budget)
+    uint32_t cost = 2 * len + 1000; /* the kernel rounds up to 2^n */
+    if (cost > budget)
         return;
-    budget -= len + 1000;
+    budget -= cost;
     fake_net_give(net, 0, &h, frame, len);
 }
 

@@ -204,9 +204,10 @@ static inline void fv_give(struct fv *v, struct fuzz *f)
     frame[13] = 0;
     frame[14] = how & 8 ? fuzz_u8(f) : 0x45;
     frame[15] = how & 8 ? fuzz_u8(f) : 0;
-    if (len + 1000 > v->budget)
+    uint32_t cost = 2 * len + 1000; /* the kernel rounds up to 2^n */
+    if (cost > v->budget)
         return;
-    v->budget -= len + 1000;
+    v->budget -= cost;
     fake_net_give(v->net, (how >> 4 & 3) % v->pairs, &h, frame, len);
 }
 
