@@ -201,10 +201,13 @@ static int read_transport(struct vnet *n, struct opts *o)
     if (!err)
         err = opts_bool(o, "page-per-vq", &n->v.page_per_vq);
     if (!err)
+        err = opts_bool(o, "modern-pio-notify", &n->v.pio_notify);
+    if (!err)
         err = opts_bool(o, "ats", &ats);
     if (!err)
         err = opts_u64(o, "vectors", 0, PCI_MSIX_MAX, &vectors);
     n->v.vectors = (unsigned)vectors;
+    n->v.pio_notify = n->v.pio_notify && !n->v.no_modern;
     if (err)
         return err;
     if (ats)

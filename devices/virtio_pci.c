@@ -7,9 +7,12 @@
  * -------------------
  * One memory BAR (4) holds the four structures: common configuration, ISR,
  * device configuration, notification area with one dword a queue. MSI-X has a
- * BAR of its own (1). The common configuration is a table of registers; an
- * access of any width is put together from the registers it overlaps, so that
- * drivers which split or merge accesses all get what they mean.
+ * BAR of its own (1). With modern-pio-notify=on there are doorbells at I/O
+ * ports too (2), and first in the list, which drivers prefer (§4.1.4): the
+ * processor tells KVM which port was written, but a memory access KVM must
+ * decode. The common configuration is a table of registers; an access of any
+ * width is put together from the registers it overlaps, so that drivers which
+ * split or merge accesses all get what they mean.
  *
  * Registers run on vCPU threads under v->lock. Ring work runs on loop threads
  * under the device type's own locks and sees a queue only between start() and
@@ -30,6 +33,7 @@
 #define LEGACY_BAR 0
 #define LEGACY_NOTIFY 0x10
 #define MSIX_BAR 1
+#define PORT_BAR 2
 #define VIRTIO_BAR 4
 #define COMMON_OFF 0x0000
 #define ISR_OFF 0x1000
@@ -158,6 +162,8 @@ static void kick_set(struct virtio *v, unsigned q, bool on)
         pci_kick_set(&v->fn, LEGACY_BAR, q, on && v->legacy);
     if (!v->no_modern)
         pci_kick_set(&v->fn, VIRTIO_BAR, q, on && !v->legacy);
+    if (v->pio_notify)
+        pci_kick_set(&v->fn, PORT_BAR, q, on && !v->legacy);
 }
 
 void virtio_queue_begin(struct virtio *v, unsigned q)
@@ -315,6 +321,23 @@ static void bar_write(void *owner, uint64_t off, unsigned width, uint64_t val)
     pthread_mutex_unlock(&v->lock);
 }
 
+static uint64_t port_read(void *owner, uint64_t off, unsigned width)
+{
+    (void)owner;
+    (void)off;
+    (void)width;
+    return 0;
+}
+
+static void port_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+{
+    struct virtio *v = owner;
+    (void)width;
+    (void)val;
+    if (off / NOTIFY_MULT < v->nvq)
+        virtio_poke(v, (unsigned)(off / NOTIFY_MULT));
+}
+
 /* §4.1.4.9: a window for firmware that has not mapped the BARs. The access is
  * the one `bar`, `offset` and `length` name, done when pci_cfg_data is read or
  * written. */
@@ -384,29 +407,38 @@ static void cfg_written_hook(struct pci_fn *fn, unsigned off, unsigned width,
 
 /* ------------------------------------------------------------------ making */
 
-static uint8_t add_cap(struct virtio *v, uint8_t type, uint8_t len,
+static uint8_t add_cap(struct virtio *v, uint8_t type, uint8_t len, uint8_t bar,
                        uint32_t off, uint32_t size)
 {
     uint8_t at = pci_cap_add(&v->fn, PCI_CAP_VENDOR, len);
     uint8_t *c = v->fn.cfg + at;
     c[2] = len;
     c[3] = type;
-    c[4] = VIRTIO_BAR;
+    c[4] = bar;
     memcpy(c + 8, &off, 4);
     memcpy(c + 12, &size, 4);
     return at;
 }
 
+/* §4.1.4.4 */
+static void add_notify_cap(struct virtio *v, uint8_t bar, uint32_t off,
+                           uint32_t mult)
+{
+    uint8_t at = add_cap(v, CAP_NOTIFY, 20, bar, off, v->nvq * mult);
+    memcpy(v->fn.cfg + at + 16, &mult, 4);
+}
+
 static void add_caps(struct virtio *v)
 {
-    uint32_t mult = notify_mult(v);
-    add_cap(v, CAP_COMMON, 16, COMMON_OFF, VIRTIO_COMMON_LEN);
-    uint8_t at = add_cap(v, CAP_NOTIFY, 20, NOTIFY_OFF, v->nvq * mult);
-    memcpy(v->fn.cfg + at + 16, &mult, 4);
-    add_cap(v, CAP_ISR, 16, ISR_OFF, 1);
+    add_cap(v, CAP_COMMON, 16, VIRTIO_BAR, COMMON_OFF, VIRTIO_COMMON_LEN);
+    if (v->pio_notify)
+        add_notify_cap(v, PORT_BAR, 0, NOTIFY_MULT);
+    add_notify_cap(v, VIRTIO_BAR, NOTIFY_OFF, notify_mult(v));
+    add_cap(v, CAP_ISR, 16, VIRTIO_BAR, ISR_OFF, 1);
     if (v->type->config_len)
-        add_cap(v, CAP_DEVICE, 16, CONFIG_OFF, (v->type->config_len + 3) & ~3u);
-    v->pci_cfg_cap = add_cap(v, CAP_PCI_CFG, 20, 0, 0);
+        add_cap(v, CAP_DEVICE, 16, VIRTIO_BAR, CONFIG_OFF,
+                (v->type->config_len + 3) & ~3u);
+    v->pci_cfg_cap = add_cap(v, CAP_PCI_CFG, 20, VIRTIO_BAR, 0, 0);
     v->fn.wmask[v->pci_cfg_cap + 4] = 0xff; /* bar */
     memset(v->fn.wmask + v->pci_cfg_cap + 8, 0xff, 12);
     v->fn.cfg_read = cfg_read_hook;
@@ -449,6 +481,8 @@ static int add_kicks(struct virtio *v,
             return err;
         v->pci_kick[q] = (struct pci_kick){
             .off = NOTIFY_OFF + q * notify_mult(v), .fd = k->ev.fd};
+        v->port_kick[q] =
+            (struct pci_kick){.off = q * NOTIFY_MULT, .fd = k->ev.fd};
         v->io_kick[q] = (struct pci_kick){.off = LEGACY_NOTIFY,
                                           .width = 2,
                                           .match = true,
@@ -457,6 +491,8 @@ static int add_kicks(struct virtio *v,
     }
     v->fn.bar[VIRTIO_BAR].kick = v->pci_kick;
     v->fn.bar[VIRTIO_BAR].nkick = v->no_modern ? 0 : v->nvq;
+    v->fn.bar[PORT_BAR].kick = v->port_kick;
+    v->fn.bar[PORT_BAR].nkick = v->pio_notify ? v->nvq : 0;
     v->fn.bar[LEGACY_BAR].kick = v->io_kick;
     v->fn.bar[LEGACY_BAR].nkick = v->has_legacy ? v->nvq : 0;
     return 0;
@@ -469,9 +505,11 @@ static void add_function(struct virtio *v, struct machine *m)
 {
     const struct virtio_type *type = v->type;
     bool old = v->has_legacy;
-    uint64_t size = 4 * REGION_LEN;
+    uint64_t size = 4 * REGION_LEN, ports = NOTIFY_MULT;
     while (size < NOTIFY_OFF + (uint64_t)v->nvq * notify_mult(v))
         size *= 2;
+    while (ports < (uint64_t)v->nvq * NOTIFY_MULT)
+        ports *= 2;
     pci_fn_init(&v->fn, m, v, type->name, 0x1af4,
                 (uint16_t)((old ? 0xfff : 0x1040) + type->id), type->class24,
                 old ? 0 : 1);
@@ -485,6 +523,9 @@ static void add_function(struct virtio *v, struct machine *m)
     if (!v->no_modern)
         pci_bar_init(&v->fn, VIRTIO_BAR, PCI_BAR_MEM32, size, bar_read,
                      bar_write, v);
+    if (v->pio_notify)
+        pci_bar_init(&v->fn, PORT_BAR, PCI_BAR_IO, ports, port_read, port_write,
+                     v);
     pci_intx_init(&v->fn);
 }
 

@@ -79,15 +79,17 @@ struct virtio {
     /* Set by the caller of virtio_pci_init. */
     bool has_legacy, no_modern; /* disable-legacy=off, disable-modern=on */
     bool page_per_vq;
+    bool pio_notify;  /* modern-pio-notify=on */
     unsigned vectors; /* MSI-X; VIRTIO_VECTORS_AUTO: one more than queues */
 
     unsigned nvq;
     struct virtqueue vq[VIRTIO_QUEUES_MAX];
     struct virtio_kick kick[VIRTIO_QUEUES_MAX];
     struct pci_kick pci_kick[VIRTIO_QUEUES_MAX];
-    struct pci_kick io_kick[VIRTIO_QUEUES_MAX]; /* legacy: one port for all */
-    uint32_t pfn[VIRTIO_QUEUES_MAX];            /* legacy: ring addresses */
-    struct event intx_call;                     /* for vhost without MSI-X */
+    struct pci_kick port_kick[VIRTIO_QUEUES_MAX]; /* with pio_notify */
+    struct pci_kick io_kick[VIRTIO_QUEUES_MAX];   /* legacy: one port for all */
+    uint32_t pfn[VIRTIO_QUEUES_MAX];              /* legacy: ring addresses */
+    struct event intx_call;                       /* for vhost without MSI-X */
     uint8_t pci_cfg_cap; /* offset of VIRTIO_PCI_CAP_PCI_CFG */
 };
 

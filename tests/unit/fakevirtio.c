@@ -59,15 +59,20 @@ void vd_find(struct vd *d)
     uint64_t *const where[] = {NULL, &d->common, &d->notify, &d->isr,
                                &d->config};
     unsigned at;
+    d->common = d->notify = d->isr = d->config = 0;
     for (int i = 0; (at = drv_cap(d->m, d->slot, PCI_CAP_VENDOR, i)); i++) {
         unsigned type = drv_cfg_read(d->m, d->slot, at + 3, 1);
         unsigned bar = drv_cfg_read(d->m, d->slot, at + 4, 1);
-        if (type < 1 || type > 4 || bar > 5)
+        if (type < 1 || type > 4 || bar > 5 || *where[type])
             continue;
-        d->bar = drv_bar(d->m, d->slot, bar);
-        *where[type] = d->bar + drv_cfg_read(d->m, d->slot, at + 8, 4);
-        if (type == 2)
-            d->mult = drv_cfg_read(d->m, d->slot, at + 16, 4);
+        uint64_t base = drv_bar(d->m, d->slot, bar);
+        *where[type] = base + drv_cfg_read(d->m, d->slot, at + 8, 4);
+        if (type == 1)
+            d->bar = base;
+        if (type != 2)
+            continue;
+        d->ports = drv_cfg_read(d->m, d->slot, PCI_BAR0 + 4 * bar, 4) & 1;
+        d->mult = drv_cfg_read(d->m, d->slot, at + 16, 4);
     }
     REQUIRE(d->common && d->notify && d->isr && d->config);
     d->nq = vd_get(d, C_NUM_QUEUES, 2);
@@ -364,7 +369,7 @@ void vd_kick(struct vd *d, unsigned q)
 {
     vd_set(d, C_QUEUE_SEL, 2, q);
     uint64_t at = d->notify + (uint64_t)d->mult * vd_get(d, C_NOTIFY_OFF, 2);
-    drv_w16(d->m, at, (uint16_t)q);
+    guest_write(d->m, d->ports, at, 2, q);
     fake_run_loop(d->m);
 }
 

@@ -101,6 +101,7 @@ struct vd {
     struct device *dev; /* for its counters */
     unsigned slot;
     uint64_t common, notify, isr, config, bar;
+    bool ports; /* notify is an I/O port */
     unsigned mult, nq;
     uint64_t features; /* negotiated */
     uint64_t brk;

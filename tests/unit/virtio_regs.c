@@ -103,6 +103,30 @@ TEST(virtio_4_1_4_4_queue_notify_off_is_the_index)
     vd_free(&d);
 }
 
+/* §4.1.4.4, modern-pio-notify: ports first, memory for who does not want them;
+ * both ring while the queue runs, and neither does harm before or after. */
+BOTH_RINGS(virtio_4_1_4_4_doorbells_at_ports)
+{
+    struct vd d = {.opts = "modern-pio-notify=on"};
+    vd_up(&d, packed, 0);
+    CHECK(d.ports);
+    vd_check_tx(&d, 60, 60);
+    uint64_t at = d.notify + TX0 * d.mult;
+    vd_send(&d, TX0, NULL, (uint8_t[60]){1}, 60);
+    guest_write(d.m, true, d.notify + d.nq * d.mult, 2, 0); /* nobody's */
+    CHECK_EQ(fake_run_loop(d.m), 0);
+    drv_w16(d.m, d.bar + 0x3000 + TX0 * d.mult, TX0);
+    CHECK(fake_run_loop(d.m) > 0);
+    CHECK_EQ(guest_read(d.m, true, at, 2), 0);
+    vd_set(&d, C_STATUS, 1, 0);
+    guest_write(d.m, true, at, 2, TX0);
+    fake_run_loop(d.m);
+    vd_drain(&d);
+    vd_again(&d, 0);
+    vd_check_alive(&d);
+    vd_free(&d);
+}
+
 /* V-34: a 64-bit register natively, by halves, by words, by bytes. */
 TEST(virtio_4_1_3_access_widths)
 {
