@@ -105,6 +105,7 @@ struct vnet_pair {
     struct vnet_hdr rx_hdr; /* of the packet just read */
     uint32_t held; /* bytes of a packet that waits for buffers; 0: none */
     uint32_t held_direct; /* of them, in the window already */
+    unsigned small;       /* packets of LOOP_SMALL bytes at most, in a row */
     bool rx_refused; /* the ring's next chain waits to be given back unused */
     struct timer held_timer;
     uint8_t *spill; /* PACKET_MAX bytes; touched only when used */

@@ -8,7 +8,9 @@
  * pop and one push however large the next might be. One readv takes a packet:
  * its header into a private copy (it is checked and completed before
  * the guest sees it), the frame into the window's pieces, and what does not fit
- * into a private spill buffer, so that no packet is ever cut off unnoticed.
+ * into a private spill buffer, so that no packet is ever cut off unnoticed. The
+ * kernel looks at each piece it is given, so while packets are small it gets
+ * few of them; a large one then comes by the spill, once.
  *
  * A packet that ran into the spill is held until the driver posts more buffers
  * and then copied; if it never can fit, or the driver posts nothing for
@@ -21,6 +23,7 @@
 #define BURST 64
 #define FLUSH_EVERY 16
 #define HOLD_NS 20000000u
+#define SMALL_RUN 8
 
 bool iov_read(const struct iovec *iov, unsigned n, size_t at, void *p,
               size_t len)
@@ -330,17 +333,19 @@ static ssize_t read_packet(struct vnet_pair *p)
 {
     struct rx_window *w = &p->win;
     struct hdr_mask mask;
-    unsigned pieces = w->end - w->first;
+    unsigned pieces = w->end - w->first, most = pieces;
     uint64_t direct = w->bytes;
+    bool small = p->small >= SMALL_RUN;
     if (!p->n->mergeable) {
-        pieces = w->chain[w->cfirst].nw;
+        most = pieces = w->chain[w->cfirst].nw;
         direct = w->chain[w->cfirst].wlen;
     }
-    if (pieces > IOV_LIMIT - 2) {
-        pieces = IOV_LIMIT - 2;
+    if (small || most > IOV_LIMIT - 2) {
         direct = 0;
-        for (unsigned i = 0; i < pieces; i++)
-            direct += w->iov[w->first + i].iov_len;
+        for (pieces = 0; pieces < most && pieces < IOV_LIMIT - 2 &&
+                         !(small && direct >= LOOP_SMALL);
+             pieces++)
+            direct += w->iov[w->first + pieces].iov_len;
     }
     unsigned stop = w->first + pieces;
     unsigned at =
@@ -352,6 +357,7 @@ static ssize_t read_packet(struct vnet_pair *p)
     vnet_unmask_hdr(w->iov, &mask);
     if (got <= 0)
         return got;
+    p->small = got <= LOOP_SMALL ? p->small + 1 : 0;
     if (got < NET_HDR_LEN + ETH_HLEN)
         nic_count(&p->stats, rx_drop_short, 1);
     else

@@ -415,6 +415,30 @@ BOTH_RINGS(vnet_5_1_6_4_mergeable_buffers_take_64k)
     vd_free(&d);
 }
 
+/* After many small packets, for which few buffers are offered, too. */
+BOTH_RINGS(vnet_5_1_6_4_large_packet_after_small_ones)
+{
+    struct vd d = {0};
+    uint64_t at[64];
+    vd_up(&d, packed, MRG | GUEST_CSUM | GUEST_TSO);
+    for (size_t len = 1500; len <= 65549; len += 7111)
+        for (unsigned turn = 0; turn < 2; turn++) {
+            d.brk = 0x40000;
+            for (unsigned i = 0; i < 64; i++)
+                at[i] = vd_post(&d, RX0, 1536);
+            vd_kick(&d, RX0);
+            for (unsigned i = 0; i < 20; i++) {
+                give(&d, NULL, 60, i);
+                check_merged(&d, &at[i], 1536, 60, i);
+            }
+            give(&d, NULL, len, 5);
+            check_merged(&d, &at[20], 1536, len, 5);
+            vd_set(&d, C_STATUS, 1, 0);
+            vd_again(&d, MRG | GUEST_CSUM | GUEST_TSO);
+        }
+    vd_free(&d);
+}
+
 /* V-66: too few buffers: the packet waits, uses none of them half, and comes
  * whole when more are posted. */
 BOTH_RINGS(vnet_5_1_6_4_packet_waits_for_enough_buffers)
