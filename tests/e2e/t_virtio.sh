@@ -14,10 +14,10 @@ test_virtio_matrix_vhost_msix() { matrix ',vhost=on' ''; }
 e2e long virtio_matrix_vhost_intx "{split,packed} x {mrg_rxbuf} x {event_idx}, vhost, INTx: checksummed TCP both ways"
 test_virtio_matrix_vhost_intx() { matrix ',vhost=on' ',vectors=0'; }
 
-e2e long virtio_matrix_other "transitional, legacy only, iothreads, RSS, hash, big queues, page-per-vq: checksummed TCP both ways"
+e2e long virtio_matrix_other "transitional, legacy only, iothreads, RSS, hash, big queues, page-per-vq, doorbells at ports: checksummed TCP both ways"
 test_virtio_matrix_other() {
     nics '' ',disable-legacy=off' ',disable-legacy=off,disable-modern=on,mrg_rxbuf=off' ',iothreads=on' \
-        ',rss=on,hash=on' ',rx_queue_size=1024,tx_queue_size=1024' ',page-per-vq=on' ',in_order=on,iommu_platform=on' \
+        ',rss=on,hash=on' ',rx_queue_size=1024,tx_queue_size=1024' ',page-per-vq=on' ',modern-pio-notify=on' ',in_order=on,iommu_platform=on' \
         ',guest_tso4=off,guest_tso6=off,guest_csum=off,csum=off'
 }
 
