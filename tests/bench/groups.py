@@ -9,6 +9,7 @@ import shutil
 import signal
 import statistics
 import subprocess
+import sys
 import time
 
 import boots
@@ -138,9 +139,9 @@ class Far:
         spec = self.bench.spec
         self.vm = VM(command(self.peer, spec, True, f"ip={GUEST}/24", 256), self.bench.work)
         self.vm.wait_line(r"guest: up", 120)
-        # Its servers start in the background: each is there when it answers.
+        # Its servers start in the background: each is there when it answers, and again if the lab's emulator loses it.
         wait_for(20, "shell in the guest", lambda: answers(guest_shell, "true"))
-        self.shell("load serve 7000 >/dev/null 2>&1 &")
+        self.shell("while :; do load serve 7000; sleep 1; done >/dev/null 2>&1 &")
         wait_for(20, "answer of the guest's load", lambda: answers(ask, GUEST, "count"))
 
     def start_floor(self):
@@ -307,17 +308,30 @@ def network_row(bench, far, rows, measure):
                 far.iperf_server()
 
 
+def far_end(bench, peer):
+    """At work. The lab's emulator loses a guest now and then: a second one then, and said."""
+    for last in (False, True):
+        far = None
+        try:
+            far = Far(bench, peer)
+            far.iperf_server()
+            return far
+        except (Failed, OSError, subprocess.TimeoutExpired) as error:
+            if far:
+                far.stop()
+            if last:
+                raise
+            print(f"bench: {peer}: {error}; once more", file=sys.stderr, flush=True)
+    return None
+
+
 def network(bench):
     chosen = [r for r in NETWORK_ROWS if not bench.spec["rows"] or set(r[0]) & set(bench.spec["rows"])]
     with bench.running(bench.tool("load", "serve", 7000), "serve"):
         for peer in bench.rounds(NETWORK_PEERS):
-            far = None
             try:
-                far = Far(bench, peer)
-                far.iperf_server()
+                far = far_end(bench, peer)
             except (Failed, OSError, subprocess.TimeoutExpired) as error:
-                if far:
-                    far.stop()
                 for rows, _ in chosen:
                     for row in rows:
                         bench.emit("network", row, peer, error=error)
