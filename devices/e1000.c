@@ -446,7 +446,7 @@ static void e1000_destroy(struct device *dev)
 {
     struct e1000 *e = container_of(dev, struct e1000, dev);
     struct timer *t[] = {&e->irq_timer, &e->rx_timer, &e->tx_timer,
-                         &e->link_timer};
+                         &e->patience_timer, &e->link_timer};
     for (unsigned i = 0; i < ARRAY_LEN(t); i++)
         timer_cancel(t[i]);
     if (e->nic.nd)
@@ -577,6 +577,7 @@ static int e1000_create(struct machine *m, struct opts *o)
     fill_row_of();
     pthread_mutex_init(&e->lock, NULL);
     e1000_irq_init(e);
+    e1000_rx_init(e);
     e1000_phy_init(e);
     e1000_eeprom_init(e);
     err = plug(e);

@@ -153,13 +153,14 @@ struct e1000_rx {
     int niov;
     /* Expected of the next packet, from those before: */
     uint16_t guess_hlen, guess_mss;
-    uint8_t guess;         /* confidence */
-    bool readable;         /* the backend may have more */
-    bool starved;          /* waits for RDT, */
-    uint32_t need;         /* until there are so many descriptors */
-    bool got;              /* frames were delivered, and not reported */
-    uint32_t frames, told; /* delivered, and when last reported */
-    bool owed;             /* RXT0, when rx_timer fires */
+    uint8_t guess;           /* confidence */
+    bool readable;           /* the backend may have more */
+    bool starved;            /* waits for RDT, */
+    uint32_t need;           /* until there are so many descriptors; */
+    _Atomic uint32_t enough; /* so many, at least `need`, are worth a kick */
+    bool got;                /* frames were delivered, and not reported */
+    uint32_t frames, told;   /* delivered, and when last reported */
+    bool owed;               /* RXT0, when rx_timer fires */
     uint64_t radv_due;
     uint8_t *loop_buf; /* E1000_LONG_MAX bytes: a frame looped back */
 };
@@ -216,7 +217,7 @@ struct e1000 {
     pthread_mutex_t irq_lock; /* innermost but for PCI's */
     _Atomic bool irq_level;
     uint64_t irq_last; /* when INTx last rose; under irq_lock */
-    struct timer irq_timer, rx_timer, tx_timer;
+    struct timer irq_timer, rx_timer, tx_timer, patience_timer;
 
     struct e1000_tx tx;
     struct e1000_rx rx;
@@ -365,6 +366,7 @@ void rx_drop_full(struct e1000 *e); /* no descriptor: MPC, RXO */
 /* e1000_rx.c, e1000_filter.c: loop, under the lock */
 bool e1000_rx_run(struct e1000 *e); /* more is left */
 bool e1000_rx_pending(struct e1000 *e);
+void e1000_rx_init(struct e1000 *e); /* before anything else of it */
 void e1000_rx_reset(struct e1000 *e);
 bool e1000_rx_on(const struct e1000 *e); /* and not looped back */
 /* A frame looped back from transmit. */

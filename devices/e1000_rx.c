@@ -24,8 +24,11 @@
  * with a sum from elsewhere are verified when the driver asks (RXCSUM).
  *
  * Back-pressure: without descriptors the backend is not read, `starved` until
- * RDT moves (TODO_RX). The backend's queue is the longer FIFO, so MPC and RXO
- * count only frames that were really lost: looped back ones, and those that
+ * RDT moves (TODO_RX). A driver behind in a flood gives descriptors back a few
+ * at a time; to be woken for each of these few would cost more than the frames.
+ * So for a moment (PATIENCE_NS) only a quarter of the ring is worth a kick;
+ * then any descriptor is. The backend's queue is the longer FIFO, so MPC and
+ * RXO count only frames that were really lost: looped back ones, and those that
  * the whole ring cannot hold. */
 #include <string.h>
 
@@ -34,6 +37,8 @@
 
 #define BURST 64 /* frames a run delivers, or packets it drops */
 #define GUESS_MAX 4
+#define PATIENCE_NS 500000
+#define PATIENCE_RING 64 /* smaller rings are not waited for */
 
 bool e1000_rx_on(const struct e1000 *e)
 {
@@ -349,11 +354,44 @@ static bool step(struct e1000 *e, struct rx_ring *r)
     return true;
 }
 
+/* Starved. After frames were delivered, more are likely to come. */
+static void wait_for_enough(struct e1000 *e, const struct rx_ring *r,
+                            bool delivered)
+{
+    struct e1000_rx *x = &e->rx;
+    uint32_t enough = delivered && r->n >= PATIENCE_RING ? r->n / 4 : 1;
+    if (enough <= x->need) {
+        atomic_store(&x->enough, x->need);
+        return;
+    }
+    atomic_store(&x->enough, enough);
+    timer_arm(&e->patience_timer, now_ns() + PATIENCE_NS);
+}
+
+static void patience_ends(struct timer *t)
+{
+    struct e1000 *e = container_of(t, struct e1000, patience_timer);
+    bool pending;
+    pthread_mutex_lock(&e->lock);
+    atomic_store(&e->rx.enough, e->rx.need);
+    pending = e->rx.starved && e1000_rx_pending(e);
+    pthread_mutex_unlock(&e->lock);
+    if (pending)
+        e1000_kick(e, TODO_RX);
+}
+
+void e1000_rx_init(struct e1000 *e)
+{
+    timer_init(&e->patience_timer, e->dev.m->loop, patience_ends,
+               "e1000-patience");
+}
+
 bool e1000_rx_run(struct e1000 *e)
 {
     struct rx_ring r;
     uint32_t before, start = e->rx.frames;
     int steps = 0;
+    atomic_store(&e->rx.enough, 1);
     if (!e->be || !e1000_rx_on(e)) {
         e->rx.starved = false;
         return false;
@@ -371,14 +409,17 @@ bool e1000_rx_run(struct e1000 *e)
             break;
     }
     finish_burst(e, &r, before);
+    if (e->rx.starved)
+        wait_for_enough(e, &r, e->rx.frames != start);
     return !e->rx.starved && e->rx.p.on;
 }
 
-/* Descriptors came since it starved? */
+/* Descriptors came since it starved, and enough of them? */
 bool e1000_rx_pending(struct e1000 *e)
 {
     struct rx_ring r;
-    return e1000_rx_on(e) && rx_ring_open(e, &r) && rx_avail(&r) >= e->rx.need;
+    return e1000_rx_on(e) && rx_ring_open(e, &r) &&
+           rx_avail(&r) >= atomic_load(&e->rx.enough);
 }
 
 /* -------------------------------------------------------------- loopback */
@@ -425,6 +466,7 @@ void e1000_rx_reset(struct e1000 *e)
         nic_count(&e->nic.stats, rx_drop_off, 1);
     x->p.on = x->owed = x->got = false;
     x->guess = 0;
+    atomic_store(&x->enough, 1);
 }
 
 void e1000_wr_rctl(struct e1000 *e, uint32_t off, uint32_t val)
@@ -439,7 +481,12 @@ void e1000_wr_rctl(struct e1000 *e, uint32_t off, uint32_t val)
 /* The doorbell. Pairs with the loop's last look: see "Kicks" in e1000.c. */
 void e1000_wr_rdt(struct e1000 *e, uint32_t off, uint32_t val)
 {
+    struct rx_ring r = {.head = reg_get(e, RDH), .tail = val};
+    uint32_t enough;
     atomic_store(&e->reg[off / 4], val);
     nic_count(&e->nic.stats, rx_kicks, 1);
-    e1000_kick(e, TODO_RX);
+    enough = atomic_load(&e->rx.enough);
+    r.n = reg_get(e, RDLEN) / 16;
+    if (enough <= 1 || rx_avail(&r) >= enough)
+        e1000_kick(e, TODO_RX);
 }

@@ -44,7 +44,7 @@
 #define NAP_COSTS 128    /* and a nap */
 #define ANSWER_COSTS 200 /* and a look for an answer */
 #define LOOK_MAX_NS 250000
-#define ANSWER_MAX_NS 1000000
+#define ANSWER_MAX_NS 2000000
 #define NAP_MAX_NS 1000000
 #define LOOK_LEAST_NS 20000
 #define LOOKS 16     /* at the rings, for each at the file descriptors */

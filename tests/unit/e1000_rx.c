@@ -446,6 +446,45 @@ TEST(e1000_rx_malformed_gso_is_dropped)
 
 /* --------------------------------------------------------------- the ring */
 
+static uint32_t rdh_after(struct drv *d, uint32_t rdt)
+{
+    wr(d, RDT, rdt % 256);
+    run(d);
+    return rd(d, RDH);
+}
+
+/* A driver behind in a flood gives descriptors back few at a time: the loop is
+ * woken for a quarter of the ring, or after a moment. */
+TEST(e1000_e49_starved_ring_waits_for_enough)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    drv_rx_ring(d, 256, RCTL_EN);
+    wr(d, RDT, 100);
+    for (int i = 0; i < 150; i++)
+        fake_net_give(d->net, 0, NULL, frame, len);
+    run(d);
+    CHECK_EQ(rd(d, RDH), 100);
+    CHECK_EQ(rdh_after(d, 116), 100);
+    CHECK_EQ(rdh_after(d, 132), 100);
+    CHECK_EQ(rdh_after(d, 163), 100);
+    CHECK_EQ(rdh_after(d, 164), 150); /* all there are */
+    for (int i = 0; i < 34; i++)
+        fake_net_give(d->net, 0, NULL, frame, len);
+    run(d);
+    CHECK_EQ(rd(d, RDH), 164);
+    CHECK_EQ(rdh_after(d, 170), 164);
+    fake_sleep_ns(d->m, 1000000);
+    CHECK_EQ(rd(d, RDH), 170);
+    fake_sleep_ns(d->m, 1000000);
+    CHECK_EQ(rdh_after(d, 171), 171); /* after the moment: at once */
+    CHECK_EQ(rdh_after(d, 180), 171); /* and again */
+    wr(d, RCTL, 0);
+    wr(d, RCTL, RCTL_EN); /* a reset in between forgets it */
+    CHECK_EQ(rdh_after(d, 181), 181);
+    drv_free(d);
+}
+
 TEST(e1000_e49_back_pressure_and_rdt_rearms_at_once)
 {
     struct drv *d = drv_new(NULL);
