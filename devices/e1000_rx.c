@@ -481,12 +481,11 @@ void e1000_wr_rctl(struct e1000 *e, uint32_t off, uint32_t val)
 /* The doorbell. Pairs with the loop's last look: see "Kicks" in e1000.c. */
 void e1000_wr_rdt(struct e1000 *e, uint32_t off, uint32_t val)
 {
-    struct rx_ring r = {.head = reg_get(e, RDH), .tail = val};
-    uint32_t enough;
+    const struct rx_ring r = {
+        .n = reg_get(e, RDLEN) / 16, .head = reg_get(e, RDH), .tail = val};
     atomic_store(&e->reg[off / 4], val);
     nic_count(&e->nic.stats, rx_kicks, 1);
-    enough = atomic_load(&e->rx.enough);
-    r.n = reg_get(e, RDLEN) / 16;
+    uint32_t enough = atomic_load(&e->rx.enough);
     if (enough <= 1 || rx_avail(&r) >= enough)
         e1000_kick(e, TODO_RX);
 }

@@ -132,6 +132,13 @@ struct pci_fn {
 void pci_fn_init(struct pci_fn *fn, struct machine *m, void *owner,
                  const char *name, uint16_t vendor, uint16_t device,
                  uint32_t class24, uint8_t rev);
+/* The smallest power of two of at least `want` bytes; `least` is one. */
+static inline uint64_t pci_bar_size(uint64_t least, uint64_t want)
+{
+    while (least < want)
+        least *= 2;
+    return least;
+}
 /* Declares a BAR (before pci_add). MEM64 uses up index i + 1 too. */
 void pci_bar_init(struct pci_fn *fn, unsigned i, enum pci_bar_kind kind,
                   uint64_t size,

@@ -30,12 +30,10 @@ static int read_all(int fd, uint8_t *p, size_t n)
  * erased chip. */
 static int load(struct pci_fn *fn, int fd, size_t n)
 {
-    size_t size = 4096;
+    size_t size = pci_bar_size(4096, n);
     uint8_t *p;
     int err;
 
-    while (size < n)
-        size *= 2;
     p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
              -1, 0);
     if (p == MAP_FAILED)

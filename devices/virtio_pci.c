@@ -505,11 +505,6 @@ static void add_function(struct virtio *v, struct machine *m)
 {
     const struct virtio_type *type = v->type;
     bool old = v->has_legacy;
-    uint64_t size = 4 * REGION_LEN, ports = NOTIFY_MULT;
-    while (size < NOTIFY_OFF + (uint64_t)v->nvq * notify_mult(v))
-        size *= 2;
-    while (ports < (uint64_t)v->nvq * NOTIFY_MULT)
-        ports *= 2;
     pci_fn_init(&v->fn, m, v, type->name, 0x1af4,
                 (uint16_t)((old ? 0xfff : 0x1040) + type->id), type->class24,
                 old ? 0 : 1);
@@ -521,11 +516,14 @@ static void add_function(struct virtio *v, struct machine *m)
         pci_bar_init(&v->fn, LEGACY_BAR, PCI_BAR_IO, VIRTIO_IO_SIZE,
                      virtio_legacy_read, virtio_legacy_write, v);
     if (!v->no_modern)
-        pci_bar_init(&v->fn, VIRTIO_BAR, PCI_BAR_MEM32, size, bar_read,
-                     bar_write, v);
+        pci_bar_init(
+            &v->fn, VIRTIO_BAR, PCI_BAR_MEM32,
+            pci_bar_size(4 * REGION_LEN, NOTIFY_OFF + v->nvq * notify_mult(v)),
+            bar_read, bar_write, v);
     if (v->pio_notify)
-        pci_bar_init(&v->fn, PORT_BAR, PCI_BAR_IO, ports, port_read, port_write,
-                     v);
+        pci_bar_init(&v->fn, PORT_BAR, PCI_BAR_IO,
+                     pci_bar_size(NOTIFY_MULT, v->nvq * NOTIFY_MULT), port_read,
+                     port_write, v);
     pci_intx_init(&v->fn);
 }
 

@@ -512,6 +512,8 @@ static void adjust_window(struct loop *l, uint64_t slept)
 /* Events for the batch, or -1. */
 static int wait_events(struct loop *l, int64_t limit)
 {
+    if (!l->looks)
+        return wait_ns(l, wait_limit(l, limit));
     uint64_t start = now_ns();
     if (l->pollers && !l->again) {
         int n = look(l, start);
@@ -519,7 +521,7 @@ static int wait_events(struct loop *l, int64_t limit)
             return n;
     }
     limit = wait_limit(l, limit);
-    if (!l->looks || !limit)
+    if (!limit)
         return wait_ns(l, limit);
     uint64_t before = now_ns();
     int n = wait_ns(l, limit);

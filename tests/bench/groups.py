@@ -131,6 +131,7 @@ class Far:
                 self.start_floor()
             else:
                 self.start_guest()
+            self.iperf_server()
         except BaseException:
             self.stop()
             raise
@@ -310,19 +311,11 @@ def network_row(bench, far, rows, measure):
 
 def far_end(bench, peer):
     """At work. The lab's emulator loses a guest now and then: a second one then, and said."""
-    for last in (False, True):
-        far = None
-        try:
-            far = Far(bench, peer)
-            far.iperf_server()
-            return far
-        except (Failed, OSError, subprocess.TimeoutExpired) as error:
-            if far:
-                far.stop()
-            if last:
-                raise
-            print(f"bench: {peer}: {error}; once more", file=sys.stderr, flush=True)
-    return None
+    try:
+        return Far(bench, peer)
+    except (Failed, OSError, subprocess.TimeoutExpired) as error:
+        print(f"bench: {peer}: {error}; once more", file=sys.stderr, flush=True)
+    return Far(bench, peer)
 
 
 def network(bench):
