@@ -161,7 +161,7 @@ lab_cpio() { (cd "$1" && find . -print0 | LC_ALL=C sort -z | cpio --quiet -0 -o 
 
 # lab_hash WORDS...: a short hash of WORDS and of everything an image is made by.
 lab_hash() {
-    { echo "$@"; cat "$lab_src/cache.sh" "$0" "$0.init"; } | sha256sum | cut -c1-16
+    { echo "$@"; cat "$lab_src/cache.sh" "$0" "$0".*; } | sha256sum | cut -c1-16
 }
 
 # lab_build NAME FUNCTION: print NAME's image; FUNCTION KERNEL TREE fills an empty tree if it is not there yet.
