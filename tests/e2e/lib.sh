@@ -253,11 +253,14 @@ g_ok() { g "$@" >/dev/null; }
 # is lost is not waited for; whether it was done is the test's to see.
 detached() { g_limit=5 g "(sleep 0.3; $*) >/tmp/detached 2>&1 </dev/null &" || true; }
 
-# poweroff_linux: end it as a person would, and expect the right exit status.
+# poweroff_linux, reboot_linux: as a person would; the former expects the right exit status.
 poweroff_linux() {
-    detached 'poweroff -f'
+    detached '/init down; poweroff -f'
     ends 30 0
 }
+reboot_linux() { detached '/init down; reboot -f'; }
+# crash_reboot_linux: with nothing shut down before, in the middle of what its NICs are doing.
+crash_reboot_linux() { detached 'echo b >/proc/sysrq-trigger'; }
 
 # ------------------------------------------------------------ data, load, survival
 
@@ -351,7 +354,7 @@ reboots_under_load() {
     load
     local i
     for i in 1 2 3; do
-        detached 'reboot -f'
+        crash_reboot_linux
         wait_for 90 "boot $((i + 1))" boots $((i + 1))
     done
     serve_data 2

@@ -117,7 +117,7 @@ e2e lab linux_reboot "reboot from inside restarts the guest, without a new proce
 test_linux_reboot() {
     kernel=$E2E_KERNEL boot_linux ''
     local pid=$vmm_pid
-    detached 'reboot -f'
+    reboot_linux
     wait_for 90 "the second boot" second_boot
     alive "$pid" || fail "the VMM ended"
     pings 10.0.0.2 56
@@ -127,7 +127,7 @@ second_boot() { [ "$(grep -ac 'guest: up' "$T/out")" -ge 2 ]; }
 e2e lab linux_no_reboot "reboot from inside under -no-reboot: exit status 3"
 test_linux_no_reboot() {
     boot_linux '' -no-reboot
-    detached 'reboot -f'
+    reboot_linux
     ends 30 3
 }
 

@@ -516,18 +516,17 @@ vfio_guest() {
         first=$(g "grep -E '$2' /proc/interrupts" | awk '{ print $2 }')
         [ "${first:-0}" -gt 0 ] || fail "no interrupts like '$2' in the guest: $(g 'cat /proc/interrupts')"
         grep -qE "$3" /proc/interrupts || fail "no interrupts like '$3' in the host"
-        # Restarted or powered off in mid-traffic.
+        # Restarted in mid-traffic.
         ping -n -q -i 0.01 -w 60 10.9.0.2 >/dev/null 2>&1 &
         counted=$(g 'cat /sys/class/net/eth1/statistics/rx_packets')
-        [ "${counted##*$'\n'}" -ge 30 ] || fail "the guest has seen ${counted##*$'\n'} frames"
+        [ "$counted" -ge 10 ] || fail "the guest has seen $counted frames"
         [ $turn = 2 ] && break
-        # What it was asked over is gone before it could answer.
-        detached 'reboot -f'
+        crash_reboot_linux
         wait_for 60 "the guest's return" up_again 2
     done
     kill %?ping 2>/dev/null || true
     poweroff_linux
-    # All that is trapped is the I/O BAR and the MSI-X table: a mapping that failed would be tens of thousands.
+    # All that is trapped is the MSI-X table: a mapping that failed would be tens of thousands.
     counted=$(sed -n 's/^nic.trapped //p' err)
     [ "$counted" -lt 2000 ] || fail "$counted accesses were trapped"
     grep -qE 'vfio-(intx|msi)' /proc/interrupts && fail "the host still has its interrupts"

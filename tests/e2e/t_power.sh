@@ -37,7 +37,7 @@ e2e lab linux_reboot_ways "Linux restarts by reboot=acpi, kbd, pci, bios and tri
 test_linux_reboot_ways() {
     local way
     for way in acpi kbd pci bios triple; do
-        start_linux "reboot=$way run=\"echo will restart; reboot -f\""
+        start_linux "reboot=$way run=\"echo will restart; /init down; reboot -f\""
         wait_for 60 "the second boot with reboot=$way" restarted
         stop
     done
@@ -48,7 +48,7 @@ e2e lab linux_power_button "SIGTERM presses the ACPI power button: Linux sees it
 test_linux_power_button() {
     boot_linux ''
     g 'modprobe button'
-    g '(until grep -q "^ *[1-9]" /sys/firmware/acpi/interrupts/ff_pwr_btn; do usleep 20000; done; poweroff -f) >/dev/null 2>&1 &'
+    g '(until grep -q "^ *[1-9]" /sys/firmware/acpi/interrupts/ff_pwr_btn; do usleep 20000; done; /init down; poweroff -f) >/dev/null 2>&1 &'
     kill -TERM "$vmm_pid"
     ends 30 0
     # A guest that takes no notice is ended by the second.

@@ -53,8 +53,7 @@ nics() {
         note "10.0.$n.2 ${device:1}: ok"
         n=$((n + 1))
     done
-    detached 'poweroff -f'
-    ends 30 0
+    poweroff_linux
     ! grep -aE '\.(guest_faults|ctrl_errors|rx_drop_desc|tx_drop_desc|tx_drop_offload|rx_drop_fit) ' "$T/err" ||
         fail "counters that should be 0"
 }
