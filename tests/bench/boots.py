@@ -160,8 +160,7 @@ def boot(bench):
     read_all([bench.spec["vmm"], shutil.which("qemu-system-x86_64"), *bench.spec["boots"].values()])
     for images, nested_paging in ((PLAIN, 1), (I386, 0), (REAL, 1)):
         # The lab's emulator stops a 32-bit kernel with PAE under nested paging, with either VMM.
-        sh("rmmod", "kvm_amd")
-        sh("modprobe", "kvm_amd", f"npt={nested_paging}")
+        sh(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lab/npt"), str(nested_paging))
         for peer in bench.rounds(["vmm", "qemu"]):
             for image in images:
                 for entries in [[e] for e in image.entries] if peer == "vmm" else [image.entries]:

@@ -88,8 +88,7 @@ test_boot_linux_i386() {
     fi
     # With nested paging the lab's emulator stops a 32-bit kernel with PAE before its first line, with QEMU as the VMM at
     # the same instruction.
-    rmmod kvm_amd
-    modprobe kvm_amd npt=0
+    "$E2E_ROOT/tests/lab/npt" 0
     start -kernel "$E2E_I386_KERNEL" -entry 64
     ends 20 1
     matches "$(cat err)" 'no 64-bit entry' "what is said of -entry 64"
