@@ -118,11 +118,10 @@ test_linux_reboot() {
     kernel=$E2E_KERNEL boot_linux ''
     local pid=$vmm_pid
     reboot_linux
-    wait_for 90 "the second boot" second_boot
+    wait_for 90 "the second boot" boots 2
     alive "$pid" || fail "the VMM ended"
     pings 10.0.0.2 56
 }
-second_boot() { [ "$(grep -ac 'guest: up' "$T/out")" -ge 2 ]; }
 
 e2e lab linux_no_reboot "reboot from inside under -no-reboot: exit status 3"
 test_linux_no_reboot() {

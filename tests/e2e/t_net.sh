@@ -496,9 +496,6 @@ take_peer() {
     # shellcheck disable=SC2034  # tests/e2e/run reads it
     kept_links='tap0 wire'
 }
-guest_ups() { grep -ac 'guest: up' "$T/out"; }
-up_again() { [ "$(guest_ups)" -ge "$1" ]; }
-
 e2e iommu vfio_msix "a NIC of the host's by vfio-pci, with MSI-X: ping, restart, ping, power-off; the host has it back"
 test_vfio_msix() { vfio_guest '' 'PCI-MSI.* virtio1-input.0' 'vfio-msix\[1\]'; }
 e2e iommu vfio_intx "the same with INTx"
@@ -519,16 +516,16 @@ vfio_guest() {
         # Restarted in mid-traffic.
         ping -n -q -i 0.01 -w 60 10.9.0.2 >/dev/null 2>&1 &
         counted=$(g 'cat /sys/class/net/eth1/statistics/rx_packets')
-        [ "$counted" -ge 10 ] || fail "the guest has seen $counted frames"
+        [ "$counted" -ge 30 ] || fail "the guest has seen $counted frames"
         [ $turn = 2 ] && break
         crash_reboot_linux
-        wait_for 60 "the guest's return" up_again 2
+        wait_for 60 "the guest's return" boots 2
     done
     kill %?ping 2>/dev/null || true
     poweroff_linux
-    # All that is trapped is the MSI-X table: a mapping that failed would be tens of thousands.
+    # All that is trapped is the MSI-X table; with a mapping that failed it is more than a thousand.
     counted=$(sed -n 's/^nic.trapped //p' err)
-    [ "$counted" -lt 2000 ] || fail "$counted accesses were trapped"
+    [ "$counted" -lt 500 ] || fail "$counted accesses were trapped"
     grep -qE 'vfio-(intx|msi)' /proc/interrupts && fail "the host still has its interrupts"
     bind_to virtio-pci
     stop
