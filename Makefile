@@ -27,7 +27,8 @@ $(HOT:%=$(B)/%.o): OPT := -O2
 LDFLAGS := -static -Wl,--gc-sections -Wl,-z,relro -Wl,-z,noexecstack \
            -Wl,--build-id=none
 
-SRC := vmm.c $(wildcard machine/*.c devices/*.c net/*.c)
+ROOMS := base host machine devices net block control
+SRC := vmm.c $(shell find $(wildcard $(ROOMS)) -name '*.c' | LC_ALL=C sort)
 OBJ := $(SRC:%.c=$(B)/%.o) $(B)/machine/embed.o
 
 .PHONY: all

@@ -11,10 +11,9 @@ JOBS := $(shell nproc)
 
 # What runs without KVM. machine/clock.c is not in it: tests have a clock of
 # their own (tests/unit/fake.c).
-PORTABLE := $(filter-out machine/clock.c,\
-              $(shell grep -L '<linux/kvm.h>\|"machine/kvm.h"' machine/*.c)) \
-            $(wildcard devices/*.c net/*.c)
-UNIT_SRC := $(wildcard tests/unit/*.c)
+PORTABLE := $(filter-out vmm.c machine/clock.c,\
+              $(shell grep -L '<linux/kvm.h>\|"machine/kvm.h"' $(SRC)))
+UNIT_SRC := $(shell find tests/unit -name '*.c' | LC_ALL=C sort)
 # make unit SKIP_SRC="tests/unit/x.c …": without files that do not build now
 UNIT_OBJ := $(patsubst %.c,$(B)/unit/%.o,$(filter-out $(SKIP_SRC),$(UNIT_SRC)))
 # A library, so that only what some test uses must link.
@@ -27,7 +26,7 @@ $(B)/unit/%.o: %.c
 
 $(B)/unit/lib.a: $(UNIT_LIB)
 	@rm -f $@
-	@ar rcs $@ $^
+	@ar qcs $@ $^
 
 # Changes when a test file comes or goes, so that unit is linked anew.
 $(B)/unit/list: FORCE
@@ -60,7 +59,7 @@ $(B)/fuzz/%.o: %.c
 
 $(B)/fuzz/lib.a: $(FUZZ_LIB)
 	@rm -f $@
-	@ar rcs $@ $^
+	@ar qcs $@ $^
 
 $(FUZZ_BIN): $(B)/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(B)/fuzz/lib.a
 	@$(TCC) $(SAN) -fsanitize=fuzzer -o $@ $^ -lpthread -lutil
