@@ -9,19 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "machine/log.h"
-#include "machine/loop.h"
-#include "machine/opts.h"
-
-#define container_of(ptr, type, member)                                        \
-    ((type *)((char *)(ptr)-offsetof(type, member)))
-#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-
-/* Little-endian wire types: this VMM runs on x86 only, so they are plain
- * integers; the name says that a struct is laid out by a specification. */
-typedef uint16_t le16;
-typedef uint32_t le32;
-typedef uint64_t le64;
+#include "base/bytes.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/opts.h"
 
 /* ------------------------------------------------------------------- RAM */
 

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "machine/log.h"
+#include "base/log.h"
 #include "net/addr.h"
 #include "net/frame.h"
 

@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "machine/opts.h"
+#include "base/opts.h"
 
 struct addr {
     union {

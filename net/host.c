@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "machine/log.h"
+#include "base/log.h"
 #include "net/host.h"
 
 static void name_copy(struct ifreq *ifr, const char *ifname)

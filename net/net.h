@@ -9,9 +9,9 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#include "machine/log.h"
-#include "machine/loop.h"
-#include "machine/opts.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/opts.h"
 
 /* virtio 1.2 §5.1.6, struct virtio_net_hdr with num_buffers: leads every
  * packet, both ways, whatever the backend. Little-endian. */

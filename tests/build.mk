@@ -9,9 +9,9 @@ TFLAGS := -std=c11 -O1 -g -fno-omit-frame-pointer -fno-strict-aliasing \
 
 JOBS := $(shell nproc)
 
-# What runs without KVM. machine/clock.c is not in it: tests have a clock of
+# What runs without KVM. base/clock.c is not in it: tests have a clock of
 # their own (tests/unit/fake.c).
-PORTABLE := $(filter-out vmm.c machine/clock.c,\
+PORTABLE := $(filter-out vmm.c base/clock.c,\
               $(shell grep -L '<linux/kvm.h>\|"machine/kvm.h"' $(SRC)))
 UNIT_SRC := $(shell find tests/unit -name '*.c' | LC_ALL=C sort)
 # make unit SKIP_SRC="tests/unit/x.c …": without files that do not build now

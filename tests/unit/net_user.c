@@ -8,7 +8,7 @@ static char *old_path;
 /* A passt that notes its arguments and runs `body`. */
 static void fake_passt(const char *body)
 {
-    char path[256];
+    char path[4200];
     const char *dir = nt_path("");
     snprintf(path, sizeof(path), "%spasst", dir);
     FILE *f = fopen(path, "w");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The loop's naps ("Napping" in machine/loop.c); events and timers are in
+/* The loop's naps ("Napping" in base/loop.c); events and timers are in
  * test_bus.c. */
-#include "machine/loop.h"
+#include "base/loop.h"
 
 #include <sys/eventfd.h>
 #include <unistd.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Options as text, and the messages that go with them. */
-#include "machine/opts.h"
+#include "base/opts.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "machine/log.h"
+#include "base/log.h"
 #include "machine/machine.h"
 #include "tests/unit/test.h"
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* key=value options: parsing, typed getters, and errors that name the keys. */
-#include "machine/opts.h"
+#include "base/opts.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "machine/log.h"
+#include "base/log.h"
 
 /* Cuts one item off *p at a comma that is not doubled; ",," becomes ",". */
 static char *cut_item(char **p)

@@ -25,7 +25,7 @@
  * could nap, the loop naps: it sleeps for a fixed time, signals off, and does
  * what has come together. A nap that finds little is the last, and makes the
  * loop slower to try again, so whoever waits for each answer is not held up. */
-#include "machine/loop.h"
+#include "base/loop.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Messages: each is one write(2), so lines of several threads never mix. */
-#include "machine/log.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The clock of loops and timers; a file of its own so that tests can bring
  * another one. */
-#include "machine/loop.h"
+#include "base/loop.h"
 
 #include <time.h>
 

@@ -86,7 +86,7 @@ bool loop_is_mine(const struct loop *l); /* on the loop's own thread? */
  * most timeout_ms for one. Returns how many ran. */
 int loop_poll(struct loop *l, int timeout_ms);
 
-/* CLOCK_MONOTONIC in nanoseconds. Alone in machine/clock.c, because tests bring
+/* CLOCK_MONOTONIC in nanoseconds. Alone in base/clock.c, because tests bring
  * a clock of their own (tests/unit/fake.c). */
 uint64_t now_ns(void);
 /* CLOCK_REALTIME in nanoseconds (UTC since 1970). There too. */
