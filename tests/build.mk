@@ -76,6 +76,38 @@ fuzz-keep: $(FUZZ_BIN)
 fuzz-corpus: $(FUZZ_BIN)
 	tests/fuzz/run $(B)/fuzz $(FUZZ)
 
+# ------------------------------------------------------------------ coverage
+
+# The unit tests and each fuzz target again, counting; the kept inputs are run
+# once each. COV: paths to show, COV=-l devices/virtio lists what is missed.
+COV_FLAGS := $(SAN) -fprofile-instr-generate -fcoverage-mapping
+COV_BIN := $(B)/cov/unit $(FUZZ:%=$(B)/cov/%)
+
+$(B)/cov/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC coverage $<"
+	@$(TCC) $(CPPFLAGS) $(TFLAGS) $(COV_FLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/cov/lib.a: $(UNIT_LIB:$(B)/unit/%=$(B)/cov/%)
+	@rm -f $@
+	@ar rcs $@ $^
+
+$(B)/cov/fuzz.a: $(FUZZ_LIB:$(B)/fuzz/%=$(B)/cov/%)
+	@rm -f $@
+	@ar rcs $@ $^
+
+$(B)/cov/unit: $(UNIT_OBJ:$(B)/unit/%=$(B)/cov/%) $(B)/cov/lib.a
+	@$(TCC) $(COV_FLAGS) -o $@ $^ -lpthread -lutil
+
+$(B)/cov/fuzz_%: $(B)/cov/tests/fuzz/fuzz_%.o $(B)/cov/fuzz.a
+	@$(TCC) $(COV_FLAGS) -fsanitize=fuzzer -o $@ $^ -lpthread -lutil
+
+.PHONY: coverage
+coverage:
+	@tests/setup.sh coverage
+	@$(MAKE) --no-print-directory -j$(JOBS) $(COV_BIN)
+	@tests/coverage $(filter -l,$(COV)) $(B)/cov $(filter-out -l,$(COV))
+
 # ---------------------------------------------------------------------- lint
 
 C_FILES := $(shell git ls-files -co --exclude-standard '*.c' '*.h' 2>/dev/null)
@@ -159,6 +191,7 @@ help:
 	@echo "make fuzz [T=60]   each fuzz target for T seconds [ONLY=fuzz_x]"
 	@echo "make fuzz-keep     keep the inputs that reach most (commit them)"
 	@echo "make fuzz-corpus   each kept input once"
+	@echo "make coverage      lines and branches that tests and kept inputs reach"
 	@echo "make lint          compiler warnings, clang-tidy, cppcheck, shellcheck"
 	@echo "make format        clang-format over every C file; format-check asks"
 	@echo "make bench         measure"

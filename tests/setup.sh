@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Install the Debian packages that a purpose (run, check, lint, bench, lab) needs and this machine lacks.
+# Install the Debian packages that a purpose (run, check, lint, bench, lab, coverage) needs and this machine lacks.
 #
 # usage: tests/setup.sh [-n] PURPOSE...
 #   -n   only say what is missing (exit status 1 if anything is)
@@ -42,11 +42,12 @@ iptables            check                 the tests' older NAT scripts
 ipxe                check bench           network boot tests
 memtest86+          check bench           a kernel that is not Linux
 grub-pc-bin         check bench           GRUB as a kernel image
-python3             check bench           fake peers, plots
+python3             check bench coverage  fake peers, plots, the table of coverage
 libc6-dbg           check                 valgrind needs it to name libc's frames
 valgrind            check                 leak checks
 gcc-multilib        check                 a 32-bit guest program
-clang               check lint            sanitizers and fuzzing
+clang               check lint coverage   sanitizers and fuzzing
+llvm                coverage              llvm-cov, llvm-profdata
 clang-tidy          lint                  lint
 clang-format        lint                  format-check
 cppcheck            lint                  lint
@@ -123,8 +124,8 @@ for arg in "$@"; do
     case $arg in
     run) purposes="$purposes run"; [ -z "$(why_no_kvm)" ] || purposes="$purposes lab" ;;
     check | bench) purposes="$purposes $arg lab" ;;
-    lint | lab) purposes="$purposes $arg" ;;
-    *) echo "setup: unknown purpose '$arg' (known: run, check, lint, bench, lab)" >&2; usage ;;
+    lint | lab | coverage) purposes="$purposes $arg" ;;
+    *) echo "setup: unknown purpose '$arg' (known: run, check, lint, bench, lab, coverage)" >&2; usage ;;
     esac
 done
 
