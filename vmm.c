@@ -24,7 +24,7 @@
 #include "devices/pci.h"
 #include "devices/nic.h"
 #include "devices/vfio.h"
-#include "machine/console.h"
+#include "host/console.h"
 #include "machine/vm.h"
 #include "net/cmdline.h"
 #include "net/dgram.h"

@@ -3,7 +3,7 @@
 #ifndef NET_DGRAM_H
 #define NET_DGRAM_H
 
-#include "net/addr.h"
+#include "host/addr.h"
 #include "net/net.h"
 
 extern const struct netdev_class dgram_class;

@@ -4,7 +4,7 @@
 #ifndef NET_STREAM_H
 #define NET_STREAM_H
 
-#include "net/addr.h"
+#include "host/addr.h"
 #include "net/net.h"
 
 extern const struct netdev_class stream_class, socket_class, user_class;

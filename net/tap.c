@@ -33,7 +33,7 @@
 #include <unistd.h>
 
 #include "net/frame.h"
-#include "net/host.h"
+#include "host/iface.h"
 #include "net/tap_fd.h"
 
 #ifndef TUNSETCARRIER /* Linux 5.0 */

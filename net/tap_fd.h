@@ -6,7 +6,7 @@
 #include <net/if.h>
 #include <stdatomic.h>
 
-#include "net/host.h"
+#include "host/iface.h"
 #include "net/tap.h"
 
 #define TAP_HELPER "/usr/lib/qemu/qemu-bridge-helper"

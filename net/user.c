@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "net/host.h"
+#include "host/iface.h"
 #include "net/stream.h"
 
 #define FWD_MAX 32

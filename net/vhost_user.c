@@ -26,7 +26,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "net/addr.h"
+#include "host/addr.h"
 #include "net/frame.h"
 #include "net/vhost.h"
 #include "net/vhost_user.h"

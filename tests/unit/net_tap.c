@@ -10,7 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include "net/host.h"
+#include "host/iface.h"
 #include "net/tap.h"
 #include "tests/unit/net_test.h"
 

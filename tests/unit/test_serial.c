@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "devices/legacy.h"
-#include "machine/console.h"
+#include "host/console.h"
 #include "tests/unit/fake.h"
 
 #define COM 0x3f8

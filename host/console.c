@@ -22,7 +22,7 @@
  * once more through /proc/self/fd. Where that fails the flag is set, and taken
  * back by console_restore(). Regular files never block; sockets take
  * MSG_DONTWAIT. */
-#include "machine/console.h"
+#include "host/console.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "net/host.h"
+#include "host/iface.h"
 
 static void name_copy(struct ifreq *ifr, const char *ifname)
 {

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "net/addr.h"
+#include "host/addr.h"
 #include "net/frame.h"
 
 int addr_unix(const char *what, const char *path, bool abstract, struct addr *a)
