@@ -25,7 +25,7 @@
 #include "devices/nic.h"
 #include "devices/vfio.h"
 #include "host/console.h"
-#include "machine/vm.h"
+#include "machine/kvm/vm.h"
 #include "net/cmdline.h"
 #include "net/dgram.h"
 #include "net/hub.h"

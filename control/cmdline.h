@@ -3,7 +3,7 @@
 #ifndef CMDLINE_H
 #define CMDLINE_H
 
-#include "machine/vm.h"
+#include "machine/kvm/vm.h"
 
 #define DEVICES_MAX 64
 

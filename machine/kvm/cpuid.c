@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
-#include "machine/kvm.h"
+#include "machine/kvm/kvm.h"
 
 #define ENTRIES_MAX 256
 

@@ -7,7 +7,7 @@
 #include <pthread.h>
 
 #include "machine/platform.h"
-#include "machine/vm.h"
+#include "machine/kvm/vm.h"
 
 #define KICKS_MAX 256
 #define MAPS_MAX 128

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "machine/kvm.h"
+#include "machine/kvm/kvm.h"
 
 #define CODE_BYTES 16
 

@@ -16,7 +16,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "machine/kvm.h"
+#include "machine/kvm/kvm.h"
 
 #define STACK_BYTES (64 * 1024)
 #define WAKE_SIGNAL SIGRTMIN

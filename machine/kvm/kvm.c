@@ -10,7 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "machine/kvm.h"
+#include "machine/kvm/kvm.h"
 
 static int kvm_ioctl(int fd, unsigned long req, void *arg)
 {

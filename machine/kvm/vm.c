@@ -7,7 +7,7 @@
  * opened (kvm.c tells it the memory, routes, irqfds and ioeventfds again), the
  * kernel is loaded anew. So no state of KVM's can survive by being forgotten:
  * interrupt controllers, timers, pending events, paravirtual clocks. */
-#include "machine/vm.h"
+#include "machine/kvm/vm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "machine/kvm.h"
+#include "machine/kvm/kvm.h"
 
 /* -------------------------------------------------------------------- RAM */
 
