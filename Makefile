@@ -29,7 +29,7 @@ LDFLAGS := -static -Wl,--gc-sections -Wl,-z,relro -Wl,-z,noexecstack \
 
 ROOMS := base host machine devices net block control
 SRC := vmm.c $(shell find $(wildcard $(ROOMS)) -name '*.c' | LC_ALL=C sort)
-OBJ := $(SRC:%.c=$(B)/%.o) $(B)/machine/embed.o
+OBJ := $(SRC:%.c=$(B)/%.o) $(B)/machine/boot/embed.o
 
 .PHONY: all
 all: vmm
@@ -49,7 +49,7 @@ $(B)/%.o: %.c | $(UAPI)
 	@echo "  CC $<"
 	@$(MUSL_CC) $(CPPFLAGS) -idirafter $(UAPI) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(B)/machine/embed.o: machine/embed.S $(B)/guest/guest.bzimage $(B)/bios/bios.bin
+$(B)/machine/boot/embed.o: machine/boot/embed.S $(B)/guest/guest.bzimage $(B)/bios/bios.bin
 	@mkdir -p $(@D)
 	@echo "  AS $<"
 	@$(CC) -I$(B) -c -o $@ $<

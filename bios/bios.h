@@ -12,7 +12,7 @@
 #ifndef BIOS_H
 #define BIOS_H
 
-#include "machine/handoff.h"
+#include "machine/boot/handoff.h"
 #include "machine/platform.h"
 
 typedef uint8_t u8;

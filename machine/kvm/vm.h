@@ -3,7 +3,7 @@
 #ifndef VM_H
 #define VM_H
 
-#include "machine/boot.h"
+#include "machine/boot/boot.h"
 #include "machine/machine.h"
 
 struct vm_config {

@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "machine/boot.h"
+#include "machine/boot/boot.h"
 #include "tests/fuzz/fuzz.h"
 
 /* Over images.c's weak ones. */

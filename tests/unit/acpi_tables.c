@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "machine/boot.h"
+#include "machine/boot/boot.h"
 #include "machine/platform.h"
 #include "tests/unit/boot_kit.h"
 

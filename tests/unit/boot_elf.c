@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "machine/image.h"
+#include "machine/boot/image.h"
 #include "tests/unit/boot_kit.h"
 
 #define MB (1ull << 20)

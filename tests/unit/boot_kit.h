@@ -3,7 +3,7 @@
 #ifndef BOOT_KIT_H
 #define BOOT_KIT_H
 
-#include "machine/boot.h"
+#include "machine/boot/boot.h"
 #include "tests/unit/fake.h"
 
 /* A file that exists only as long as its descriptor; its path opens it. */

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* machine/boot.c and boot_linux.c against crafted bzImages. Section names are
- * those of Linux's boot.rst. */
+/* machine/boot/boot.c and boot_linux.c against crafted bzImages. Section names
+ * are those of Linux's boot.rst. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "machine/handoff.h"
-#include "machine/image.h"
+#include "machine/boot/handoff.h"
+#include "machine/boot/image.h"
 #include "tests/unit/boot_kit.h"
 
 #define MB (1ull << 20)

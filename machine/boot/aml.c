@@ -2,7 +2,7 @@
 /* A tiny writer of AML (ACPI 6.5 §20.2). */
 #include <string.h>
 
-#include "machine/aml.h"
+#include "machine/boot/aml.h"
 
 enum { /* §20.3 */
        AML_ZERO = 0x00,

@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "machine/image.h"
+#include "machine/boot/image.h"
 
 static const struct loader *const loaders[] = {
     &loader_linux,

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "machine/image.h"
+#include "machine/boot/image.h"
 
 /* Both classes' program headers, as one. */
 struct phdr {

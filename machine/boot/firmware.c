@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "machine/boot.h"
-#include "machine/firmware.h"
+#include "machine/boot/boot.h"
+#include "machine/boot/firmware.h"
 #include "machine/platform.h"
 
 void *fw_alloc(struct fw *f, size_t size, size_t align, uint64_t *at)

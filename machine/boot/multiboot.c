@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "machine/image.h"
+#include "machine/boot/image.h"
 
 /* What both headers boil down to. */
 struct multiboot {

@@ -4,8 +4,8 @@
 #ifndef IMAGE_H
 #define IMAGE_H
 
-#include "machine/boot.h"
-#include "machine/handoff.h"
+#include "machine/boot/boot.h"
+#include "machine/boot/handoff.h"
 #include "machine/platform.h"
 
 /* A kernel, initrd or ROM: an open file, or bytes inside this binary. */

@@ -3,8 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
-#include "machine/aml.h"
-#include "machine/firmware.h"
+#include "machine/boot/aml.h"
+#include "machine/boot/firmware.h"
 #include "machine/machine.h"
 #include "machine/platform.h"
 

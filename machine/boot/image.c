@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "machine/image.h"
+#include "machine/boot/image.h"
 
 int image_fail(const struct image *img, const char *fmt, ...)
 {
