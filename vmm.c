@@ -21,7 +21,7 @@
 
 #include "control/cmdline.h"
 #include "devices/legacy.h"
-#include "devices/pci.h"
+#include "devices/pci/pci.h"
 #include "devices/nic.h"
 #include "devices/vfio.h"
 #include "host/console.h"

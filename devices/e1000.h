@@ -9,7 +9,7 @@
 
 #include "devices/e1000_regs.h"
 #include "devices/nic.h"
-#include "devices/pci.h"
+#include "devices/pci/pci.h"
 #include "machine/machine.h"
 #include "net/net.h"
 

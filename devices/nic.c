@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "devices/pci.h"
+#include "devices/pci/pci.h"
 
 void nic_stats_add(struct nic_stats *sum, const struct nic_stats *s)
 {

@@ -6,7 +6,7 @@
 
 #include <linux/vfio.h>
 
-#include "devices/pci.h"
+#include "devices/pci/pci.h"
 
 #define VFIO_AREAS_MAX 8 /* mapped pieces of a BAR; what is more is trapped */
 #define VFIO_BDF_LEN 13  /* "0000:00:1e.0" */

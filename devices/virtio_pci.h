@@ -4,7 +4,7 @@
 #ifndef VIRTIO_PCI_H
 #define VIRTIO_PCI_H
 
-#include "devices/pci.h"
+#include "devices/pci/pci.h"
 #include "devices/virtqueue.h"
 
 #define VIRTIO_QUEUES_MAX 33

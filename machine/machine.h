@@ -163,7 +163,7 @@ struct machine {
     struct ram ram;
     struct bus *pio, *mmio;
     struct loop *loop;      /* the main loop */
-    struct pci_bus *pci;    /* devices/pci.h */
+    struct pci_bus *pci;    /* devices/pci/pci.h */
     struct device *devices; /* in order of creation */
     unsigned ncpus;
     const char *name; /* -name, or NULL */

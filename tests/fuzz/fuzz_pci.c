@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
-#include "devices/pci.h"
+#include "devices/pci/pci.h"
 #include "tests/fuzz/fuzz.h"
 
 #define NVEC 3

@@ -9,7 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "devices/pci.h"
+#include "devices/pci/pci.h"
 
 #define GUARD 65536
 #define FAKE_MAX 256

@@ -4,7 +4,7 @@
 #ifndef FAKEDRV_H
 #define FAKEDRV_H
 
-#include "devices/pci.h"
+#include "devices/pci/pci.h"
 #include "tests/unit/fake.h"
 
 #define DRV_MSI_ADDR 0xfee00000u

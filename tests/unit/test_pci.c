@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The PCI bus, BARs, INTx and MSI-X; P-n: DEVICES.md §0. */
-#include "devices/pci.h"
+#include "devices/pci/pci.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -19,7 +19,7 @@
  * inside a device's lock (pci_kick_set, pci_fn_reset), so no device is ever
  * called with it held. fn->irq_lock guards INTx gating and the MSI-X table
  * (msix.c); it is innermost. */
-#include "devices/pci.h"
+#include "devices/pci/pci.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
  * detached and a pulse simply stays in its counter: that is the pending bit,
  * and attaching delivers it. So raising needs no lock and no look at the masks,
  * and vhost can be given the same fd. */
-#include "devices/pci.h"
+#include "devices/pci/pci.h"
 
 #include <errno.h>
 #include <stdlib.h>

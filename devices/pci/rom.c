@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "devices/pci.h"
+#include "devices/pci/pci.h"
 
 #define ROM_MAX (16u << 20) /* what the BAR of any real card can hold */
 
