@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #include "control/cmdline.h"
-#include "devices/legacy.h"
+#include "devices/pc/pc.h"
 #include "devices/pci/pci.h"
 #include "devices/nic.h"
 #include "devices/vfio.h"

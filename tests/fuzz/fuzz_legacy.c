@@ -2,7 +2,7 @@
 /* The ports of the PC's old devices, with time passing. */
 #include <stdlib.h>
 
-#include "devices/legacy.h"
+#include "devices/pc/pc.h"
 #include "tests/fuzz/fuzz.h"
 
 static const struct device_class *const classes[] = {

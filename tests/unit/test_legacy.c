@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* RTC, keyboard controller, ACPI PM, pvpanic. B-n: DEVICES.md. */
-#include "devices/legacy.h"
+#include "devices/pc/pc.h"
 #include "tests/unit/fake.h"
 
 #define SECOND 1000000000ull

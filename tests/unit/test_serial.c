@@ -11,7 +11,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "devices/legacy.h"
+#include "devices/pc/pc.h"
 #include "host/console.h"
 #include "tests/unit/fake.h"
 
