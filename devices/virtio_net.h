@@ -7,7 +7,7 @@
 #define VIRTIO_NET_H
 
 #include "devices/nic.h"
-#include "devices/virtio_pci.h"
+#include "devices/virtio/pci.h"
 #include "net/vhost.h"
 
 enum { /* feature bits, virtio 1.2 §5.1.3 */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Virtqueues, split and packed: virtio 1.2 sections in the names. */
-#include "devices/virtqueue.h"
+#include "devices/virtio/queue.h"
 
 #include <errno.h>
 

@@ -17,12 +17,12 @@
  * Suppression needs full barriers: vq_rearm stores "kick me" and then looks at
  * the ring again, the driver publishes and then looks at "kick me"
  * (§2.7.13.4.1); vq_irq_wanted likewise after vq_flush (§2.7.7.2). */
-#include "devices/virtqueue.h"
+#include "devices/virtio/queue.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "devices/vring.h"
+#include "devices/virtio/ring.h"
 
 #define SPLIT_USED_NO_NOTIFY 1     /* §2.7.8 */
 #define SPLIT_AVAIL_NO_INTERRUPT 1 /* §2.7.6 */

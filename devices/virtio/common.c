@@ -2,7 +2,7 @@
 /* The common configuration structure of virtio over PCI (virtio 1.2 §4.1.4.3):
  * one table of registers, read and written at any width. All of it runs under
  * virtio.lock. */
-#include "devices/virtio_pci.h"
+#include "devices/virtio/pci.h"
 
 static struct virtqueue *selected(struct virtio *v)
 {

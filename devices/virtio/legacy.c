@@ -5,7 +5,7 @@
  * Rings are one contiguous area at a page number. They are put into service
  * when the driver is ready, or at its first kick, since old drivers use the
  * device before they set DRIVER_OK (§3.1.2). */
-#include "devices/virtio_pci.h"
+#include "devices/virtio/pci.h"
 
 #define PAGE 4096u
 

@@ -4,7 +4,7 @@
 #ifndef VRING_H
 #define VRING_H
 
-#include "devices/virtqueue.h"
+#include "devices/virtio/queue.h"
 
 enum { VRING_DESC_NEXT = 1, VRING_DESC_WRITE = 2, VRING_DESC_INDIRECT = 4 };
 

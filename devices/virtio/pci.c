@@ -22,7 +22,7 @@
  * Interrupts: with MSI-X a pulse of the vector's eventfd; without, a bit in ISR
  * and the INTx line, both under isr_lock so that a read of ISR that clears them
  * and a new interrupt cannot overtake each other. */
-#include "devices/virtio_pci.h"
+#include "devices/virtio/pci.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
 #define VIRTIO_PCI_H
 
 #include "devices/pci/pci.h"
-#include "devices/virtqueue.h"
+#include "devices/virtio/queue.h"
 
 #define VIRTIO_QUEUES_MAX 33
 #define VIRTIO_NO_VECTOR 0xffff
