@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "devices/virtio_net.h"
+#include "devices/virtio_net/state.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/fakedrv.h"
 

@@ -6,7 +6,7 @@
 #ifndef FAKEVIRTIO_H
 #define FAKEVIRTIO_H
 
-#include "devices/virtio_net.h"
+#include "devices/virtio_net/state.h"
 #include "tests/unit/fakedrv.h"
 
 /* The same body on a split and on a packed ring. */

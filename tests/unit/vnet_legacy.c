@@ -3,7 +3,7 @@
  * V-53 to V-55 of DEVICES.md. */
 #include <stdio.h>
 
-#include "devices/virtio_net.h"
+#include "devices/virtio_net/state.h"
 #include "tests/unit/fakedrv.h"
 #include "tests/unit/ring.h"
 

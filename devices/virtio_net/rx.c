@@ -16,7 +16,7 @@
  * and then copied; if it never can fit, or the driver posts nothing for
  * HOLD_NS, it is dropped and counted. Without any buffer the backend is not
  * read: frames wait there, and a kick of the ring starts the reading again. */
-#include "devices/virtio_net.h"
+#include "devices/virtio_net/state.h"
 
 #include <string.h>
 

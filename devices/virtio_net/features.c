@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "devices/virtio_net.h"
+#include "devices/virtio_net/state.h"
 
 /* A feature, the offload the backend must have for it, and the option that
  * switches it. */

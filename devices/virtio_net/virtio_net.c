@@ -19,7 +19,7 @@
  * Offloads: what the driver may ask of us (HOST_*) and what it can take
  * (GUEST_*) is what the backend can do; what was negotiated is handed to the
  * backend when the driver is ready and taken back at reset. */
-#include "devices/virtio_net.h"
+#include "devices/virtio_net/state.h"
 
 #include <errno.h>
 #include <stdio.h>

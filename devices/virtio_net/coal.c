@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio-net: interrupt coalescing (virtio 1.3 §5.1.6.5.8): an interrupt once
  * max_packets packets are done, or max_usecs after the first of them. */
-#include "devices/virtio_net.h"
+#include "devices/virtio_net/state.h"
 
 /* A ring holds far less than this; vq->moved must not wrap. */
 #define MOVED_LIMIT 16384

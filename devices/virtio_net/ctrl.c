@@ -9,7 +9,7 @@
  * as any other: ERR. */
 #include <string.h>
 
-#include "devices/virtio_net.h"
+#include "devices/virtio_net/state.h"
 
 #define BURST 64
 

@@ -7,7 +7,7 @@
  * The price is one copy of each packet that is steered. */
 #include <string.h>
 
-#include "devices/virtio_net.h"
+#include "devices/virtio_net/state.h"
 
 enum { /* §5.1.6.4.3.1 */
        HASH_IPV4 = 1,

@@ -14,7 +14,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "devices/virtio_net.h"
+#include "devices/virtio_net/state.h"
 
 static bool lent(const struct vnet *n, unsigned q)
 {

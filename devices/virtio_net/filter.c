@@ -3,7 +3,7 @@
  * .2 and .3). */
 #include <string.h>
 
-#include "devices/virtio_net.h"
+#include "devices/virtio_net/state.h"
 
 static bool listed(const struct filter_list *l, const uint8_t *mac)
 {

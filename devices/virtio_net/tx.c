@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "devices/virtio_net.h"
+#include "devices/virtio_net/state.h"
 
 #define BURST 64
 /* Sent packets are shown to the driver together: at the end of a burst, or when
