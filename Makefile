@@ -22,7 +22,7 @@ CFLAGS = -std=c11 $(OPT) -g $(WARN) -fno-strict-aliasing -fdata-sections \
 # warns of variables that are set; clang and -O2 builds of the tests see those.)
 OPT := -Os -Wno-maybe-uninitialized
 HOT := machine/kvm/vcpu machine/bus base/loop machine/machine net/tap net/hub \
-       devices/virtio/queue devices/virtio/packed devices/virtio_net/% devices/e1000%
+       devices/virtio/queue devices/virtio/packed devices/virtio_net/% devices/e1000/%
 $(HOT:%=$(B)/%.o): OPT := -O2
 LDFLAGS := -static -Wl,--gc-sections -Wl,-z,relro -Wl,-z,noexecstack \
            -Wl,--build-id=none

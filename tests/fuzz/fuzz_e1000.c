@@ -4,7 +4,7 @@
  * inputs find their way. */
 #include <stdlib.h>
 
-#include "devices/e1000.h"
+#include "devices/e1000/state.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/fakedrv.h"
 

@@ -3,7 +3,7 @@
 #ifndef E1000_DRV_H
 #define E1000_DRV_H
 
-#include "devices/e1000.h"
+#include "devices/e1000/state.h"
 #include "tests/unit/fake.h"
 #include "tests/unit/fakedrv.h"
 

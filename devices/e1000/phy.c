@@ -13,7 +13,7 @@
  * STATUS.LU is the PHY's line and CTRL.SLU. Everything here is cold and under
  * the device's lock; the timer is the loop's, a vCPU hands it over with
  * TODO_LINK. The partner is one who can do everything. */
-#include "devices/e1000.h"
+#include "devices/e1000/state.h"
 
 #include <string.h>
 

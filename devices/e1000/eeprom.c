@@ -3,7 +3,7 @@
  * EECD as the four-wire 93C46 it is (SDM 5.1-5.6, 13.4.3, 13.4.4). */
 #include <string.h>
 
-#include "devices/e1000.h"
+#include "devices/e1000/state.h"
 
 /* SDM 5.6, table 5-2. Words not named are FFFF, as an erased EEPROM's. */
 enum {

@@ -23,7 +23,7 @@
  * an empty ring. */
 #include <string.h>
 
-#include "devices/e1000.h"
+#include "devices/e1000/state.h"
 #include "net/frame.h"
 
 #define BURST 128 /* descriptors or segments a run works off */

@@ -32,7 +32,7 @@
  * the whole ring cannot hold. */
 #include <string.h>
 
-#include "devices/e1000.h"
+#include "devices/e1000/state.h"
 #include "net/frame.h"
 
 #define BURST 64 /* frames a run delivers, or packets it drops */

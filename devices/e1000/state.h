@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <sys/uio.h>
 
-#include "devices/e1000_regs.h"
+#include "devices/e1000/regs.h"
 #include "devices/nic.h"
 #include "devices/pci/pci.h"
 #include "machine/machine.h"

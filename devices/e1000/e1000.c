@@ -36,7 +36,7 @@
  * Interrupts. Descriptors and statistics are written first, then the causes of
  * a burst are raised at once; of a long one every few frames, so that a guest
  * that polls by then works beside the loop (e1000_report). */
-#include "devices/e1000.h"
+#include "devices/e1000/state.h"
 
 #include <errno.h>
 #include <stdlib.h>

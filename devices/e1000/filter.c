@@ -2,7 +2,7 @@
 /* Which frames the e1000 takes (SDM 3.2.1, 9.3, 13.4.22, 13.5). */
 #include <string.h>
 
-#include "devices/e1000.h"
+#include "devices/e1000/state.h"
 
 /* SDM 13.5.2: AV and the destination in full; 16 of them. */
 static bool exact(const struct e1000 *e, const uint8_t *da)

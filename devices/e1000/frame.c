@@ -4,7 +4,7 @@
 #include <string.h>
 #include <x86intrin.h>
 
-#include "devices/e1000.h"
+#include "devices/e1000/state.h"
 
 enum { PROTO_TCP = 6, PROTO_UDP = 17 };
 enum { TCP_FIN = 0x01, TCP_PSH = 0x08, TCP_CWR = 0x80 };

@@ -5,7 +5,7 @@
  * The loop adds a burst up in plain memory and publishes it before it raises
  * the burst's interrupt; vCPUs read and clear the published values. Both sides
  * are atomic, so neither waits for the other. */
-#include "devices/e1000.h"
+#include "devices/e1000/state.h"
 
 static unsigned stat_index(uint32_t off)
 {

@@ -3,7 +3,7 @@
  * checksums, status (SDM 3.2.3-3.2.6, 13.4.37). */
 #include <string.h>
 
-#include "devices/e1000.h"
+#include "devices/e1000/state.h"
 #include "net/frame.h"
 
 enum { PROTO_TCP = 6, PROTO_UDP = 17 };

@@ -21,7 +21,7 @@
  * RDTR/RADV and TIDV/TADV delay the *cause* (RXT0, TXDW), not the line. Those
  * timers belong to the loop; what they wait for is under the device's lock, so
  * that a reset takes it back. */
-#include "devices/e1000.h"
+#include "devices/e1000/state.h"
 
 #define ITR_NS 256
 #define DELAY_NS 1024 /* RDTR, RADV, TIDV, TADV count 1.024 us */

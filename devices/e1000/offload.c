@@ -16,7 +16,7 @@
  * TX_REACH bytes, all that the 8-bit offsets of a context can name. */
 #include <string.h>
 
-#include "devices/e1000.h"
+#include "devices/e1000/state.h"
 #include "net/frame.h"
 
 /* Below this the kernel would not take a GSO size (TCP_MIN_SND_MSS). */
