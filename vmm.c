@@ -23,7 +23,7 @@
 #include "devices/pc/pc.h"
 #include "devices/pci/pci.h"
 #include "devices/nic.h"
-#include "devices/vfio.h"
+#include "devices/vfio/state.h"
 #include "host/console.h"
 #include "machine/kvm/vm.h"
 #include "net/cmdline.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Devices of the host's: the pure parts, on a file that plays the device (its
  * ioctls fail). */
-#include "devices/vfio.h"
+#include "devices/vfio/state.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -27,7 +27,7 @@
  * DMA. The device sees guest memory at guest addresses. "No snoop" is kept off,
  * so that it cannot go behind the caches' back (KVM lets a guest think that it
  * manages them, and need not be told of the device). */
-#include "devices/vfio.h"
+#include "devices/vfio/state.h"
 
 #include <errno.h>
 #include <stdio.h>

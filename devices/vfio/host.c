@@ -7,7 +7,7 @@
  * memory map, the group gives the device's descriptor. All devices of the
  * machine share one container. Groups and the container stay open to the end:
  * when their last descriptor goes, the kernel undoes the rest. */
-#include "devices/vfio.h"
+#include "devices/vfio/state.h"
 
 #include <ctype.h>
 #include <dirent.h>
