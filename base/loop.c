@@ -24,9 +24,14 @@
  * there for whoever receives them. So when small packets come faster than it
  * could nap, the loop naps: it sleeps for a fixed time, signals off, and does
  * what has come together. A nap that finds little is the last, and makes the
- * loop slower to try again, so whoever waits for each answer is not held up. */
+ * loop slower to try again, so whoever waits for each answer is not held up.
+ *
+ * Ownership. Timers, pollers and turns are lists without a lock, the loop's
+ * thread's alone; another thread that touches one is a bug of ours and ends the
+ * VMM at once (assert), before it loses a timer quietly. */
 #include "base/loop.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -203,7 +208,10 @@ void loop_del(struct event *ev)
 void loop_again(struct event *ev)
 {
     struct loop *l = ev->loop;
-    if (!l || ev->again)
+    if (!l)
+        return;
+    assert(loop_is_mine(l));
+    if (ev->again)
         return;
     ev->again = true;
     ev->again_next = NULL;
@@ -221,6 +229,7 @@ void timer_cancel(struct timer *t)
 {
     if (!t->due)
         return;
+    assert(loop_is_mine(t->loop));
     struct timer **p = &t->loop->timers;
     while (*p != t)
         p = &(*p)->next;
@@ -230,6 +239,7 @@ void timer_cancel(struct timer *t)
 
 void timer_arm(struct timer *t, uint64_t due_ns)
 {
+    assert(loop_is_mine(t->loop));
     timer_cancel(t);
     t->due = due_ns ? due_ns : 1;
     struct timer **p = &t->loop->timers;
@@ -391,6 +401,7 @@ void loop_window(struct loop *l, uint64_t ns)
 
 bool loop_look(struct loop *l, struct poller *p)
 {
+    assert(loop_is_mine(l));
     l->looks = true;
     if (!look_time(l) && !l->naps)
         return false;
@@ -405,6 +416,7 @@ bool loop_look(struct loop *l, struct poller *p)
 void loop_unlook(struct loop *l, struct poller *p)
 {
     struct poller **at = &l->pollers;
+    assert(loop_is_mine(l));
     if (!p->listed)
         return;
     while (*at != p)

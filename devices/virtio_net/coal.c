@@ -23,11 +23,14 @@ static bool irq_now(struct coal *c)
     return sent;
 }
 
+/* The queue may have been switched off or reset since the timer was armed, by a
+ * thread that may not cancel it. */
 static void overdue(struct timer *t)
 {
     struct coal *c = container_of(t, struct coal, timer);
     pthread_mutex_lock(&c->p->lock);
-    irq_now(c);
+    if (vnet_reachable(c->p) && (c->vq == c->p->rx ? c->p->rx_on : c->p->tx_on))
+        irq_now(c);
     pthread_mutex_unlock(&c->p->lock);
 }
 
@@ -47,7 +50,7 @@ void vnet_coal_init(struct coal *c, struct vnet_pair *p, struct virtqueue *vq)
     timer_init(&c->timer, p->loop, overdue, "irq coalescing");
 }
 
-/* The timer stays: a ring that is off has moved nothing. */
+/* The timer stays, it is the loop's: it finds the ring off. */
 void vnet_coal_reset(struct coal *c)
 {
     c->max_packets = c->max_usecs = 0;

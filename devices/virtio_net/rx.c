@@ -167,6 +167,7 @@ void vnet_rx_stop(struct vnet_pair *p)
     p->win.first = p->win.end = 1;
     p->win.cfirst = p->win.cend = 0;
     p->win.bytes = 0;
+    p->rx_given = false;
     p->held = 0;
 }
 
@@ -365,8 +366,9 @@ static ssize_t read_packet(struct vnet_pair *p)
     return got;
 }
 
-static void publish(struct vnet_pair *p)
+void vnet_rx_publish(struct vnet_pair *p)
 {
+    p->rx_given = false;
     vq_flush(p->rx);
     vnet_coal_irq(&p->rx_coal);
 }
@@ -381,10 +383,26 @@ static bool starved(struct vnet_pair *p)
     return false;
 }
 
+/* RSS: a buffer of `p` was used on the loop of `by`. Interrupts may have to
+ * wait for a timer, and that is p's loop's: another one only says so and kicks.
+ */
+static void given(struct vnet_pair *p, const struct vnet_pair *by)
+{
+    if (p->loop == by->loop) {
+        vnet_rx_publish(p);
+        return;
+    }
+    if (p->rx_given)
+        return;
+    p->rx_given = true;
+    virtio_poke(&p->n->v, 2 * p->index);
+}
+
 /* RSS: the queue is known only when the packet is, so it comes here in one
- * piece (flen bytes of frame) and is copied. p->lock held. */
-static void give(struct vnet_pair *p, const struct vnet_hdr *hdr,
-                 const uint8_t *frame, uint32_t flen)
+ * piece (flen bytes of frame, read by `by`) and is copied. p->lock held. */
+static void give(struct vnet_pair *p, const struct vnet_pair *by,
+                 const struct vnet_hdr *hdr, const uint8_t *frame,
+                 uint32_t flen)
 {
     struct rx_window *w = &p->win;
     uint32_t len = p->n->hdr_len + flen;
@@ -400,7 +418,7 @@ static void give(struct vnet_pair *p, const struct vnet_hdr *hdr,
             deliver(p, len);
         }
     }
-    publish(p);
+    given(p, by);
     if (w->cfirst == w->cend)
         vq_rearm(p->rx);
 }
@@ -427,7 +445,7 @@ static ssize_t read_steered(struct vnet_pair *p, struct vnet_pair **to)
 
 /* The spill is this loop's alone, so it is read on without the lock: no thread
  * ever holds two pairs' locks. */
-const char *vnet_rx_steered(struct vnet_pair *p)
+const char *vnet_rx_steered(struct vnet_pair *p, unsigned *life)
 {
     const char *fault = NULL;
     for (int n = 0; n < BURST && !fault; n++) {
@@ -445,12 +463,14 @@ const char *vnet_rx_steered(struct vnet_pair *p)
         if (!to)
             continue;
         pthread_mutex_lock(&to->lock);
-        if (to->rx_on)
-            give(to, &hdr, p->spill, (uint32_t)got - NET_HDR_LEN);
-        else
+        if (!to->rx_on) {
             nic_count(&to->stats, rx_drop_off, 1);
-        fault = to->rx->state == VQ_BROKEN ? to->rx->fault : NULL;
-        to->rx_on = to->rx_on && !fault;
+        } else {
+            give(to, p, &hdr, p->spill, (uint32_t)got - NET_HDR_LEN);
+            fault = to->rx->state == VQ_BROKEN ? to->rx->fault : NULL;
+            to->rx_on = !fault;
+            *life = p->n->v.life; /* a reset waits for to->lock first */
+        }
         pthread_mutex_unlock(&to->lock);
     }
     return fault;
@@ -492,9 +512,9 @@ const char *vnet_rx(struct vnet_pair *p)
             break;
         }
         if (n % FLUSH_EVERY == 0)
-            publish(p);
+            vnet_rx_publish(p);
     }
-    publish(p);
+    vnet_rx_publish(p);
     if (p->stats.rx_frames != before)
         expect_answer(p);
     return p->rx->state == VQ_BROKEN ? p->rx->fault : NULL;

@@ -107,6 +107,8 @@ struct vnet_pair {
     uint32_t held_direct; /* of them, in the window already */
     unsigned small;       /* packets of LOOP_SMALL bytes at most, in a row */
     bool rx_refused; /* the ring's next chain waits to be given back unused */
+    bool rx_given;   /* another pair's loop filled buffers of this one: they are
+                        for our loop to show (RSS) */
     struct timer held_timer;
     uint8_t *spill; /* PACKET_MAX bytes; touched only when used */
 
@@ -212,10 +214,19 @@ const char *vnet_rx(struct vnet_pair *p);
 const char *vnet_tx(struct vnet_pair *p);
 /* Shows the driver what was sent, and interrupts it if it wants that. */
 void vnet_tx_publish(struct vnet_pair *p);
+/* The same of what was received. */
+void vnet_rx_publish(struct vnet_pair *p);
 /* Forgets what the window holds; the queue is being reset. */
 void vnet_rx_stop(struct vnet_pair *p);
-/* The same with RSS: packets go to the pair their hash says. No lock held. */
-const char *vnet_rx_steered(struct vnet_pair *p);
+/* vnet_rx with RSS: packets go to the pair their hash says. No lock held. A
+ * reason a queue broke, seen in *life (virtio_needs_reset). */
+const char *vnet_rx_steered(struct vnet_pair *p, unsigned *life);
+/* May the rings be touched? Not while bus mastering is off; its coming on kicks
+ * every queue. */
+static inline bool vnet_reachable(const struct vnet_pair *p)
+{
+    return pci_can_dma(&p->n->v.fn);
+}
 
 /* ctrl.c: virtio.lock held. A reason the queue broke, or NULL. */
 const char *vnet_ctrl(struct vnet *n, struct virtqueue *vq);

@@ -12,9 +12,10 @@
  *
  * With iothreads=on each pair has a loop and a thread of its own, which is the
  * only one to touch the pair's timers and watched files: others set what they
- * want under the pair's lock and kick its queue (watch, below). Counters are
- * per pair, so no two threads share one. The control queue, the link and vhost
- * belong to the main loop.
+ * want under the pair's lock and kick its queue (rewatch, rx_given). A timer
+ * may outlive what it was armed for, so it looks whether the queue is on.
+ * Counters are per pair, so no two threads share one. The control queue, the
+ * link and vhost belong to the main loop.
  *
  * Offloads: what the driver may ask of us (HOST_*) and what it can take
  * (GUEST_*) is what the backend can do; what was negotiated is handed to the
@@ -69,10 +70,11 @@ static void run(struct vnet_pair *p, bool rx, bool tx)
     const char *fault = NULL;
     pthread_mutex_lock(&p->lock);
     watch(p);
-    if (!pci_can_dma(&p->n->v.fn)) {
-        /* The rings are out of reach; bus mastering coming on kicks all. */
+    if (!vnet_reachable(p)) {
         loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
         rx = tx = false;
+    } else if (p->rx_given && p->rx_on) {
+        vnet_rx_publish(p);
     }
     unsigned life = p->n->v.life; /* a reset waits for p->lock first */
     bool can = p->rx_on && p->active && p->be && !p->dead;
@@ -88,7 +90,7 @@ static void run(struct vnet_pair *p, bool rx, bool tx)
         retire(p);
     pthread_mutex_unlock(&p->lock);
     if (steered && !fault)
-        fault = vnet_rx_steered(p);
+        fault = vnet_rx_steered(p, &life);
     if (fault)
         virtio_needs_reset(&p->n->v, life, fault);
 }
@@ -210,10 +212,12 @@ static void stop_queue(struct vnet *n, unsigned q)
     if (!p)
         return;
     pthread_mutex_lock(&p->lock);
+    if ((q & 1 ? p->tx_on : p->rx_on) && vnet_reachable(p)) {
+        /* What was put off. Not vnet_X_publish: the timer is the loop's. */
+        vq_flush(&n->v.vq[q]);
+        virtio_queue_irq(&n->v, &n->v.vq[q]);
+    }
     if (q & 1) {
-        /* Not vnet_tx_publish: its timer is the loop's. */
-        vq_flush(p->tx);
-        virtio_queue_irq(&n->v, p->tx);
         p->tx_unseen = p->tx_unseen_bytes = 0;
         p->tx_on = p->tx_blocked = false;
     } else {
@@ -420,7 +424,7 @@ static bool tx_waits(struct poller *l)
 {
     struct vnet_pair *p = container_of(l, struct vnet_pair, look);
     pthread_mutex_lock(&p->lock);
-    bool waits = p->tx_on && p->active && !p->tx_blocked &&
+    bool waits = p->tx_on && p->active && !p->tx_blocked && vnet_reachable(p) &&
                  (vq_more(p->tx) || p->tx->state == VQ_BROKEN);
     pthread_mutex_unlock(&p->lock);
     return waits;
@@ -435,7 +439,7 @@ static void tx_arm(struct poller *l)
 {
     struct vnet_pair *p = container_of(l, struct vnet_pair, look);
     pthread_mutex_lock(&p->lock);
-    if (p->tx_on) {
+    if (p->tx_on && vnet_reachable(p)) {
         vnet_tx_publish(p);
         if (vq_rearm(p->tx))
             loop_again(&p->n->v.kick[2 * p->index + 1].ev);

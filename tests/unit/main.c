@@ -169,8 +169,16 @@ static void on_death(void)
 static void on_alarm(int sig)
 {
     (void)sig;
+    signal(SIGABRT, SIG_DFL);
     die(": hung\n");
     abort(); /* shows where */
+}
+
+/* An assertion of ours. */
+static void on_abort(int sig)
+{
+    die(": aborted\n");
+    signal(sig, SIG_DFL);
 }
 
 static void run_one(struct test *t)
@@ -230,6 +238,7 @@ int main(int argc, char **argv)
     __sanitizer_set_report_fd((void *)(intptr_t)real_stderr);
     __sanitizer_set_death_callback(on_death);
     signal(SIGALRM, on_alarm);
+    signal(SIGABRT, on_abort);
     signal(SIGPIPE, SIG_IGN); /* as vmm.c does */
 
     for (struct test *t = tests; t; t = t->next) {
