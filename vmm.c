@@ -100,7 +100,7 @@ static int make_device(struct machine *m, const char *text)
         err = 1;
     }
     if (!err) {
-        o.what = cls->name;
+        snprintf(o.what, sizeof(o.what), "%s", cls->name);
         err = cls->create(m, &o);
     }
     opts_free(&o);

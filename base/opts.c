@@ -26,41 +26,79 @@ static char *cut_item(char **p)
     return start;
 }
 
+void opts_init(struct opts *o, const char *what)
+{
+    memset(o, 0, sizeof(*o));
+    snprintf(o->what, sizeof(o->what), "%s", what);
+}
+
+int opts_add(struct opts *o, const char *key, const char *val)
+{
+    size_t nkey = strlen(key) + 1, nval = strlen(val) + 1;
+    if (o->n == OPTS_MAX)
+        return fail(-EINVAL, "%s: more than %d keys", o->what, OPTS_MAX);
+    char *own = malloc(nkey + nval);
+    if (!own)
+        return fail(-ENOMEM, "%s: out of memory", o->what);
+    memcpy(own, key, nkey);
+    memcpy(own + nkey, val, nval);
+    o->kv[o->n].key = own;
+    o->kv[o->n].val = own + nkey;
+    o->kv[o->n].used = false;
+    o->n++;
+    return 0;
+}
+
+int opts_move(struct opts *to, struct opts *from, const char *key,
+              const char *as)
+{
+    int err = 0, kept = 0;
+    for (int i = 0; i < from->n; i++) {
+        if (err || strcmp(from->kv[i].key, key)) {
+            from->kv[kept++] = from->kv[i];
+            continue;
+        }
+        err = opts_add(to, as ? as : key, from->kv[i].val);
+        free(from->kv[i].key);
+    }
+    from->n = kept;
+    return err;
+}
+
+static int add_item(struct opts *o, const char *text, char *item,
+                    const char *first)
+{
+    char *eq = strchr(item, '=');
+    if (!*item || eq == item)
+        return fail(-EINVAL, "%s %s: empty key; write key=value,key=value",
+                    o->what, text);
+    if (eq)
+        *eq = '\0';
+    else if (first)
+        return opts_add(o, first, item);
+    return opts_add(o, item, eq ? eq + 1 : "on");
+}
+
 int opts_parse(struct opts *o, const char *what, const char *text,
                const char *first)
 {
-    memset(o, 0, sizeof(*o));
-    o->what = what;
-    o->text = strdup(text);
-    if (!o->text)
-        return fail(-ENOMEM, "%s: out of memory", what);
-    char *p = *o->text ? o->text : NULL;
-    for (int i = 0; p; i++) {
+    opts_init(o, what);
+    char *copy = strdup(text), *p = copy && *copy ? copy : NULL;
+    int err = copy ? 0 : fail(-ENOMEM, "%s: out of memory", what);
+    for (; p && !err; first = NULL) {
         char *item = cut_item(&p);
-        char *eq = strchr(item, '=');
-        if (o->n == OPTS_MAX)
-            return fail(-EINVAL, "%s: more than %d keys", what, OPTS_MAX);
-        if (!*item || eq == item)
-            return fail(-EINVAL, "%s %s: empty key; write key=value,key=value",
-                        what, text);
-        o->kv[o->n].key = item;
-        o->kv[o->n].val = "on";
-        if (eq) {
-            *eq = '\0';
-            o->kv[o->n].val = eq + 1;
-        } else if (i == 0 && first) {
-            o->kv[o->n].key = first;
-            o->kv[o->n].val = item;
-        }
-        o->n++;
+        err = add_item(o, text, item, first);
     }
-    return 0;
+    free(copy);
+    if (err)
+        opts_free(o);
+    return err;
 }
 
 void opts_free(struct opts *o)
 {
-    free(o->text);
-    o->text = NULL;
+    for (int i = 0; i < o->n; i++)
+        free(o->kv[i].key);
     o->n = 0;
 }
 

@@ -8,13 +8,14 @@
 
 #define OPTS_MAX 64
 
-/* One parsed option text. A getter marks its key as used and as known, so the
- * list of keys an error names is exactly the list the code looks at. */
+/* What an operator says of one thing: keys and their values, in order. A getter
+ * marks its key as used and as known, so the list of keys an error names is
+ * exactly the list the code looks at. */
 struct opts {
-    const char *what; /* "-netdev tap": opens each error line */
-    char *text;       /* own copy, cut into keys and values */
+    char what[80]; /* "-netdev tap": opens each error line */
     struct {
-        const char *key, *val;
+        char *key;       /* one piece of memory with the value */
+        const char *val; /* stays where it is when the struct moves */
         bool used;
     } kv[OPTS_MAX];
     int n;
@@ -28,6 +29,14 @@ struct opts {
 int opts_parse(struct opts *o, const char *what, const char *text,
                const char *first);
 void opts_free(struct opts *o);
+
+/* The same from a program: opts_init, then one key after the other. 0, or
+ * -EINVAL/-ENOMEM (said). */
+void opts_init(struct opts *o, const char *what);
+int opts_add(struct opts *o, const char *key, const char *val);
+/* Moves all of one key (under another name, unless NULL) to the end of `to`. */
+int opts_move(struct opts *to, struct opts *from, const char *key,
+              const char *as);
 
 /* The value, or `def`. The last of repeated keys wins. The string lives as
  * long as `o`. */

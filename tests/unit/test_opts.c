@@ -230,3 +230,22 @@ TEST(log_trace_categories)
     CHECK_EQ(trace_set("all"), 0);
     trace_mask = keep;
 }
+
+TEST(opts_made_by_a_program_and_moved)
+{
+    struct opts a, b;
+    opts_init(&a, "-a");
+    opts_init(&b, "-b");
+    CHECK_EQ(opts_add(&a, "mac", "1"), 0);
+    CHECK_EQ(opts_add(&a, "id", "x,y"), 0);
+    CHECK_EQ(opts_add(&a, "mac", "2"), 0);
+    CHECK_EQ(opts_move(&b, &a, "mac", "addr"), 0);
+    CHECK_EQ(opts_move(&b, &a, "none", NULL), 0);
+    CHECK_EQ(a.n, 1);
+    CHECK_EQ(b.n, 2);
+    CHECK_STR(opts_nth(&b, "addr", 1), "2");
+    CHECK_STR(opts_str(&a, "id", NULL), "x,y");
+    CHECK(!opts_str(&a, "mac", NULL));
+    opts_free(&a);
+    opts_free(&b);
+}

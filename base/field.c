@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT */
+/* Walks tables of fields: options, help, reset, counters. */
+#include "base/field.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/log.h"
+
+#define KEYS_MAX 128
+#define KEY_LEN 48
+
+static bool last(const struct field *f)
+{
+    return !f->name[0] && f->type != FIELD_PART;
+}
+
+/* Little-endian, as all this VMM runs on. */
+static void put(void *at, unsigned size, uint64_t val)
+{
+    memcpy(at, &val, size);
+}
+
+static uint64_t get(const void *at, unsigned size)
+{
+    uint64_t val = 0;
+    memcpy(&val, at, size);
+    return val;
+}
+
+static void put_bit(void *at, const struct field *f, bool on)
+{
+    uint64_t bit = 1ull << f->min;
+    put(at, f->size, (get(at, f->size) & ~bit) | (on ? bit : 0));
+}
+
+/* ----------------------------------------------------------------- reset */
+
+void fields_reset(const struct field *f, void *obj, enum field_use use)
+{
+    for (; !last(f); f++) {
+        uint8_t *at = (uint8_t *)obj + f->offset;
+        if (f->type == FIELD_PART)
+            fields_reset(f->part, at, use);
+        else if (!(f->use & use) || f->type == FIELD_LIST)
+            continue;
+        else if (f->type == FIELD_BIT)
+            put_bit(at, f, f->def);
+        else if (f->size <= 8)
+            put(at, f->size, f->def);
+        else
+            memset(at, 0, f->size);
+    }
+}
+
+/* --------------------------------------------------------------- options */
+
+/* The row of a key, and where its PARTs lead. */
+static const struct field *find(const struct field *f, const char *key,
+                                size_t *offset)
+{
+    for (; !last(f); f++) {
+        const struct field *row = f;
+        size_t n = strlen(f->name), at = f->offset;
+        if (f->type != FIELD_PART) {
+            if (!(f->use & OPTION) || strcmp(f->name, key))
+                continue;
+        } else if (n && (strncmp(key, f->name, n) || key[n] != '.')) {
+            continue;
+        } else if (!(row = find(f->part, key + n + (n != 0), &at))) {
+            continue;
+        } else {
+            at += f->offset;
+        }
+        *offset = at;
+        return row;
+    }
+    return NULL;
+}
+
+const struct field *fields_find(const struct field *table, const char *key)
+{
+    size_t offset;
+    return find(table, key, &offset);
+}
+
+static int word(const struct field *f, const char *what, const char *val,
+                void *at)
+{
+    char list[160] = "";
+    for (int i = 0; f->words[i]; i++) {
+        if (!strcmp(f->words[i], val)) {
+            put(at, f->size, (uint64_t)i);
+            return 0;
+        }
+        size_t n = strlen(list);
+        snprintf(list + n, sizeof(list) - n, "%s%s", i ? ", " : "",
+                 f->words[i]);
+    }
+    return fail(-EINVAL, "%s=%s: must be one of %s", what, val, list);
+}
+
+static int flag(const struct field *f, const char *what, const char *val,
+                void *at)
+{
+    static const char *const words[] = {"off",   "on",   "no", "yes",
+                                        "false", "true", "0",  "1"};
+    unsigned v = 0;
+    if (f->type == FIELD_FLAG && f->max == AUTO && !strcmp(val, "auto")) {
+        put(at, f->size, AUTO);
+        return 0;
+    }
+    while (v < ARRAY_LEN(words) && strcmp(words[v], val))
+        v++;
+    if (v == ARRAY_LEN(words))
+        return fail(-EINVAL, "%s=%s: must be on%s off%s", what, val,
+                    f->max == AUTO ? "," : " or",
+                    f->max == AUTO ? " or auto" : "");
+    if (f->type == FIELD_BIT)
+        put_bit(at, f, v & 1);
+    else
+        put(at, f->size, v & 1);
+    return 0;
+}
+
+static int number(const struct field *f, const char *what, const char *val,
+                  void *at)
+{
+    uint64_t v = 0, max = f->size < 8 ? (1ull << 8 * f->size) - 1 : UINT64_MAX;
+    if (f->max && f->max < max)
+        max = f->max;
+    int err = f->type == FIELD_NUMBER ? parse_u64(what, val, f->min, max, &v)
+                                      : parse_size(what, val, 1, &v);
+    if (!err && (v < f->min || v > max))
+        err = fail(-EINVAL, "%s=%s: must be from %u to %llu bytes", what, val,
+                   f->min, (unsigned long long)max);
+    if (!err)
+        put(at, f->size, v);
+    return err;
+}
+
+static int set(const struct field *f, const char *what, const char *val,
+               void *at)
+{
+    switch (f->type) {
+    case FIELD_NUMBER:
+    case FIELD_SIZE:
+        return number(f, what, val, at);
+    case FIELD_FLAG:
+    case FIELD_BIT:
+        return flag(f, what, val, at);
+    case FIELD_WORD:
+        return word(f, what, val, at);
+    case FIELD_MAC:
+        return parse_mac(what, val, at);
+    case FIELD_TEXT:
+        memcpy(at, &val, sizeof(val));
+        return 0;
+    default: /* FIELD_LIST */
+        return 0;
+    }
+}
+
+struct keys {
+    char key[KEYS_MAX][KEY_LEN];
+    const char *list[KEYS_MAX + 1]; /* NULL-terminated */
+    int n;
+};
+
+static void collect(const struct field *f, const char *prefix, struct keys *k)
+{
+    char sub[KEY_LEN];
+    for (; !last(f); f++) {
+        if (f->type == FIELD_PART) {
+            snprintf(sub, sizeof(sub), "%s%s", f->name, f->name[0] ? "." : "");
+            collect(f->part, f->name[0] ? sub : prefix, k);
+        } else if (f->use & OPTION && k->n < KEYS_MAX) {
+            snprintf(k->key[k->n], KEY_LEN, "%s%s", prefix, f->name);
+            k->list[k->n] = k->key[k->n];
+            k->n++;
+        }
+    }
+}
+
+int fields_unknown(const struct field *table, const char *what, const char *key)
+{
+    static struct keys k;
+    char list[900] = "";
+    memset(&k, 0, sizeof(k));
+    collect(table, "", &k);
+    const char *near = closest(key, k.list);
+    if (near)
+        return fail(-EINVAL, "%s: no key \"%s\"; did you mean \"%s\"?", what,
+                    key, near);
+    for (int i = 0; i < k.n; i++) {
+        size_t n = strlen(list);
+        snprintf(list + n, sizeof(list) - n, " %s", k.key[i]);
+    }
+    return fail(-EINVAL, "%s: no key \"%s\"; %s%s", what, key,
+                k.n ? "the keys are" : "there are none", list);
+}
+
+int fields_read(const struct field *table, void *obj, struct opts *o)
+{
+    char what[160];
+    fields_reset(table, obj, OPTION);
+    for (int i = 0; i < o->n; i++) {
+        const char *key = o->kv[i].key;
+        size_t offset;
+        const struct field *f = find(table, key, &offset);
+        if (!f)
+            return fields_unknown(table, o->what, key);
+        snprintf(what, sizeof(what), "%s: %s", o->what, key);
+        int err = set(f, what, o->kv[i].val, (uint8_t *)obj + offset);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------ help */
+
+/* 262144: "256K" */
+static const char *size_text(char *out, size_t size, uint32_t v)
+{
+    int unit = 0;
+    for (; v && v % 1024 == 0; v /= 1024)
+        unit++;
+    snprintf(out, size, "%u%.*s", v, unit > 0, &" KMG"[unit]);
+    return out;
+}
+
+/* "64-1024", "on|off": what may stand behind KEY=. */
+static void values(const struct field *f, char *out, size_t size)
+{
+    char lo[16], hi[16];
+    *out = '\0';
+    switch (f->type) {
+    case FIELD_NUMBER:
+        snprintf(out, size, f->max ? "%u-%u" : "N", f->min, f->max);
+        return;
+    case FIELD_SIZE:
+        snprintf(out, size, f->max ? "%s-%s" : "SIZE",
+                 size_text(lo, sizeof(lo), f->min),
+                 size_text(hi, sizeof(hi), f->max));
+        return;
+    case FIELD_FLAG:
+    case FIELD_BIT:
+        snprintf(out, size, "on|off%s", f->max == AUTO ? "|auto" : "");
+        return;
+    case FIELD_WORD:
+        for (int i = 0; f->words[i]; i++) {
+            size_t n = strlen(out);
+            snprintf(out + n, size - n, "%s%s", i ? "|" : "", f->words[i]);
+        }
+        return;
+    case FIELD_TEXT:
+    case FIELD_LIST:
+        snprintf(out, size, "%s", f->arg);
+        return;
+    default:
+        snprintf(out, size, "MAC");
+    }
+}
+
+/* " (256)", or nothing where the default says "not said". */
+static void default_of(const struct field *f, char *out, size_t size)
+{
+    static const char *const flags[] = {"off", "on", "auto"};
+    char text[16];
+    *out = '\0';
+    switch (f->type) {
+    case FIELD_FLAG:
+    case FIELD_BIT:
+        snprintf(out, size, " (%s)", flags[f->def]);
+        return;
+    case FIELD_WORD:
+        snprintf(out, size, " (%s)", f->words[f->def]);
+        return;
+    case FIELD_NUMBER:
+    case FIELD_SIZE:
+        if (f->def < f->min || (f->max && f->def > f->max))
+            return;
+        if (f->type == FIELD_SIZE)
+            size_text(text, sizeof(text), f->def);
+        else
+            snprintf(text, sizeof(text), "%u", f->def);
+        snprintf(out, size, " (%s)", text);
+    }
+}
+
+/* Flags that say nothing but their name share a line. */
+static void help_flags(const struct field *f, bool on)
+{
+    int column = 0;
+    for (; !last(f); f++) {
+        if (f->type == FIELD_PART || f->help || !(f->use & OPTION) ||
+            !f->def == on)
+            continue;
+        if (!column || column + (int)strlen(f->name) > 76)
+            column = printf(column ? "\n    " : "  %s:\n    ",
+                            on ? "on unless off" : "off unless on");
+        column += printf("%s ", f->name);
+    }
+    if (column)
+        putchar('\n');
+}
+
+static void help_rows(const struct field *f, const char *prefix)
+{
+    char left[96], val[64], def[32], sub[KEY_LEN];
+    for (; !last(f); f++) {
+        if (f->type == FIELD_PART) {
+            snprintf(sub, sizeof(sub), "%s%s", f->name, f->name[0] ? "." : "");
+            help_rows(f->part, f->name[0] ? sub : prefix);
+            continue;
+        }
+        if (!(f->use & OPTION) || !f->help)
+            continue;
+        values(f, val, sizeof(val));
+        default_of(f, def, sizeof(def));
+        snprintf(left, sizeof(left), "%s%s=%s", prefix, f->name, val);
+        printf("  %-25s %s%s\n", left, f->help, def);
+    }
+}
+
+static void help_counters(const struct field *f, bool *some)
+{
+    for (; !last(f); f++) {
+        if (f->type == FIELD_PART) {
+            help_counters(f->part, some);
+        } else if (f->use & COUNTER) {
+            if (!*some)
+                puts("counters:");
+            *some = true;
+            printf("  %-25s %s\n", f->name, f->help);
+        }
+    }
+}
+
+void fields_help(const struct field *table)
+{
+    bool some = false;
+    help_rows(table, "");
+    help_flags(table, true);
+    help_flags(table, false);
+    help_counters(table, &some);
+}
+
+/* -------------------------------------------------------------- counters */
+
+void fields_count(const struct field *f, const void *obj, const char *id,
+                  int fd)
+{
+    for (; !last(f); f++) {
+        const uint8_t *at = (const uint8_t *)obj + f->offset;
+        if (f->type == FIELD_PART)
+            fields_count(f->part, at, id, fd);
+        else if (f->use & COUNTER)
+            dprintf(fd, "%s.%s %llu\n", id, f->name,
+                    (unsigned long long)__atomic_load_n((const uint64_t *)at,
+                                                        __ATOMIC_RELAXED));
+    }
+}
