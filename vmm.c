@@ -155,9 +155,7 @@ static struct control {
 static void print_stats(struct machine *m)
 {
     vm_stats(m, STDERR_FILENO);
-    for (struct netdev *nd = netdevs; nd; nd = nd->next)
-        if (nd->stats)
-            nd->stats(nd, STDERR_FILENO);
+    netdev_stats(STDERR_FILENO);
 }
 
 static void shutdown_overdue(struct timer *t)

@@ -15,7 +15,14 @@ struct dgram {
     struct netdev nd;
     struct netbe be;
     struct addr local, remote;
-    struct fault f_send;
+    struct fault f_send, f_recv;
+    struct netdev_counts counts;
+};
+
+static const struct netdev_counter dgram_counters[] = {
+    {"send_errors", offsetof(struct dgram, f_send)},
+    {"recv_errors", offsetof(struct dgram, f_recv)},
+    {NULL, 0},
 };
 
 static ssize_t dgram_send(struct netbe *be, const struct iovec *iov, int n)
@@ -48,14 +55,21 @@ static ssize_t dgram_send(struct netbe *be, const struct iovec *iov, int n)
 
 static ssize_t dgram_recv(struct netbe *be, const struct iovec *iov, int n)
 {
+    struct dgram *d = container_of(be, struct dgram, be);
     struct iovec tmp[NET_IOV_MAX];
     const struct iovec *in;
     int k = iov_skip(iov, n, NET_HDR_LEN, tmp, &in);
     if (k <= 0)
         return -EINVAL;
     ssize_t r = readv(be->fd, in, k);
-    if (r <= 0) /* an empty datagram; ECONNREFUSED answers an earlier send */
-        return r < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -EIO;
+    if (r < 0 && (errno == EAGAIN || errno == EINTR))
+        return 0;
+    if (r <= 0) { /* an empty datagram; ECONNREFUSED answers an earlier send */
+        fault_note(&d->f_recv, "%s: %s: %s", d->nd.id,
+                   d->local.len ? d->local.text : d->remote.text,
+                   r ? strerror(errno) : "a datagram without a frame");
+        return -EIO;
+    }
     iov_zero(iov, n, NET_HDR_LEN);
     return r + NET_HDR_LEN;
 }
@@ -126,6 +140,7 @@ int dgram_new(struct loop *l, const char *id, const struct addr *local,
     d->nd.q[0] = &d->be;
     d->nd.link_up = true;
     d->nd.close = dgram_close;
+    netdev_count(&d->nd, &d->counts, dgram_counters, d);
     d->be.fd = dgram_socket(d);
     if (d->be.fd < 0) {
         int r = d->be.fd;

@@ -30,7 +30,15 @@ struct dump {
     int fd;        /* -1: ended */
     uint8_t *rest; /* of a record that a pipe took in part */
     size_t restpos, restend, restcap;
+    uint64_t records;
     struct fault f_full;
+    struct netdev_counts counts;
+};
+
+static const struct netdev_counter dump_counters[] = {
+    {"pcap_records", offsetof(struct dump, records)},
+    {"pcap_missed", offsetof(struct dump, f_full)},
+    {NULL, 0},
 };
 
 /* https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap */
@@ -53,7 +61,7 @@ static void dump_stop(struct dump *d, const char *why)
 /* The rest of the last record first; true when it is out. */
 static bool dump_flush(struct dump *d)
 {
-    if (d->restpos < d->restend) {
+    if (d->fd >= 0 && d->restpos < d->restend) {
         ssize_t r = write(d->fd, d->rest + d->restpos, d->restend - d->restpos);
         if (r > 0)
             d->restpos += (size_t)r;
@@ -63,27 +71,27 @@ static bool dump_flush(struct dump *d)
     return d->restpos == d->restend;
 }
 
+static void dump_missed(struct dump *d)
+{
+    fault_note(&d->f_full,
+               "%s: capture to %s: reader too slow, frames are left out",
+               d->nd->id, d->file);
+}
+
 static void dump_write(struct dump *d, const struct iovec *iov, int n)
 {
-    size_t all = iov_len(iov, n);
-    if (!dump_flush(d)) {
-        if (d->fd < 0)
-            return;
-        fault_note(&d->f_full,
-                   "%s: capture to %s: reader too slow, frames "
-                   "are left out",
-                   d->nd->id, d->file);
+    bool free = dump_flush(d);
+    if (d->fd < 0) {
+        __atomic_fetch_add(&d->f_full.count, 1, __ATOMIC_RELAXED);
         return;
     }
-    ssize_t r = writev(d->fd, iov, n);
-    if (r < 0 && errno == EAGAIN)
-        fault_note(&d->f_full,
-                   "%s: capture to %s: reader too slow, frames "
-                   "are left out",
-                   d->nd->id, d->file);
-    else if (r < 0)
+    ssize_t r = free ? writev(d->fd, iov, n) : -1;
+    if (!free || (r < 0 && errno == EAGAIN)) {
+        dump_missed(d);
+    } else if (r < 0) {
         dump_stop(d, strerror(errno));
-    else if ((size_t)r < all) {
+    } else {
+        d->records++;
         d->restpos = 0;
         d->restend = iov_read(iov, n, (size_t)r, d->rest, d->restcap);
     }
@@ -117,8 +125,7 @@ static void dump_packet(struct dump *d, const struct iovec *iov, int n,
     if (left)
         return;
     pthread_mutex_lock(&d->lock);
-    if (d->fd >= 0)
-        dump_write(d, out, m);
+    dump_write(d, out, m);
     pthread_mutex_unlock(&d->lock);
 }
 
@@ -165,6 +172,7 @@ static void dump_close(struct netdev *nd)
         close(d->fd);
     }
     nd->close = d->close;
+    netdev_uncount(nd, &d->counts);
     pthread_mutex_destroy(&d->lock);
     free(d->rest);
     free(d->file);
@@ -237,6 +245,7 @@ int dump_attach(struct netdev *nd, const char *file, uint32_t maxlen)
     nd->close = dump_close;
     d->under = dumps;
     dumps = d;
+    netdev_count(nd, &d->counts, dump_counters, d);
     return 0;
 }
 

@@ -40,6 +40,13 @@ struct hubport {
     struct event ready;  /* the backend has frames */
     uint8_t *buf;        /* one packet of the backend's */
     struct fault full, storm;
+    struct netdev_counts counts;
+};
+
+static const struct netdev_counter hubport_counters[] = {
+    {"drop_full", offsetof(struct hubport, full)},
+    {"drop_storm", offsetof(struct hubport, storm)},
+    {NULL, 0},
 };
 
 struct hub {
@@ -324,6 +331,7 @@ static int hubport_open(struct loop *l, struct opts *o, struct netdev **out)
         return -ENOMEM;
     p->in = p->be.fd = -1;
     p->nd.close = hubport_close;
+    netdev_count(&p->nd, &p->counts, hubport_counters, p);
     const char *back = opts_str(o, "netdev", NULL);
     int r = netdev_read_id(&p->nd, o);
     if (r == 0)

@@ -75,9 +75,21 @@ enum netdev_vhost {
     VHOST_USER,   /* another process serves the rings; no frame comes here */
 };
 
+/* A backend's counter: a uint64_t, or a struct fault, `at` bytes into `base` of
+ * the set it is in. A table of them ends with a NULL name. */
+struct netdev_counter {
+    const char *name;
+    size_t at;
+};
+/* Counters of one struct; embedded in it. */
+struct netdev_counts {
+    const struct netdev_counter *row;
+    const void *base;
+    struct netdev_counts *next;
+};
+
 /* One -netdev: what an operator named. */
 struct netdev {
-    const struct netdev_class *cls;
     char id[64];
     unsigned offload; /* NETBE_*: what recv could be made to deliver, and what
                          send understands (CSUM and GSO types alike) */
@@ -100,8 +112,8 @@ struct netdev {
     int (*set_steering)(struct netdev *nd, int prog_fd);
     /* Ends it: closes, runs the down-script, ends children, unlinks. */
     void (*close)(struct netdev *nd);
-    /* Optional. Prints counters as "name value" lines. */
-    void (*stats)(struct netdev *nd, int fd);
+    struct netdev_counts *counts; /* what went wrong, for -stats */
+    struct fault vhost_errors;    /* rings that vhost found broken */
 
     /* Set by the NIC: the cable was plugged (up) or pulled. Called on the main
      * loop's thread. */
@@ -129,6 +141,13 @@ int netdev_read_id(struct netdev *nd, struct opts *o);
 void netdev_set_link(struct netdev *nd, bool up);
 /* Is the cable in, at both ends? What a NIC's link status shows. */
 bool netdev_link(const struct netdev *nd);
+/* Has -stats show a table's counters, which are in `base`, until the netdev
+ * ends or netdev_uncount. */
+void netdev_count(struct netdev *nd, struct netdev_counts *c,
+                  const struct netdev_counter *row, const void *base);
+void netdev_uncount(struct netdev *nd, struct netdev_counts *c);
+/* Link state and counters of every netdev, as "ID.name value" lines. */
+void netdev_stats(int fd);
 /* SIGUSR2: pulls every cable, or puts them all back. Main loop's thread. */
 void netdev_toggle_cables(void);
 

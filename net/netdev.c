@@ -2,6 +2,7 @@
 /* The list of open netdevs. */
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "net/net.h"
@@ -29,6 +30,7 @@ void netdev_set_link(struct netdev *nd, bool up)
     if (nd->link_up == up)
         return;
     nd->link_up = up;
+    TRACE(NET, "%s link %s", nd->id, up ? "up" : "down");
     if (nd->link_changed && !pulled)
         nd->link_changed(nd->nic, up);
 }
@@ -40,6 +42,46 @@ void netdev_toggle_cables(void)
     for (struct netdev *nd = netdevs; nd; nd = nd->next)
         if (nd->link_up && nd->link_changed)
             nd->link_changed(nd->nic, !pulled);
+}
+
+void netdev_count(struct netdev *nd, struct netdev_counts *c,
+                  const struct netdev_counter *row, const void *base)
+{
+    struct netdev_counts **p = &nd->counts;
+    while (*p)
+        p = &(*p)->next;
+    *c = (struct netdev_counts){.row = row, .base = base};
+    *p = c;
+}
+
+void netdev_uncount(struct netdev *nd, struct netdev_counts *c)
+{
+    struct netdev_counts **p = &nd->counts;
+    while (*p && *p != c)
+        p = &(*p)->next;
+    if (*p)
+        *p = c->next;
+}
+
+static void print(const struct netdev *nd, const char *name, const void *at,
+                  int fd)
+{
+    const uint64_t *n = at;
+    dprintf(fd, "%s.%s %llu\n", nd->id, name,
+            (unsigned long long)__atomic_load_n(n, __ATOMIC_RELAXED));
+}
+
+void netdev_stats(int fd)
+{
+    for (const struct netdev *nd = netdevs; nd; nd = nd->next) {
+        uint64_t link = netdev_link(nd);
+        print(nd, "link", &link, fd);
+        if (nd->vhost != VHOST_NONE)
+            print(nd, "vhost_errors", &nd->vhost_errors, fd);
+        for (const struct netdev_counts *c = nd->counts; c; c = c->next)
+            for (const struct netdev_counter *r = c->row; r->name; r++)
+                print(nd, r->name, (const char *)c->base + r->at, fd);
+    }
 }
 
 struct netdev *netdev_find(const char *id)

@@ -9,20 +9,21 @@
  * only a part of a frame can be written, the rest is kept and written by the
  * main loop; send answers "would block" until it is gone.
  *
- * The main loop makes connections, and watches the connected socket (through
- * the descriptor it got it by, the NIC's is a duplicate) for the peer's end. A
- * NIC's descriptor keeps its number: an idle timer is behind it while nobody is
- * connected. The lock keeps a queue's thread and the main loop apart. */
+ * The main loop makes connections (host/peer.c), and watches the connected
+ * socket (through the descriptor it got it by, the NIC's is a duplicate) for
+ * the peer's end. A NIC's descriptor keeps its number: an idle timer is behind
+ * it while nobody is connected. The lock keeps a queue's thread and the main
+ * loop apart. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "host/peer.h"
 #include "net/frame.h"
 #include "net/stream.h"
 
@@ -31,12 +32,8 @@ struct stream {
     struct netbe be;
     struct stream_conf c;
     struct addr bound;
-    char peer[128];
+    struct peer peer;
     struct loop *loop;
-    struct event conn;   /* the connection; fd -1: none */
-    struct event listen; /* fd -1: none */
-    struct timer redial;
-    bool connecting, said; /* said: that dialling fails */
 
     pthread_mutex_t lock; /* all below, and what be.fd is */
     bool up;
@@ -48,6 +45,7 @@ struct stream {
     size_t txpos, txend;
     uint8_t mac[6]; /* the guest's, from its frames (passt only) */
     struct fault f_frame;
+    struct netdev_counts counts;
 };
 
 /* ------------------------------------------------------------- hot path */
@@ -86,7 +84,7 @@ static ssize_t stream_head(struct stream *s)
                    (uint32_t)s->head[2] << 8 | s->head[3];
     if (len == 0 || len > NET_FRAME_MAX) {
         fault_note(&s->f_frame, "%s: %s sent a frame of %u bytes: hanging up",
-                   s->nd.id, s->peer, len);
+                   s->nd.id, s->peer.name, len);
         shutdown(s->be.fd, SHUT_RDWR); /* the main loop sees it */
         return -EPROTO;
     }
@@ -213,7 +211,7 @@ static ssize_t stream_send_locked(struct stream *s, const struct iovec *iov,
     if ((size_t)r < all) {
         s->txpos = 0;
         s->txend = iov_read(out, k + 1, (size_t)r, s->tx, all - (size_t)r);
-        loop_want(&s->conn, EPOLLRDHUP | EPOLLOUT);
+        peer_want(&s->peer, EPOLLOUT);
     }
     return (ssize_t)len + NET_HDR_LEN;
 }
@@ -263,138 +261,45 @@ static void stream_announce(struct stream *s)
     stream_send(&s->be, &iov, 1);
 }
 
-static void stream_up(struct stream *s)
+static void stream_opened(struct peer *p)
 {
-    s->connecting = false;
-    s->said = false;
-    stream_plug(s, s->conn.fd);
-    loop_want(&s->conn, EPOLLRDHUP);
-    loop_want(&s->listen, 0);
+    struct stream *s = container_of(p, struct stream, peer);
+    stream_plug(s, p->conn.fd);
     stream_announce(s);
-    log_line("%s: connected to %s", s->nd.id, s->peer);
+    peer_up(p);
     netdev_set_link(&s->nd, true);
 }
 
-static void stream_drop_conn(struct stream *s)
+static void stream_closed(struct peer *p)
 {
-    loop_del(&s->conn);
-    close(s->conn.fd);
-    s->conn.fd = -1;
-    s->connecting = false;
-}
-
-static void stream_wait_redial(struct stream *s)
-{
-    if (s->c.dial && s->c.redial_ms)
-        timer_arm(&s->redial, now_ns() + s->c.redial_ms * 1000000ull);
-}
-
-static void stream_lost(struct stream *s)
-{
-    bool again = s->c.listen_fd >= 0 || (s->c.dial && s->c.redial_ms);
+    struct stream *s = container_of(p, struct stream, peer);
     stream_plug(s, -1);
-    stream_drop_conn(s);
-    log_line("%s: %s hung up; %s", s->nd.id, s->peer,
-             again ? "waiting for it to come back" : "the cable stays out");
     netdev_set_link(&s->nd, false);
-    loop_want(&s->listen, EPOLLIN);
-    stream_wait_redial(s);
 }
 
-static void stream_dial_failed(struct stream *s, int err)
+/* There is room for a frame's rest. */
+static void stream_room(struct peer *p, uint32_t got)
 {
-    if (err == -ECANCELED) {
-        log_line("%s: %s does not stay; giving up", s->nd.id, s->peer);
-        return;
-    }
-    if (!s->said)
-        log_line("%s: cannot connect to %s: %s; trying again", s->nd.id,
-                 s->peer, strerror(-err));
-    s->said = true;
-    stream_wait_redial(s);
-}
-
-static void stream_connected(struct stream *s)
-{
-    int err = 0;
-    socklen_t len = sizeof(err);
-    getsockopt(s->conn.fd, SOL_SOCKET, SO_ERROR, &err, &len);
-    if (!err) {
-        stream_up(s);
-        return;
-    }
-    stream_drop_conn(s);
-    stream_dial_failed(s, -err);
-}
-
-static void stream_ready(struct event *ev, uint32_t got)
-{
-    struct stream *s = container_of(ev, struct stream, conn);
-    if (s->connecting) {
-        stream_connected(s);
-        return;
-    }
-    if (got & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
-        stream_lost(s);
-        return;
-    }
+    struct stream *s = container_of(p, struct stream, peer);
+    (void)got;
     pthread_mutex_lock(&s->lock);
     if (stream_flush(s))
-        loop_want(ev, EPOLLRDHUP);
+        peer_want(p, 0);
     pthread_mutex_unlock(&s->lock);
 }
 
-/* A descriptor of ours to be the connection, at once or when writable. */
-static int stream_adopt(struct stream *s, int fd)
+static int stream_dial(struct peer *p)
 {
-    struct pollfd p = {.fd = fd, .events = POLLOUT};
-    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-    s->conn.fd = fd;
-    s->conn.want = EPOLLOUT | EPOLLRDHUP;
-    int r = loop_add(s->loop, &s->conn);
-    if (r < 0) {
-        close(fd);
-        s->conn.fd = -1;
-        return r;
-    }
-    s->connecting = poll(&p, 1, 0) == 0;
-    if (!s->connecting)
-        stream_connected(s);
-    return 0;
-}
-
-static void stream_redial(struct timer *t)
-{
-    struct stream *s = container_of(t, struct stream, redial);
-    int fd = s->c.dial(s->c.arg);
-    if (fd >= 0)
-        fd = stream_adopt(s, fd);
-    if (fd < 0)
-        stream_dial_failed(s, fd);
-}
-
-static void stream_accept(struct event *ev, uint32_t got)
-{
-    struct stream *s = container_of(ev, struct stream, listen);
-    (void)got;
-    if (s->conn.fd >= 0)
-        return;
-    int fd = accept4(ev->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd >= 0)
-        stream_adopt(s, fd);
+    struct stream *s = container_of(p, struct stream, peer);
+    return s->c.dial(s->c.arg);
 }
 
 static void stream_close(struct netdev *nd)
 {
     struct stream *s = container_of(nd, struct stream, nd);
-    timer_cancel(&s->redial);
-    if (s->conn.fd >= 0)
-        stream_drop_conn(s);
-    loop_del(&s->listen);
-    if (s->c.listen_fd >= 0) {
+    if (s->peer.listen_fd >= 0)
         addr_unlink(&s->bound);
-        close(s->c.listen_fd);
-    }
+    peer_end(&s->peer);
     if (s->be.fd >= 0)
         close(s->be.fd);
     if (s->c.end)
@@ -405,6 +310,13 @@ static void stream_close(struct netdev *nd)
     free(s);
 }
 
+static const struct netdev_counter stream_counters[] = {
+    {"connects", offsetof(struct stream, peer.connects)},
+    {"hangups", offsetof(struct stream, peer.drops)},
+    {"bad_frames", offsetof(struct stream, f_frame)},
+    {NULL, 0},
+};
+
 static int stream_begin(struct stream *s)
 {
     s->be.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
@@ -412,16 +324,9 @@ static int stream_begin(struct stream *s)
     s->tx = malloc(NET_FRAME_MAX + sizeof(s->head));
     if (s->be.fd < 0 || !s->rx || !s->tx)
         return fail(-ENOMEM, "%s: out of memory or descriptors", s->nd.id);
-    if (s->c.listen_fd >= 0) {
-        int r = loop_add(s->loop, &s->listen);
-        if (r < 0)
-            return r;
-    }
-    if (s->c.fd >= 0)
-        return stream_adopt(s, s->c.fd);
-    if (s->c.dial)
-        timer_arm(&s->redial, 1);
-    return 0;
+    int fd = s->c.fd;
+    s->c.fd = -1;
+    return peer_begin(&s->peer, s->loop, fd);
 }
 
 int stream_new(struct loop *l, const char *id, const struct stream_conf *conf,
@@ -434,14 +339,16 @@ int stream_new(struct loop *l, const char *id, const struct stream_conf *conf,
     if (conf->bound)
         s->bound = *conf->bound;
     snprintf(s->nd.id, sizeof(s->nd.id), "%s", id);
-    snprintf(s->peer, sizeof(s->peer), "%s", conf->peer);
     s->loop = l;
-    s->conn = (struct event){.fd = -1, .ready = stream_ready, .name = "stream"};
-    s->listen = (struct event){.fd = conf->listen_fd,
-                               .want = EPOLLIN,
-                               .ready = stream_accept,
-                               .name = "stream listen"};
-    timer_init(&s->redial, l, stream_redial, "stream redial");
+    s->peer = (struct peer){.listen_fd = conf->listen_fd,
+                            .dial = conf->dial ? stream_dial : NULL,
+                            .redial_ms = conf->redial_ms,
+                            .opened = stream_opened,
+                            .closed = stream_closed,
+                            .ready = stream_room,
+                            .conn.fd = -1};
+    snprintf(s->peer.id, sizeof(s->peer.id), "%s", id);
+    snprintf(s->peer.name, sizeof(s->peer.name), "%s", conf->peer);
     pthread_mutex_init(&s->lock, NULL);
     s->be.dev = &s->nd;
     s->be.send = stream_send;
@@ -449,6 +356,7 @@ int stream_new(struct loop *l, const char *id, const struct stream_conf *conf,
     s->nd.nq = 1;
     s->nd.q[0] = &s->be;
     s->nd.close = stream_close;
+    netdev_count(&s->nd, &s->counts, stream_counters, s);
     int r = stream_begin(s);
     if (r < 0) {
         stream_close(&s->nd);

@@ -404,6 +404,13 @@ static int tap_run_scripts(struct tap *t, const struct tap_opts *o)
     return 0;
 }
 
+static const struct netdev_counter tap_counters[] = {
+    {"send_while_down", offsetof(struct tap, f_down)},
+    {"send_errors", offsetof(struct tap, f_send)},
+    {"recv_errors", offsetof(struct tap, f_recv)},
+    {NULL, 0},
+};
+
 static int tap_open(struct loop *l, struct tap_opts *o, struct opts *given,
                     struct netdev **out)
 {
@@ -414,6 +421,7 @@ static int tap_open(struct loop *l, struct tap_opts *o, struct opts *given,
     if (!t)
         return -ENOMEM;
     t->nd.close = tap_close;
+    netdev_count(&t->nd, &t->counts, tap_counters, t);
     t->nd.set_offload = tap_set_offload;
     t->nd.set_queues = tap_set_queues;
     t->nd.set_carrier = tap_set_carrier;

@@ -23,6 +23,7 @@ struct tap {
     struct event links; /* rtnetlink: some interface changed */
     _Atomic bool dead;
     struct fault f_down, f_send, f_recv;
+    struct netdev_counts counts;
 };
 
 /* What the command line says. */

@@ -44,7 +44,6 @@ struct kvhost {
     bool on[NET_QUEUES_MAX];       /* has its tap queue */
     bool used[2 * NET_QUEUES_MAX]; /* ring given */
     struct event err;              /* any ring's */
-    struct fault f_err;
 };
 
 static int set_backend(struct kvhost *k, unsigned pair, bool on)
@@ -163,7 +162,8 @@ static void kernel_err(struct event *ev, uint32_t got)
     eventfd_t n;
     (void)got;
     eventfd_read(ev->fd, &n);
-    fault_note(&k->f_err, "%s: vhost-net found a broken ring", k->nd->id);
+    fault_note(&k->nd->vhost_errors, "%s: vhost-net found a broken ring",
+               k->nd->id);
     if (k->v.broken)
         k->v.broken(k->v.nic, 0);
 }

@@ -77,9 +77,6 @@ static void fake_close(struct netdev *nd)
     }
 }
 
-static const struct netdev_class fake_class = {
-    .name = "fake", .help = "the test is the other side", .open = NULL};
-
 struct fake_net *fake_net_new(const char *id, unsigned nq)
 {
     struct fake_net *f = calloc(1, sizeof(*f));
@@ -87,7 +84,6 @@ struct fake_net *fake_net_new(const char *id, unsigned nq)
         abort();
     f->next = all;
     all = f;
-    f->nd.cls = &fake_class;
     snprintf(f->nd.id, sizeof(f->nd.id), "%s", id);
     f->nd.offload = NETBE_CSUM | NETBE_TSO4 | NETBE_TSO6 | NETBE_ECN |
                     NETBE_USO4 | NETBE_USO6;

@@ -228,10 +228,73 @@ TEST(net_stream_server_takes_one_peer_after_the_other)
         cli->close(cli);
         fake_run_loop(m);
         CHECK(!l.up);
+        fake_sleep_ns(m, 4000000000); /* it did not stay: a pause */
     }
     CHECK_EQ(l.changes, 6);
     srv->close(srv);
     CHECK_EQ(access(path, F_OK), -1);
+    fake_free(m);
+    nt_clean();
+}
+
+/* Lines of the log since the last look. */
+static int lines(const char *log)
+{
+    int n = 0;
+    for (; *log; log++)
+        n += *log == '\n';
+    return n;
+}
+
+/* One who connects and goes, all the time, for ten seconds: each time it can be
+ * taken it is. */
+TEST(net_stream_brief_peers_are_paced_and_said_once)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *srv = NULL;
+    struct link l = {0, false};
+    char st[160];
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    strcpy(sa.sun_path, nt_path("s9"));
+    snprintf(st, sizeof(st), "id=a,addr.type=unix,addr.path=%s,server=on",
+             sa.sun_path);
+    REQUIRE_EQ(nt_open(m, &stream_class, st, &srv), 0);
+    srv->nic = &l;
+    srv->link_changed = link_changed;
+    for (int i = 0; i < 1000; i++) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        connect(fd, (struct sockaddr *)&sa, sizeof(sa)); /* EAGAIN: full */
+        fake_run_loop(m);
+        close(fd);
+        fake_sleep_ns(m, 10000000);
+    }
+    CHECK(l.changes >= 6);
+    CHECK(l.changes <= 20); /* 0, 100, 300, 700, 1500, 3100, 6300, 9500 ms */
+    const char *log = test_log();
+    CHECK(lines(log) <= 2);
+    CHECK_HAS(log, "a: connected to process");
+    CHECK_HAS(log, "hung up; waiting for it to come back");
+    /* One that stays is told of again, with what was left out. */
+    fake_sleep_ns(m, 20000000000); /* those that wait have their turn */
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    CHECK_EQ(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    fake_sleep_ns(m, 4000000000);
+    CHECK(l.up);
+    CHECK_STR(test_log(), "");
+    fake_sleep_ns(m, 6000000000);
+    log = test_log();
+    CHECK_EQ(lines(log), 1);
+    CHECK_HAS(log, "which stays; ");
+    /* Good for so long, it is followed without a pause. */
+    close(fd);
+    fake_run_loop(m);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    CHECK_EQ(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    fake_run_loop(m);
+    CHECK(l.up);
+    CHECK_EQ(lines(test_log()), 2);
+    close(fd);
+    srv->close(srv);
     fake_free(m);
     nt_clean();
 }
@@ -284,6 +347,7 @@ TEST(net_stream_tcp_both_spellings)
     CHECK_EQ(nt_recv(srv, 100, 5), 60);
     cli->close(cli);
     fake_run_loop(m);
+    fake_sleep_ns(m, 200000000);
     REQUIRE_EQ(nt_open(m, &socket_class, "id=b,connect=127.0.0.1:39171", &cli),
                0);
     fake_run_loop(m);

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* One connection that comes back: a peer who is listened for or dialled, and
+ * who may hang up at any time. */
+#ifndef HOST_PEER_H
+#define HOST_PEER_H
+
+#include "base/loop.h"
+
+/* Embedded in its owner. Everything on the main loop's thread, or before it
+ * runs. */
+struct peer {
+    /* The owner's, before peer_begin. */
+    char id[64];    /* leads each line: a netdev's id */
+    char name[128]; /* where the peer is: "unix:/run/x", "passt" */
+    int listen_fd;  /* connections come from here, or -1 */
+    /* Makes a connection: a descriptor, perhaps still connecting, or -errno
+     * (not said; -ECANCELED: never again). NULL: never. */
+    int (*dial)(struct peer *p);
+    unsigned redial_ms; /* pause between attempts; 0: no further one */
+    /* conn.fd is connected. The owner calls peer_up, now or, after words with
+     * the peer, within a second. */
+    void (*opened)(struct peer *p);
+    /* conn.fd is about to be closed; `up` says whether it was up. */
+    void (*closed)(struct peer *p);
+    /* Ready for what the owner wanted with peer_want. */
+    void (*ready)(struct peer *p, uint32_t got);
+
+    struct event conn; /* fd -1: nobody */
+    bool up;
+    uint64_t connects, drops; /* how often it came up, and was lost */
+    /* peer.c's own */
+    struct loop *loop;
+    struct event listen;
+    struct timer timer;
+    uint64_t since; /* up since */
+    bool connecting, noted, quiet;
+    unsigned pause_ms, brief;
+};
+
+/* Watches for the peer; `fd`: connected already, or -1. Dials at once, on the
+ * loop. 0 or -errno (said). Takes over both descriptors, on failure too:
+ * peer_end closes them. */
+int peer_begin(struct peer *p, struct loop *l, int fd);
+/* The peer is what it should be. */
+void peer_up(struct peer *p);
+/* What to wait for beside the peer's end: EPOLLIN | EPOLLOUT, or 0. Any thread,
+ * one at a time. */
+void peer_want(struct peer *p, uint32_t want);
+/* Hangs up, and waits for the next one. `why` ends the sentence "the peer …".
+ */
+void peer_drop(struct peer *p, const char *why);
+void peer_end(struct peer *p);
+
+#endif
