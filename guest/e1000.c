@@ -192,7 +192,7 @@ static void open_tx(void)
 static const char *e1000_open(const struct pci_fn *fn)
 {
     pci_enable(fn);
-    regs = pci_bar(fn, 0);
+    regs = pci_bar(fn, 0, 0);
     if (!regs)
         return "no register BAR";
     w32(IMC, 0xffffffff);

@@ -214,6 +214,7 @@ vector_common:
 pml4:
     .quad pdpt + PTE_P_W_U
     .fill 511, 8, 0
+    .globl pdpt
 pdpt:
     .quad page_dirs + PTE_P_W_U, page_dirs + 4096 + PTE_P_W_U
     .quad page_dirs + 8192 + PTE_P_W_U, page_dirs + 12288 + PTE_P_W_U

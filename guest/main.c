@@ -9,9 +9,11 @@
  *   ip=dhcp
  *   nic=N            use the N-th NIC found, from 0; the others are only listed
  *   nomsix           INTx even if the device has MSI-X
- *   rebar            moves the NIC's BARs elsewhere before it is used
+ *   rebar[=high]     moves the NIC's BARs elsewhere before it is used; high:
+ *                    the 64-bit ones above 4 GiB
  *   ring3            works in ring 3: faster where ring 0 is interpreted
- * (ring.c) quiet            only the lines marked with * below: a faster start
+ *                    (ring.c)
+ *   quiet            only the lines marked with * below: a faster start
  *   flood=SIZE[,COUNT][,secs=N][,to=A.B.C.D|bcast]
  *                    sends UDP frames of SIZE bytes (60 to 1514, without FCS)
  *                    to port 9; default: broadcast, 10 s if no COUNT

@@ -111,6 +111,8 @@ static void parse_word(const char *s)
         opt.no_msix = true;
     else if (word_is(s, "rebar"))
         opt.rebar = true;
+    else if (word_is(s, "rebar=high"))
+        opt.rebar = opt.rebar_high = true;
     else if (word_is(s, "ring3"))
         opt.ring3 = true;
 }

@@ -11,7 +11,7 @@ struct options {
     bool quiet;
     bool sink;
     bool no_msix;
-    bool rebar;
+    bool rebar, rebar_high;
     bool ring3;
     u32 nic;
 

@@ -4,6 +4,7 @@
 #include "pci.h"
 #include "irq.h"
 #include "options.h"
+#include "window.h"
 
 /* PCI 3.0 §3.2.2.3.2 */
 #define CONFIG_ADDRESS 0xcf8
@@ -11,11 +12,14 @@
 
 #define BAR_IO 0x1u
 #define BAR_64 0x4u
+/* rebar=high: the upper half of the address, 16 GiB. */
+#define REBAR_HIGH 4
 #define CAPS_MAX 48 /* 192 bytes of capabilities, 4 each: a loop guard */
 
-/* Where BARs go that no firmware has placed. */
-static u32 next_mem = 0xc0000000;
-static u32 next_io = 0xc000;
+/* Where BARs go that no firmware has placed, or that are to move: well behind
+ * where firmware begins. */
+static u32 next_mem = 0xd0000000;
+static u32 next_io = 0xe000;
 
 u32 pci_read(u8 bdf, u8 reg)
 {
@@ -59,6 +63,11 @@ static bool has_bars(const struct pci_fn *fn)
     return (pci_read(fn->bdf, PCI_HEADER) & 0x7f0000) == 0;
 }
 
+static bool is_wide(u32 bar)
+{
+    return (bar & (BAR_IO | 6)) == BAR_64;
+}
+
 void pci_print(const struct pci_fn *fn)
 {
     print("guest: pci 0000:00:%02x.%u %04x:%04x class %06x", fn->bdf >> 3,
@@ -69,10 +78,15 @@ void pci_print(const struct pci_fn *fn)
 
         if (!bar)
             continue;
-        print(" bar%u=%s%x", i, bar & BAR_IO ? "io:" : "",
-              bar & ~(bar & BAR_IO ? 3u : 15u));
-        if ((bar & 7) == BAR_64)
-            i++;
+        u32 at = bar & ~(bar & BAR_IO ? 3u : 15u), high = 0;
+
+        if (is_wide(bar))
+            high = pci_read(fn->bdf, (u8)(PCI_BAR0 + 4 * ++i));
+        print(" bar%u=%s", i - is_wide(bar), bar & BAR_IO ? "io:" : "");
+        if (high)
+            print("%x%08x", high, at);
+        else
+            print("%x", at);
     }
     print("\n");
 }
@@ -86,14 +100,19 @@ static u32 take(u32 *next, u32 size)
     return base;
 }
 
-/* PCI 3.0 §6.2.5.1: decoding is off, so writing all ones is harmless. */
+/* PCI 3.0 §6.2.5.1: decoding is off, so writing all ones is harmless. A BAR
+ * that keeps its address all the same cannot be moved, and has no size to be
+ * read; pci_bar() finds it where it is. */
 static void place_bar(const struct pci_fn *fn, u8 reg, u32 bar)
 {
     u32 flags = bar & (bar & BAR_IO ? 3u : 15u);
 
     pci_write(fn->bdf, reg, 0xffffffff);
-    u32 size = pci_read(fn->bdf, reg) & ~(bar & BAR_IO ? 3u : 15u);
+    u32 size = pci_read(fn->bdf, reg);
 
+    if (size == bar)
+        return;
+    size &= ~(bar & BAR_IO ? 3u : 15u);
     if (bar & BAR_IO)
         size |= size ? 0xffff0000 : 0; /* upper half may be hardwired 0 */
     size = -size;
@@ -111,15 +130,16 @@ static unsigned settle_bar(const struct pci_fn *fn, unsigned i)
 {
     u8 reg = (u8)(PCI_BAR0 + 4 * i);
     u32 bar = pci_read(fn->bdf, reg);
-    bool wide = (bar & (BAR_IO | 6)) == BAR_64;
+    bool wide = is_wide(bar);
     u32 high = wide ? pci_read(fn->bdf, reg + 4) : 0;
+    unsigned slots = wide ? 2 : 1;
 
-    if (!opt.rebar && !high && bar & ~15u)
-        return wide ? 2 : 1;
+    if (!opt.rebar && (high || bar & ~15u))
+        return slots;
     if (wide)
-        pci_write(fn->bdf, reg + 4, 0);
+        pci_write(fn->bdf, reg + 4, opt.rebar_high ? REBAR_HIGH : 0);
     place_bar(fn, reg, bar);
-    return wide ? 2 : 1;
+    return slots;
 }
 
 void pci_enable(const struct pci_fn *fn)
@@ -127,19 +147,8 @@ void pci_enable(const struct pci_fn *fn)
     u32 on = PCI_COMMAND_IO | PCI_COMMAND_MEM | PCI_COMMAND_MASTER;
     u32 command = pci_read(fn->bdf, PCI_COMMAND) & 0xffff;
 
-    /* Firmware that left memory decoding on has placed the BARs; a 64-bit
-     * one above 4 GiB must still be moved, our page tables end there. */
-    bool placed = command & PCI_COMMAND_MEM && !opt.rebar;
-
-    for (unsigned i = 0; i < PCI_BARS && placed; i++) {
-        u32 bar = pci_read(fn->bdf, (u8)(PCI_BAR0 + 4 * i));
-
-        if ((bar & (BAR_IO | 6)) != BAR_64)
-            continue;
-        i++;
-        placed = !pci_read(fn->bdf, (u8)(PCI_BAR0 + 4 * i));
-    }
-    if (!placed) {
+    /* Firmware that left memory decoding on has placed the BARs. */
+    if (!(command & PCI_COMMAND_MEM) || opt.rebar) {
         pci_write(fn->bdf, PCI_COMMAND, command & ~on);
         for (unsigned i = 0; i < PCI_BARS;)
             i += settle_bar(fn, i);
@@ -147,13 +156,22 @@ void pci_enable(const struct pci_fn *fn)
     pci_write(fn->bdf, PCI_COMMAND, (command & ~PCI_COMMAND_INTX_OFF) | on);
 }
 
-uptr pci_bar(const struct pci_fn *fn, unsigned n)
+uptr pci_bar(const struct pci_fn *fn, unsigned n, u32 offset)
 {
     if (n >= PCI_BARS)
         return 0;
-    u32 bar = pci_read(fn->bdf, (u8)(PCI_BAR0 + 4 * n));
+    u8 reg = (u8)(PCI_BAR0 + 4 * n);
+    u32 bar = pci_read(fn->bdf, reg);
+    u64 gpa = bar & ~15u;
 
-    return bar & BAR_IO ? 0 : bar & ~15u;
+    if (bar & BAR_IO)
+        return 0;
+    if (is_wide(bar))
+        gpa |= (u64)pci_read(fn->bdf, reg + 4) << 32;
+    if (!gpa)
+        return 0;
+    gpa += offset;
+    return gpa >> 32 ? window_open(gpa) : (uptr)gpa;
 }
 
 u8 pci_cap(const struct pci_fn *fn, u8 id, u8 after)
@@ -191,11 +209,10 @@ unsigned pci_msix_enable(const struct pci_fn *fn, u8 vector, unsigned n)
         return 0;
     u32 control = pci_read(fn->bdf, cap);
     u32 where = pci_read(fn->bdf, (u8)(cap + 4));
-    uptr table = pci_bar(fn, where & 7);
+    uptr table = pci_bar(fn, where & 7, where & ~7u);
 
     if (!table)
         return 0;
-    table += where & ~7u;
     unsigned size = (control >> 16 & 0x7ff) + 1;
 
     if (n > size)

@@ -34,12 +34,13 @@ void pci_scan(void (*found)(const struct pci_fn *fn));
 /* Prints one line about fn and its BARs. */
 void pci_print(const struct pci_fn *fn);
 
-/* Gives fn's memory and I/O BARs addresses where firmware did not, moves what
- * lies above 4 GiB below, and enables decoding and bus mastering. */
+/* Gives fn's memory and I/O BARs addresses where firmware did not, and enables
+ * decoding and bus mastering. */
 void pci_enable(const struct pci_fn *fn);
 
-/* Base of memory BAR n, 0 if there is none. After pci_enable(). */
-uptr pci_bar(const struct pci_fn *fn, unsigned n);
+/* Where the registers from `offset` of memory BAR n on are reached, wherever
+ * it lies; 0 if there is none. After pci_enable(). */
+uptr pci_bar(const struct pci_fn *fn, unsigned n, u32 offset);
 
 /* Next capability of the given id behind offset `after` (0: from the start),
  * or 0. */

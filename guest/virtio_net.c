@@ -69,6 +69,7 @@
 #define HDR_LEN 12     /* virtio_net_hdr with num_buffers, §5.1.6 */
 #define NUM_BUFFERS 10 /* its offset */
 #define STATUS_LINK_UP 1
+#define SPINS 100000
 #define JUMBO_MAX 16384 /* longest frame gathered from several buffers */
 
 enum { RX, TX };
@@ -260,12 +261,9 @@ static bool find_regions(const struct pci_fn *fn, uptr *notify, u32 *mult)
 
         if (!region || *region)
             continue;
-        uptr bar = pci_bar(fn, pci_read(fn->bdf, (u8)(cap + 4)) & 0xff);
-
-        if (!bar)
-            continue;
-        *region = bar + pci_read(fn->bdf, (u8)(cap + 8));
-        if (type == CAP_NOTIFY)
+        *region = pci_bar(fn, pci_read(fn->bdf, (u8)(cap + 4)) & 0xff,
+                          pci_read(fn->bdf, (u8)(cap + 8)));
+        if (*region && type == CAP_NOTIFY)
             *mult = pci_read(fn->bdf, (u8)(cap + 16));
     }
     return common && *notify && isr && device;
@@ -315,7 +313,7 @@ static const char *vnet_open(const struct pci_fn *fn)
         return "no modern interface";
     mmio_w8(common + DEVICE_STATUS, 0);
     for (u32 i = 0; mmio_r8(common + DEVICE_STATUS); i++)
-        if (i == 1000000)
+        if (i == SPINS)
             return "reset does not end";
     mmio_w8(common + DEVICE_STATUS, ACKNOWLEDGE);
     mmio_w8(common + DEVICE_STATUS, ACKNOWLEDGE | DRIVER);
