@@ -1,38 +1,245 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages: each is one write(2), so lines of several threads never mix. */
+/* Messages to the operator, whom nobody waits for.
+ *
+ * Theory of operation. A line is one write(2), so lines of several threads
+ * never mix. The descriptor is a description of our own and non-blocking (a
+ * socket takes MSG_DONTWAIT); where /proc does not give us one, poll(2) is
+ * asked before each write. So a pipe that nobody reads, or a terminal that is
+ * stopped, holds up neither a vCPU nor the loop: the kernel's buffer behind it,
+ * and one line here, is all that waits. Further lines are counted, and the
+ * count is put where they are missing, as soon as the reader comes back (the
+ * loop looks for that) or with the next line. */
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/fd.h"
+#include "base/loop.h"
 
 unsigned trace_mask;
 
 #define LINE_MAX_BYTES 1024
+#define SECOND_NS 1000000000ull
 
-static void put_line(const char *prefix, const char *fmt, va_list ap)
+static char prefix[80] = "vmm: "; /* or "vmm NAME: " */
+static bool named;
+
+static struct {
+    pthread_mutex_t lock;
+    int fd;
+    bool own;    /* fd is ours to close */
+    bool socket; /* MSG_DONTWAIT */
+    bool ask;    /* shared and blocking: poll first */
+    size_t at, n;
+    char line[LINE_MAX_BYTES]; /* bytes at..n wait */
+    uint64_t lost;             /* lines, since that was last said */
+    uint64_t until;            /* wait for a reader until then; 0: never */
+    struct loop *loop;
+    struct event room;
+} out = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = STDERR_FILENO};
+
+/* --------------------------------------------------------- writing, waiting */
+
+static ssize_t write_some(const char *p, size_t n)
+{
+    struct pollfd pfd = {.fd = out.fd, .events = POLLOUT};
+    ssize_t got;
+    if (out.ask && poll(&pfd, 1, 0) == 0)
+        return -EAGAIN;
+    do
+        got = out.socket ? send(out.fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL)
+                         : write(out.fd, p, n);
+    while (got < 0 && errno == EINTR);
+    return got < 0 ? -errno : got;
+}
+
+/* False: patience is at its end. */
+static bool wait_for_reader(void)
+{
+    uint64_t now = out.until ? now_ns() : 0;
+    struct pollfd pfd = {.fd = out.fd, .events = POLLOUT};
+    return now < out.until &&
+           poll(&pfd, 1, (int)((out.until - now) / 1000000) + 1) == 1;
+}
+
+/* Writes what waits. 0: all of it; -EAGAIN: the reader is slow; another -errno:
+ * it cannot be written and is gone. Under the lock. */
+static int drain(void)
+{
+    while (out.at < out.n) {
+        ssize_t got = write_some(out.line + out.at, out.n - out.at);
+        if (got == -EAGAIN && wait_for_reader())
+            continue;
+        if (got < 0 && got != -EAGAIN)
+            out.at = out.n = 0;
+        if (got < 0)
+            return (int)got;
+        out.at += (size_t)got;
+    }
+    return 0;
+}
+
+/* Nothing else waits. -EAGAIN: it waits now. */
+static int put(const char *line, size_t n)
+{
+    memcpy(out.line, line, n);
+    out.at = 0;
+    out.n = n;
+    return drain();
+}
+
+/* What waits, then how much is missing. Under the lock. */
+static int catch_up(void)
+{
+    char note[sizeof(prefix) + 80];
+    int err = drain();
+    if (err || !out.lost)
+        return err;
+    int n = snprintf(note, sizeof(note),
+                     "%s%llu lines are missing here: nobody read them\n",
+                     prefix, (unsigned long long)out.lost);
+    err = put(note, (size_t)n);
+    if (!err || err == -EAGAIN)
+        out.lost = 0;
+    return err;
+}
+
+/* Has the loop say when there is room. */
+static void want_room(void)
+{
+    if (!out.loop || out.room.loop || (out.at == out.n && !out.lost))
+        return;
+    out.room.fd = out.fd;
+    loop_add(out.loop, &out.room); /* EPERM: a file, never full for long */
+}
+
+static void on_room(struct event *ev, uint32_t got)
+{
+    (void)got;
+    pthread_mutex_lock(&out.lock);
+    loop_del(ev);
+    int err = catch_up();
+    if (err == -EAGAIN)
+        want_room();
+    pthread_mutex_unlock(&out.lock);
+}
+
+static void put_line(const char *line, size_t n)
+{
+    pthread_mutex_lock(&out.lock);
+    int err = catch_up();
+    bool first = !err;
+    if (first)
+        err = put(line, n);
+    if (!first || (err && err != -EAGAIN))
+        out.lost++;
+    if (err == -EAGAIN)
+        want_room();
+    pthread_mutex_unlock(&out.lock);
+}
+
+static void put_text(const char *before, const char *fmt, va_list ap)
 {
     char line[LINE_MAX_BYTES];
-    int n = snprintf(line, sizeof(line), "%s", prefix);
+    int n = snprintf(line, sizeof(line), "%s", before);
     int more = vsnprintf(line + n, sizeof(line) - (size_t)n - 1, fmt, ap);
     if (more > 0)
         n += more;
     if (n > (int)sizeof(line) - 2)
         n = (int)sizeof(line) - 2;
     line[n++] = '\n';
-    ssize_t ignored = write(STDERR_FILENO, line, (size_t)n);
-    (void)ignored; /* nowhere left to complain to */
+    put_line(line, (size_t)n);
 }
+
+/* ------------------------------------------------------------- open, close */
+
+void log_open(int fd)
+{
+    struct stat st;
+    bool known = !fstat(fd, &st);
+    out.fd = fd;
+    out.socket = known && S_ISSOCK(st.st_mode);
+    if (out.socket || !known || S_ISREG(st.st_mode)) /* a file never blocks */
+        return;
+    int own = fd_reopen(fd, O_WRONLY);
+    out.own = own >= 0;
+    out.ask = own < 0;
+    if (out.own)
+        out.fd = own;
+}
+
+void log_name(const char *name)
+{
+    named = name != NULL;
+    snprintf(prefix, sizeof(prefix) - 2, "vmm%s%s", name ? " " : "",
+             name ? name : "");
+    strcat(prefix, ": ");
+}
+
+void log_watch(struct loop *l)
+{
+    pthread_mutex_lock(&out.lock);
+    if (!l)
+        loop_del(&out.room);
+    out.loop = l;
+    out.room = (struct event){
+        .fd = -1, .want = EPOLLOUT, .ready = on_room, .name = "log"};
+    pthread_mutex_unlock(&out.lock);
+}
+
+void log_text(int fd)
+{
+    char line[LINE_MAX_BYTES];
+    size_t head = named ? strlen(prefix) : 0;
+    memcpy(line, prefix, head);
+    for (off_t at = 0;;) {
+        ssize_t got = pread(fd, line + head, sizeof(line) - head - 1, at);
+        if (got <= 0)
+            return;
+        char *end = memchr(line + head, '\n', (size_t)got);
+        size_t n = end ? (size_t)(end - line) - head : (size_t)got;
+        line[head + n] = '\n';
+        put_line(line, head + n + 1);
+        at += (off_t)n + (end != NULL);
+    }
+}
+
+void log_patience(uint64_t ns)
+{
+    pthread_mutex_lock(&out.lock);
+    out.until = now_ns() + ns;
+    catch_up();
+    pthread_mutex_unlock(&out.lock);
+}
+
+void log_close(void)
+{
+    if (out.own)
+        close(out.fd);
+    out.fd = STDERR_FILENO;
+    out.own = out.socket = out.ask = false;
+    out.at = out.n = 0;
+    out.lost = out.until = 0;
+}
+
+/* ---------------------------------------------------------------- messages */
 
 void log_line(const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    put_line("vmm: ", fmt, ap);
+    put_text(prefix, fmt, ap);
     va_end(ap);
 }
 
@@ -40,7 +247,7 @@ int(fail)(int err, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    put_line("vmm: ", fmt, ap);
+    put_text(prefix, fmt, ap);
     va_end(ap);
     return err;
 }
@@ -51,9 +258,43 @@ void fault_note(struct fault *f, const char *fmt, ...)
         return;
     va_list ap;
     va_start(ap, fmt);
-    put_line("vmm: ", fmt, ap);
+    put_text(prefix, fmt, ap);
     va_end(ap);
 }
+
+bool fault_due(struct fault *f, uint64_t *unsaid)
+{
+    uint64_t n = __atomic_add_fetch(&f->count, 1, __ATOMIC_RELAXED);
+    uint64_t when = __atomic_load_n(&f->when, __ATOMIC_RELAXED);
+    uint64_t now = now_ns() | 1;
+    if (when && now - when < SECOND_NS)
+        return false;
+    if (!__atomic_compare_exchange_n(&f->when, &when, now, false,
+                                     __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        return false; /* another thread's line */
+    uint64_t said = __atomic_exchange_n(&f->said, n, __ATOMIC_RELAXED);
+    *unsaid = said < n ? n - 1 - said : 0;
+    return true;
+}
+
+void fault_say(struct fault *f, const char *fmt, ...)
+{
+    char text[LINE_MAX_BYTES];
+    uint64_t unsaid;
+    va_list ap;
+    if (!fault_due(f, &unsaid))
+        return;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    if (unsaid)
+        log_line("%s (and %llu like it before)", text,
+                 (unsigned long long)unsaid);
+    else
+        log_line("%s", text);
+}
+
+/* ------------------------------------------------------------------- traces */
 
 static const struct {
     const char *name;
@@ -95,16 +336,14 @@ int trace_set(const char *list)
 void trace_print(const char *fmt, ...)
 {
     static _Atomic uint64_t start;
-    struct timespec ts;
-    char prefix[32];
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    uint64_t now = (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-    uint64_t zero = 0;
+    char before[sizeof(prefix) + 16];
+    uint64_t now = now_ns() / 1000, zero = 0;
     atomic_compare_exchange_strong(&start, &zero, now);
-    snprintf(prefix, sizeof(prefix), "%10.6f ",
-             (double)(now - atomic_load(&start)) / 1e6);
+    snprintf(before, sizeof(before), "%10.6f %s",
+             (double)(now - atomic_load(&start)) / 1e6,
+             named ? prefix + 4 : "");
     va_list ap;
     va_start(ap, fmt);
-    put_line(prefix, fmt, ap);
+    put_text(before, fmt, ap);
     va_end(ap);
 }

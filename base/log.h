@@ -6,8 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* One operator-visible line on stderr, "vmm: " before it, newline after it.
- * Callable from every thread. */
+/* One operator-visible line on stderr, "vmm: " (with -name: "vmm NAME: ")
+ * before it, newline after it. Callable from every thread; never waits for a
+ * reader: what does not fit is lost, and how much is said once it flows. */
 void log_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* The same, and gives back `err` (a negative errno), so that a function can
@@ -20,12 +21,36 @@ int fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 #define fail(err, ...) (fail((err), __VA_ARGS__), (err))
 #endif
 
-/* A fault of the guest's or of the world's: counted always, said once. */
+/* A fault of the guest's or of the world's, counted always. */
 struct fault {
-    uint64_t count; /* atomic, relaxed */
+    uint64_t count; /* atomic, relaxed, as all of it */
+    uint64_t said;  /* count at the last line */
+    uint64_t when;  /* time of it, ns; 0: none yet */
 };
+/* Said once. */
 void fault_note(struct fault *f, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* For what is worth a line each time, but comes as often as others like: at
+ * most one a second, with how many went unsaid before it. */
+void fault_say(struct fault *f, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* The same for a report of several lines: true when it is due. */
+bool fault_due(struct fault *f, uint64_t *unsaid);
+
+/* For main(), in this order. From here on `fd` (standard error) is written to
+ * without waiting. */
+void log_open(int fd);
+void log_name(const char *name); /* the machine's; NULL: none */
+/* With a loop, what waits goes out as soon as it can, not with the next line.
+ * NULL before that loop is freed. */
+struct loop;
+void log_watch(struct loop *l);
+/* The lines of a file, each as one of the log's; without -name as they are. */
+void log_text(int fd);
+/* The end is near: from now on a slow reader is waited for, `ns` in all. */
+void log_patience(uint64_t ns);
+/* Back to plain writes. */
+void log_close(void);
 
 /* -trace CAT[,CAT]: one bit a category; a disabled TRACE costs one load and
  * one predicted branch. */
