@@ -13,7 +13,7 @@ enum { PANICKED = 1 << 0, CRASH_LOADED = 1 << 1 };
 struct pvpanic {
     struct device dev;
     struct region port;
-    struct fault loaded;
+    struct fault panicked, loaded;
 };
 
 static uint64_t pvpanic_read(void *owner, uint64_t off, unsigned width)
@@ -28,10 +28,13 @@ static void pvpanic_write(void *owner, uint64_t off, unsigned width,
     struct pvpanic *p = owner;
     struct machine *m = p->dev.m;
     (void)off, (void)width;
-    if (val & PANICKED)
+    if (val & PANICKED) {
+        fault_note(&p->panicked, "the guest panicked (exit code %d)",
+                   STOP_PANIC);
         m->ops->request(m, STOP_PANIC);
-    else if (val & CRASH_LOADED) /* kdump takes over: the guest goes on */
+    } else if (val & CRASH_LOADED) { /* kdump takes over: the guest goes on */
         fault_note(&p->loaded, "guest panicked; its crash kernel runs");
+    }
 }
 
 static void pvpanic_reset(struct device *dev)

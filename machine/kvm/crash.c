@@ -56,7 +56,8 @@ void crash_report(struct vcpu *c, const char *what)
 {
     struct kvm_regs r;
     struct kvm_sregs s;
-    log_line("vCPU %u: %s", c->id, what);
+    if (what)
+        log_line("vCPU %u: %s", c->id, what);
     if (ioctl(c->fd, KVM_GET_REGS, &r) < 0 ||
         ioctl(c->fd, KVM_GET_SREGS, &s) < 0) {
         log_line("  (KVM does not give the registers)");

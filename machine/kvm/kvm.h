@@ -67,7 +67,11 @@ struct vm {
         bool readonly;
     } map[MAPS_MAX]; /* slot number = index + RAM_REGIONS */
     uint64_t resets;
-    pthread_t settler; /* kvm.c: what may take its time */
+    struct fault triple, looping;
+    struct timer restart; /* a reset that waits; see vm.c */
+    uint64_t started;     /* ns, by the last start or reset */
+    unsigned quick;       /* resets in a row that came soon after it */
+    pthread_t settler;    /* kvm.c: what may take its time */
     bool settling;
 };
 
@@ -94,7 +98,7 @@ void vcpus_join(struct vm *vm);
 /* cpuid.c */
 int cpuid_set(struct vm *vm, struct vcpu *c);
 
-/* crash.c: what stopped the guest, in words and registers. */
+/* crash.c: what stopped the guest, in words (NULL: said) and registers. */
 void crash_report(struct vcpu *c, const char *what);
 
 #endif

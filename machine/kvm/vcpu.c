@@ -185,14 +185,24 @@ static void stop(struct vcpu *c, enum machine_stop why)
     kvm_machine_ops.request(&c->vm->m, why);
 }
 
-/* A triple fault restarts a PC; with -no-reboot it is a crash to look at. */
+/* A triple fault restarts a PC, and some kernels restart one that way: the
+ * whole report the first time, later a line a second at most. With -no-reboot
+ * it is a crash to look at. */
 static void exit_shutdown(struct vcpu *c)
 {
-    crash_report(c, c->vm->cfg.no_reboot
-                        ? "triple fault: the guest took an exception it could "
-                          "not handle, twice over"
-                        : "triple fault: restarting the guest");
-    stop(c, c->vm->cfg.no_reboot ? STOP_CRASH : STOP_RESET);
+    static const char restarting[] = "triple fault: restarting the guest";
+    struct vm *vm = c->vm;
+    bool first = !vm->triple.when;
+    if (vm->cfg.no_reboot) {
+        crash_report(c, "triple fault: the guest took an exception it could "
+                        "not handle, twice over");
+        stop(c, STOP_CRASH);
+        return;
+    }
+    fault_say(&vm->triple, "vCPU %u: %s", c->id, restarting);
+    if (first)
+        crash_report(c, NULL);
+    stop(c, STOP_RESET);
 }
 
 static void exit_internal(struct vcpu *c)

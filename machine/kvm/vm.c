@@ -97,15 +97,61 @@ static int start_guest(struct vm *vm)
     return 0;
 }
 
-static int reset(struct vm *vm)
+#define QUICK_NS 1000000000ull /* a run shorter than this was for nothing */
+#define QUICK_FREE 128         /* so many of them in a row are let pass */
+
+static void reset_devices(struct vm *vm)
 {
     for (struct device *d = vm->m.devices; d; d = d->next)
         if (d->reset)
             d->reset(d);
+}
+
+static int reset(struct vm *vm)
+{
+    reset_devices(vm);
     kvm_close_vm(vm);
     vm->resets++;
     TRACE(VM, "reset %llu", (unsigned long long)vm->resets);
     return start_guest(vm);
+}
+
+static void restart(struct vm *vm)
+{
+    if (reset(vm)) {
+        loop_stop(vm->m.loop, STOP_FAULT);
+        return;
+    }
+    vm->started = now_ns();
+    atomic_store(&vm->why, -1);
+    vcpus_resume(vm);
+}
+
+static void restart_due(struct timer *t)
+{
+    restart(container_of(t, struct vm, restart));
+}
+
+/* A guest that does nothing but reset itself shall not cost a processor: once
+ * it has done so often enough, each start waits. The devices are reset before
+ * (so SIGTERM finds no guest that listens), and whatever else is asked for
+ * meanwhile is done. */
+static bool restart_waits(struct vm *vm)
+{
+    if (now_ns() - vm->started >= QUICK_NS)
+        vm->quick = 0;
+    else if (vm->quick < QUICK_FREE)
+        vm->quick++;
+    if (vm->quick < QUICK_FREE)
+        return false;
+    fault_note(&vm->looping,
+               "the guest does nothing but restart (%u times within a second "
+               "of its start); each start now waits a second",
+               QUICK_FREE);
+    reset_devices(vm);
+    atomic_store(&vm->why, -1);
+    timer_arm(&vm->restart, now_ns() + QUICK_NS);
+    return true;
 }
 
 static void on_request(struct event *ev, uint32_t got)
@@ -117,16 +163,10 @@ static void on_request(struct event *ev, uint32_t got)
         return;
     int why = atomic_load(&vm->why);
     vcpus_pause(vm);
-    if (why != STOP_RESET || vm->cfg.no_reboot) {
+    if (why != STOP_RESET || vm->cfg.no_reboot)
         loop_stop(vm->m.loop, why);
-        return;
-    }
-    if (reset(vm)) {
-        loop_stop(vm->m.loop, STOP_FAULT);
-        return;
-    }
-    atomic_store(&vm->why, -1);
-    vcpus_resume(vm);
+    else if (!restart_waits(vm))
+        restart(vm);
 }
 
 void vm_quit(struct machine *m, enum machine_stop why)
@@ -176,6 +216,7 @@ static int make_world(struct vm *vm)
                                  .name = "request"};
     if (!m->pio || !m->mmio || vm->request.fd < 0)
         return fail(-ENOMEM, "out of memory");
+    timer_init(&vm->restart, m->loop, restart_due, "restart");
     return loop_add(m->loop, &vm->request);
 }
 
@@ -217,6 +258,7 @@ int vm_run(struct machine *m)
     if (err)
         return err;
     TRACE(VM, "running %u vCPUs", m->ncpus);
+    vm->started = now_ns();
     vcpus_resume(vm);
     int why = loop_run(m->loop);
     vcpus_join(vm);
@@ -262,6 +304,9 @@ void vm_stats(struct machine *m, int fd)
                         (unsigned long long)n);
         }
     dprintf(fd, "vm.resets %llu\n", (unsigned long long)vm->resets);
+    if (vm->triple.count)
+        dprintf(fd, "vm.triple_faults %llu\n",
+                (unsigned long long)vm->triple.count);
     dprintf(fd, "vm.unclaimed_pio %llu\n",
             (unsigned long long)bus_unclaimed(m->pio));
     dprintf(fd, "vm.unclaimed_mmio %llu\n",
