@@ -56,6 +56,7 @@ static enum vq_got walk_table(struct virtqueue *vq, struct vq_chain *c,
         struct packed_desc p;
         memcpy(&p, &table[i], sizeof(p));
         struct vring_desc d = {p.addr, p.len, p.flags, 0};
+        vq->walked++;
         if (c->nr + c->nw >= max && d.len)
             return VQ_FULL_IOV;
         if (!vq_add_piece(vq, c, iov, &d))
@@ -80,6 +81,7 @@ enum vq_got packed_pop(struct virtqueue *vq, struct vq_chain *c,
         struct vring_desc d = {p.addr, p.len, p.flags, 0};
         c->id = p.id; /* §2.8.6: the last descriptor's counts */
         c->ndesc++;
+        vq->walked++;
         advance(vq, &at, &wrap, 1);
         if (d.flags & VRING_DESC_INDIRECT) {
             if (c->ndesc > 1)

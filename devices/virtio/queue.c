@@ -151,6 +151,7 @@ static enum vq_got split_walk(struct virtqueue *vq, struct vq_chain *c,
             return vq_broken(vq, "a descriptor index is out of range");
         if (steps++ >= n)
             return vq_broken(vq, "a descriptor chain loops");
+        vq->walked++;
         memcpy(&d, &table[i], sizeof(d));
         if (d.flags & VRING_DESC_INDIRECT) {
             if (inside)

@@ -62,6 +62,7 @@ struct virtqueue {
     bool held;                    /* packed: flags of the first entry pushed */
     uint16_t held_at, held_flags; /* since vq_flush are still to be written */
     uint16_t inflight;            /* chains popped and not pushed */
+    uint32_t walked; /* descriptors looked at, for whoever bounds his work */
 };
 
 /* OFF → READY: checks size, alignment and that every ring lies in RAM. 0 or

@@ -28,7 +28,7 @@ static bool irq_now(struct coal *c)
 static void overdue(struct timer *t)
 {
     struct coal *c = container_of(t, struct coal, timer);
-    pthread_mutex_lock(&c->p->lock);
+    vnet_pair_lock(c->p);
     if (vnet_reachable(c->p) && (c->vq == c->p->rx ? c->p->rx_on : c->p->tx_on))
         irq_now(c);
     pthread_mutex_unlock(&c->p->lock);

@@ -11,7 +11,11 @@
 
 #include "devices/virtio_net/state.h"
 
+/* What bounds a call of vnet_ctrl: so many commands, and no new one when this
+ * much time has passed. A command may wait for bursts of the pairs and for the
+ * kernel (TUNSETQUEUE takes some milliseconds for each queue). */
 #define BURST 64
+#define BURST_NS 500000u
 
 enum { ACK_OK = 0, ACK_ERR = 1 };
 
@@ -384,7 +388,8 @@ unsigned vnet_ctrl_index(const struct vnet *n)
 const char *vnet_ctrl(struct vnet *n, struct virtqueue *vq)
 {
     struct vq_chain ch;
-    for (int i = 0; i < BURST; i++) {
+    uint64_t end = now_ns() + BURST_NS;
+    for (int i = 0; i < BURST && (!i || now_ns() < end); i++) {
         enum vq_got got = vq_pop(vq, &ch, n->ctrl_iov, VQ_SIZE_MAX);
         if (got == VQ_EMPTY && vq_rearm(vq))
             continue;

@@ -20,7 +20,11 @@
 
 #include <string.h>
 
+/* What bounds a call of vnet_rx (or vnet_rx_steered): so many packets, each
+ * with at most FILL_DESCS descriptors and what the last chain has of them
+ * (VQ_SIZE_MAX), refused ones counted, whatever the ring holds. */
 #define BURST 64
+#define FILL_DESCS 1024
 #define FLUSH_EVERY 16
 #define HOLD_NS 20000000u
 #define SMALL_RUN 8
@@ -117,8 +121,8 @@ static uint32_t largest_packet(const struct vnet *n)
  * (V-27): false when older ones must be used first. */
 static bool refuse(struct vnet_pair *p, const struct vq_chain *c)
 {
-    p->rx_refused = p->win.cfirst != p->win.cend;
-    if (p->rx_refused) {
+    p->rx_stuck = p->win.cfirst != p->win.cend;
+    if (p->rx_stuck) {
         vq_undo_pop(p->rx, c);
         return false;
     }
@@ -128,23 +132,39 @@ static bool refuse(struct vnet_pair *p, const struct vq_chain *c)
     return true;
 }
 
+/* No piece of the ring's next chain fits behind the others: false when it never
+ * will, until some of them are used. */
+static bool make_room(struct vnet_pair *p)
+{
+    p->rx_stuck = p->win.first == 1;
+    if (!p->rx_stuck)
+        compact(&p->win);
+    return !p->rx_stuck;
+}
+
 /* Pops chains until the window holds the largest packet (mergeable buffers) or
- * one chain. False: the queue broke. */
+ * one chain, or the ring has taken its share of this turn. False: the queue
+ * broke. */
 static bool fill(struct vnet_pair *p)
 {
     struct rx_window *w = &p->win;
     uint32_t want = p->n->mergeable ? largest_packet(p->n) : 1;
+    uint32_t before = p->rx->walked;
     if (want < p->held && p->n->mergeable)
         want = p->held; /* the host's MTU grew */
-    p->rx_refused = false;
+    p->rx_stuck = false;
     if (w->end > RX_IOV / 2 || w->cend > RX_CHAINS / 2)
         compact(w);
-    while (w->bytes < want && w->cend < RX_CHAINS) {
+    while (w->bytes < want && w->cend < RX_CHAINS &&
+           p->rx->walked - before < FILL_DESCS) {
         struct vq_chain *c = &w->chain[w->cend];
         switch (vq_pop(p->rx, c, &w->iov[w->end], (int)(RX_IOV + 1 - w->end))) {
         case VQ_EMPTY:
-        case VQ_FULL_IOV:
             return true;
+        case VQ_FULL_IOV:
+            if (!make_room(p))
+                return true;
+            continue;
         case VQ_FAULT:
             return false;
         case VQ_CHAIN:
@@ -220,10 +240,10 @@ static uint64_t room(const struct vnet_pair *p)
     return w->chain[w->cfirst].wlen;
 }
 
-/* Could more buffers still come? Not past a refused one. */
+/* Could more buffers still come? Not past one that cannot join the window. */
 static bool may_grow(const struct vnet_pair *p)
 {
-    return p->n->mergeable && !p->rx_refused && p->rx->inflight < p->rx->size;
+    return p->n->mergeable && !p->rx_stuck && p->rx->inflight < p->rx->size;
 }
 
 /* A packet of `len` bytes lies in the first `direct` bytes of the window and,
@@ -373,14 +393,13 @@ void vnet_rx_publish(struct vnet_pair *p)
     vnet_coal_irq(&p->rx_coal);
 }
 
-/* Nothing to read into: no more readiness of the backend, but kicks. True when
- * buffers came in the meantime. */
-static bool starved(struct vnet_pair *p)
+/* Nothing to read into: no more readiness of the backend, but kicks; or another
+ * turn, when buffers came in the meantime or fill left some. */
+static void starved(struct vnet_pair *p)
 {
     if (vq_rearm(p->rx))
-        return true;
+        loop_again(&p->n->v.kick[2 * p->index].ev);
     loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
-    return false;
 }
 
 /* RSS: a buffer of `p` was used on the loop of `by`. Interrupts may have to
@@ -451,7 +470,7 @@ const char *vnet_rx_steered(struct vnet_pair *p, unsigned *life)
     for (int n = 0; n < BURST && !fault; n++) {
         struct vnet_pair *to = NULL;
         ssize_t got = 0;
-        pthread_mutex_lock(&p->lock);
+        vnet_pair_lock(p);
         if (p->rx_on && p->active && p->n->rss.steer) {
             loop_want(&p->ev, p->ev.want | EPOLLIN);
             got = read_steered(p, &to);
@@ -462,7 +481,7 @@ const char *vnet_rx_steered(struct vnet_pair *p, unsigned *life)
             break;
         if (!to)
             continue;
-        pthread_mutex_lock(&to->lock);
+        vnet_pair_lock(to);
         if (!to->rx_on) {
             nic_count(&to->stats, rx_drop_off, 1);
         } else {
@@ -490,17 +509,10 @@ const char *vnet_rx(struct vnet_pair *p)
     for (int n = 1; n <= BURST; n++) {
         if (!fill(p))
             break;
-        if (p->held) {
+        if (p->held)
             settle(p, p->held, p->held_direct);
-            if (p->held) {
-                if (starved(p))
-                    continue;
-                break;
-            }
-        }
-        if (p->win.cfirst == p->win.cend) {
-            if (starved(p))
-                continue;
+        if (p->held || p->win.cfirst == p->win.cend) {
+            starved(p);
             break;
         }
         loop_want(&p->ev, p->ev.want | EPOLLIN);

@@ -83,8 +83,10 @@ struct coal {
 struct vnet_pair {
     struct vnet *n;
     unsigned index;
-    /* Ring work and everything below; taken inside virtio.lock. */
+    /* Ring work and everything below; taken inside virtio.lock, and by
+     * vnet_pair_lock only. */
     pthread_mutex_t lock;
+    pthread_mutex_t door; /* held by who waits for the lock */
     struct loop *loop;
     pthread_t thread; /* runs loop, if that is the pair's own */
     bool own_loop, running;
@@ -106,8 +108,8 @@ struct vnet_pair {
     uint32_t held; /* bytes of a packet that waits for buffers; 0: none */
     uint32_t held_direct; /* of them, in the window already */
     unsigned small;       /* packets of LOOP_SMALL bytes at most, in a row */
-    bool rx_refused; /* the ring's next chain waits to be given back unused */
-    bool rx_given;   /* another pair's loop filled buffers of this one: they are
+    bool rx_stuck;        /* the ring's next chain cannot join the window */
+    bool rx_given; /* another pair's loop filled buffers of this one: they are
                         for our loop to show (RSS) */
     struct timer held_timer;
     uint8_t *spill; /* PACKET_MAX bytes; touched only when used */
@@ -188,6 +190,15 @@ struct vnet {
 static inline struct vnet *vnet_of(struct virtio *v)
 {
     return container_of(v, struct vnet, v);
+}
+/* A loop that has no end of work would have its lock back each time before a
+ * reset that waits for it wakes up: who waits keeps the door meanwhile, so he
+ * waits for one burst. */
+static inline void vnet_pair_lock(struct vnet_pair *p)
+{
+    pthread_mutex_lock(&p->door);
+    pthread_mutex_lock(&p->lock);
+    pthread_mutex_unlock(&p->door);
 }
 static inline uint64_t bit(unsigned n)
 {

@@ -7,7 +7,10 @@
 
 #include "devices/virtio_net/state.h"
 
+/* What bounds a call of vnet_tx: so many packets, or so many descriptors and
+ * what the last packet has of them (VQ_SIZE_MAX), whatever the ring holds. */
 #define BURST 64
+#define BURST_DESCS 2048
 /* Sent packets are shown to the driver together: at the end of a burst, or when
  * these many or these bytes have come together. A driver that is shown each
  * small packet alone asks for an interrupt for each; one that has two packets
@@ -127,6 +130,7 @@ const char *vnet_tx(struct vnet_pair *p)
     struct vq_chain c;
     bool more = false; /* the loop looks, and shows the rest when it stops */
     unsigned small = 0;
+    uint32_t before = p->tx->walked;
     vq_kicks_off(p->tx);
     for (int n = 1;; n++) {
         enum vq_got got = vq_pop(p->tx, &c, &p->tx_iov[1], VQ_SIZE_MAX);
@@ -145,7 +149,7 @@ const char *vnet_tx(struct vnet_pair *p)
         }
         done_with(p, &c);
         small += c.rlen <= LOOP_SMALL;
-        if (n == BURST) {
+        if (n >= BURST || p->tx->walked - before >= BURST_DESCS) {
             loop_worked(p->loop, small);
             loop_again(&p->n->v.kick[2 * p->index + 1].ev);
             break;

@@ -34,7 +34,7 @@
 void vnet_lock_pairs(struct vnet *n)
 {
     for (unsigned i = 0; i < n->npairs; i++)
-        pthread_mutex_lock(&n->pair[i]->lock);
+        vnet_pair_lock(n->pair[i]);
 }
 
 void vnet_unlock_pairs(struct vnet *n)
@@ -68,7 +68,7 @@ static void retire(struct vnet_pair *p)
 static void run(struct vnet_pair *p, bool rx, bool tx)
 {
     const char *fault = NULL;
-    pthread_mutex_lock(&p->lock);
+    vnet_pair_lock(p);
     watch(p);
     if (!vnet_reachable(p)) {
         loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
@@ -131,7 +131,7 @@ static void vnet_kick(struct virtio *v, unsigned q)
  * The link is the main loop's. */
 static void backend_lost(struct vnet_pair *p)
 {
-    pthread_mutex_lock(&p->lock);
+    vnet_pair_lock(p);
     if (p->active)
         p->dead = true;
     watch(p);
@@ -156,7 +156,7 @@ static void backend_ready(struct event *ev, uint32_t got)
     struct vnet_pair *p = container_of(ev, struct vnet_pair, ev);
     bool tx = got & EPOLLOUT;
     if (tx) {
-        pthread_mutex_lock(&p->lock);
+        vnet_pair_lock(p);
         p->tx_blocked = false;
         loop_want(ev, ev->want & ~(uint32_t)EPOLLOUT);
         pthread_mutex_unlock(&p->lock);
@@ -169,7 +169,7 @@ static void backend_ready(struct event *ev, uint32_t got)
 static void held_too_long(struct timer *t)
 {
     struct vnet_pair *p = container_of(t, struct vnet_pair, held_timer);
-    pthread_mutex_lock(&p->lock);
+    vnet_pair_lock(p);
     if (p->held)
         nic_count(&p->stats, rx_drop_fit, 1);
     p->held = 0;
@@ -192,7 +192,7 @@ static void start_queue(struct vnet *n, unsigned q)
     if (q == vnet_ctrl_index(n)) {
         n->ctrl_on = on;
     } else if (p) {
-        pthread_mutex_lock(&p->lock);
+        vnet_pair_lock(p);
         if (q & 1)
             p->tx_on = on && !n->vhost_on;
         else
@@ -211,7 +211,7 @@ static void stop_queue(struct vnet *n, unsigned q)
         n->ctrl_on = false;
     if (!p)
         return;
-    pthread_mutex_lock(&p->lock);
+    vnet_pair_lock(p);
     if ((q & 1 ? p->tx_on : p->rx_on) && vnet_reachable(p)) {
         /* What was put off. Not vnet_X_publish: the timer is the loop's. */
         vq_flush(&n->v.vq[q]);
@@ -374,7 +374,7 @@ static void vnet_link_changed(void *nic, bool up)
     pthread_mutex_lock(&n->v.lock);
     for (unsigned i = 0; i < n->npairs; i++) {
         struct vnet_pair *p = n->pair[i];
-        pthread_mutex_lock(&p->lock);
+        vnet_pair_lock(p);
         p->rewatch = up;
         p->dead = p->dead && !up;
         pthread_mutex_unlock(&p->lock);
@@ -423,7 +423,7 @@ static struct loop *loop_of(struct virtio *v, unsigned q)
 static bool tx_waits(struct poller *l)
 {
     struct vnet_pair *p = container_of(l, struct vnet_pair, look);
-    pthread_mutex_lock(&p->lock);
+    vnet_pair_lock(p);
     bool waits = p->tx_on && p->active && !p->tx_blocked && vnet_reachable(p) &&
                  (vq_more(p->tx) || p->tx->state == VQ_BROKEN);
     pthread_mutex_unlock(&p->lock);
@@ -438,7 +438,7 @@ static void tx_work(struct poller *l)
 static void tx_arm(struct poller *l)
 {
     struct vnet_pair *p = container_of(l, struct vnet_pair, look);
-    pthread_mutex_lock(&p->lock);
+    vnet_pair_lock(p);
     if (p->tx_on && vnet_reachable(p)) {
         vnet_tx_publish(p);
         if (vq_rearm(p->tx))
@@ -461,6 +461,7 @@ static int make_pair(struct vnet *n, struct machine *m, unsigned i)
     p->ev = (struct event){.fd = -1, .ready = backend_ready, .name = "netbe"};
     p->look =
         (struct poller){.look = tx_waits, .ready = tx_work, .arm = tx_arm};
+    pthread_mutex_init(&p->door, NULL);
     pthread_mutex_init(&p->lock, NULL);
     p->spill = malloc(PACKET_MAX);
     if (!p->spill)
