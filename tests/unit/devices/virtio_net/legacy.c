@@ -5,7 +5,7 @@
 
 #include "devices/virtio_net/state.h"
 #include "tests/unit/fakedrv.h"
-#include "tests/unit/ring.h"
+#include "tests/unit/devices/virtio/ring.h"
 
 enum { FEATURES = 0, GUEST = 4, PFN = 8, SIZE = 12, SELECT = 14, NOTIFY = 16 };
 enum { STATUS = 18, ISR = 19 };

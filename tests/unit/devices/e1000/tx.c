@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The e1000's transmitter: descriptors, offloads, reports; differential test
  * of segments made by the kernel's rules against those cut in the VMM. */
-#include "tests/unit/e1000_drv.h"
+#include "tests/unit/devices/e1000/drv.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -10,7 +10,7 @@
 
 #include "net/vhost.h"
 #include "net/vhost_user.h"
-#include "tests/unit/net_test.h"
+#include "tests/unit/net/net_test.h"
 
 #define MEM (64 << 10)
 #define GPA 0x100000

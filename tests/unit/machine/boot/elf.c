@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "machine/boot/image.h"
-#include "tests/unit/boot_kit.h"
+#include "tests/unit/machine/boot/kit.h"
 
 #define MB (1ull << 20)
 #define ENTRY 0x200010

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The e1000's registers, EEPROM, PHY, statistics and interrupts, by section of
  * the manual. */
-#include "tests/unit/e1000_drv.h"
+#include "tests/unit/devices/e1000/drv.h"
 
 #include <errno.h>
 

@@ -16,7 +16,7 @@
 
 #include "net/tap.h"
 #include "net/vhost.h"
-#include "tests/unit/net_test.h"
+#include "tests/unit/net/net_test.h"
 
 #define MEM (64 << 10)
 #define GPA 0x100000

@@ -12,7 +12,7 @@
 
 #include "host/iface.h"
 #include "net/tap.h"
-#include "tests/unit/net_test.h"
+#include "tests/unit/net/net_test.h"
 
 static int home = -1;
 

@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 
 #include "net/dump.h"
-#include "tests/unit/net_test.h"
+#include "tests/unit/net/net_test.h"
 
 static uint8_t file[1 << 20];
 

@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 
 #include "net/stream.h"
-#include "tests/unit/net_test.h"
+#include "tests/unit/net/net_test.h"
 
 struct link {
     int changes;

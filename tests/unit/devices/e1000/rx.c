@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The e1000's receiver: buffers, filters, FCS, VLANs, checksums, big packets
  * cut to frames, back-pressure; and the driver's own self-test. */
-#include "tests/unit/e1000_drv.h"
+#include "tests/unit/devices/e1000/drv.h"
 
 #include <errno.h>
 #include <stdlib.h>

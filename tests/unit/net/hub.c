@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* -netdev hubport. */
 #include "net/hub.h"
-#include "tests/unit/net_test.h"
+#include "tests/unit/net/net_test.h"
 
 static struct netdev *port(struct machine *m, const char *text)
 {

@@ -3,7 +3,7 @@
 #include "net/cmdline.h"
 #include "net/hub.h"
 #include "net/none.h"
-#include "tests/unit/net_test.h"
+#include "tests/unit/net/net_test.h"
 
 /* A backend that remembers what it was opened with. */
 static char opened[8][512];

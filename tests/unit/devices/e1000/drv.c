@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The fake e1000 driver: see e1000_drv.h. */
-#include "tests/unit/e1000_drv.h"
+#include "tests/unit/devices/e1000/drv.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -9,7 +9,7 @@
 
 #include "machine/boot/handoff.h"
 #include "machine/boot/image.h"
-#include "tests/unit/boot_kit.h"
+#include "tests/unit/machine/boot/kit.h"
 
 #define MB (1ull << 20)
 

@@ -5,7 +5,7 @@
 #include "net/dgram.h"
 #include "net/none.h"
 #include "net/stream.h"
-#include "tests/unit/net_test.h"
+#include "tests/unit/net/net_test.h"
 
 TEST(net_dgram_unix_pair)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Crafted kernels for the loaders' tests, and a ROM that is only a tag. */
-#include "tests/unit/boot_kit.h"
+#include "tests/unit/machine/boot/kit.h"
 
 #include <stdio.h>
 #include <stdlib.h>

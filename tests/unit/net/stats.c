@@ -8,7 +8,7 @@
 #include "net/hub.h"
 #include "net/none.h"
 #include "net/stream.h"
-#include "tests/unit/net_test.h"
+#include "tests/unit/net/net_test.h"
 
 static const char *stats(void)
 {

@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-#include "tests/unit/ring.h"
+#include "tests/unit/devices/virtio/ring.h"
 
 #define RAM (1u << 20)
 #define BASE 0x10000

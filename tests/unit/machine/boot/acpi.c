@@ -6,7 +6,7 @@
 
 #include "machine/boot/boot.h"
 #include "machine/platform.h"
-#include "tests/unit/boot_kit.h"
+#include "tests/unit/machine/boot/kit.h"
 
 #define MB (1ull << 20)
 

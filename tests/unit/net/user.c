@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* -netdev user, with a script in passt's place. */
 #include "net/stream.h"
-#include "tests/unit/net_test.h"
+#include "tests/unit/net/net_test.h"
 
 static char *old_path;
 
