@@ -314,10 +314,15 @@ static int make_chips(struct vm *vm)
 }
 
 /* No re-injection of missed PIT ticks: guests have better clocks, and it keeps
- * AVIC off (APICV_INHIBIT_REASON_PIT_REINJ). KVM waits for a whole SRCU grace
- * period there (kvm_unregister_irq_mask_notifier; 14 ms measured), which is
- * longer than everything else before the first guest instruction, so a thread
- * of its own does it while the guest boots. Without it all works as well. */
+ * AVIC off (APICV_INHIBIT_REASON_PIT_REINJ). KVM waits there for two SRCU grace
+ * periods, one behind the other (kvm_pit_set_reinject), and the second is a
+ * slow one, since SRCU calls itself idle only a while after the first
+ * (srcu_might_be_idle): 14 ms measured. All that time it holds the PIT's lock,
+ * which a vCPU wants that comes to another CPU (__kvm_migrate_pit_timer), as
+ * each does that runs for the first time. So it is done when the guest has
+ * long started, and by a thread of its own. Without it all works as well. */
+#define SETTLE_AFTER_NS 1000000000ull
+
 static void *stop_pit_reinjection(void *arg)
 {
     struct vm *vm = arg;
@@ -326,8 +331,9 @@ static void *stop_pit_reinjection(void *arg)
     return NULL;
 }
 
-static void start_settling(struct vm *vm)
+void kvm_settle(struct timer *t)
 {
+    struct vm *vm = container_of(t, struct vm, settle);
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -360,7 +366,7 @@ int kvm_open_vm(struct vm *vm)
     if (err)
         return fail(err, "%s: setting up the VM: %s", vm->cfg.kvm,
                     strerror(-err));
-    start_settling(vm);
+    timer_arm(&vm->settle, now_ns() + SETTLE_AFTER_NS);
     for (unsigned i = 0; i < vm->m.ncpus; i++) {
         err = vcpu_open(vm, &vm->vcpu[i]);
         if (err)
@@ -372,6 +378,7 @@ int kvm_open_vm(struct vm *vm)
 
 void kvm_close_vm(struct vm *vm)
 {
+    timer_cancel(&vm->settle);
     if (vm->settling)
         pthread_join(vm->settler, NULL);
     vm->settling = false;

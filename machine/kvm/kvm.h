@@ -71,7 +71,8 @@ struct vm {
     struct timer restart; /* a reset that waits; see vm.c */
     uint64_t started;     /* ns, by the last start or reset */
     unsigned quick;       /* resets in a row that came soon after it */
-    pthread_t settler;    /* kvm.c: what may take its time */
+    struct timer settle;  /* kvm.c: what can wait until the guest runs */
+    pthread_t settler;    /* and takes its time */
     bool settling;
 };
 
@@ -84,6 +85,7 @@ static inline struct vm *vm_of(struct machine *m)
  * makes a fresh VM and registers what is already known; kvm_close ends it. */
 int kvm_open_vm(struct vm *vm);
 void kvm_close_vm(struct vm *vm);
+void kvm_settle(struct timer *t); /* fires some time after kvm_open_vm */
 extern const struct machine_ops kvm_machine_ops;
 
 /* vcpu.c */

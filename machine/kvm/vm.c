@@ -217,6 +217,7 @@ static int make_world(struct vm *vm)
     if (!m->pio || !m->mmio || vm->request.fd < 0)
         return fail(-ENOMEM, "out of memory");
     timer_init(&vm->restart, m->loop, restart_due, "restart");
+    timer_init(&vm->settle, m->loop, kvm_settle, "settle");
     return loop_add(m->loop, &vm->request);
 }
 

@@ -147,6 +147,31 @@ cpu_ticks() {
     echo $((${12} + ${13}))
 }
 
+e2e kvm first_byte_at_once "nothing in KVM holds the first instructions up: most starts are about as fast as the fastest"
+test_first_byte_at_once() {
+    local round i times fd end started
+    # Before others on a busy machine, where that is allowed.
+    chrt -f -p 1 "$BASHPID" 2>/dev/null || true
+    for round in 1 2 3; do
+        times=()
+        for i in {1..31}; do
+            started=${EPOCHREALTIME/./}
+            exec {fd}< <(exec "$VMM" -nic none -append ring3 2>&1)
+            vmm_pid=$!
+            read -r -n 1 -u "$fd" _ || fail "no output"
+            end=${EPOCHREALTIME/./}
+            times+=($((end - started)))
+            stop
+            exec {fd}<&-
+        done
+        mapfile -t times < <(printf '%s\n' "${times[@]}" | sort -n)
+        note "first byte after ${times[0]} us at best, ${times[15]} in the median, ${times[30]} at worst"
+        # On a busy machine it is tried again. A slow SRCU grace period is 13 ms.
+        [ $((times[15] - times[0])) -gt 7000 ] || return 0
+    done
+    fail "the median is more than 7 ms above the best"
+}
+
 e2e both memory_beside_ram "resident memory beside guest RAM is under 1 MiB"
 test_memory_beside_ram() {
     boot_bundled '' -m 64M
