@@ -297,7 +297,7 @@ static int64_t wait_limit(const struct loop *l, int64_t limit)
 /* epoll_pwait2 takes nanoseconds (Linux 5.11); before it, round up to ms. */
 static int wait_ns(struct loop *l, int64_t ns)
 {
-    static bool no_pwait2;
+    static _Atomic bool no_pwait2;
     if (ns > 0 && !no_pwait2) {
         struct timespec ts = {ns / 1000000000, ns % 1000000000};
         long n =

@@ -38,7 +38,7 @@ void bus_free(struct bus *b)
 
 uint64_t bus_unclaimed(const struct bus *b)
 {
-    return b->unclaimed.count;
+    return __atomic_load_n(&b->unclaimed.count, __ATOMIC_RELAXED);
 }
 
 /* Index of the first region whose base is above addr. */

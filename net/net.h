@@ -119,7 +119,7 @@ struct netdev {
      * loop's thread. */
     void (*link_changed)(void *nic, bool up);
     void *nic;
-    bool link_up; /* the backend's side of the cable; see netdev_link */
+    _Atomic bool link_up; /* the backend's side of the cable; netdev_link */
     struct netdev *next;
 };
 

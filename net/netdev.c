@@ -8,7 +8,7 @@
 #include "net/net.h"
 
 struct netdev *netdevs;
-static bool pulled; /* every cable, by the operator */
+static _Atomic bool pulled; /* every cable, by the operator */
 
 int netdev_read_id(struct netdev *nd, struct opts *o)
 {

@@ -251,13 +251,17 @@ static void stream_announce(struct stream *s)
     static const uint8_t rarp[10] = {0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3};
     static const uint8_t none[6];
     struct iovec iov = {p, sizeof(p)};
-    if (!memcmp(s->mac, none, 6))
+    uint8_t mac[6];
+    pthread_mutex_lock(&s->lock);
+    memcpy(mac, s->mac, 6);
+    pthread_mutex_unlock(&s->lock);
+    if (!memcmp(mac, none, 6))
         return;
     memset(eth, 0xff, 6);
-    memcpy(eth + 6, s->mac, 6);
+    memcpy(eth + 6, mac, 6);
     memcpy(eth + 12, rarp, sizeof(rarp));
-    memcpy(eth + 22, s->mac, 6);
-    memcpy(eth + 32, s->mac, 6);
+    memcpy(eth + 22, mac, 6);
+    memcpy(eth + 32, mac, 6);
     stream_send(&s->be, &iov, 1);
 }
 

@@ -492,10 +492,9 @@ static int plug(struct e1000 *e)
 {
     struct pci_fn *fn = &e->pci;
     pci_fn_init(fn, e->dev.m, e, "e1000", 0x8086, 0x100e, 0x020000, 0x02);
-    fn->cfg[PCI_SUBSYS_VENDOR_ID] = 0x86;
-    fn->cfg[PCI_SUBSYS_VENDOR_ID + 1] = 0x80;
-    fn->cfg[PCI_SUBSYS_ID] = 0x1e;
-    fn->cfg[PCI_MIN_GNT] = 0xff;
+    pci_put(fn, PCI_SUBSYS_VENDOR_ID, 2, 0x8086);
+    pci_put(fn, PCI_SUBSYS_ID, 2, 0x001e);
+    pci_put(fn, PCI_MIN_GNT, 1, 0xff);
     fn->cfg_written = cfg_written;
     pci_bar_init(fn, 0, PCI_BAR_MEM32, E1000_MMIO_SIZE, mmio_read, mmio_write,
                  e);

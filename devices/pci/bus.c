@@ -30,33 +30,36 @@ struct pci_bus {
     struct machine *m;
     pthread_mutex_t lock;
     struct pci_fn *fn[PCI_SLOTS];
-    uint32_t address;      /* CONFIG_ADDRESS, port CF8 */
-    uint8_t reset_control; /* port CF9 */
+    _Atomic uint32_t address;      /* CONFIG_ADDRESS, port CF8 */
+    _Atomic uint8_t reset_control; /* port CF9 */
     uint64_t mem_next, io_next;
     struct region ports, ecam;
     struct pci_fn host;
 };
 
-static uint16_t get16(const uint8_t *p)
+uint32_t pci_get(const struct pci_fn *fn, unsigned off, unsigned width)
 {
-    return (uint16_t)(p[0] | p[1] << 8);
+    uint32_t val = 0;
+    for (unsigned i = 0; i < width; i++)
+        val |= (uint32_t)atomic_load_explicit(&fn->cfg[off + i],
+                                              memory_order_relaxed)
+               << 8 * i;
+    return val;
 }
 
-static void put16(uint8_t *p, unsigned v)
+void pci_put(struct pci_fn *fn, unsigned off, unsigned width, uint32_t val)
 {
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
+    for (unsigned i = 0; i < width; i++)
+        atomic_store_explicit(&fn->cfg[off + i], (uint8_t)(val >> 8 * i),
+                              memory_order_relaxed);
 }
 
-static uint32_t get32(const uint8_t *p)
+/* Lets the guest write the bits of `mask`. */
+static void allow(struct pci_fn *fn, unsigned off, unsigned width,
+                  uint32_t mask)
 {
-    return get16(p) | (uint32_t)get16(p + 2) << 16;
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-    put16(p, v & 0xffff);
-    put16(p + 2, v >> 16);
+    for (unsigned i = 0; i < width; i++)
+        fn->wmask[off + i] |= (uint8_t)(mask >> 8 * i);
 }
 
 /* ------------------------------------------------------------- a function */
@@ -72,13 +75,12 @@ void pci_fn_init(struct pci_fn *fn, struct machine *m, void *owner,
     fn->cap_end = 0x40;
     fn->intx.fd = -1;
     pthread_mutex_init(&fn->irq_lock, NULL);
-    put16(fn->cfg + PCI_VENDOR_ID, vendor);
-    put16(fn->cfg + PCI_DEVICE_ID, device);
-    fn->cfg[PCI_REVISION_ID] = rev;
-    fn->cfg[PCI_CLASS] = (uint8_t)class24;
-    put16(fn->cfg + PCI_CLASS + 1, class24 >> 8);
+    pci_put(fn, PCI_VENDOR_ID, 2, vendor);
+    pci_put(fn, PCI_DEVICE_ID, 2, device);
+    pci_put(fn, PCI_REVISION_ID, 1, rev);
+    pci_put(fn, PCI_CLASS, 3, class24);
     /* PCI 3.0 §6.2.2: bits without a function behind them stay 0. */
-    put16(fn->wmask + PCI_COMMAND,
+    allow(fn, PCI_COMMAND, 2,
           PCI_CMD_IO | PCI_CMD_MEM | PCI_CMD_MASTER | PCI_CMD_INTX_OFF);
     fn->wmask[PCI_INT_LINE] = 0xff;
     fn->wmask[0x0c] = 0xff; /* cache line size: scratch */
@@ -97,7 +99,7 @@ void pci_bar_init(struct pci_fn *fn, unsigned i, enum pci_bar_kind kind,
                   void *owner)
 {
     struct pci_bar *bar = &fn->bar[i];
-    uint8_t *cfg = fn->cfg + bar_reg(i), *wmask = fn->wmask + bar_reg(i);
+    unsigned reg = bar_reg(i);
     assert(size && !(size & (size - 1)) && i <= PCI_ROM_BAR);
     bar->kind = kind;
     bar->size = size;
@@ -107,15 +109,15 @@ void pci_bar_init(struct pci_fn *fn, unsigned i, enum pci_bar_kind kind,
                                   .owner = owner,
                                   .name = fn->name};
     /* PCI 3.0 §6.2.5.1: size is told by the address bits that stay 0. */
-    put32(wmask, (uint32_t) ~(size - 1));
+    allow(fn, reg, 4, (uint32_t) ~(size - 1));
     if (kind == PCI_BAR_IO)
-        put32(cfg, 1);
+        pci_put(fn, reg, 4, 1);
     else if (kind == PCI_BAR_MEM64)
-        put32(cfg, 4);
+        pci_put(fn, reg, 4, 4);
     if (kind == PCI_BAR_MEM64)
-        put32(wmask + 4, (uint32_t)(~(size - 1) >> 32));
+        allow(fn, reg + 4, 4, (uint32_t)(~(size - 1) >> 32));
     if (i == PCI_ROM_BAR)
-        put32(wmask, get32(wmask) | 1); /* §6.2.5.2: enable bit */
+        allow(fn, reg, 1, 1); /* §6.2.5.2: enable bit */
 }
 
 uint8_t pci_cap_add(struct pci_fn *fn, uint8_t id, uint8_t len)
@@ -141,8 +143,7 @@ void pci_intx_init(struct pci_fn *fn)
 
 bool pci_can_dma(const struct pci_fn *fn)
 {
-    return __atomic_load_n(&fn->cfg[PCI_COMMAND], __ATOMIC_RELAXED) &
-           PCI_CMD_MASTER;
+    return pci_get(fn, PCI_COMMAND, 1) & PCI_CMD_MASTER;
 }
 
 /* ------------------------------------------------------------------- INTx */
@@ -150,7 +151,7 @@ bool pci_can_dma(const struct pci_fn *fn)
 /* Under irq_lock. */
 static void drive_intx(struct pci_fn *fn)
 {
-    bool off = get16(fn->cfg + PCI_COMMAND) & PCI_CMD_INTX_OFF;
+    bool off = pci_get(fn, PCI_COMMAND, 2) & PCI_CMD_INTX_OFF;
     if (fn->has_intx)
         irq_set(&fn->intx, atomic_load(&fn->intx_level) && !off);
 }
@@ -169,10 +170,10 @@ void pci_intx_set(struct pci_fn *fn, bool level)
 static bool bar_decodes(const struct pci_fn *fn, unsigned i)
 {
     const struct pci_bar *bar = &fn->bar[i];
-    unsigned cmd = get16(fn->cfg + PCI_COMMAND);
+    unsigned cmd = pci_get(fn, PCI_COMMAND, 2);
     if (bar->kind == PCI_BAR_NONE)
         return false;
-    if (i == PCI_ROM_BAR && !(fn->cfg[PCI_ROM] & 1))
+    if (i == PCI_ROM_BAR && !(pci_get(fn, PCI_ROM, 1) & 1))
         return false;
     return cmd & (bar->kind == PCI_BAR_IO ? PCI_CMD_IO : PCI_CMD_MEM);
 }
@@ -180,9 +181,9 @@ static bool bar_decodes(const struct pci_fn *fn, unsigned i)
 static uint64_t bar_address(const struct pci_fn *fn, unsigned i)
 {
     const struct pci_bar *bar = &fn->bar[i];
-    uint64_t a = get32(fn->cfg + bar_reg(i));
+    uint64_t a = pci_get(fn, bar_reg(i), 4);
     if (bar->kind == PCI_BAR_MEM64)
-        a |= (uint64_t)get32(fn->cfg + bar_reg(i) + 4) << 32;
+        a |= (uint64_t)pci_get(fn, bar_reg(i) + 4, 4) << 32;
     return a & ~(bar->size - 1);
 }
 
@@ -296,14 +297,13 @@ void pci_kick_set(struct pci_fn *fn, unsigned bar, unsigned k, bool on)
 
 uint32_t pci_cfg_read(struct pci_fn *fn, unsigned off, unsigned width)
 {
-    uint32_t val = 0;
+    uint32_t val;
     if (off + width > sizeof(fn->cfg))
         return 0; /* a conventional function has nothing above 255 */
     if (fn->cfg_read)
         fn->cfg_read(fn, off, width);
     pthread_mutex_lock(&fn->bus->lock);
-    for (unsigned i = 0; i < width; i++)
-        val |= (uint32_t)fn->cfg[off + i] << (8 * i);
+    val = pci_get(fn, off, width);
     pthread_mutex_unlock(&fn->bus->lock);
     /* PCI 3.0 §6.2.3: the line as the device drives it, before INTX_OFF. */
     if (off <= PCI_STATUS && PCI_STATUS < off + width &&
@@ -324,11 +324,9 @@ void pci_cfg_write(struct pci_fn *fn, unsigned off, unsigned width,
         return;
     pthread_mutex_lock(&bus->lock);
     for (unsigned i = 0; i < width; i++) {
-        uint8_t *c = &fn->cfg[off + i], w = fn->wmask[off + i];
-        uint8_t b = (uint8_t)(val >> (8 * i));
-        uint8_t now = (uint8_t)((*c & ~w) | (b & w));
-        __atomic_store_n(c, (uint8_t)(now & ~(b & fn->w1c[off + i])),
-                         __ATOMIC_RELAXED);
+        uint8_t w = fn->wmask[off + i], b = (uint8_t)(val >> (8 * i));
+        uint32_t now = (pci_get(fn, off + i, 1) & ~(uint32_t)w) | (b & w);
+        pci_put(fn, off + i, 1, now & ~(uint32_t)(b & fn->w1c[off + i]));
     }
     if (pci_touches(off, width, PCI_COMMAND, PCI_COMMAND + 2) ||
         pci_touches(off, width, PCI_BAR0, PCI_BAR0 + 4 * PCI_BARS) ||
@@ -366,16 +364,14 @@ static struct pci_fn *addressed(struct pci_bus *bus, uint32_t address)
  * resets. Both kinds restart the machine. */
 static void write_reset_control(struct pci_bus *bus, uint8_t val)
 {
-    uint8_t rise = (uint8_t)(val & ~bus->reset_control & 4);
-    bus->reset_control = val & 0x0a;
-    if (rise)
+    if (val & ~atomic_exchange(&bus->reset_control, val & 0x0a) & 4)
         bus->m->ops->request(bus->m, STOP_RESET);
 }
 
 static uint64_t ports_read(void *owner, uint64_t off, unsigned width)
 {
     struct pci_bus *bus = owner;
-    uint32_t a = __atomic_load_n(&bus->address, __ATOMIC_RELAXED);
+    uint32_t a = atomic_load_explicit(&bus->address, memory_order_relaxed);
     if (off == 0 && width == 4)
         return a;
     if (off == 1 && width == 1)
@@ -391,13 +387,13 @@ static void ports_write(void *owner, uint64_t off, unsigned width, uint64_t val)
     struct pci_bus *bus = owner;
     /* Only a whole dword is an address; CF9 inside it is another register. */
     if (off == 0 && width == 4)
-        __atomic_store_n(&bus->address, (uint32_t)val & 0x80fffffc,
-                         __ATOMIC_RELAXED);
+        atomic_store_explicit(&bus->address, (uint32_t)val & 0x80fffffc,
+                              memory_order_relaxed);
     else if (off == 1 && width == 1)
         write_reset_control(bus, (uint8_t)val);
     if (off < 4 || (off & 3) + width > 4)
         return;
-    uint32_t a = __atomic_load_n(&bus->address, __ATOMIC_RELAXED);
+    uint32_t a = atomic_load_explicit(&bus->address, memory_order_relaxed);
     struct pci_fn *fn = addressed(bus, a);
     if (fn)
         pci_cfg_write(fn, (a & 0xfc) | (off & 3), width, (uint32_t)val);
@@ -518,21 +514,22 @@ void pci_fn_reset(struct pci_fn *fn)
     if (!bus)
         return;
     pthread_mutex_lock(&bus->lock);
-    put16(fn->cfg + PCI_COMMAND, 0);
+    pci_put(fn, PCI_COMMAND, 2, 0);
     for (unsigned i = 0; i <= PCI_ROM_BAR; i++) {
         const struct pci_bar *bar = &fn->bar[i];
-        uint8_t *cfg = fn->cfg + bar_reg(i);
+        unsigned reg = bar_reg(i);
+        uint32_t flags = i < PCI_BARS ? pci_get(fn, reg, 1) & 0xf : 0;
         if (bar->kind == PCI_BAR_NONE)
             continue;
-        put32(cfg, (uint32_t)bar->first | (i < PCI_BARS ? cfg[0] & 0xf : 0));
+        pci_put(fn, reg, 4, (uint32_t)bar->first | flags);
         if (bar->kind == PCI_BAR_MEM64)
-            put32(cfg + 4, (uint32_t)(bar->first >> 32));
+            pci_put(fn, reg + 4, 4, (uint32_t)(bar->first >> 32));
     }
     if (fn->has_intx)
-        fn->cfg[PCI_INT_LINE] = (uint8_t)pci_slot_gsi(fn->slot);
-    fn->cfg[0x0c] = 0;
+        pci_put(fn, PCI_INT_LINE, 1, pci_slot_gsi(fn->slot));
+    pci_put(fn, 0x0c, 1, 0);
     /* As firmware leaves it: decoding, but no bus master. */
-    put16(fn->cfg + PCI_COMMAND, PCI_CMD_IO | PCI_CMD_MEM);
+    pci_put(fn, PCI_COMMAND, 2, PCI_CMD_IO | PCI_CMD_MEM);
     remap(bus);
     pthread_mutex_unlock(&bus->lock);
     pci_msix_reset(fn);

@@ -23,7 +23,7 @@ _Static_assert(PCI_MSIX_MAX *ENTRY_BYTES <= PBA_OFFSET, "table below PBA");
 
 static uint8_t control(const struct pci_fn *fn)
 {
-    return __atomic_load_n(&fn->cfg[fn->msix_cap + 3], __ATOMIC_RELAXED);
+    return (uint8_t)pci_get(fn, fn->msix_cap + 3u, 1);
 }
 
 bool pci_msix_on(const struct pci_fn *fn)
@@ -152,21 +152,19 @@ int pci_msix_vectors(struct pci_fn *fn, uint8_t cap, unsigned n)
     if (err)
         return fail(err, "%s: MSI-X: %s", fn->name, strerror(-err));
     fn->msix_cap = cap;
-    fn->cfg[cap + 2] = (uint8_t)(n - 1);
-    fn->cfg[cap + 3] = 0;
+    pci_put(fn, cap + 2u, 2, n - 1);
     fn->wmask[cap + 3] = CTRL_ENABLE | CTRL_MASKALL;
     return 0;
 }
 
 int pci_msix_init(struct pci_fn *fn, unsigned bar, unsigned n)
 {
-    uint8_t at = pci_cap_add(fn, PCI_CAP_MSIX, 12), *cap = fn->cfg + at;
+    uint8_t at = pci_cap_add(fn, PCI_CAP_MSIX, 12);
     int err = pci_msix_vectors(fn, at, n);
     pci_bar_init(fn, bar, PCI_BAR_MEM32, MSIX_BAR_BYTES, bar_read, bar_write,
                  fn);
-    cap[4] = (uint8_t)bar; /* table: offset 0 of this BAR */
-    cap[8] = (uint8_t)bar;
-    cap[9] = PBA_OFFSET >> 8;
+    pci_put(fn, at + 4u, 4, bar); /* table: offset 0 of this BAR */
+    pci_put(fn, at + 8u, 4, PBA_OFFSET | bar);
     return err;
 }
 
@@ -186,7 +184,7 @@ void pci_msix_reset(struct pci_fn *fn)
     if (!fn->msix_cap)
         return;
     pthread_mutex_lock(&fn->irq_lock);
-    fn->cfg[fn->msix_cap + 3] = 0;
+    pci_put(fn, fn->msix_cap + 3u, 1, 0);
     for (unsigned i = 0; i < fn->nvec; i++) {
         struct pci_msix_vec *v = &fn->vec[i];
         irq_detach(&v->irq);

@@ -106,7 +106,8 @@ struct pci_fn {
     void *owner;
     /* A guest write changes only bits set in wmask; writing 1 to a bit set in
      * w1c clears it. No host-side value ever lives in those bytes. */
-    uint8_t cfg[256], wmask[256], w1c[256];
+    _Atomic uint8_t cfg[256]; /* read by any thread, see pci_get */
+    uint8_t wmask[256], w1c[256];
     unsigned cap_end; /* first free byte for a capability */
     uint8_t cap_last; /* last capability in the list, 0: none */
     struct pci_bar bar[PCI_BARS + 1];
@@ -127,6 +128,12 @@ struct pci_fn {
     struct pci_msix_vec *vec;
     struct fault irq_fault;
 };
+
+/* Configuration bytes, little-endian, width 1 to 4. Any thread, no lock: each
+ * byte is what it was at some time during the call. Bytes that the guest may
+ * write are put under the bus's lock, or before the guest can. */
+uint32_t pci_get(const struct pci_fn *fn, unsigned off, unsigned width);
+void pci_put(struct pci_fn *fn, unsigned off, unsigned width, uint32_t val);
 
 /* Fills in the header. class24 is 0xCCSSPP (class, subclass, prog-if). */
 void pci_fn_init(struct pci_fn *fn, struct machine *m, void *owner,

@@ -51,16 +51,6 @@ static struct vfio *vfio_of(struct pci_fn *fn)
     return fn->owner;
 }
 
-/* Configuration bytes may be written by another vCPU meanwhile. */
-static uint32_t cfg_get(const struct pci_fn *fn, unsigned off, unsigned width)
-{
-    uint32_t val = 0;
-    for (unsigned i = 0; i < width; i++)
-        val |= (uint32_t)__atomic_load_n(&fn->cfg[off + i], __ATOMIC_RELAXED)
-               << (8 * i);
-    return val;
-}
-
 /* ---------------------------------------------------- the device's regions */
 
 static uint64_t region_read(const struct vfio_region *r, uint64_t off,
@@ -123,19 +113,19 @@ static void bar_write(void *owner, uint64_t off, unsigned width, uint64_t val)
 
 static bool msi_enabled(const struct vfio *v)
 {
-    return v->msi && cfg_get(&v->fn, v->msi + 2u, 1) & MSI_ENABLE;
+    return v->msi && pci_get(&v->fn, v->msi + 2u, 1) & MSI_ENABLE;
 }
 
 /* Offsets in the MSI capability depend on its form. */
 static unsigned msi_data(const struct vfio *v)
 {
-    return v->msi + (v->fn.cfg[v->msi + 2] & MSI_64BIT ? 12u : 8u);
+    return v->msi + (pci_get(&v->fn, v->msi + 2u, 1) & MSI_64BIT ? 12u : 8u);
 }
 
 /* 0: this device cannot mask them one by one. */
 static unsigned msi_mask(const struct vfio *v)
 {
-    return v->fn.cfg[v->msi + 3] & MSI_MASKABLE ? msi_data(v) + 4 : 0;
+    return pci_get(&v->fn, v->msi + 3u, 1) & MSI_MASKABLE ? msi_data(v) + 4 : 0;
 }
 
 /* Attaches each of the device's messages as the capability says now. Under
@@ -143,12 +133,12 @@ static unsigned msi_mask(const struct vfio *v)
 static void msi_attach(struct vfio *v)
 {
     const struct pci_fn *fn = &v->fn;
-    uint64_t addr = cfg_get(fn, v->msi + 4u, 4);
-    uint32_t data = cfg_get(fn, msi_data(v), 2), masked = 0;
+    uint64_t addr = pci_get(fn, v->msi + 4u, 4);
+    uint32_t data = pci_get(fn, msi_data(v), 2), masked = 0;
     if (msi_data(v) == v->msi + 12u)
-        addr |= (uint64_t)cfg_get(fn, v->msi + 8u, 4) << 32;
+        addr |= (uint64_t)pci_get(fn, v->msi + 8u, 4) << 32;
     if (msi_mask(v))
-        masked = cfg_get(fn, msi_mask(v), 4);
+        masked = pci_get(fn, msi_mask(v), 4);
     for (unsigned i = 0; i < v->nmsi; i++) {
         struct irq *irq = &v->msi_irq[i];
         irq_detach(irq);
@@ -237,7 +227,7 @@ static void irq_follow(struct vfio *v)
         mode = VFIO_PCI_MSIX_IRQ_INDEX;
     } else if (msi_enabled(v)) {
         mode = VFIO_PCI_MSI_IRQ_INDEX;
-        nmsi = 1u << (cfg_get(&v->fn, v->msi + 2u, 1) & MSI_MME) / 16;
+        nmsi = 1u << (pci_get(&v->fn, v->msi + 2u, 1) & MSI_MME) / 16;
         nmsi = nmsi > v->nmsi ? v->nmsi : nmsi;
     }
     if (mode != v->mode || nmsi != v->msi_on) {
@@ -261,7 +251,7 @@ static const struct vfio_region *cfg_region(const struct vfio *v)
  * bus master only when the guest says so. */
 static void host_command(const struct vfio *v)
 {
-    unsigned cmd = cfg_get(&v->fn, PCI_COMMAND, 2);
+    unsigned cmd = pci_get(&v->fn, PCI_COMMAND, 2);
     region_write(cfg_region(v), PCI_COMMAND, 2,
                  (cmd & (PCI_CMD_MASTER | PCI_CMD_INTX_OFF)) | PCI_CMD_IO |
                      PCI_CMD_MEM);
@@ -286,19 +276,18 @@ static void cfg_read(struct pci_fn *fn, unsigned off, unsigned width)
         val = region_read(cfg_region(v), off, width);
     for (unsigned i = 0; i < width; i++)
         if (v->direct[off + i])
-            __atomic_store_n(&fn->cfg[off + i], (uint8_t)(val >> (8 * i)),
-                             __ATOMIC_RELAXED);
+            pci_put(fn, off + i, 1, (uint32_t)(val >> (8 * i)));
     /* MSI's pending bits wait where MSI-X's do. */
     if (!v->msi || !msi_mask(v) ||
         !pci_touches(off, width, msi_mask(v) + 4, msi_mask(v) + 8))
         return;
     for (unsigned i = 0; i < v->nmsi; i++) {
         uint8_t bit = (uint8_t)(1 << i % 8);
-        uint8_t *b = &fn->cfg[msi_mask(v) + 4 + i / 8];
+        _Atomic uint8_t *b = &fn->cfg[msi_mask(v) + 4 + i / 8];
         if (irq_pending(&v->msi_irq[i]))
-            __atomic_fetch_or(b, bit, __ATOMIC_RELAXED);
+            atomic_fetch_or(b, bit);
         else
-            __atomic_fetch_and(b, (uint8_t)~bit, __ATOMIC_RELAXED);
+            atomic_fetch_and(b, (uint8_t)~bit);
     }
 }
 
@@ -337,15 +326,15 @@ static void emulate(struct vfio *v, unsigned at, unsigned len)
 static int add_msi(struct vfio *v, struct machine *m)
 {
     struct pci_fn *fn = &v->fn;
-    uint8_t *ctrl = fn->cfg + v->msi + 2;
+    unsigned ctrl = v->msi + 2u;
     unsigned data = msi_data(v), mask = msi_mask(v);
     int err = 0;
     emulate(v, v->msi, (mask ? mask + 8 : data + 2) - v->msi);
-    ctrl[0] &= (uint8_t) ~(MSI_ENABLE | MSI_MME);
-    fn->wmask[v->msi + 2] = MSI_ENABLE | MSI_MME;
+    fn->cfg[ctrl] &= (uint8_t) ~(MSI_ENABLE | MSI_MME);
+    fn->wmask[ctrl] = MSI_ENABLE | MSI_MME;
     memset(fn->wmask + v->msi + 4, 0xff, data + 2u - v->msi - 4u);
     fn->wmask[v->msi + 4] = 0xfc;
-    unsigned n = 1u << (ctrl[0] >> 1 & 7);
+    unsigned n = 1u << (pci_get(fn, ctrl, 1) >> 1 & 7);
     n = n > VFIO_MSI_MAX ? VFIO_MSI_MAX : n;
     for (unsigned i = 0; mask && i < n; i++)
         fn->wmask[mask + i / 8] |= (uint8_t)(1 << i % 8);
@@ -358,10 +347,10 @@ static int add_msix(struct vfio *v)
 {
     struct pci_fn *fn = &v->fn;
     uint8_t cap = v->msix;
-    unsigned n = (cfg_get(fn, cap + 2u, 2) & 0x7ff) + 1;
+    unsigned n = (pci_get(fn, cap + 2u, 2) & 0x7ff) + 1;
     emulate(v, cap, 12);
     for (unsigned i = 0; i < 2; i++) {
-        uint32_t where = cfg_get(fn, cap + 4 + 4 * i, 4), bar = where & 7;
+        uint32_t where = pci_get(fn, cap + 4 + 4 * i, 4), bar = where & 7;
         uint64_t len = i ? (n + 63) / 64 * 8 : 16ull * n;
         v->hole[i] = (struct vfio_hole){bar, where & ~7u, len};
         if (bar >= PCI_BARS || v->hole[i].off + len > v->region[bar].size)
@@ -386,7 +375,7 @@ static void add_pm(struct vfio *v)
 
 static int add_caps(struct vfio *v, struct machine *m)
 {
-    const uint8_t *cfg = v->fn.cfg;
+    const _Atomic uint8_t *cfg = v->fn.cfg;
     unsigned at = cfg[PCI_STATUS] & PCI_STS_CAPS ? cfg[PCI_CAP_PTR] & ~3u : 0;
     int err = 0;
     for (int i = 0; i < 48 && at >= 0x40; i++, at = cfg[at + 1] & ~3u) {
@@ -505,6 +494,13 @@ static void vfio_pci_destroy(struct device *dev)
     free(v);
 }
 
+static void copy_cfg(struct pci_fn *fn, const uint8_t *cfg, unsigned from,
+                     unsigned to)
+{
+    for (unsigned i = from; i < to; i++)
+        pci_put(fn, i, 1, cfg[i]);
+}
+
 int vfio_plug(struct vfio *v, struct machine *m, int slot)
 {
     struct pci_fn *fn = &v->fn;
@@ -515,12 +511,12 @@ int vfio_plug(struct vfio *v, struct machine *m, int slot)
         (ssize_t)sizeof(cfg))
         return fail(-EIO, "vfio-pci: host=%s: no configuration space", v->host);
     pci_fn_init(fn, m, v, v->dev.id, 0, 0, 0, 0);
-    memcpy(fn->cfg, cfg, PCI_COMMAND);
-    memcpy(fn->cfg + PCI_STATUS, cfg + PCI_STATUS, 6);
-    memcpy(fn->cfg + PCI_SUBSYS_VENDOR_ID, cfg + PCI_SUBSYS_VENDOR_ID, 4);
+    copy_cfg(fn, cfg, 0, PCI_COMMAND);
+    copy_cfg(fn, cfg, PCI_STATUS, PCI_CLASS + 3);
+    copy_cfg(fn, cfg, PCI_SUBSYS_VENDOR_ID, PCI_ROM);
     fn->cfg[PCI_HEADER_TYPE] = cfg[PCI_HEADER_TYPE] & 0x7f; /* one function */
     fn->cfg[PCI_CAP_PTR] = cfg[PCI_CAP_PTR];
-    memcpy(fn->cfg + PCI_MIN_GNT, cfg + PCI_MIN_GNT, sizeof(cfg) - PCI_MIN_GNT);
+    copy_cfg(fn, cfg, PCI_MIN_GNT, sizeof(cfg));
     if (fn->cfg[PCI_HEADER_TYPE])
         return fail(-ENXIO, "vfio-pci: host=%s: a bridge, not a device",
                     v->host);

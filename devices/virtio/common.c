@@ -98,7 +98,6 @@ static uint64_t rd_queue_vector(struct virtio *v)
 }
 static void wr_queue_vector(struct virtio *v, uint64_t val)
 {
-    /* One 16-bit store; loops read it while the queue runs. */
     if (selected(v))
         virtio_set_vector(v, v->queue_sel, val);
 }

@@ -76,9 +76,10 @@ bool virtio_queue_irq(struct virtio *v, struct virtqueue *vq)
     if (!vq_irq_wanted(vq))
         return false;
     if (pci_msix_on(&v->fn)) {
-        if (vq->vector == VIRTIO_NO_VECTOR)
+        uint16_t vector = vq->vector; /* a vCPU may change it meanwhile */
+        if (vector == VIRTIO_NO_VECTOR)
             return false; /* §4.1.5.1.3.1: not even INTx */
-        pci_msix_raise(&v->fn, vq->vector);
+        pci_msix_raise(&v->fn, vector);
     } else {
         raise_intx(v, VIRTIO_ISR_QUEUE);
     }
@@ -344,10 +345,9 @@ static void port_write(void *owner, uint64_t off, unsigned width, uint64_t val)
 static const struct region *cfg_window(const struct virtio *v, unsigned cap,
                                        uint32_t *off, uint32_t *len)
 {
-    const uint8_t *c = v->fn.cfg + cap;
-    unsigned bar = c[4];
-    memcpy(off, c + 8, 4);
-    memcpy(len, c + 12, 4);
+    unsigned bar = pci_get(&v->fn, cap + 4, 1);
+    *off = pci_get(&v->fn, cap + 8, 4);
+    *len = pci_get(&v->fn, cap + 12, 4);
     if (bar >= PCI_BARS || v->fn.bar[bar].kind == PCI_BAR_NONE)
         return NULL;
     if ((*len != 1 && *len != 2 && *len != 4) || *off % *len ||
@@ -371,7 +371,7 @@ static void cfg_read_hook(struct pci_fn *fn, unsigned off, unsigned width)
     const struct region *r = cfg_window(v, v->pci_cfg_cap, &at, &len);
     if (r)
         val = (uint32_t)(r->read(r->owner, at, len) & width_mask(len));
-    memcpy(fn->cfg + v->pci_cfg_cap + 16, &val, 4);
+    pci_put(fn, v->pci_cfg_cap + 16u, 4, val);
 }
 
 /* MSI-X was turned on or off while somebody else raises the interrupts. */
@@ -400,7 +400,7 @@ static void cfg_written_hook(struct pci_fn *fn, unsigned off, unsigned width,
     if (!hits_cfg_data(v, off, width))
         return;
     const struct region *r = cfg_window(v, v->pci_cfg_cap, &at, &len);
-    memcpy(&val, fn->cfg + v->pci_cfg_cap + 16, 4);
+    val = pci_get(fn, v->pci_cfg_cap + 16u, 4);
     if (r)
         r->write(r->owner, at, len, val & width_mask(len));
 }
@@ -411,12 +411,10 @@ static uint8_t add_cap(struct virtio *v, uint8_t type, uint8_t len, uint8_t bar,
                        uint32_t off, uint32_t size)
 {
     uint8_t at = pci_cap_add(&v->fn, PCI_CAP_VENDOR, len);
-    uint8_t *c = v->fn.cfg + at;
-    c[2] = len;
-    c[3] = type;
-    c[4] = bar;
-    memcpy(c + 8, &off, 4);
-    memcpy(c + 12, &size, 4);
+    pci_put(&v->fn, at + 2u, 2, len | (uint32_t)type << 8);
+    pci_put(&v->fn, at + 4u, 4, bar);
+    pci_put(&v->fn, at + 8u, 4, off);
+    pci_put(&v->fn, at + 12u, 4, size);
     return at;
 }
 
@@ -425,7 +423,7 @@ static void add_notify_cap(struct virtio *v, uint8_t bar, uint32_t off,
                            uint32_t mult)
 {
     uint8_t at = add_cap(v, CAP_NOTIFY, 20, bar, off, v->nvq * mult);
-    memcpy(v->fn.cfg + at + 16, &mult, 4);
+    pci_put(&v->fn, at + 16u, 4, mult);
 }
 
 static void add_caps(struct virtio *v)
@@ -508,10 +506,8 @@ static void add_function(struct virtio *v, struct machine *m)
     pci_fn_init(&v->fn, m, v, type->name, 0x1af4,
                 (uint16_t)((old ? 0xfff : 0x1040) + type->id), type->class24,
                 old ? 0 : 1);
-    v->fn.cfg[PCI_SUBSYS_VENDOR_ID] = 0xf4;
-    v->fn.cfg[PCI_SUBSYS_VENDOR_ID + 1] = 0x1a;
-    v->fn.cfg[PCI_SUBSYS_ID] = old ? (uint8_t)type->id : 0;
-    v->fn.cfg[PCI_SUBSYS_ID + 1] = old ? 0 : 0x11;
+    pci_put(&v->fn, PCI_SUBSYS_VENDOR_ID, 2, 0x1af4);
+    pci_put(&v->fn, PCI_SUBSYS_ID, 2, old ? type->id : 0x1100);
     if (old)
         pci_bar_init(&v->fn, LEGACY_BAR, PCI_BAR_IO, VIRTIO_IO_SIZE,
                      virtio_legacy_read, virtio_legacy_write, v);

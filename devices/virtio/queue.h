@@ -46,9 +46,11 @@ struct virtqueue {
     /* the transport's registers; frozen while state != VQ_OFF */
     uint16_t size, size_max;
     uint64_t desc_gpa, avail_gpa, used_gpa; /* packed: desc, driver, device */
-    uint16_t vector;                        /* MSI-X, 0xffff: none */
+    /* MSI-X, 0xffff: none. Loops read it while vCPUs write it. */
+    _Atomic uint16_t vector;
 
-    enum vq_state state;
+    /* Set by the loop when it finds the ring broken; registers show it. */
+    _Atomic enum vq_state state;
     const struct ram *ram;
     bool packed, event_idx, indirect, in_order;
     const char *fault; /* why it is BROKEN */

@@ -552,6 +552,7 @@ static void vnet_stats(struct device *dev, int fd)
         snprintf(id, sizeof(id), "%s.pair%u", n->nic.id, i);
         nic_stats_print(&n->pair[i]->stats, id, fd);
     }
+    pthread_mutex_lock(&n->v.lock);
     const struct {
         const char *name;
         uint64_t val;
@@ -560,6 +561,7 @@ static void vnet_stats(struct device *dev, int fd)
                 {"vhost_starts", n->vhost_starts},
                 {"guest_faults",
                  __atomic_load_n(&n->v.faults.count, __ATOMIC_RELAXED)}};
+    pthread_mutex_unlock(&n->v.lock);
     for (size_t i = 0; i < ARRAY_LEN(more); i++)
         if (more[i].val)
             dprintf(fd, "%s.%s %llu\n", n->nic.id, more[i].name,

@@ -25,7 +25,7 @@ struct vcpu {
     pthread_t thread;
     bool started;
     /* exits by reason; written by the vCPU's thread alone */
-    uint64_t exits[64];
+    _Atomic uint64_t exits[64];
 };
 
 struct vm {

@@ -231,7 +231,9 @@ static void exit_fail_entry(struct vcpu *c)
 static void handle_exit(struct vcpu *c)
 {
     unsigned reason = c->run->exit_reason;
-    c->exits[reason < ARRAY_LEN(c->exits) ? reason : 0]++;
+    _Atomic uint64_t *n = &c->exits[reason < ARRAY_LEN(c->exits) ? reason : 0];
+    uint64_t before = atomic_load_explicit(n, memory_order_relaxed);
+    atomic_store_explicit(n, before + 1, memory_order_relaxed);
     switch (reason) {
     case KVM_EXIT_IO:
         exit_io(c);
