@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-
 void nic_stats_add(struct nic_stats *sum, const struct nic_stats *s)
 {
 #define X(name, what)                                                          \

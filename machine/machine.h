@@ -167,26 +167,26 @@ struct machine {
     struct pci_bus *pci;    /* devices/pci/pci.h */
     struct device *devices; /* in order of creation */
     unsigned ncpus;
-    const char *name; /* -name, or NULL */
-    uint32_t pci_asked;     /* slots that an addr= names: not for others */
-    struct device *failed;  /* half made: the loop may know them */
+    const char *name;      /* -name, or NULL */
+    uint32_t pci_asked;    /* slots that an addr= names: not for others */
+    struct device *failed; /* half made: the loop may know them */
 };
 
 /* What is asked of a machine that is not made yet. Devices add to it while they
  * are checked. */
 struct needs {
-    const char *name;    /* -name, or NULL */
-    bool shared_ram;     /* memfd, for processes that serve rings */
-    unsigned nics;       /* so far: numbers their default names and MACs */
-    unsigned pci;        /* functions */
-    uint32_t pci_asked;  /* slots that an addr= names */
+    const char *name;   /* -name, or NULL */
+    bool shared_ram;    /* memfd, for processes that serve rings */
+    unsigned nics;      /* so far: numbers their default names and MACs */
+    unsigned pci;       /* functions */
+    uint32_t pci_asked; /* slots that an addr= names */
 };
 
 /* A device, embedded first in its own struct. Devices live as long as the
  * machine (there is no hot-unplug). */
 struct device {
     const struct device_class *cls;
-    const char *id; /* -device …,id=, or the class's name with a number */
+    const char *id;   /* -device …,id=, or the class's name with a number */
     struct opts opts; /* what it was told; texts in the struct point here */
     struct machine *m;
     /* Power-on state, at any moment, in mid-traffic too; when it returns
@@ -203,9 +203,9 @@ struct device {
 /* One kind of device: the one const row at the end of its file, listed once in
  * the wiring table of vmm.c. */
 struct device_class {
-    const char *name; /* as in -device NAME */
-    const char *alias; /* another name, or NULL */
-    const char *help; /* what it is */
+    const char *name;           /* as in -device NAME */
+    const char *alias;          /* another name, or NULL */
+    const char *help;           /* what it is */
     const struct field *fields; /* of its struct; NULL: none */
     size_t size;                /* of it, struct device first */
     /* Optional. Looks whether what the fields say can be had, and says what it

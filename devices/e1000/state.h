@@ -201,7 +201,9 @@ struct e1000 {
     struct nic nic;
     struct netbe *be; /* nic.nd's only queue, or NULL */
     unsigned offload; /* NETBE_* the backend's send takes */
-    bool fcs;         /* compute the FCS */
+    uint8_t leave;    /* offload=: to the backend, what it can do */
+    uint8_t fcs;      /* compute the FCS */
+    uint8_t mitigation;
 
     pthread_mutex_t lock;
     _Atomic unsigned waiting; /* vCPUs that want `lock` */

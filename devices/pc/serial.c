@@ -63,6 +63,7 @@ enum { /* MSR: four lines, and their changes in the low bits */
 
 struct serial {
     struct device dev;
+    const char *to; /* as -serial has it */
     struct region ports;
     struct irq irq;
     struct console *console;
@@ -391,40 +392,37 @@ free_irq:
     return err;
 }
 
-static int serial_create(struct machine *m, struct opts *o)
+static int serial_create(struct machine *m, struct device *dev)
 {
-    const char *to = opts_str(o, "to", "stdio");
-    struct serial *s;
-    int err = opts_done(o);
-    if (err)
-        return err;
-    s = calloc(1, sizeof(*s));
-    if (!s)
-        return fail(-ENOMEM, "serial: out of memory");
+    struct serial *s = container_of(dev, struct serial, dev);
     pthread_mutex_init(&s->lock, NULL);
-    s->dev = (struct device){.cls = &serial_class,
-                             .id = "serial",
-                             .reset = serial_reset,
-                             .stats = serial_stats,
-                             .destroy = serial_destroy};
+    s->dev.reset = serial_reset;
+    s->dev.stats = serial_stats;
+    s->dev.destroy = serial_destroy;
     s->ports = (struct region){.base = PORT_COM1,
                                .len = REGS,
                                .read = serial_read,
                                .write = serial_write,
                                .owner = s,
                                .name = "serial"};
-    err = serial_wire(s, m, to);
-    if (err) {
-        free(s);
+    int err = serial_wire(s, m, s->to ? s->to : "stdio");
+    if (err)
         return err;
-    }
     serial_reset(&s->dev);
     device_register(m, &s->dev);
     return 0;
 }
 
+static const struct field serial_fields[] = {
+    FIELD(TEXT, "to", struct serial, to, .arg = CONSOLE_TO,
+          .help = "where its characters go (stdio)"),
+    {.name = ""},
+};
+
 const struct device_class serial_class = {
     .name = "serial",
-    .help = "to=" CONSOLE_TO " (stdio)",
+    .help = "a 16550A",
+    .fields = serial_fields,
+    .size = sizeof(struct serial),
     .create = serial_create,
 };

@@ -68,9 +68,8 @@ int pci_rom_check(const char *what, const char *path)
     if (err)
         return fail(err, "%s: romfile=%s: %s", what, path, strerror(-err));
     if (!S_ISREG(st.st_mode) || !st.st_size || st.st_size > ROM_MAX)
-        err = fail(-EINVAL,
-                   "%s: romfile=%s: not a file of 1 byte to 16 MiB", what,
-                   path);
+        err = fail(-EINVAL, "%s: romfile=%s: not a file of 1 byte to 16 MiB",
+                   what, path);
     else if (pread(fd, sign, 2, 0) != 2 || sign[0] != 0x55 || sign[1] != 0xaa)
         err = fail(-EINVAL,
                    "%s: romfile=%s: not an option ROM, which begins with the "

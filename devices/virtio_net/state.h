@@ -162,8 +162,11 @@ struct vnet {
     struct virtio v; /* first: its device is the machine's */
     struct nic nic;
     struct vnet_config config;
+    uint64_t asked;            /* features, by the options */
     uint16_t rx_size, tx_size; /* queue sizes */
-    bool iothreads;
+    uint16_t host_mtu;         /* 0: not said */
+    uint32_t speed;
+    uint8_t duplex, mq, disable_legacy, iothreads, ats, ioeventfd;
     unsigned npairs; /* made; the first `pairs` of them carry packets */
     unsigned pairs;
     bool mergeable; /* negotiated */
@@ -205,8 +208,11 @@ static inline uint64_t bit(unsigned n)
     return 1ull << n;
 }
 
-/* _feat.c: reads the options, and gives what is offered. 0 or -errno (said). */
-int vnet_options(struct vnet *n, struct opts *o);
+/* features.c: what it can be told; the first half of making one; what it offers
+ * (v.offered, npairs, config), now that the netdev is open. */
+extern const struct field vnet_fields[];
+int vnet_check(struct device *dev, struct needs *needs);
+void vnet_choose(struct vnet *n);
 /* Which features the worker of a netdev leaves. */
 void vnet_limit_to_vhost(struct vnet *n);
 /* f without the features that lack what they need. */

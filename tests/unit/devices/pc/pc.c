@@ -8,10 +8,7 @@
 static struct machine *pc_with(const struct device_class *c)
 {
     struct machine *m = fake_new(32 << 20);
-    struct opts o;
-    REQUIRE_EQ(opts_parse(&o, c->name, "", NULL), 0);
-    REQUIRE_EQ(c->create(m, &o), 0);
-    opts_free(&o);
+    REQUIRE_EQ(fake_device(m, c, c->name, ""), 0);
     fake_run_loop(m);
     return m;
 }
@@ -372,12 +369,9 @@ TEST(legacy_devices_refuse_unknown_options)
         &pvpanic_class};
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         struct machine *m = fake_new(4096);
-        struct opts o;
-        REQUIRE_EQ(opts_parse(&o, all[i]->name, "colour=blue", NULL), 0);
-        CHECK(all[i]->create(m, &o) < 0);
+        CHECK(fake_device(m, all[i], all[i]->name, "colour=blue") < 0);
         CHECK_HAS(test_log(), "colour");
         CHECK(m->devices == NULL);
-        opts_free(&o);
         fake_free(m);
     }
 }

@@ -18,13 +18,17 @@
 #define COM 0x3f8
 enum { RBR, IER, IIR, LCR, MCR, LSR, MSR, SCR };
 
+static int serial_to(struct machine *m, const char *to)
+{
+    char text[200];
+    snprintf(text, sizeof(text), "to=%s", to);
+    return fake_device(m, &serial_class, "-serial", text);
+}
+
 static struct machine *serial_pc(const char *to)
 {
     struct machine *m = fake_new(4096);
-    struct opts o;
-    REQUIRE_EQ(opts_parse(&o, "-serial", to, "to"), 0);
-    REQUIRE_EQ(serial_class.create(m, &o), 0);
-    opts_free(&o);
+    REQUIRE_EQ(serial_to(m, to), 0);
     return m;
 }
 
@@ -443,11 +447,8 @@ TEST(console_unix_replaces_a_stale_socket_but_not_a_live_one)
     snprintf(to, sizeof(to), "unix:%s", path);
     struct machine *m = serial_pc(to);
     struct machine *other = fake_new(4096);
-    struct opts o;
-    REQUIRE_EQ(opts_parse(&o, "-serial", to, "to"), 0);
-    CHECK_EQ(serial_class.create(other, &o), -EADDRINUSE);
+    CHECK_EQ(serial_to(other, to), -EADDRINUSE);
     CHECK_HAS(test_log(), "in use");
-    opts_free(&o);
     CHECK_EQ(access(path, F_OK), 0);
     fake_free(other);
     fake_free(m);
@@ -458,10 +459,7 @@ TEST(console_unix_replaces_a_stale_socket_but_not_a_live_one)
 static int create_error(const char *to)
 {
     struct machine *m = fake_new(4096);
-    struct opts o;
-    REQUIRE_EQ(opts_parse(&o, "-serial", to, "to"), 0);
-    int err = serial_class.create(m, &o);
-    opts_free(&o);
+    int err = serial_to(m, to);
     fake_free(m);
     return err;
 }
