@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 #include "host/addr.h"
-#include "net/frame.h"
+#include "base/iov.h"
 #include "net/vhost.h"
 #include "net/vhost_user.h"
 

@@ -29,42 +29,6 @@
 #define HOLD_NS 20000000u
 #define SMALL_RUN 8
 
-bool iov_read(const struct iovec *iov, unsigned n, size_t at, void *p,
-              size_t len)
-{
-    uint8_t *out = p;
-    for (unsigned i = 0; i < n && len; i++) {
-        if (at >= iov[i].iov_len) {
-            at -= iov[i].iov_len;
-            continue;
-        }
-        size_t part = iov[i].iov_len - at < len ? iov[i].iov_len - at : len;
-        memcpy(out, (uint8_t *)iov[i].iov_base + at, part);
-        out += part;
-        len -= part;
-        at = 0;
-    }
-    return !len;
-}
-
-bool iov_write(const struct iovec *iov, unsigned n, size_t at, const void *p,
-               size_t len)
-{
-    const uint8_t *in = p;
-    for (unsigned i = 0; i < n && len; i++) {
-        if (at >= iov[i].iov_len) {
-            at -= iov[i].iov_len;
-            continue;
-        }
-        size_t part = iov[i].iov_len - at < len ? iov[i].iov_len - at : len;
-        memcpy((uint8_t *)iov[i].iov_base + at, in, part);
-        in += part;
-        len -= part;
-        at = 0;
-    }
-    return !len;
-}
-
 unsigned vnet_mask_hdr(struct iovec *iov, unsigned first, unsigned len,
                        struct net_hdr *hdr, struct hdr_mask *m)
 {

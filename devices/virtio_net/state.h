@@ -6,6 +6,8 @@
 #ifndef VIRTIO_NET_H
 #define VIRTIO_NET_H
 
+#include "base/eth.h"
+#include "base/iov.h"
 #include "devices/nic.h"
 #include "devices/virtio/pci.h"
 #include "net/vhost.h"
@@ -282,12 +284,6 @@ void vnet_vhost_sync(struct vnet *n);
 void vnet_vhost_stop(struct vnet *n);
 void vnet_vhost_call(struct virtio *v, unsigned q);
 void vnet_vhost_close(struct vnet *n);
-
-/* Bytes from and to scattered buffers; false when they are shorter. */
-bool iov_read(const struct iovec *iov, unsigned n, size_t at, void *p,
-              size_t len);
-bool iov_write(const struct iovec *iov, unsigned n, size_t at, const void *p,
-               size_t len);
 
 /* Puts the private header in front of a packet's pieces in place of its own
  * first `len` bytes: gives the index of the first piece to hand to the backend.
