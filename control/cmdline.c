@@ -89,7 +89,7 @@ static const struct option {
     {"-initrd", "FILE[,FILE]", &config.boot.initrd, 0, 0, 0,
      "initial ramdisk (Multiboot: modules)"},
     {"-append", "TEXT", &config.boot.cmdline, 0, 0, 0,
-     "command line (with -kernel: console=ttyS0)"},
+     "command line (a Linux without one: console=ttyS0)"},
     {"-m", "SIZE", 0, 0, opt_memory, 0, "memory, 8M to 1T (256M)"},
     {"-smp", "N", 0, 0, opt_smp, 0, "virtual CPUs, 1 to 32 (1)"},
     {"-entry", "16|32|64", 0, 0, opt_entry, 0,
@@ -218,8 +218,6 @@ int cmdline_parse(struct config *cfg, int argc, char **argv)
     int err = take_all(argc, argv);
     if (err)
         return err;
-    if (!config.boot.cmdline)
-        config.boot.cmdline = config.boot.kernel ? "console=ttyS0" : "";
     *cfg = config;
     cfg->vm.boot = &cfg->boot;
     return 0;
