@@ -96,16 +96,6 @@ static bool refuse(struct vnet_pair *p, const struct vq_chain *c)
     return true;
 }
 
-/* No piece of the ring's next chain fits behind the others: false when it never
- * will, until some of them are used. */
-static bool make_room(struct vnet_pair *p)
-{
-    p->rx_stuck = p->win.first == 1;
-    if (!p->rx_stuck)
-        compact(&p->win);
-    return !p->rx_stuck;
-}
-
 /* Pops chains until the window holds the largest packet (mergeable buffers) or
  * one chain, or the ring has taken its share of this turn. False: the queue
  * broke. */
@@ -125,10 +115,9 @@ static bool fill(struct vnet_pair *p)
         switch (vq_pop(p->rx, c, &w->iov[w->end], (int)(RX_IOV + 1 - w->end))) {
         case VQ_EMPTY:
             return true;
-        case VQ_FULL_IOV:
-            if (!make_room(p))
-                return true;
-            continue;
+        case VQ_FULL_IOV: /* until some are used, if compact cannot help */
+            p->rx_stuck = w->first == 1;
+            return true;
         case VQ_FAULT:
             return false;
         case VQ_CHAIN:
