@@ -272,6 +272,22 @@ static bool wanted(struct vnet_pair *p, const uint8_t *frame, uint32_t seen,
     return vnet_filter_passes(p, frame, seen);
 }
 
+/* vnet_dhcp_complete for a frame whose first `part` bytes are in the window,
+ * the others in the spill. */
+static void complete_dhcp(struct vnet_pair *p, uint32_t flen, uint32_t part)
+{
+    struct rx_window *w = &p->win;
+    uint8_t frame[DHCP_FRAME_MAX];
+    if (!vnet_dhcp_maybe(&p->rx_hdr.h, flen))
+        return;
+    iov_read(&w->iov[w->first], w->end - w->first, p->n->hdr_len, frame, part);
+    memcpy(frame + part, p->spill, flen - part);
+    if (!vnet_dhcp_complete(&p->rx_hdr.h, frame, flen))
+        return;
+    iov_write(&w->iov[w->first], w->end - w->first, p->n->hdr_len, frame, part);
+    memcpy(p->spill, frame + part, flen - part);
+}
+
 /* A packet of 12 + flen bytes was read into the window (its first `direct`
  * bytes there, the driver's header counted) and the spill. */
 static void take(struct vnet_pair *p, uint32_t flen, uint64_t direct)
@@ -299,6 +315,7 @@ static void take(struct vnet_pair *p, uint32_t flen, uint64_t direct)
         return;
     if (n->rss.report)
         vnet_rss_hash(&n->rss, frame, seen, &p->rx_hdr);
+    complete_dhcp(p, flen, (uint32_t)direct - n->hdr_len);
     settle(p, len, (uint32_t)direct);
 }
 
@@ -408,10 +425,15 @@ static ssize_t read_steered(struct vnet_pair *p, struct vnet_pair **to)
     if (got <= 0)
         return got;
     uint32_t flen = (uint32_t)got - NET_HDR_LEN;
-    if (got < NET_HDR_LEN + ETH_HLEN)
+    if (got < NET_HDR_LEN + ETH_HLEN) {
         nic_count(&p->stats, rx_drop_short, 1);
-    else if (wanted(p, p->spill, flen, flen))
-        *to = p->n->pair[vnet_rss_hash(&p->n->rss, p->spill, flen, &p->rx_hdr)];
+        return got;
+    }
+    if (!wanted(p, p->spill, flen, flen))
+        return got;
+    if (vnet_dhcp_maybe(&p->rx_hdr.h, flen))
+        vnet_dhcp_complete(&p->rx_hdr.h, p->spill, flen);
+    *to = p->n->pair[vnet_rss_hash(&p->n->rss, p->spill, flen, &p->rx_hdr)];
     return got;
 }
 

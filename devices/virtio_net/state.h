@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio-net inside: what its files share. virtio_net.c makes, starts and stops
- * it; _feat.c: features and options; _rx.c, _tx.c: packets; _ctrl.c: control
- * queue; _filter.c: which frames are received; _rss.c: hashes; _coal.c:
- * interrupt coalescing; _vhost.c: packets moved by somebody else. */
+ * it; features.c: features and options; rx.c, tx.c: packets; ctrl.c: control
+ * queue; filter.c: which frames are received; rss.c: hashes; coal.c: interrupt
+ * coalescing; dhcp.c: checksums of the host's DHCP server; vhost.c: packets
+ * moved by somebody else. */
 #ifndef VIRTIO_NET_H
 #define VIRTIO_NET_H
 
@@ -270,6 +271,13 @@ unsigned vnet_rss_hash(const struct vnet_rss *rss, const uint8_t *frame,
                        uint32_t len, struct vnet_hdr *h);
 uint32_t vnet_toeplitz(const uint8_t key[RSS_KEY_MAX], const uint8_t *data,
                        unsigned len);
+
+/* dhcp.c: may this be an answer of the host's DHCP server that lacks half its
+ * checksum? By the header alone, so that it costs next to nothing. Then: it is,
+ * and the frame (all of it) has its checksum now, which h says too. */
+#define DHCP_FRAME_MAX 1518
+bool vnet_dhcp_maybe(const struct net_hdr *h, uint32_t len);
+bool vnet_dhcp_complete(struct net_hdr *h, uint8_t *frame, uint32_t len);
 
 /* coal.c: after vq_flush, on the pair's loop, p->lock held: interrupts, now or
  * later. True: now. */
