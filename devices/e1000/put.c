@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* One frame into the e1000's receive descriptors: buffers, padding, FCS,
  * checksums, status (SDM 3.2.3-3.2.6, 13.4.37). */
+#include <assert.h>
 #include <string.h>
 
 #include "devices/e1000/state.h"
@@ -215,6 +216,7 @@ static void count(struct e1000 *e, const uint8_t *da, uint32_t wire)
 static void scatter(struct e1000 *e, struct rx_ring *r, struct rx_frame *f,
                     uint32_t pcsum, uint64_t last)
 {
+    assert(!f->in_place || f->len <= r->bufsize);
     for (uint32_t off = 0; off < f->len;) {
         uint8_t *buf = rx_buffer(e, r, r->head);
         uint32_t k = f->len - off < r->bufsize ? f->len - off : r->bufsize;

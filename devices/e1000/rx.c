@@ -122,12 +122,14 @@ static void segment_info(const struct rx_packet *p, uint32_t payload,
     info->end = p->hlen + payload;
 }
 
-/* Segments that lie where they belong, as guessed. */
+/* Segments that lie where they belong, as guessed. Each has its buffer to
+ * itself, FCS included: rx_put() appends that behind the payload. */
 static void put_in_place(struct e1000 *e, struct rx_ring *r)
 {
     struct e1000_rx *x = &e->rx;
     struct rx_packet *p = &x->p;
     if (p->info.vlan || x->iov[1].iov_len != p->hlen + (size_t)p->mss ||
+        p->hlen + (size_t)p->mss + ETH_FCS > r->bufsize ||
         (x->niov > 3 && p->hlen != x->guess_hlen))
         return;
     for (int i = 1; i < x->niov - 1 && p->on; i++) {

@@ -379,6 +379,42 @@ TEST(e1000_rx_gso_becomes_frames_of_its_mss)
     drv_free(d);
 }
 
+/* A segment that fills its buffer leaves no room for the FCS (SDM 3.2.1): it
+ * goes on in the next one. Every other buffer ends where RAM does. */
+TEST(e1000_rx_gso_of_a_whole_buffer_keeps_its_fcs_inside)
+{
+
+    struct drv *d = drv_new("fcs=on");
+    for (uint32_t buf = 256; buf <= 2048; buf *= 2) {
+        for (uint32_t less = 0; less <= ETH_FCS + 1; less++) {
+            uint32_t mss = buf - HDR - less, posted = 127;
+            uint32_t bsize = (uint32_t)__builtin_ctz(2048 / buf);
+            struct net_hdr h = {.flags = NET_F_NEEDS_CSUM,
+                                .gso_type = NET_GSO_TCPV4,
+                                .hdr_len = HDR,
+                                .gso_size = (uint16_t)mss,
+                                .csum_start = 34,
+                                .csum_offset = 16};
+            uint32_t len = make_tcp(frame, 3 * mss, -1);
+            drv_rx_ring(d, posted + 1,
+                        RCTL_EN | RCTL_LPE | bsize << RCTL_BSIZE_SHIFT);
+            for (uint32_t i = 0; i < posted; i++)
+                drv_rx_desc(d, i,
+                            i & 1 ? DRV_RAM - buf : DRV_RXBUF + i * 4096u);
+            d->rx_next = 0;
+            fake_net_give(d->net, 0, &h, frame, len);
+            run(d);
+            for (int k = 0; k < 3; k++) {
+                uint64_t result;
+                /* in pieces, of which the odd ones share one buffer */
+                REQUIRE_EQ(drv_recv(d, got, &result), HDR + mss + ETH_FCS);
+                CHECK_EQ(eth_get32(got + 38), eth_get32(frame + 38) + k * mss);
+            }
+        }
+    }
+    drv_free(d);
+}
+
 TEST(e1000_rx_gso_with_tags_and_small_buffers)
 {
     struct drv *d = drv_new(NULL);
