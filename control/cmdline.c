@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "control/cmdline.h"
+#include "host/chardev.h"
 #include "machine/platform.h"
 #include "net/cmdline.h"
 
@@ -61,6 +62,14 @@ static int opt_device(const char *arg)
     return 0;
 }
 
+static int opt_serial(const char *arg)
+{
+    if (config.nserial == SERIALS_MAX)
+        return fail(-EINVAL, "-serial: at most %d", SERIALS_MAX);
+    config.serial[config.nserial++] = arg;
+    return 0;
+}
+
 static int opt_version(const char *arg)
 {
     (void)arg;
@@ -89,7 +98,7 @@ static const struct option {
     {"-initrd", "FILE[,FILE]", &config.boot.initrd, 0, 0, 0,
      "initial ramdisk (Multiboot: modules)"},
     {"-append", "TEXT", &config.boot.cmdline, 0, 0, 0,
-     "command line (a Linux without one: console=ttyS0)"},
+     "command line (with -kernel: console=ttyS0)"},
     {"-m", "SIZE", 0, 0, opt_memory, 0, "memory, 8M to 1T (256M)"},
     {"-smp", "N", 0, 0, opt_smp, 0, "virtual CPUs, 1 to 32 (1)"},
     {"-entry", "16|32|64", 0, 0, opt_entry, 0,
@@ -103,16 +112,18 @@ static const struct option {
     {"-netdev", "TYPE,id=ID...", 0, 0, 0, true,
      "tap bridge hubport stream dgram socket user\n"
      "                                vhost-user none; TYPE,help lists keys"},
-    {"-chardev", "socket,id=ID,path=P", 0, 0, 0, true,
-     "the socket of -netdev vhost-user,chardev=ID"},
+    {"-chardev", "TYPE,id=ID...", 0, 0, chardev_add, 0,
+     "null stdio file pty socket, for -serial and\n"
+     "                                vhost-user; TYPE,help lists keys"},
     {"-net", "nic|TYPE...", 0, 0, 0, true, "the older form, with vlan=N"},
     {"-device", "MODEL[,netdev=ID]...", 0, 0, opt_device, 0,
      "virtio-net-pci, e1000 or vfio-pci; MODEL,help\n"
      "                                lists keys"},
     {"-object", "filter-dump,...", 0, 0, 0, true,
      "capture a netdev's frames to a pcap file"},
-    {"-serial", "TO", &config.serial, 0, 0, 0,
-     "stdio, file:PATH, unix:PATH, none (stdio)"},
+    {"-serial", "TO", 0, 0, opt_serial, 0,
+     "stdio null pty file:PATH unix:PATH tcp:HOST:PORT\n"
+     "                                chardev:ID (stdio); the second is ttyS1"},
     {"-no-reboot", NULL, 0, &config.vm.no_reboot, 0, 0,
      "a reset ends the run (exit code 3)"},
     {"-name", "NAME", &config.name, 0, 0, 0,
@@ -213,11 +224,14 @@ int cmdline_parse(struct config *cfg, int argc, char **argv)
 {
     config = (struct config){
         .vm = {.ram = 256ull << 20, .cpus = 1, .kvm = "/dev/kvm"},
-        .serial = "stdio",
     };
     int err = take_all(argc, argv);
     if (err)
         return err;
+    if (!config.boot.cmdline)
+        config.boot.cmdline = config.boot.kernel ? "console=ttyS0" : "";
+    if (!config.nserial)
+        config.serial[config.nserial++] = "stdio";
     *cfg = config;
     cfg->vm.boot = &cfg->boot;
     return 0;

@@ -6,12 +6,15 @@
 #include "machine/kvm/vm.h"
 
 #define DEVICES_MAX 64
+#define SERIALS_MAX 2
 
 /* What the operator asked for. Texts are argv's. */
 struct config {
     struct vm_config vm;
     struct boot boot;
-    const char *name, *serial;
+    const char *name;
+    const char *serial[SERIALS_MAX]; /* -serial, in order: COM1, COM2 */
+    int nserial;
     const char *device[DEVICES_MAX]; /* -device, in order */
     int ndevice;
     bool stats;

@@ -10,10 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/bytes.h"
 #include "base/log.h"
 #include "host/addr.h"
-#include "base/iov.h"
+#include "net/frame.h"
 
 int addr_unix(const char *what, const char *path, bool abstract, struct addr *a)
 {
@@ -33,8 +32,8 @@ int addr_unix(const char *what, const char *path, bool abstract, struct addr *a)
 
 /* Numeric hosts and "localhost" only: a resolver would be a tenth of the
  * binary, and answers late. */
-static int addr_inet(const char *what, const char *host, const char *port,
-                     bool any, struct addr *a)
+int addr_inet(const char *what, const char *host, const char *port, bool any,
+              struct addr *a)
 {
     const char *h = host && *host ? host : any ? "0.0.0.0" : "127.0.0.1";
     uint64_t p;
@@ -148,7 +147,7 @@ int addr_opts(struct opts *o, const char *key, struct addr *a)
 static bool stale(const struct addr *a)
 {
     struct stat st;
-    if (stat(a->un.sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+    if (lstat(a->un.sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
         return false;
     static const int types[] = {SOCK_STREAM, SOCK_DGRAM};
     for (size_t i = 0; i < ARRAY_LEN(types); i++) {

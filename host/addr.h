@@ -25,6 +25,9 @@ struct addr {
 /* KEY.type=unix|inet|fd with KEY.path=, KEY.host=/KEY.port=, KEY.str=. Absent:
  * len 0 and fd -1. 0 or -errno (said). */
 int addr_opts(struct opts *o, const char *key, struct addr *a);
+/* Numeric host or "localhost"; NULL or empty: `any` or loopback. */
+int addr_inet(const char *what, const char *host, const char *port, bool any,
+              struct addr *a);
 /* "host:port", host may be empty (`any` or loopback) or "[v6]". */
 int addr_host_port(const char *what, const char *text, bool any,
                    struct addr *a);

@@ -13,7 +13,10 @@
  * nothing for STALL_NS is given up on: the guest runs on and the oldest bytes
  * are overwritten (and counted) until the reader comes back. With a socket that
  * nobody is connected to that is so from the beginning, so whoever connects
- * sees the last 64 KiB.
+ * sees the last 64 KiB. A file that takes nothing (a full disk, a limit) is
+ * such a reader, too: it is tried again each second.
+ *
+ * A logfile is a console of its own, which is given the same bytes.
  *
  * Input: read while the device has room, otherwise left in the host's kernel.
  *
@@ -35,16 +38,23 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/fd.h"
+#include "base/field.h"
+#include "base/log.h"
+#include "host/peer.h"
 
 #define RING 65536 /* power of two */
 #define CHUNK 4096
 #define FLUSH_NS 500000
 #define STALL_NS 1000000000ull
 #define EXIT_NS 1000000000ull
-#define ESCAPE 0x01 /* Ctrl-A */
+#define RETRY_NS 1000000000ull /* of a file that takes nothing */
+#define AGAIN_MS 200           /* between clients that come and go */
+#define ESCAPE 0x01            /* Ctrl-A */
 
 /* A host descriptor, and how it behaves. */
 struct stream {
@@ -54,17 +64,48 @@ struct stream {
     bool added;
 };
 
+struct counts {
+    uint64_t in, out; /* bytes */
+    uint64_t dropped; /* for want of a reader */
+};
+
+static const struct field count_fields[] = {
+    COUNT("rx_bytes", struct counts, in, "bytes to the guest"),
+    COUNT("tx_bytes", struct counts, out, "bytes of the guest's, written"),
+    COUNT("tx_dropped", struct counts, dropped,
+          "bytes of the guest's that nobody took in time"),
+    {.name = ""},
+};
+
+static const struct field log_count_fields[] = {
+    COUNT("log_bytes", struct counts, out, "bytes in logfile="),
+    COUNT("log_dropped", struct counts, dropped,
+          "bytes that are missing there"),
+    {.name = ""},
+};
+
 struct console {
-    struct machine *m;
+    struct loop *loop;
+    struct chardev *dev; /* NULL: a logfile */
+    char label[80];      /* "-serial file:log": opens each line */
     struct console_user user;
     struct stream in, out; /* fd -1: none */
-    struct event listen;   /* unix: */
     struct event wake;     /* bytes to write, or room for input */
     struct timer flush, stall;
     bool escapes;   /* the input is a terminal: Ctrl-A is ours */
     bool escaped;   /* and was seen */
     bool throttled; /* input waits for room (lock) */
-    char *path;     /* unix: the socket, to be removed */
+    bool waits;     /* for the first one to connect */
+    struct peer peer;
+    bool peered;        /* a socket: readers come and go */
+    int pty;            /* our own end of its other side, or -1 */
+    const char *path;   /* of a file */
+    bool regular;       /* it is one */
+    bool append, made;  /* not to be emptied; was not there before */
+    bool begun;         /* console_begin_all() has been */
+    uint64_t lost_then; /* `dropped` when the file took nothing, + 1 */
+    struct fault trouble;
+    struct console *log; /* logfile= */
 
     pthread_mutex_t lock; /* what follows */
     bool sink;            /* nobody will ever read: drop at once */
@@ -72,7 +113,7 @@ struct console {
     bool held;            /* console_full() said yes */
     bool stalled;         /* the reader was given up on */
     uint64_t head, tail;  /* bytes put, bytes taken */
-    uint64_t dropped;
+    struct counts n;
     uint8_t ring[RING];
     struct console *next;
 };
@@ -176,14 +217,12 @@ void console_early(void)
 static int private_fd(int fd, int mode, bool *socket)
 {
     struct stat st;
-    char path[32];
     if (fstat(fd, &st))
         return -1;
     *socket = S_ISSOCK(st.st_mode);
     if (*socket || S_ISREG(st.st_mode)) /* a reopened file starts at 0 */
         return fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    int own = open(path, mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    int own = fd_reopen(fd, mode);
     if (own >= 0)
         return own;
     own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
@@ -212,11 +251,11 @@ static void stream_wait(struct console *c, struct stream *s, uint32_t want)
     if (s->ev.fd < 0 || s->added)
         return;
     s->ev.want = want;
-    if (s->polled && loop_add(c->m->loop, &s->ev) < 0)
+    if (s->polled && loop_add(c->loop, &s->ev) < 0)
         s->polled = false;
     s->added = s->polled;
     if (!s->polled) {
-        s->ev.loop = c->m->loop;
+        s->ev.loop = c->loop;
         loop_again(&s->ev);
     }
 }
@@ -256,7 +295,7 @@ static void put(struct console *c, const void *run, size_t n)
     uint64_t before = c->head;
     for (size_t i = 0; i < n && !c->sink; i++) {
         if (c->head - c->tail == RING) {
-            c->dropped++;
+            c->n.dropped++;
             if (!gone(c))
                 continue; /* the guest did not wait: its loss */
             c->tail++;
@@ -273,6 +312,8 @@ static void put(struct console *c, const void *run, size_t n)
 void console_put(struct console *c, uint8_t byte)
 {
     put(c, &byte, 1);
+    if (c->log)
+        put(c->log, &byte, 1);
 }
 
 bool console_full(struct console *c)
@@ -281,15 +322,25 @@ bool console_full(struct console *c)
     bool full = !c->sink && !gone(c) && c->head - c->tail == RING;
     c->held |= full;
     pthread_mutex_unlock(&c->lock);
-    return full;
+    return full || (c->log && console_full(c->log));
 }
 
-uint64_t console_dropped(struct console *c)
+static struct counts counts(struct console *c)
 {
     pthread_mutex_lock(&c->lock);
-    uint64_t n = c->dropped;
+    struct counts n = c->n;
     pthread_mutex_unlock(&c->lock);
     return n;
+}
+
+void console_count(struct console *c, const char *id, int fd)
+{
+    struct counts n = counts(c);
+    fields_count(count_fields, &n, id, fd);
+    if (!c->log)
+        return;
+    n = counts(c->log);
+    fields_count(log_count_fields, &n, id, fd);
 }
 
 /* Copies out what waits, without taking it. */
@@ -309,9 +360,10 @@ static unsigned peek(struct console *c, uint8_t *buf, uint64_t *at)
 }
 
 /* The reader took everything up to `upto`. True: the guest was held back. */
-static bool taken(struct console *c, uint64_t upto)
+static bool taken(struct console *c, uint64_t upto, uint64_t got)
 {
     pthread_mutex_lock(&c->lock);
+    c->n.out += got;
     if (c->tail < upto) /* put() may have overwritten some meanwhile */
         c->tail = upto;
     bool was_held = c->held;
@@ -338,7 +390,7 @@ static void lose_reader(struct console *c)
     c->woken = false;
     bool was_held = c->held;
     c->held = false;
-    if (!c->path) /* a socket's next reader wants the last 64 KiB */
+    if (!c->peered) /* a socket's next reader wants the last 64 KiB */
         c->sink = true;
     pthread_mutex_unlock(&c->lock);
     timer_cancel(&c->flush);
@@ -349,9 +401,40 @@ static void lose_reader(struct console *c)
 
 static void lose_client(struct console *c)
 {
-    if (c->path)
-        stream_close(&c->in);
-    lose_reader(c);
+    if (c->peered)
+        peer_drop(&c->peer, "hung up");
+    else
+        lose_reader(c);
+}
+
+/* The guest does not wait for a disk. */
+static void file_stuck(struct console *c, int err)
+{
+    pthread_mutex_lock(&c->lock);
+    c->stalled = true;
+    bool was_held = c->held;
+    c->held = false;
+    uint64_t dropped = c->n.dropped;
+    pthread_mutex_unlock(&c->lock);
+    if (!c->lost_then) {
+        c->lost_then = dropped + 1;
+        fault_say(&c->trouble,
+                  "%s: %s; the last 64 KiB of what the guest says are kept",
+                  c->label, strerror(-err));
+    }
+    timer_arm(&c->flush, now_ns() + RETRY_NS);
+    if (was_held)
+        c->user.drained(c->user.owner);
+}
+
+static void file_flows(struct console *c)
+{
+    uint64_t lost = counts(c).dropped - (c->lost_then - 1);
+    c->lost_then = 0;
+    TRACE(SERIAL, "%s: takes bytes again", c->label);
+    if (lost)
+        fault_say(&c->trouble, "%s: goes on; %llu bytes are missing there",
+                  c->label, (unsigned long long)lost);
 }
 
 /* Writes out the ring, at most RING bytes a call. 0: empty; -EAGAIN; another
@@ -369,7 +452,7 @@ static int drain(struct console *c)
             continue;
         if (got < 0)
             return (int)got;
-        if (taken(c, at + (uint64_t)got))
+        if (taken(c, at + (uint64_t)got, (uint64_t)got))
             c->user.drained(c->user.owner);
         if (got < (ssize_t)n)
             return -EAGAIN;
@@ -391,8 +474,12 @@ static void flush(struct console *c)
         timer_arm(&c->stall, now_ns() + STALL_NS);
     } else if (err == -EINPROGRESS) {
         timer_arm(&c->flush, now_ns());
+    } else if (err && c->regular) {
+        file_stuck(c, err);
     } else if (err) {
         lose_client(c);
+    } else if (c->lost_then) {
+        file_flows(c);
     }
 }
 
@@ -441,7 +528,7 @@ static unsigned unescape(struct console *c, uint8_t *p, unsigned n)
         if (p[i] == ESCAPE)
             p[left++] = ESCAPE;
         else if (p[i] == 'x' || p[i] == 'X')
-            c->m->ops->request(c->m, STOP_POWEROFF);
+            c->user.quit(c->user.owner);
         else if (p[i] == 'h' || p[i] == 'H' || p[i] == '?')
             put(c, help, sizeof(help) - 1);
     }
@@ -449,17 +536,10 @@ static unsigned unescape(struct console *c, uint8_t *p, unsigned n)
 }
 
 /* End of input, or a terminal that is not ours now (EIO). A client that only
- * ended its own side may still want to read. */
+ * ended its own side may still want to read: the peer says when it is gone. */
 static void input_over(struct console *c)
 {
-    struct pollfd p = {.fd = c->in.ev.fd};
     stream_pause(&c->in);
-    if (!c->path)
-        return;
-    if (poll(&p, 1, 0) == 1)
-        lose_client(c);
-    else
-        stream_wait(c, &c->in, 0); /* the hang-up */
 }
 
 static void in_ready(struct event *ev, uint32_t got)
@@ -489,6 +569,9 @@ static void in_ready(struct event *ev, uint32_t got)
         return;
     }
     unsigned left = c->escapes ? unescape(c, buf, (unsigned)n) : (unsigned)n;
+    pthread_mutex_lock(&c->lock);
+    c->n.in += left;
+    pthread_mutex_unlock(&c->lock);
     if (left)
         c->user.input(c->user.owner, buf, left);
     if (!c->in.polled)
@@ -530,72 +613,106 @@ static void wake_ready(struct event *ev, uint32_t got)
         timer_arm(&c->flush, now_ns() + FLUSH_NS);
 }
 
-/* ----------------------------------------------------------- unix socket */
+/* --------------------------------------------------------------- sockets */
 
-static void accept_ready(struct event *ev, uint32_t got)
+static void client_came(struct peer *p)
 {
-    struct console *c = container_of(ev, struct console, listen);
-    int fd = accept4(ev->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    int fd2;
-    (void)got;
-    if (fd < 0)
-        return;
-    if (c->in.ev.fd >= 0) { /* one at a time */
-        close(fd);
-        return;
-    }
-    fd2 = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    if (fd2 < 0) {
-        close(fd);
+    struct console *c = container_of(p, struct console, peer);
+    int in = fcntl(p->conn.fd, F_DUPFD_CLOEXEC, 3);
+    int out = in < 0 ? -1 : fcntl(p->conn.fd, F_DUPFD_CLOEXEC, 3);
+    if (out < 0) {
+        if (in >= 0)
+            close(in);
+        peer_drop(p, "cannot be served: no descriptors");
         return;
     }
-    stream_set(&c->in, fd, true, in_ready, "serial input");
+    stream_set(&c->in, in, true, in_ready, "serial input");
     pthread_mutex_lock(&c->lock);
-    stream_set(&c->out, fd2, true, out_ready, "serial output");
+    stream_set(&c->out, out, true, out_ready, "serial output");
     c->stalled = false;
     pthread_mutex_unlock(&c->lock);
+    peer_up(p);
     stream_wait(c, &c->in, EPOLLIN);
+    bool first = c->waits;
+    c->waits = false;
+    if (first && c->user.came)
+        c->user.came(c->user.owner);
     flush(c);
 }
 
-/* A socket nobody listens on is a leftover of a run that was killed. */
-static bool stale_socket(const struct sockaddr_un *a)
+static void client_went(struct peer *p)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool stale = fd >= 0 &&
-                 connect(fd, (const struct sockaddr *)a, sizeof(*a)) < 0 &&
-                 errno == ECONNREFUSED;
-    if (fd >= 0)
-        close(fd);
-    return stale;
+    struct console *c = container_of(p, struct console, peer);
+    stream_close(&c->in);
+    lose_reader(c);
 }
 
-static int open_unix(struct console *c, const char *path)
+static int dial(struct peer *p)
 {
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(a.sun_path))
-        return fail(-EINVAL, "-serial unix:%s: path longer than %zu bytes",
-                    path, sizeof(a.sun_path) - 1);
-    memcpy(a.sun_path, path, strlen(path) + 1);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct console *c = container_of(p, struct console, peer);
+    const struct addr *a = &c->dev->addr;
+    int fd =
+        socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
-        return fail(-errno, "-serial unix:%s: %s", path, strerror(errno));
-    if (stale_socket(&a))
-        unlink(path);
-    int err = 0;
-    if (bind(fd, (struct sockaddr *)&a, sizeof(a)) || listen(fd, 1))
+        return -errno;
+    if (!connect(fd, &a->sa, a->len) || errno == EINPROGRESS)
+        return fd;
+    int err = -errno;
+    close(fd);
+    return err;
+}
+
+static int listen_at(const struct addr *a)
+{
+    int fd =
+        socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    int err = addr_bind(fd, a);
+    if (!err && listen(fd, 1))
         err = -errno;
-    c->listen = (struct event){.fd = fd,
-                               .want = EPOLLIN,
-                               .ready = accept_ready,
-                               .name = "serial socket"};
     if (!err)
-        c->path = strdup(path);
-    if (!err && !c->path)
-        err = -ENOMEM;
-    if (!err)
-        err = loop_add(c->m->loop, &c->listen);
-    return err ? fail(err, "-serial unix:%s: %s", path, strerror(-err)) : 0;
+        return fd;
+    close(fd);
+    return err;
+}
+
+static int open_socket(struct console *c, struct chardev *dev)
+{
+    struct peer *p = &c->peer;
+    int fd = -1;
+    p->opened = client_came;
+    p->closed = client_went;
+    p->half = true;
+    p->pause_most_ms = AGAIN_MS;
+    p->alone = "nobody reads it any more";
+    snprintf(p->id, sizeof(p->id), "%s", dev->id ? dev->id : "-serial");
+    snprintf(p->name, sizeof(p->name), "%s", dev->addr.text);
+    if (dev->server) {
+        p->listen_fd = listen_at(&dev->addr);
+        if (p->listen_fd == -EADDRINUSE)
+            return fail(-EADDRINUSE,
+                        "%s: another process listens there, or it is a file "
+                        "that is no socket; choose another",
+                        c->label);
+        if (p->listen_fd < 0)
+            return fail(p->listen_fd, "%s: %s", c->label,
+                        strerror(-p->listen_fd));
+    } else {
+        p->dial = dial;
+        p->redial_ms = dev->reconnect_ms;
+    }
+    if (!dev->server && !dev->reconnect_ms) {
+        fd = dial(p);
+        if (fd < 0)
+            return fail(fd,
+                        "%s: cannot connect: %s; server=on listens, "
+                        "reconnect=1 tries again",
+                        c->label, strerror(-fd));
+    }
+    c->peered = true;
+    c->waits = dev->wait;
+    return peer_begin(p, c->loop, fd);
 }
 
 /* --------------------------------------------------------------- opening */
@@ -618,62 +735,147 @@ static int open_stdio(struct console *c)
     return 0;
 }
 
-static int open_file(struct console *c, const char *path)
+/* At the end of it, always: who cuts it short meanwhile (logrotate's
+ * copytruncate) leaves no hole. */
+static int open_file(struct console *c, const char *path, bool append)
 {
-    int flags = O_CREAT | O_TRUNC | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-    int fd = open(path, flags | O_WRONLY, 0666);
+    int flags = O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    struct stat st;
+    int fd = open(path, flags | O_WRONLY);
+    if (fd < 0 && errno == ENOENT) {
+        fd = open(path, flags | O_WRONLY | O_CREAT, 0666);
+        c->made = fd >= 0;
+    }
     if (fd < 0 && errno == ENXIO) /* a FIFO nobody reads yet */
-        fd = open(path, flags | O_RDWR, 0666);
+        fd = open(path, flags | O_RDWR);
     if (fd < 0)
-        return fail(-errno, "-serial file:%s: %s", path, strerror(errno));
+        return fail(-errno, "%s: %s: %s", c->label, path, strerror(errno));
+    c->regular = !fstat(fd, &st) && S_ISREG(st.st_mode);
+    c->path = path;
+    c->append = append;
     stream_set(&c->out, fd, false, out_ready, "serial output");
     return 0;
 }
 
-static int open_to(struct console *c, const char *to)
+/* The other side stays open here, so that its users come and go; raw, so that
+ * nothing said to it comes back. */
+static int open_pty(struct console *c)
 {
-    if (strcmp(to, "stdio") == 0)
-        return open_stdio(c);
-    if (strncmp(to, "file:", 5) == 0 && to[5])
-        return open_file(c, to + 5);
-    if (strncmp(to, "unix:", 5) == 0 && to[5])
-        return open_unix(c, to + 5);
-    c->sink = true;
-    if (strcmp(to, "none") == 0)
-        return 0;
-    return fail(-EINVAL, "-serial %s: not one of " CONSOLE_TO, to);
+    struct termios t;
+    int fd = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    const char *name = NULL;
+    if (fd >= 0 && !grantpt(fd) && !unlockpt(fd))
+        name = ptsname(fd);
+    if (name)
+        c->pty = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (c->pty < 0 || tcgetattr(c->pty, &t)) {
+        int err = fail(-errno, "%s: %s", c->label, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return err;
+    }
+    cfmakeraw(&t);
+    tcsetattr(c->pty, TCSANOW, &t);
+    log_line("%s: char device redirected to %s", c->label, name);
+    stream_set(&c->in, fd, false, in_ready, "serial input");
+    stream_set(&c->out, fcntl(fd, F_DUPFD_CLOEXEC, 3), false, out_ready,
+               "serial output");
+    stream_wait(c, &c->in, EPOLLIN);
+    return 0;
 }
 
-int console_open(struct machine *m, const char *to,
-                 const struct console_user *user, struct console **out)
+static struct console *console_new(struct loop *l, const char *label,
+                                   const struct console_user *user)
 {
     struct console *c = calloc(1, sizeof(*c));
-    if (!c)
-        return fail(-ENOMEM, "-serial: out of memory");
-    c->m = m;
+    if (!c) {
+        fail(-ENOMEM, "%s: out of memory", label);
+        return NULL;
+    }
+    c->loop = l;
     c->user = *user;
-    c->in.ev.fd = c->out.ev.fd = c->listen.fd = -1;
+    snprintf(c->label, sizeof(c->label), "%s", label);
+    c->in.ev.fd = c->out.ev.fd = c->pty = -1;
+    c->peer.listen_fd = c->peer.conn.fd = -1;
     pthread_mutex_init(&c->lock, NULL);
-    timer_init(&c->flush, m->loop, flush_due, "serial flush");
-    timer_init(&c->stall, m->loop, stall_due, "serial stall");
+    timer_init(&c->flush, l, flush_due, "serial flush");
+    timer_init(&c->stall, l, stall_due, "serial stall");
+    c->next = consoles;
+    consoles = c;
     c->wake = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                              .want = EPOLLIN,
                              .ready = wake_ready,
                              .name = "serial wake"};
+    int err = c->wake.fd < 0 ? -errno : loop_add(l, &c->wake);
+    if (!err)
+        return c;
+    fail(err, "%s: %s", label, strerror(-err));
+    console_close(c);
+    return NULL;
+}
+
+static int open_dev(struct console *c, struct chardev *dev)
+{
+    switch (dev->type) {
+    case CHARDEV_STDIO:
+        return open_stdio(c);
+    case CHARDEV_FILE:
+        return open_file(c, dev->path, dev->append);
+    case CHARDEV_PTY:
+        return open_pty(c);
+    case CHARDEV_SOCKET:
+        return open_socket(c, dev);
+    default:
+        c->sink = true;
+        return 0;
+    }
+}
+
+static int open_log(struct console *c, const struct chardev *dev)
+{
+    if (!dev->logfile)
+        return 0;
+    c->log = console_new(c->loop, c->label, &c->user);
+    return c->log ? open_file(c->log, dev->logfile, dev->logappend) : -ENOMEM;
+}
+
+int console_open(struct loop *l, struct chardev *dev,
+                 const struct console_user *user, struct console **out)
+{
+    struct console *c = console_new(l, dev->label, user);
+    if (!c) {
+        chardev_release(dev);
+        return -ENOMEM;
+    }
     signal(SIGPIPE, SIG_IGN); /* a reader may go away; write() says so */
-    int err = c->wake.fd < 0 ? -errno : loop_add(m->loop, &c->wake);
-    if (err)
-        fail(err, "-serial: %s", strerror(-err));
-    else
-        err = open_to(c, to);
-    c->next = consoles;
-    consoles = c;
+    c->dev = dev;
+    int err = open_dev(c, dev);
+    if (!err)
+        err = open_log(c, dev);
     if (err)
         console_close(c);
     else
         *out = c;
     return err;
 }
+
+bool console_waits(const struct console *c)
+{
+    return c->waits;
+}
+
+void console_begin_all(void)
+{
+    for (struct console *c = consoles; c; c = c->next) {
+        c->begun = true;
+        if (c->regular && !c->append && ftruncate(c->out.ev.fd, 0))
+            log_line("%s: %s", c->label, strerror(errno));
+        if (c->escapes && isatty(STDERR_FILENO))
+            log_line("Ctrl-A x quits, Ctrl-A h helps");
+    }
+}
+
+/* ------------------------------------------------------------------- end */
 
 /* Loop over or not begun: waits for the reader here. */
 static void flush_at_exit(struct console *c)
@@ -699,6 +901,8 @@ void console_flush_all(void)
 void console_close(struct console *c)
 {
     struct console **p = &consoles;
+    if (c->log)
+        console_close(c->log);
     flush_at_exit(c);
     while (*p && *p != c)
         p = &(*p)->next;
@@ -706,16 +910,22 @@ void console_close(struct console *c)
         *p = c->next;
     timer_cancel(&c->flush);
     timer_cancel(&c->stall);
+    if (c->peered)
+        peer_end(&c->peer);
+    else if (c->peer.listen_fd >= 0)
+        close(c->peer.listen_fd);
     stream_close(&c->in);
     stream_close(&c->out);
-    loop_del(&c->listen);
-    if (c->listen.fd >= 0)
-        close(c->listen.fd);
     loop_del(&c->wake);
     if (c->wake.fd >= 0)
         close(c->wake.fd);
-    if (c->path)
+    if (c->pty >= 0)
+        close(c->pty);
+    if (c->dev && c->peered && c->dev->server)
+        addr_unlink(&c->dev->addr);
+    if (c->made && !c->begun) /* nothing has come of it */
         unlink(c->path);
-    free(c->path);
+    if (c->dev)
+        chardev_release(c->dev);
     free(c);
 }

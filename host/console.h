@@ -4,9 +4,10 @@
 #ifndef CONSOLE_H
 #define CONSOLE_H
 
-#include "machine/machine.h"
+#include <stdint.h>
 
-#define CONSOLE_TO "stdio|file:PATH|unix:PATH|none"
+#include "base/loop.h"
+#include "host/chardev.h"
 
 struct console;
 
@@ -16,12 +17,17 @@ struct console_user {
     unsigned (*room)(void *owner); /* bytes it can take now */
     void (*input)(void *owner, const uint8_t *p, unsigned n); /* n <= room */
     void (*drained)(void *owner); /* console_full() is false again */
+    void (*quit)(void *owner);    /* Ctrl-A x */
+    void (*came)(void *owner);    /* whom console_waits() waits for */
 };
 
-/* Opens what -serial names: CONSOLE_TO. 0 or -errno, said. `user` is copied. */
-int console_open(struct machine *m, const char *to,
+/* Opens what `dev` says and takes it over, on failure too. No file is emptied
+ * before console_begin_all(). 0 or -errno, said. `user` is copied. */
+int console_open(struct loop *l, struct chardev *dev,
                  const struct console_user *user, struct console **out);
 void console_close(struct console *c); /* flushes first */
+/* server=on,wait=on, and nobody has connected yet. */
+bool console_waits(const struct console *c);
 
 /* One byte for the host. Any thread. Never waits: when the buffer is full the
  * byte is lost and counted (see console_full). */
@@ -31,11 +37,14 @@ void console_put(struct console *c, uint8_t byte);
 bool console_full(struct console *c);
 /* The device has room again. Any thread. */
 void console_unthrottle(struct console *c);
-uint64_t console_dropped(struct console *c);
+/* "ID.name value" lines. Any thread. */
+void console_count(struct console *c, const char *id, int fd);
 
 /* For vmm.c. Makes sure that descriptors 0 to 2 are open, so that no other file
  * takes their place: before anything is opened. */
 void console_early(void);
+/* Nothing can fail any more: files are emptied, a terminal is told its keys. */
+void console_begin_all(void);
 /* Writes out what the guest said, waiting at most a second for a slow reader:
  * after the loop ended. */
 void console_flush_all(void);

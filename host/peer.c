@@ -95,8 +95,9 @@ static void peer_next(struct peer *p, bool good)
     unsigned pause = p->pause_ms * 2;
     if (pause < PAUSE_LEAST_MS)
         pause = PAUSE_LEAST_MS;
-    if (pause > PAUSE_MOST_MS)
-        pause = PAUSE_MOST_MS;
+    unsigned most = p->pause_most_ms ? p->pause_most_ms : PAUSE_MOST_MS;
+    if (pause > most)
+        pause = most;
     p->pause_ms = good ? 0 : pause;
     timer_cancel(&p->timer);
     if (p->listen_fd >= 0) {
@@ -111,9 +112,9 @@ static void peer_next(struct peer *p, bool good)
 
 static const char *peer_outlook(const struct peer *p)
 {
-    return p->listen_fd >= 0 || (p->dial && p->redial_ms)
-               ? "waiting for it to come back"
-               : "the cable stays out";
+    if (p->listen_fd >= 0 || (p->dial && p->redial_ms))
+        return "waiting for it to come back";
+    return p->alone ? p->alone : "the cable stays out";
 }
 
 void peer_drop(struct peer *p, const char *why)
@@ -157,7 +158,7 @@ static void peer_dial_failed(struct peer *p, int err)
 static void peer_open(struct peer *p)
 {
     p->connecting = false;
-    loop_want(&p->conn, EPOLLRDHUP);
+    peer_want(p, 0);
     peer_after(p, GREET_MS);
     p->opened(p);
 }
@@ -266,7 +267,7 @@ int peer_begin(struct peer *p, struct loop *l, int fd)
 
 void peer_want(struct peer *p, uint32_t want)
 {
-    loop_want(&p->conn, EPOLLRDHUP | want);
+    loop_want(&p->conn, (p->half ? 0 : EPOLLRDHUP) | want);
 }
 
 void peer_end(struct peer *p)

@@ -16,7 +16,10 @@ struct peer {
     /* Makes a connection: a descriptor, perhaps still connecting, or -errno
      * (not said; -ECANCELED: never again). NULL: never. */
     int (*dial)(struct peer *p);
-    unsigned redial_ms; /* pause between attempts; 0: no further one */
+    unsigned redial_ms;     /* pause between attempts; 0: no further one */
+    bool half;              /* who only ends their own side still reads */
+    unsigned pause_most_ms; /* after ones that did not stay; 0: 3.2 s */
+    const char *alone;      /* "the cable stays out", where nobody comes back */
     /* conn.fd is connected. The owner calls peer_up, now or, after words with
      * the peer, within a second. */
     void (*opened)(struct peer *p);

@@ -38,15 +38,17 @@
 #define PORT_I8042_CMD 0x64
 #define PORT_FAST_A20 0x92
 #define PORT_COM1 0x3f8
+#define PORT_COM2 0x2f8
 #define PORT_PVPANIC 0x505
 #define PORT_PM1_EVT 0x600 /* status, enable: 2 + 2 bytes */
 #define PORT_PM1_CNT 0x604 /* 2 bytes; SLP_TYP of S5 is ACPI_S5_TYP */
 #define PORT_PM_TMR 0x608  /* 4 bytes, 3.579545 MHz, 32-bit */
 #define PORT_RESET 0xcf9
-#define ACPI_S5_TYP 0 /* what QEMU has at this port, too */
+#define ACPI_S5_TYP 5
 
 /* ISA IRQs (GSI = IRQ, but the timer is on GSI 2 of the IOAPIC) */
 #define IRQ_COM1 4
+#define IRQ_COM2 3
 #define IRQ_RTC 8
 #define IRQ_SCI 9
 

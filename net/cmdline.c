@@ -12,7 +12,6 @@
 
 #include "net/cmdline.h"
 #include "net/dump.h"
-#include "net/vhost_user.h"
 
 #define ITEMS 64
 #define DEFAULT_MODEL "virtio-net-pci"
@@ -250,8 +249,6 @@ int net_option(const char *opt, const char *arg)
     struct opts o;
     if (!strcmp(opt, "-object"))
         return opt_object(arg);
-    if (!strcmp(opt, "-chardev"))
-        return vhost_user_chardev(arg);
     for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
         if (strcmp(forms[i].opt, opt))
             continue;

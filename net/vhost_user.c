@@ -27,7 +27,8 @@
 #include <unistd.h>
 
 #include "host/addr.h"
-#include "base/iov.h"
+#include "host/chardev.h"
+#include "net/frame.h"
 #include "net/vhost.h"
 #include "net/vhost_user.h"
 
@@ -579,52 +580,6 @@ static int vuser_first(struct vuser *u)
     return 0;
 }
 
-/* QEMU wants the socket named by a -chardev. */
-static struct chardev {
-    char id[64];
-    char path[108];
-    bool server;
-    uint64_t redial_ms;
-    struct chardev *next;
-} * chardevs;
-
-int vhost_user_chardev(const char *arg)
-{
-    struct opts o;
-    bool wait;
-    uint64_t s = 0;
-    struct chardev *c = calloc(1, sizeof(*c));
-    int r = c ? opts_parse(&o, "-chardev", arg, "type") : -ENOMEM;
-    if (r < 0) {
-        free(c);
-        return r;
-    }
-    const char *type = opts_str(&o, "type", "");
-    const char *id = opts_str(&o, "id", NULL);
-    const char *path = opts_str(&o, "path", NULL);
-    r = opts_bool(&o, "server", &c->server) | opts_bool(&o, "wait", &wait) |
-        opts_u64(&o, "reconnect", 0, 3600, &s) |
-        opts_u64(&o, "reconnect-ms", 0, 3600000, &c->redial_ms);
-    if (r == 0)
-        r = opts_done(&o);
-    if (r == 0 && (strcmp(type, "socket") || !id || !path))
-        r = fail(-EINVAL, "-chardev %s: must be socket,id=ID,path=PATH", type);
-    if (r == 0 &&
-        (strlen(id) >= sizeof(c->id) || strlen(path) >= sizeof(c->path)))
-        r = fail(-EINVAL, "-chardev: id= or path= too long");
-    if (r == 0) {
-        strcpy(c->id, id);
-        strcpy(c->path, path);
-        c->redial_ms = c->redial_ms ? c->redial_ms : s * 1000;
-        c->next = chardevs;
-        chardevs = c;
-    } else {
-        free(c);
-    }
-    opts_free(&o);
-    return r;
-}
-
 static int vuser_opts(struct vuser *u, struct opts *o)
 {
     uint64_t queues = 1, s = 0, ms = 0;
@@ -641,19 +596,24 @@ static int vuser_opts(struct vuser *u, struct opts *o)
         return -EINVAL;
     u->nd.nq = (unsigned)queues;
     u->redial_ms = (unsigned)(ms ? ms : s * 1000);
-    struct chardev *c = chardevs;
-    while (name && c && strcmp(c->id, name))
-        c = c->next;
+    struct chardev *c = name ? chardev_find(name) : NULL;
     if (name && !c)
         return fail(-ENODEV, "%s: no -chardev %s", o->what, name);
     if (!name == !path)
         return fail(-EINVAL, "%s: either path= or chardev= is needed", o->what);
-    if (name) {
-        path = c->path;
-        u->server |= c->server;
-        u->redial_ms = (unsigned)c->redial_ms;
-    }
-    return addr_unix(o->what, path, false, &u->addr);
+    if (!name)
+        return addr_unix(o->what, path, false, &u->addr);
+    if (c->type != CHARDEV_SOCKET || c->addr.sa.sa_family != AF_UNIX ||
+        c->taken)
+        return fail(-EINVAL,
+                    "%s: chardev=%s: must be socket,path=PATH, and no one "
+                    "else's",
+                    o->what, name);
+    c->taken = true;
+    u->addr = c->addr;
+    u->server |= c->server;
+    u->redial_ms = c->reconnect_ms;
+    return 0;
 }
 
 static int vuser_open(struct loop *l, struct opts *o, struct netdev **out)

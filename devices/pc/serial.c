@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* 16550A UART, ttyS0: PC16550D data sheet (National, 1995), registers of §8.
+/* 16550A UART, ttyS0 and ttyS1: PC16550D data sheet (National, 1995), registers
+ * of §8.
  *
  * The line is as fast as the reader on the host: a byte written is sent at
  * once, so the transmitter is busy (THRE = 0) only while the console's buffer
@@ -11,6 +12,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "host/console.h"
 #include "machine/platform.h"
@@ -63,7 +65,8 @@ enum { /* MSR: four lines, and their changes in the low bits */
 
 struct serial {
     struct device dev;
-    const char *to; /* as -serial has it */
+    char id[16];
+    bool holds; /* the machine, until somebody has connected */
     struct region ports;
     struct irq irq;
     struct console *console;
@@ -313,6 +316,7 @@ static uint64_t serial_read(void *owner, uint64_t off, unsigned width)
     pthread_mutex_lock(&s->lock);
     for (unsigned i = 0; i < width; i++)
         val |= (uint64_t)read_reg(s, (unsigned)off + i) << (8 * i);
+    TRACE(SERIAL, "%s: read %u: %02x", s->id, (unsigned)off, (unsigned)val);
     update_irq(s);
     bool room = s->rx_n < fifo_size(s);
     pthread_mutex_unlock(&s->lock);
@@ -326,6 +330,7 @@ static void serial_write(void *owner, uint64_t off, unsigned width,
 {
     struct serial *s = owner;
     pthread_mutex_lock(&s->lock);
+    TRACE(SERIAL, "%s: write %u: %02x", s->id, (unsigned)off, (unsigned)val);
     for (unsigned i = 0; i < width; i++)
         write_reg(s, (unsigned)off + i, (uint8_t)(val >> (8 * i)));
     update_irq(s);
@@ -356,9 +361,7 @@ static void serial_reset(struct device *dev)
 static void serial_stats(struct device *dev, int fd)
 {
     struct serial *s = container_of(dev, struct serial, dev);
-    uint64_t n = console_dropped(s->console);
-    if (n)
-        dprintf(fd, "serial.dropped %llu\n", (unsigned long long)n);
+    console_count(s->console, s->id, fd);
 }
 
 static void serial_destroy(struct device *dev)
@@ -367,62 +370,97 @@ static void serial_destroy(struct device *dev)
     console_close(s->console);
 }
 
-static int serial_wire(struct serial *s, struct machine *m, const char *to)
+static void host_quit(void *owner)
+{
+    struct machine *m = ((struct serial *)owner)->dev.m;
+    m->ops->request(m, STOP_POWEROFF);
+}
+
+static void host_came(void *owner)
+{
+    struct serial *s = owner;
+    if (s->holds)
+        machine_release(s->dev.m);
+    s->holds = false;
+}
+
+static int serial_wire(struct serial *s, struct machine *m, const char *to,
+                       unsigned irq)
 {
     struct console_user user = {.owner = s,
                                 .room = host_room,
                                 .input = host_input,
-                                .drained = host_drained};
-    int err = irq_isa(m, &s->irq, IRQ_COM1);
+                                .drained = host_drained,
+                                .quit = host_quit,
+                                .came = host_came};
+    struct chardev *dev;
+    int err = irq_isa(m, &s->irq, irq);
     if (err)
-        return fail(err, "serial: no interrupt %d", IRQ_COM1);
-    err = console_open(m, to, &user, &s->console);
-    if (err)
-        goto free_irq;
+        return fail(err, "%s: no interrupt %u: %s", s->id, irq, strerror(-err));
     err = bus_add(m->pio, &s->ports);
     if (err) {
-        fail(err, "serial: port 0x%x is taken", PORT_COM1);
-        goto close_console;
+        fail(err, "%s: port 0x%x is taken", s->id, (unsigned)s->ports.base);
+        goto free_irq;
     }
+    err = chardev_serial(to, &dev);
+    if (!err)
+        err = console_open(m->loop, dev, &user, &s->console);
+    if (err)
+        goto del_ports;
     return 0;
-close_console:
-    console_close(s->console);
+del_ports:
+    bus_del(m->pio, &s->ports);
 free_irq:
     irq_free(&s->irq);
     return err;
 }
 
-static int serial_create(struct machine *m, struct device *dev)
+static int serial_create(struct machine *m, struct opts *o)
 {
-    struct serial *s = container_of(dev, struct serial, dev);
+    static const struct {
+        uint16_t port;
+        unsigned irq;
+    } com[] = {{PORT_COM1, IRQ_COM1}, {PORT_COM2, IRQ_COM2}};
+    const char *to = opts_str(o, "to", "stdio");
+    struct serial *s;
+    int err = opts_done(o);
+    if (err)
+        return err;
+    if (m->serials == ARRAY_LEN(com))
+        return fail(-EINVAL, "-serial %s: there are two serial ports", to);
+    s = calloc(1, sizeof(*s));
+    if (!s)
+        return fail(-ENOMEM, "serial: out of memory");
     pthread_mutex_init(&s->lock, NULL);
-    s->dev.reset = serial_reset;
-    s->dev.stats = serial_stats;
-    s->dev.destroy = serial_destroy;
-    s->ports = (struct region){.base = PORT_COM1,
+    snprintf(s->id, sizeof(s->id), "serial%u", m->serials);
+    s->dev = (struct device){.cls = &serial_class,
+                             .id = s->id,
+                             .m = m,
+                             .reset = serial_reset,
+                             .stats = serial_stats,
+                             .destroy = serial_destroy};
+    s->ports = (struct region){.base = com[m->serials].port,
                                .len = REGS,
                                .read = serial_read,
                                .write = serial_write,
                                .owner = s,
                                .name = "serial"};
-    int err = serial_wire(s, m, s->to ? s->to : "stdio");
-    if (err)
+    err = serial_wire(s, m, to, com[m->serials].irq);
+    if (err) {
+        free(s);
         return err;
+    }
+    m->serials++;
     serial_reset(&s->dev);
     device_register(m, &s->dev);
+    s->holds = console_waits(s->console);
+    if (s->holds)
+        machine_hold(m);
     return 0;
 }
 
-static const struct field serial_fields[] = {
-    FIELD(TEXT, "to", struct serial, to, .arg = CONSOLE_TO,
-          .help = "where its characters go (stdio)"),
-    {.name = ""},
-};
-
 const struct device_class serial_class = {
     .name = "serial",
-    .help = "a 16550A",
-    .fields = serial_fields,
-    .size = sizeof(struct serial),
+    .help = "to=stdio|null|file:PATH|... (stdio)",
     .create = serial_create,
 };

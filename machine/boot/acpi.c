@@ -193,7 +193,7 @@ static void dsdt_pci(struct aml *a)
 
 /* A device with ports and perhaps an IRQ; irq < 0: none. */
 static void dsdt_isa(struct aml *a, const char *name, const char *hid,
-                     uint16_t port, uint8_t len, int irq)
+                     uint16_t port, uint8_t len, int irq, unsigned uid)
 {
     size_t dev = aml_device(a, name), crs;
 
@@ -203,7 +203,7 @@ static void dsdt_isa(struct aml *a, const char *name, const char *hid,
         aml_defname(a, "_HID");
         aml_string(a, hid);
     }
-    aml_defint(a, "_UID", 0);
+    aml_defint(a, "_UID", uid);
     aml_defint(a, "_STA", 15);
     crs = aml_crs(a);
     aml_io(a, port, len);
@@ -246,9 +246,11 @@ static uint64_t dsdt_build(struct fw *f)
     m = aml_scope(&a, "_SB_");
     dsdt_pci(&a);
     dsdt_motherboard(&a);
-    dsdt_isa(&a, "COM1", "PNP0501", PORT_COM1, 8, IRQ_COM1);
-    dsdt_isa(&a, "RTC_", "PNP0B00", PORT_RTC, 2, IRQ_RTC);
-    dsdt_isa(&a, "PEVT", "QEMU0001", PORT_PVPANIC, 1, -1);
+    dsdt_isa(&a, "COM1", "PNP0501", PORT_COM1, 8, IRQ_COM1, 0);
+    if (f->serials > 1)
+        dsdt_isa(&a, "COM2", "PNP0501", PORT_COM2, 8, IRQ_COM2, 1);
+    dsdt_isa(&a, "RTC_", "PNP0B00", PORT_RTC, 2, IRQ_RTC, 0);
+    dsdt_isa(&a, "PEVT", "QEMU0001", PORT_PVPANIC, 1, -1, 0);
     aml_close(&a, m);
     assert(a.n <= a.cap);
     f->used += a.n - sizeof(struct acpi_header);

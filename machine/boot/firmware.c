@@ -43,7 +43,8 @@ uint32_t fw_pci_gsis(void)
  * ROM's POST leaves that alone. */
 int firmware_build(struct machine *m, uint64_t *rsdp, uint8_t smbios[32])
 {
-    struct fw f = {.base = ram_ptr(&m->ram, gpa(TABLES_BASE), TABLES_SIZE)};
+    struct fw f = {.base = ram_ptr(&m->ram, gpa(TABLES_BASE), TABLES_SIZE),
+                   .serials = m->serials};
     uint8_t *ebda = ram_ptr(&m->ram, gpa(EBDA_BASE), 0x400);
 
     if (!f.base || !ebda)

@@ -10,6 +10,7 @@
 struct fw {
     uint8_t *base;
     size_t used;
+    unsigned serials; /* ports there are */
 };
 
 /* Zeroed bytes, and their guest-physical address in *at. Never fails: what is

@@ -250,17 +250,26 @@ int vm_new(struct machine **out, const struct vm_config *cfg)
     return 0;
 }
 
+/* The last of what the guest had to wait for is there. */
+static void first_start(struct machine *m)
+{
+    struct vm *vm = vm_of(m);
+    TRACE(VM, "running %u vCPUs", m->ncpus);
+    vm->started = now_ns();
+    vcpus_resume(vm);
+}
+
 int vm_run(struct machine *m)
 {
     struct vm *vm = vm_of(m);
+    m->start = first_start;
+    machine_hold(m);
     int err = start_guest(vm);
     for (unsigned i = 0; !err && i < m->ncpus; i++)
         err = vcpu_start(&vm->vcpu[i]);
     if (err)
         return err;
-    TRACE(VM, "running %u vCPUs", m->ncpus);
-    vm->started = now_ns();
-    vcpus_resume(vm);
+    machine_release(m);
     int why = loop_run(m->loop);
     vcpus_join(vm);
     return why;

@@ -231,3 +231,76 @@ test_terminal_restored() {
     on_terminal 'end 0' -append test=poweroff
     on_terminal 'end 4' -append test=triple -no-reboot
 }
+
+e2e kvm serial_forms "-serial pty, null, chardev:, a second port, append=on and logfile=, on the real thing"
+test_serial_forms() {
+    echo kept >log
+    start -serial "unix:$T/socket,logfile=$T/copy" -serial "file:$T/log,append=on" -append test=poweroff
+    ends 20 0
+    grep -q 'guest: test=poweroff' copy || fail "the copy says: $(cat copy)"
+    is "$(head -n 1 log)" kept "what was in the second port's file"
+    start -chardev "file,id=c0,path=$T/log" -serial chardev:c0 -append test=poweroff
+    ends 20 0
+    grep -q 'guest: ' log || fail "no banner in the chardev's file"
+    ! grep -q kept log || fail "the file was not emptied"
+    start -serial null -append test=poweroff
+    ends 20 0
+    [ ! -s out ] || fail "standard output: $(head -n 2 out)"
+    start -serial pty -append 'test=poweroff after=700'
+    wait_for 10 "the terminal's name" file_has err '/dev/pts/[0-9]+'
+    local pts
+    pts=$(sed -n 's/.*redirected to //p' err)
+    timeout 5 cat "$pts" >console || true
+    ends 20 0
+    grep -q 'guest: test=poweroff' console || fail "the terminal said: $(cat console)"
+}
+
+e2e kvm serial_server_waits "-serial unix:PATH,server=on: the guest starts when somebody has connected, and a signal ends the wait"
+test_serial_server_waits() {
+    start -serial "unix:$T/socket,server=on,logfile=$T/copy" -append test=poweroff
+    wait_for 10 "the socket" test -S socket
+    nap 0.5
+    [ ! -s copy ] || fail "the guest has started: $(cat copy)"
+    timeout 20 socat -u UNIX-CONNECT:socket - >console
+    ends 20 0
+    grep -q 'guest: test=poweroff' console || fail "the console said: $(cat console)"
+    start -serial "unix:$T/socket,server=on"
+    wait_for 10 "the socket" test -S socket
+    kill -TERM "$vmm_pid"
+    ends 5 143
+    [ ! -e socket ] || fail "the socket is left"
+}
+
+e2e kvm serial_failed_start "a start that fails empties no serial file, makes none, and removes no file at a socket's path"
+test_serial_failed_start() {
+    echo precious >file
+    refuses '1|2' 'lo' -serial "file:$T/file" -tap lo
+    refuses '1|2' 'lo' -serial "file:$T/new" -tap lo
+    refuses 1 'no socket' -serial "unix:$T/file"
+    judge
+    is "$(cat file)" precious "the file"
+    [ ! -e new ] || fail "a file is left"
+}
+
+e2e kvm serial_full_disk "-serial file: on a full disk goes on when there is room again, says so once and counts"
+test_serial_full_disk() {
+    mkdir disk
+    mount -t tmpfs -o size=8k tmpfs disk
+    start -serial "file:$T/disk/log" -append test=reboot
+    wait_for 20 "a full disk" file_has err 'No space left'
+    mount -o remount,size=4m disk
+    wait_for 20 "room to be used" bigger disk/log 9000
+    kill -USR1 "$vmm_pid"
+    wait_for 5 "counters" file_has err '^serial0.tx_dropped'
+    is "$(grep -c 'No space left' err)" 1 "lines about the disk"
+    kill -TERM "$vmm_pid"
+    ends 5 143
+    # The same for a limit, whose signal would be the end.
+    (ulimit -f 4 && exec "$VMM" -serial "file:$T/small" -append test=reboot) 2>limit </dev/null &
+    vmm_pid=$!
+    wait_for 20 "the limit" file_has limit 'File too large'
+    nap 0.5
+    kill -TERM "$vmm_pid"
+    ends 5 143
+}
+bigger() { [ "$(stat -c %s "$1")" -gt "$2" ]; }

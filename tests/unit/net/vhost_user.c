@@ -9,6 +9,7 @@
 #include <sys/un.h>
 
 #include "net/vhost.h"
+#include "host/chardev.h"
 #include "net/vhost_user.h"
 #include "tests/unit/net/net_test.h"
 
@@ -309,7 +310,7 @@ TEST(net_vhost_user_server_and_chardev)
     pthread_create(&b->thread, NULL, dial_one, b);
     snprintf(text, sizeof(text), "socket,id=c9,path=%s,server=on,wait=off",
              path);
-    REQUIRE_EQ(vhost_user_chardev(text), 0);
+    REQUIRE_EQ(chardev_add(text), 0);
     REQUIRE_EQ(nt_open(m, &vhost_user_class, "id=u,chardev=c9", &nd), 0);
     CHECK_HAS(test_log(), "waiting for a vhost-user back-end");
     CHECK(netdev_link(nd));
@@ -328,15 +329,16 @@ TEST(net_vhost_user_errors_are_said)
         {"id=u,path=/nonexistent/x", "no vhost-user back-end: No such file"},
         {"id=u,path=/x,queues=99", "1 to 16"},
         {"id=u,path=/x,color=red", "color"},
+        {"id=u,chardev=x", "must be socket,path=PATH"},
     };
     struct machine *m = fake_new(4096);
     struct netdev *nd = NULL;
+    REQUIRE_EQ(chardev_add("pty,id=x"), 0);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         CHECK(nt_open(m, &vhost_user_class, bad[i][0], &nd) < 0);
         CHECK_HAS(test_log(), bad[i][1]);
     }
-    CHECK(vhost_user_chardev("pty,id=x") < 0);
-    CHECK_HAS(test_log(), "must be socket");
+    chardev_free();
     /* a peer that wants two queues of a back-end with one */
     int l = listen_at(nt_path("one"));
     struct backend *b = backend_new(l);

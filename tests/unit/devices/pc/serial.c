@@ -3,8 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pty.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -16,19 +19,23 @@
 #include "tests/unit/fake.h"
 
 #define COM 0x3f8
+#define COM2 0x2f8
 enum { RBR, IER, IIR, LCR, MCR, LSR, MSR, SCR };
 
-static int serial_to(struct machine *m, const char *to)
+static int serial_add(struct machine *m, const char *to)
 {
-    char text[200];
-    snprintf(text, sizeof(text), "to=%s", to);
-    return fake_device(m, &serial_class, "-serial", text);
+    struct opts o;
+    opts_init(&o, "-serial");
+    REQUIRE_EQ(opts_add(&o, "to", to), 0);
+    int err = serial_class.create(m, &o);
+    opts_free(&o);
+    return err;
 }
 
 static struct machine *serial_pc(const char *to)
 {
     struct machine *m = fake_new(4096);
-    REQUIRE_EQ(serial_to(m, to), 0);
+    REQUIRE_EQ(serial_add(m, to), 0);
     return m;
 }
 
@@ -416,14 +423,13 @@ TEST(console_client_comes_and_goes)
     struct machine *m = with_peer(&peer, &path);
     int second = connect_to(path);
     fake_run_loop(m);
-    CHECK_EQ(recv(second, &c, 1, 0), 0); /* one at a time */
-    close(second);
+    CHECK_EQ(recv(second, &c, 1, MSG_DONTWAIT), -1); /* one at a time */
     close(peer);
     fake_run_loop(m);
-    outb(m, COM, 'x'); /* kept for whoever comes */
+    outb(m, COM, 'x'); /* kept for whoever comes next */
     fake_sleep_ns(m, 1000000);
-    peer = connect_to(path);
-    fake_run_loop(m);
+    fake_sleep_ns(m, 300000000);
+    peer = second;
     CHECK_EQ(recv(peer, &c, 1, MSG_DONTWAIT), 1);
     CHECK_EQ(c, 'x');
     shutdown(peer, SHUT_WR); /* only reads on */
@@ -447,8 +453,8 @@ TEST(console_unix_replaces_a_stale_socket_but_not_a_live_one)
     snprintf(to, sizeof(to), "unix:%s", path);
     struct machine *m = serial_pc(to);
     struct machine *other = fake_new(4096);
-    CHECK_EQ(serial_to(other, to), -EADDRINUSE);
-    CHECK_HAS(test_log(), "in use");
+    CHECK_EQ(serial_add(other, to), -EADDRINUSE);
+    CHECK_HAS(test_log(), "another process listens there");
     CHECK_EQ(access(path, F_OK), 0);
     fake_free(other);
     fake_free(m);
@@ -459,18 +465,355 @@ TEST(console_unix_replaces_a_stale_socket_but_not_a_live_one)
 static int create_error(const char *to)
 {
     struct machine *m = fake_new(4096);
-    int err = serial_to(m, to);
+    int err = serial_add(m, to);
     fake_free(m);
     return err;
 }
 
 TEST(console_bad_targets_are_named)
 {
+    CHECK_EQ(create_error("pigeon:1"), -EINVAL);
+    CHECK_HAS(test_log(), "-serial pigeon:1: not one of stdio, null,");
+    CHECK_EQ(create_error("mon:stdio"), -EINVAL);
+    CHECK_HAS(test_log(), "there is no monitor; write -serial stdio");
+    CHECK_EQ(create_error("chardev:nobody"), -EINVAL);
+    CHECK_HAS(test_log(), "there is no such -chardev");
+    CHECK_EQ(create_error("file:a,b"), -EINVAL);
+    CHECK_HAS(test_log(), "no key \"b\"");
     CHECK_EQ(create_error("tcp:1"), -EINVAL);
-    CHECK_HAS(test_log(), "-serial tcp:1: not one of stdio|");
+    CHECK_EQ(create_error("tcp:nowhere:1"), -EINVAL);
+    CHECK_EQ(create_error("unix:"), -EINVAL);
+    CHECK_EQ(create_error("unix:s,reconnect=1,server=on"), -EINVAL);
     CHECK_EQ(create_error("file:/no/such/dir/x"), -ENOENT);
     CHECK_HAS(test_log(), "/no/such/dir/x: No such file");
     CHECK_EQ(create_error("file:"), -EINVAL);
+}
+
+/* --------------------------------------------------- files, forms, COM2 */
+
+/* A terminal hands its input over in its own time. */
+static void keys(struct machine *m, int master, const char *text)
+{
+    REQUIRE_EQ(write(master, text, strlen(text)), strlen(text));
+    for (int i = 0; i < 10; i++)
+        loop_poll(m->loop, 5);
+}
+
+static struct machine *serial_to(const char *form, const char *path)
+{
+    char to[200];
+    snprintf(to, sizeof(to), form, path);
+    return serial_pc(to);
+}
+
+static void say(struct machine *m, uint16_t com, const char *text)
+{
+    for (; *text; text++)
+        outb(m, com, (uint8_t)*text);
+    fake_sleep_ns(m, 1000000);
+}
+
+static const char *content(const char *path)
+{
+    static char got[200001];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, got, sizeof(got) - 1);
+    if (fd >= 0)
+        close(fd);
+    got[n > 0 ? n : 0] = '\0';
+    return n < 0 ? NULL : got;
+}
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    REQUIRE(f != NULL);
+    fputs(text, f);
+    fclose(f);
+}
+
+TEST(console_file_is_emptied_when_the_start_is_sure)
+{
+    const char *path = temp_path();
+    write_file(path, "precious");
+    fake_free(serial_to("file:%s", path)); /* something else failed */
+    CHECK_STR(content(path), "precious");
+    struct machine *m = serial_to("file:%s", path);
+    CHECK_STR(content(path), "precious");
+    console_begin_all();
+    say(m, COM, "new");
+    CHECK_STR(content(path), "new");
+    fake_free(m);
+    unlink(path);
+    fake_free(serial_to("file:%s", path));
+    CHECK_EQ(access(path, F_OK), -1);
+    temp_done(path);
+}
+
+TEST(console_file_append_and_a_file_cut_short_meanwhile)
+{
+    const char *path = temp_path();
+    write_file(path, "old ");
+    struct machine *m = serial_to("file:%s,append=on", path);
+    console_begin_all();
+    say(m, COM, "new");
+    CHECK_STR(content(path), "old new");
+    REQUIRE_EQ(truncate(path, 0), 0); /* logrotate's copytruncate */
+    say(m, COM, "on");
+    CHECK_STR(content(path), "on");
+    fake_free(m);
+    temp_done(path);
+}
+
+/* A file size limit is to a file what a full disk is, and easier to have. */
+TEST(console_file_resumes_when_there_is_room_again)
+{
+    const char *path = temp_path();
+    struct rlimit all, few;
+    signal(SIGXFSZ, SIG_IGN);
+    struct machine *m = serial_to("file:%s", path);
+    console_begin_all();
+    test_log();
+    getrlimit(RLIMIT_FSIZE, &all);
+    few = all;
+    few.rlim_cur = 1000;
+    setrlimit(RLIMIT_FSIZE, &few);
+    for (int i = 0; i < 3; i++) {
+        for (int j = 0; j < 30000; j++) {
+            outb(m, COM, 'x');
+            REQUIRE(inb(m, COM + LSR) & 0x20 || i < 1); /* not held back */
+        }
+        fake_sleep_ns(m, 1100000000);
+    }
+    size_t during = strlen(content(path));
+    setrlimit(RLIMIT_FSIZE, &all);
+    CHECK_EQ(during, 1000);
+    const char *log = test_log();
+    CHECK_HAS(log, "File too large");
+    CHECK(!strstr(strstr(log, "File too large") + 1, "File too large"));
+    fake_sleep_ns(m, 1100000000);
+    say(m, COM, "end");
+    const char *text = content(path);
+    CHECK_EQ(strlen(text), 1000 + 65536 + 3);
+    CHECK_STR(text + strlen(text) - 4, "xend");
+    CHECK_HAS(test_log(), "23464 bytes are missing there");
+    say(m, COM, "more");
+    fake_free(m);
+    temp_done(path);
+}
+
+TEST(console_unix_never_removes_what_is_no_socket)
+{
+    const char *path = temp_path();
+    char to[100], link[100];
+    snprintf(to, sizeof(to), "unix:%s", path);
+    write_file(path, "precious");
+    CHECK_EQ(create_error(to), -EADDRINUSE);
+    CHECK_HAS(test_log(), "a file that is no socket");
+    CHECK_STR(content(path), "precious");
+    snprintf(link, sizeof(link), "%s.link", path);
+    REQUIRE_EQ(symlink(path, link), 0);
+    snprintf(to, sizeof(to), "unix:%s", link);
+    CHECK_EQ(create_error(to), -EADDRINUSE);
+    struct stat st;
+    CHECK_EQ(lstat(link, &st), 0);
+    unlink(link);
+    temp_done(path);
+}
+
+TEST(console_logfile_holds_what_a_socket_nobody_reads_is_told)
+{
+    const char *path = temp_path();
+    char log[100];
+    snprintf(log, sizeof(log), "%s.log", path);
+    write_file(log, "old ");
+    char to[300];
+    snprintf(to, sizeof(to), "unix:%s,logfile=%s,logappend=on", path, log);
+    struct machine *m = serial_pc(to);
+    console_begin_all();
+    say(m, COM, "boot");
+    CHECK_STR(content(log), "old boot");
+    int peer = connect_to(path);
+    char got[8] = "";
+    fake_run_loop(m);
+    CHECK_EQ(recv(peer, got, sizeof(got) - 1, MSG_DONTWAIT), 4);
+    CHECK_STR(got, "boot");
+    type(m, peer, "k");
+    CHECK_EQ(inb(m, COM), 'k');
+    unlink(log);
+    end(m, peer, path);
+}
+
+TEST(console_pty_carries_both_ways_without_an_echo)
+{
+    struct machine *m = serial_pc("pty");
+    outb(m, COM + IIR, 1);
+    const char *said = test_log();
+    CHECK_HAS(said, "char device redirected to /dev/pts/");
+    char name[64] = "", got[16] = "";
+    sscanf(strstr(said, "/dev/pts/"), "%63[a-z0-9/]", name);
+    say(m, COM, "login: ");
+    int fd = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    REQUIRE(fd >= 0);
+    CHECK_EQ(read(fd, got, sizeof(got) - 1), 7);
+    CHECK_STR(got, "login: ");
+    keys(m, fd, "root\n");
+    for (const char *p = "root\n"; *p; p++)
+        CHECK_EQ(inb(m, COM), *p);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    CHECK_EQ(read(fd, got, sizeof(got)), -1);
+    close(fd); /* others may come */
+    fake_sleep_ns(m, 1000000);
+    fd = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    say(m, COM, "x");
+    CHECK_EQ(read(fd, got, sizeof(got)), 1);
+    close(fd);
+    fake_free(m);
+}
+
+static int listen_on(const char *path)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+    REQUIRE_EQ(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    REQUIRE_EQ(listen(fd, 1), 0);
+    return fd;
+}
+
+TEST(console_unix_server_off_connects_and_comes_back)
+{
+    const char *path = temp_path();
+    char to[120], got[8] = "";
+    snprintf(to, sizeof(to), "unix:%s,server=off", path);
+    CHECK_EQ(create_error(to), -ENOENT);
+    CHECK_HAS(test_log(), "reconnect=1 tries again");
+    struct machine *m = serial_to("unix:%s,reconnect=1", path);
+    say(m, COM, "a");
+    int l = listen_on(path);
+    fake_sleep_ns(m, 1100000000);
+    int peer = accept(l, NULL, NULL);
+    fake_run_loop(m);
+    CHECK_EQ(recv(peer, got, sizeof(got), MSG_DONTWAIT), 1);
+    close(peer);
+    fake_run_loop(m);
+    say(m, COM, "b");
+    fake_sleep_ns(m, 1100000000);
+    peer = accept(l, NULL, NULL);
+    fake_run_loop(m);
+    CHECK_EQ(recv(peer, got, sizeof(got), MSG_DONTWAIT), 1);
+    CHECK_EQ(got[0], 'b');
+    close(l);
+    fake_free(m);
+    CHECK_EQ(access(path, F_OK), 0); /* it is not ours */
+    close(peer);
+    temp_done(path);
+}
+
+static unsigned starts;
+static void count_start(struct machine *m)
+{
+    (void)m;
+    starts++;
+}
+
+TEST(console_server_on_waits_for_somebody)
+{
+    const char *path = temp_path();
+    struct machine *m = serial_to("unix:%s,server=on,wait=off", path);
+    CHECK_EQ(m->holds, 0);
+    fake_free(m);
+    m = serial_to("unix:%s", path); /* ours, which QEMU means otherwise */
+    CHECK_EQ(m->holds, 0);
+    fake_free(m);
+    m = serial_to("unix:%s,server=on", path);
+    starts = 0;
+    m->start = count_start;
+    CHECK_EQ(m->holds, 1);
+    int peer = connect_to(path);
+    fake_run_loop(m);
+    CHECK_EQ(starts, 1);
+    close(peer);
+    fake_sleep_ns(m, 300000000);
+    peer = connect_to(path);
+    fake_run_loop(m);
+    CHECK_EQ(starts, 1);
+    end(m, peer, path);
+}
+
+TEST(console_chardev_forms)
+{
+    const char *path = temp_path();
+    char text[200];
+    CHECK_EQ(chardev_add("file,id=log"), -EINVAL);
+    CHECK_HAS(test_log(), "-chardev log: path= is missing");
+    CHECK_EQ(chardev_add("pigeon,id=p"), -EINVAL);
+    CHECK_HAS(test_log(), "there are null stdio file pty socket");
+    CHECK_EQ(chardev_add("null"), -EINVAL);
+    CHECK_EQ(chardev_add("socket,id=s"), -EINVAL);
+    CHECK_EQ(chardev_add("socket,id=s,path=p,port=1"), -EINVAL);
+    CHECK_EQ(chardev_add("socket,id=s,path=p,wait=on"), -EINVAL);
+    CHECK_EQ(chardev_add("null,id=n,path=x"), -EINVAL);
+    CHECK_EQ(chardev_add("null,id=n,logappend=on"), -EINVAL);
+    CHECK_EQ(chardev_add("null,id=n"), 0);
+    CHECK_EQ(chardev_add("null,id=n"), -EINVAL);
+    CHECK_HAS(test_log(), "-chardev n: is there already");
+    snprintf(text, sizeof(text), "file,id=f,path=%s,append=on", path);
+    CHECK_EQ(chardev_add(text), 0);
+    struct machine *m = serial_pc("chardev:f");
+    CHECK_EQ(create_error("chardev:f"), -EINVAL);
+    CHECK_HAS(test_log(), "f is in use already");
+    console_begin_all();
+    say(m, COM, "text");
+    CHECK_STR(content(path), "text");
+    fake_free(m);
+    CHECK_EQ(chardev_add("socket,id=s,path=/tmp/x"), 0);
+    CHECK(!chardev_find("s")->server); /* QEMU's default */
+    CHECK_EQ(
+        chardev_add("socket,id=t,host=127.0.0.1,port=7,server=on,wait=off"), 0);
+    CHECK(chardev_find("t")->server && !chardev_find("t")->wait);
+    chardev_free();
+    CHECK(!chardev_find("n"));
+    temp_done(path);
+}
+
+TEST(serial_second_is_com2)
+{
+    const char *path = temp_path();
+    struct machine *m = serial_pc("null");
+    char to[100];
+    snprintf(to, sizeof(to), "file:%s", path);
+    REQUIRE_EQ(serial_add(m, to), 0);
+    CHECK_EQ(serial_add(m, "null"), -EINVAL);
+    CHECK_HAS(test_log(), "there are two serial ports");
+    say(m, COM, "one");
+    say(m, COM2, "two");
+    CHECK_STR(content(path), "two");
+    outb(m, COM2 + MCR, 0x08);
+    outb(m, COM2 + IER, 0x02);
+    CHECK_EQ(fake_irqs(m, 3), 1);
+    CHECK_EQ(fake_irqs(m, 4), 0);
+    console_begin_all();
+    fake_free(m);
+    temp_done(path);
+}
+
+TEST(serial_counts_what_it_carries)
+{
+    const char *path;
+    int peer;
+    struct machine *m = with_peer(&peer, &path);
+    char text[300] = "";
+    say(m, COM, "hello");
+    type(m, peer, "k");
+    int fd = memfd_create("stats", MFD_CLOEXEC);
+    m->devices->stats(m->devices, fd);
+    CHECK(pread(fd, text, sizeof(text) - 1, 0) > 0);
+    CHECK_HAS(text, "serial0.rx_bytes 1\n");
+    CHECK_HAS(text, "serial0.tx_bytes 5\n");
+    CHECK_HAS(text, "serial0.tx_dropped 0\n");
+    close(fd);
+    end(m, peer, path);
 }
 
 /* stdin and stdout are put back after each of these. */
@@ -572,14 +915,6 @@ TEST(console_stdio_closed_descriptors)
     fake_sleep_ns(m, 1000000);
     fake_free(m);
     stdio_back();
-}
-
-/* A terminal hands its input over in its own time. */
-static void keys(struct machine *m, int master, const char *text)
-{
-    REQUIRE_EQ(write(master, text, strlen(text)), strlen(text));
-    for (int i = 0; i < 10; i++)
-        loop_poll(m->loop, 5);
 }
 
 TEST(console_terminal_is_raw_and_given_back)

@@ -22,6 +22,7 @@ static struct tables build(unsigned ncpus)
 
     memset(fake_ram(t.m, 0, 2 * MB), 0xff, 2 * MB); /* the last run's */
     t.m->ncpus = ncpus;
+    t.m->serials = ncpus > 2 ? 2 : 1;
     REQUIRE_EQ(firmware_build(t.m, &t.rsdp, t.smbios), 0);
     return t;
 }
@@ -172,6 +173,18 @@ static void write_table(const char *dir, const char *name, const uint8_t *p)
     REQUIRE(f != NULL);
     REQUIRE(fwrite(p, 1, kit_get32(p, 4), f) == kit_get32(p, 4));
     fclose(f);
+}
+
+TEST(acpi_6_1_12_a_second_serial_port_is_in_the_dsdt_where_it_is)
+{
+    for (unsigned ncpus = 2; ncpus <= 3; ncpus++) { /* one port, two ports */
+        struct tables t = build(ncpus);
+        const uint8_t *fadt = find_table(&t, "FACP");
+        const uint8_t *dsdt = table_at(&t, kit_get64(fadt, 140));
+        CHECK_EQ(memmem(dsdt, kit_get32(dsdt, 4), "COM2", 4) != NULL,
+                 ncpus == 3);
+        fake_free(t.m);
+    }
 }
 
 TEST(acpi_20_2_iasl_finds_nothing_to_say)
