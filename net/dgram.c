@@ -19,10 +19,10 @@ struct dgram {
     struct netdev_counts counts;
 };
 
-static const struct netdev_counter dgram_counters[] = {
-    {"send_errors", offsetof(struct dgram, f_send)},
-    {"recv_errors", offsetof(struct dgram, f_recv)},
-    {NULL, 0},
+static const struct field dgram_counters[] = {
+    COUNT("send_errors", struct dgram, f_send, "frames that could not be sent"),
+    COUNT("recv_errors", struct dgram, f_recv, "reads that failed"),
+    {.help = NULL},
 };
 
 static ssize_t dgram_send(struct netbe *be, const struct iovec *iov, int n)

@@ -35,10 +35,10 @@ struct dump {
     struct netdev_counts counts;
 };
 
-static const struct netdev_counter dump_counters[] = {
-    {"pcap_records", offsetof(struct dump, records)},
-    {"pcap_missed", offsetof(struct dump, f_full)},
-    {NULL, 0},
+static const struct field dump_counters[] = {
+    COUNT("pcap_records", struct dump, records, "frames captured"),
+    COUNT("pcap_missed", struct dump, f_full, "frames left out of a capture"),
+    {.help = NULL},
 };
 
 /* https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap */

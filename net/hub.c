@@ -43,10 +43,11 @@ struct hubport {
     struct netdev_counts counts;
 };
 
-static const struct netdev_counter hubport_counters[] = {
-    {"drop_full", offsetof(struct hubport, full)},
-    {"drop_storm", offsetof(struct hubport, storm)},
-    {NULL, 0},
+static const struct field hubport_counters[] = {
+    COUNT("drop_full", struct hubport, full,
+          "frames for a port that had no room"),
+    COUNT("drop_storm", struct hubport, storm, "group frames beyond the rate"),
+    {.help = NULL},
 };
 
 struct hub {

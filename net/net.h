@@ -9,6 +9,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "base/field.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/opts.h"
@@ -75,15 +76,9 @@ enum netdev_vhost {
     VHOST_USER,   /* another process serves the rings; no frame comes here */
 };
 
-/* A backend's counter: a uint64_t, or a struct fault, `at` bytes into `base` of
- * the set it is in. A table of them ends with a NULL name. */
-struct netdev_counter {
-    const char *name;
-    size_t at;
-};
-/* Counters of one struct; embedded in it. */
+/* COUNTER rows for what is at `base`; embedded in it. */
 struct netdev_counts {
-    const struct netdev_counter *row;
+    const struct field *table;
     const void *base;
     struct netdev_counts *next;
 };
@@ -144,7 +139,7 @@ bool netdev_link(const struct netdev *nd);
 /* Has -stats show a table's counters, which are in `base`, until the netdev
  * ends or netdev_uncount. */
 void netdev_count(struct netdev *nd, struct netdev_counts *c,
-                  const struct netdev_counter *row, const void *base);
+                  const struct field *table, const void *base);
 void netdev_uncount(struct netdev *nd, struct netdev_counts *c);
 /* Link state and counters of every netdev, as "ID.name value" lines. */
 void netdev_stats(int fd);

@@ -45,12 +45,12 @@ void netdev_toggle_cables(void)
 }
 
 void netdev_count(struct netdev *nd, struct netdev_counts *c,
-                  const struct netdev_counter *row, const void *base)
+                  const struct field *table, const void *base)
 {
     struct netdev_counts **p = &nd->counts;
     while (*p)
         p = &(*p)->next;
-    *c = (struct netdev_counts){.row = row, .base = base};
+    *c = (struct netdev_counts){.table = table, .base = base};
     *p = c;
 }
 
@@ -63,24 +63,19 @@ void netdev_uncount(struct netdev *nd, struct netdev_counts *c)
         *p = c->next;
 }
 
-static void print(const struct netdev *nd, const char *name, const void *at,
-                  int fd)
-{
-    const uint64_t *n = at;
-    dprintf(fd, "%s.%s %llu\n", nd->id, name,
-            (unsigned long long)__atomic_load_n(n, __ATOMIC_RELAXED));
-}
+static const struct field vhost_counters[] = {
+    COUNT("vhost_errors", struct netdev, vhost_errors, "rings found broken"),
+    {.help = NULL},
+};
 
 void netdev_stats(int fd)
 {
     for (const struct netdev *nd = netdevs; nd; nd = nd->next) {
-        uint64_t link = netdev_link(nd);
-        print(nd, "link", &link, fd);
+        dprintf(fd, "%s.link %d\n", nd->id, netdev_link(nd));
         if (nd->vhost != VHOST_NONE)
-            print(nd, "vhost_errors", &nd->vhost_errors, fd);
+            fields_count(vhost_counters, nd, nd->id, fd);
         for (const struct netdev_counts *c = nd->counts; c; c = c->next)
-            for (const struct netdev_counter *r = c->row; r->name; r++)
-                print(nd, r->name, (const char *)c->base + r->at, fd);
+            fields_count(c->table, c->base, nd->id, fd);
     }
 }
 

@@ -314,11 +314,12 @@ static void stream_close(struct netdev *nd)
     free(s);
 }
 
-static const struct netdev_counter stream_counters[] = {
-    {"connects", offsetof(struct stream, peer.connects)},
-    {"hangups", offsetof(struct stream, peer.drops)},
-    {"bad_frames", offsetof(struct stream, f_frame)},
-    {NULL, 0},
+static const struct field stream_counters[] = {
+    COUNT("connects", struct stream, peer.connects, "connections made"),
+    COUNT("hangups", struct stream, peer.drops, "connections lost"),
+    COUNT("bad_frames", struct stream, f_frame,
+          "frames of an impossible length"),
+    {.help = NULL},
 };
 
 static int stream_begin(struct stream *s)

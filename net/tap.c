@@ -404,11 +404,12 @@ static int tap_run_scripts(struct tap *t, const struct tap_opts *o)
     return 0;
 }
 
-static const struct netdev_counter tap_counters[] = {
-    {"send_while_down", offsetof(struct tap, f_down)},
-    {"send_errors", offsetof(struct tap, f_send)},
-    {"recv_errors", offsetof(struct tap, f_recv)},
-    {NULL, 0},
+static const struct field tap_counters[] = {
+    COUNT("send_while_down", struct tap, f_down,
+          "frames sent while the interface was down"),
+    COUNT("send_errors", struct tap, f_send, "frames that could not be sent"),
+    COUNT("recv_errors", struct tap, f_recv, "reads that failed"),
+    {.help = NULL},
 };
 
 static int tap_open(struct loop *l, struct tap_opts *o, struct opts *given,
