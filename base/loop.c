@@ -33,6 +33,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -174,6 +175,19 @@ void loop_want(struct event *ev, uint32_t want)
     ev->want = want;
     struct epoll_event e = {.events = want, .data.ptr = ev};
     epoll_ctl(ev->loop->epfd, EPOLL_CTL_MOD, ev->fd, &e);
+}
+
+int loop_refile(struct event *ev, int fd)
+{
+    struct epoll_event e = {.events = ev->want, .data.ptr = ev};
+    epoll_ctl(ev->loop->epfd, EPOLL_CTL_DEL, ev->fd, NULL);
+    if (fd < 0)
+        return 0;
+    int err = dup3(fd, ev->fd, O_CLOEXEC) < 0 ? -errno : 0;
+    close(fd);
+    if (!err && epoll_ctl(ev->loop->epfd, EPOLL_CTL_ADD, ev->fd, &e) < 0)
+        err = -errno;
+    return err;
 }
 
 /* Takes ev out of whichever of the two lists it is in. */

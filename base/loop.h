@@ -33,6 +33,11 @@ int loop_add(struct loop *l, struct event *ev);
 /* Changes what is waited for; cheap when nothing changes. Any thread, but one
  * at a time for one event. */
 void loop_want(struct event *ev, uint32_t want);
+/* Puts another file, which is taken over, behind the event's descriptor, whose
+ * number stays; -1: it is not waited for any more. For a file that others have
+ * a descriptor of, too: epoll would go on telling of it. Any thread; one more
+ * ready() for the old file may be under way. 0 or -errno. */
+int loop_refile(struct event *ev, int fd);
 /* Forgets the event; ready() is not called any more once this returns, when
  * called on the loop's thread (or before the loop runs). The fd stays open.
  * Does nothing to an event that was never added. */

@@ -121,8 +121,10 @@ void peer_drop(struct peer *p, const char *why)
 {
     bool up = p->up;
     bool good = up && now_ns() - p->since >= STAYS_MS * MS;
+    const char *told = atomic_exchange(&p->why, NULL);
     if (p->conn.fd < 0)
         return;
+    p->lost = why = told ? told : why;
     if (!p->connecting)
         p->closed(p);
     p->up = p->connecting = false;

@@ -4,6 +4,8 @@
 #ifndef HOST_PEER_H
 #define HOST_PEER_H
 
+#include <stdatomic.h>
+
 #include "base/loop.h"
 
 /* Embedded in its owner. Everything on the main loop's thread, or before it
@@ -30,6 +32,9 @@ struct peer {
 
     struct event conn; /* fd -1: nobody */
     bool up;
+    /* For another thread, before it shuts conn.fd down: why. */
+    const char *_Atomic why;
+    const char *lost;         /* why the last one was dropped */
     uint64_t connects, drops; /* how often it came up, and was lost */
     /* peer.c's own */
     struct loop *loop;

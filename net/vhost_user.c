@@ -7,25 +7,34 @@
  * of the way. What the back-end can do must be known before a NIC offers
  * features, so opening waits for it.
  *
- * When the back-end goes the cable is out; when it (or another one) comes, it
- * is told everything again and goes on where the used rings stand: what it had
- * taken and not given back is taken again. That needs split rings: a packed
- * ring does not show where its device is, so it is not offered. A back-end that
- * does not answer within a second is gone, too.
+ * When the back-end goes the cable is out, and the NIC takes its rings back;
+ * when it (or another one) comes, it is told everything again and goes on where
+ * the used rings stand: what it had taken and not given back is taken again.
+ * That needs split rings: a packed ring does not show where its device is, so
+ * it is not offered.
  *
- * start and stop come from the NIC, reconnections from the main loop; the lock
- * is for both. */
+ * The back-end is as hostile as a guest. Nothing waits for it but the start of
+ * the VM, and for a moment who stops the rings (STOP_MS): it greets on the main
+ * loop in a second (host/peer.c), and is hung up on when it leaves what it is
+ * sent unread. The eventfds it gets are fresh for each start, and nobody here
+ * reads or writes them: with the file behind a descriptor goes the power to
+ * make it block. The memory is sealed against being cut (machine/kvm/vm.c).
+ *
+ * start and stop come from the NIC, connections from the main loop; the lock is
+ * for both. */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "host/peer.h"
 #include "host/addr.h"
 #include "host/chardev.h"
 #include "net/frame.h"
@@ -91,14 +100,20 @@ struct vuser {
     struct netbe be[NET_QUEUES_MAX];
     struct addr addr;
     struct loop *loop;
-    struct event conn, listen, err;
-    struct timer redial;
-    unsigned redial_ms;
+    struct peer peer;
+    struct event err; /* the rings' errors: a fresh file for each start */
     bool server, attached;
-    struct fault f_err;
+    struct netdev_counts counts;
+
+    /* The greeting; main loop. */
+    uint32_t asked;    /* the request whose answer is awaited */
+    struct message in; /* the first `have` bytes of it */
+    size_t have;
+    uint64_t queues;
+    char few[48]; /* too few queues, in words */
 
     pthread_mutex_t lock; /* what is below */
-    int fd;               /* -1: nobody there */
+    int fd;               /* -1: nobody there, or not greeted yet */
     uint64_t can, protocol;
     struct vhost_region mem[MSG_REGIONS];
     int nmem;
@@ -108,24 +123,33 @@ struct vuser {
     struct vhost_ring ring[2 * NET_QUEUES_MAX];
 };
 
+static const char lacks_features[] = "lacks features that the guest uses";
+
+static const struct field user_counters[] = {
+    COUNT("connects", struct vuser, peer.connects, "connections made"),
+    COUNT("hangups", struct vuser, peer.drops, "connections lost"),
+    {.help = NULL},
+};
+
 /* -------------------------------------------------------------- messages */
 
 /* The back-end is no good any more: the main loop will see it hang up. */
-static int give_up(struct vuser *u, int err)
+static int give_up(struct vuser *u, int err, const char *why)
 {
-    if (u->fd >= 0)
+    if (u->fd >= 0) {
+        atomic_store(&u->peer.why, why);
         shutdown(u->fd, SHUT_RDWR);
+    }
     return err;
 }
 
-static int put_msg(struct vuser *u, struct message *msg, uint32_t request,
-                   uint32_t size, const int *fds, int nfds)
+/* Does not wait: a back-end that leaves so much unread has gone astray. */
+static int send_msg(int sock, struct message *msg, uint32_t request,
+                    uint32_t size, const int *fds, int nfds)
 {
     char ctl[CMSG_SPACE(MSG_REGIONS * sizeof(int))] = {0};
     struct iovec iov = {msg, MSG_HEAD + size};
     struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
-    if (u->fd < 0)
-        return -ENOTCONN;
     msg->request = request;
     msg->flags = 1; /* the protocol's version */
     msg->size = size;
@@ -138,8 +162,17 @@ static int put_msg(struct vuser *u, struct message *msg, uint32_t request,
         c->cmsg_len = CMSG_LEN((size_t)nfds * sizeof(int));
         memcpy(CMSG_DATA(c), fds, (size_t)nfds * sizeof(int));
     }
-    ssize_t r = sendmsg(u->fd, &m, MSG_NOSIGNAL);
-    return r == (ssize_t)iov.iov_len ? 0 : give_up(u, r < 0 ? -errno : -EIO);
+    ssize_t r = sendmsg(sock, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return r == (ssize_t)iov.iov_len ? 0 : r < 0 ? -errno : -EIO;
+}
+
+static int put_msg(struct vuser *u, struct message *msg, uint32_t request,
+                   uint32_t size, const int *fds, int nfds)
+{
+    if (u->fd < 0)
+        return -ENOTCONN;
+    int err = send_msg(u->fd, msg, request, size, fds, nfds);
+    return err ? give_up(u, err, "does not read") : 0;
 }
 
 static int put_u64(struct vuser *u, uint32_t request, uint64_t val)
@@ -162,54 +195,46 @@ static int put_fd(struct vuser *u, uint32_t request, uint32_t index, int fd)
     return put_msg(u, &m, request, sizeof(m.u64), &fd, fd >= 0);
 }
 
-/* The answer to `request`, of exactly `size` bytes of payload. */
-static int get_msg(struct vuser *u, struct message *m, uint32_t request,
-                   uint32_t size)
+/* Is this an answer to `request`, with so much payload? */
+static bool is_answer(const struct message *m, uint32_t request, uint32_t size)
 {
-    size_t want = MSG_HEAD + size;
-    ssize_t r = u->fd < 0 ? -1 : recv(u->fd, m, want, MSG_WAITALL);
-    if (r != (ssize_t)want || m->request != request || !(m->flags & 4) ||
-        m->size != size)
-        return give_up(u, r < 0 && errno == EAGAIN ? -ETIMEDOUT : -EPROTO);
-    return 0;
+    return m->request == request && m->flags & 4 && m->size == size;
 }
 
-static int ask_u64(struct vuser *u, uint32_t request, uint64_t *val)
+/* Time that passes, whatever the tests' clock says. */
+static int64_t real_ms(void)
 {
-    struct message m = {0};
-    int r = put_msg(u, &m, request, 0, NULL, 0);
-    if (r == 0)
-        r = get_msg(u, &m, request, sizeof(m.u64));
-    if (r == 0)
-        *val = m.u64;
-    return r;
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Reads an answer of `size` bytes of payload, until `end` (real_ms). */
+static int get_msg(struct vuser *u, struct message *m, uint32_t request,
+                   uint32_t size, int64_t end)
+{
+    size_t want = MSG_HEAD + size, have = 0;
+    struct pollfd p = {.fd = u->fd, .events = POLLIN};
+    while (u->fd >= 0 && have < want) {
+        ssize_t r = recv(u->fd, (char *)m + have, want - have, MSG_DONTWAIT);
+        if (r == 0 || (r < 0 && errno != EAGAIN && errno != EINTR))
+            return give_up(u, -EPIPE, "hung up");
+        if (r > 0)
+            have += (size_t)r;
+        int64_t left = end - real_ms();
+        if (left <= 0)
+            return give_up(u, -ETIMEDOUT, "does not answer");
+        if (have < want)
+            poll(&p, 1, (int)left);
+    }
+    if (u->fd < 0)
+        return -ENOTCONN;
+    return is_answer(m, request, size)
+               ? 0
+               : give_up(u, -EPROTO, "broke the protocol");
 }
 
 /* ------------------------------------------------------------ the session */
-
-/* First words on a new connection. */
-static int greet(struct vuser *u)
-{
-    uint64_t pf = 0, queues = 1;
-    u->protocol = 0;
-    int r = ask_u64(u, GET_FEATURES, &u->can);
-    if (r == 0 && u->can & BIT(F_PROTOCOL)) {
-        r = ask_u64(u, GET_PROTOCOL_FEATURES, &pf);
-        u->protocol = pf & BIT(PF_MQ);
-        if (r == 0)
-            r = put_u64(u, SET_PROTOCOL_FEATURES, u->protocol);
-        if (r == 0 && u->protocol & BIT(PF_MQ))
-            r = ask_u64(u, GET_QUEUE_NUM, &queues);
-    }
-    if (r == 0) {
-        struct message m = {0};
-        r = put_msg(u, &m, SET_OWNER, 0, NULL, 0);
-    }
-    if (r == 0 && queues < u->nd.nq)
-        r = fail(give_up(u, -EINVAL), "%s: %s serves %u queues, not %u",
-                 u->nd.id, u->addr.text, (unsigned)queues, u->nd.nq);
-    return r;
-}
 
 static int put_memory(struct vuser *u)
 {
@@ -259,9 +284,6 @@ static int put_all(struct vuser *u)
     for (uint32_t i = 0; i < 2 * u->pairs && r == 0; i++)
         if (u->ring[i].num)
             r = put_ring(u, i);
-    for (uint32_t i = 0; i < 2 * u->pairs && r == 0; i++)
-        if (u->ring[i].num && u->ring[i].kick >= 0)
-            eventfd_write(u->ring[i].kick, 1);
     return r;
 }
 
@@ -289,28 +311,46 @@ static int user_start(struct vhost *v, uint64_t features,
     u->active = pairs;
     memcpy(u->ring, rings, 2 * pairs * sizeof(*rings));
     u->running = true;
-    if (u->fd >= 0)
+    int err = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (err >= 0)
+        loop_refile(&u->err, err);
+    if (u->acked & ~u->can)
+        give_up(u, -EPROTO, lacks_features);
+    else if (u->fd >= 0)
         put_all(u);
     pthread_mutex_unlock(&u->lock);
     return 0;
 }
 
+/* All questions, then all answers, so that slowness counts once; and who needs
+ * longer than this is taken for dead. */
+#define STOP_MS 250
+
 static void user_stop(struct vhost *v, uint32_t *base)
 {
     struct vuser *u = of(v);
+    int64_t end = real_ms() + STOP_MS;
     pthread_mutex_lock(&u->lock);
-    for (uint32_t i = 0; u->running && i < 2 * u->pairs; i++) {
-        struct message m;
+    unsigned n = u->running ? 2 * u->pairs : 0;
+    int err = 0;
+    for (uint32_t i = 0; i < n && !err; i++) {
         if (!u->ring[i].num)
             continue;
-        int r =
-            u->can & BIT(F_PROTOCOL) ? put_state(u, SET_VRING_ENABLE, i, 0) : 0;
-        if (r == 0)
-            r = put_state(u, GET_VRING_BASE, i, 0);
-        if (r == 0)
-            r = get_msg(u, &m, GET_VRING_BASE, sizeof(m.state));
+        if (u->can & BIT(F_PROTOCOL))
+            err = put_state(u, SET_VRING_ENABLE, i, 0);
+        if (!err)
+            err = put_state(u, GET_VRING_BASE, i, 0);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        struct message m = {0};
+        if (!u->ring[i].num)
+            continue;
+        if (!err)
+            err = get_msg(u, &m, GET_VRING_BASE, sizeof(m.state), end);
+        if (!err && m.state.index != i)
+            err = give_up(u, -EPROTO, "broke the protocol");
         if (base)
-            base[i] = r == 0 ? m.state.num : ring_position(&u->ring[i]);
+            base[i] = err ? ring_position(&u->ring[i]) : m.state.num;
     }
     u->running = false;
     pthread_mutex_unlock(&u->lock);
@@ -363,9 +403,10 @@ int vhost_user_attach(struct netdev *nd, const struct vhost_region *mem,
 
 /* ------------------------------------------------------------ connections */
 
-static int dial(struct vuser *u)
+static int dial(struct peer *p)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct vuser *u = container_of(p, struct vuser, peer);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd >= 0 && connect(fd, &u->addr.sa, u->addr.len) == 0)
         return fd;
     int err = -errno;
@@ -374,101 +415,111 @@ static int dial(struct vuser *u)
     return err;
 }
 
-/* Greets a new peer; with the lock held, or before there are threads. */
-static int take(struct vuser *u, int fd)
+/* What comes after the answer to `u->asked` (0: the beginning). 0: another
+ * question was sent; 1: the greeting is over; -errno. */
+static int greet_next(struct vuser *u)
 {
-    struct timeval one = {.tv_sec = 1};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &one, sizeof(one));
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &one, sizeof(one));
-    u->fd = fd;
-    int r = greet(u);
-    if (r == 0 && (u->acked & ~u->can)) {
-        r = -EPROTO;
-        log_line("%s: %s came back with fewer features", u->nd.id,
-                 u->addr.text);
+    int fd = u->peer.conn.fd;
+    struct message m = {0};
+    switch (u->asked) {
+    case 0:
+        u->asked = GET_FEATURES;
+        break;
+    case GET_FEATURES:
+        u->can = u->in.u64;
+        u->protocol = 0;
+        u->asked = u->can & BIT(F_PROTOCOL) ? GET_PROTOCOL_FEATURES : SET_OWNER;
+        break;
+    case GET_PROTOCOL_FEATURES:
+        m.u64 = u->protocol = u->in.u64 & BIT(PF_MQ);
+        if (send_msg(fd, &m, SET_PROTOCOL_FEATURES, sizeof(m.u64), NULL, 0))
+            return -EPIPE;
+        u->asked = u->protocol ? GET_QUEUE_NUM : SET_OWNER;
+        break;
+    default:
+        u->queues = u->in.u64;
+        u->asked = SET_OWNER;
     }
-    if (r == 0)
-        return 0;
-    close(fd);
-    u->fd = -1;
-    return r;
+    int err = send_msg(fd, &m, u->asked, 0, NULL, 0);
+    return err ? err : u->asked == SET_OWNER;
 }
 
-static void watch(struct vuser *u)
+static void greeted(struct vuser *u)
 {
-    u->conn.fd = u->fd;
-    u->conn.want = EPOLLRDHUP;
-    loop_add(u->loop, &u->conn);
-    loop_want(&u->listen, 0);
-}
-
-static void reconnected(struct vuser *u, int fd)
-{
-    pthread_mutex_lock(&u->lock);
-    int r = take(u, fd);
-    if (r == 0 && u->running) {
-        for (unsigned i = 0; i < 2 * u->pairs; i++)
-            if (u->ring[i].num)
-                u->ring[i].base = ring_position(&u->ring[i]);
-        put_all(u);
-    }
-    pthread_mutex_unlock(&u->lock);
-    if (r < 0) {
-        if (!u->server)
-            timer_arm(&u->redial, now_ns() + u->redial_ms * 1000000ull);
+    if (u->queues < u->nd.nq) {
+        snprintf(u->few, sizeof(u->few), "serves %u queues, not %u",
+                 (unsigned)u->queues, u->nd.nq);
+        peer_drop(&u->peer, u->few);
         return;
     }
-    watch(u);
-    log_line("%s: %s is back", u->nd.id, u->addr.text);
+    if (u->acked & ~u->can) {
+        peer_drop(&u->peer, lacks_features);
+        return;
+    }
+    pthread_mutex_lock(&u->lock);
+    u->fd = u->peer.conn.fd;
+    pthread_mutex_unlock(&u->lock);
+    peer_want(&u->peer, 0);
+    peer_up(&u->peer);
     netdev_set_link(&u->nd, true);
 }
 
-static void user_ready(struct event *ev, uint32_t got)
+/* The next answer of the greeting, as far as it has come. */
+static void user_ready(struct peer *p, uint32_t got)
 {
-    struct vuser *u = container_of(ev, struct vuser, conn);
-    if (!(got & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
+    struct vuser *u = container_of(p, struct vuser, peer);
+    const size_t want = MSG_HEAD + sizeof(u->in.u64);
+    (void)got;
+    if (p->up)
         return;
-    loop_del(ev);
+    ssize_t r = recv(p->conn.fd, (char *)&u->in + u->have, want - u->have,
+                     MSG_DONTWAIT);
+    if (r == 0)
+        peer_drop(p, "hung up");
+    if (r <= 0)
+        return;
+    u->have += (size_t)r;
+    if (u->have < want)
+        return;
+    u->have = 0;
+    int more = is_answer(&u->in, u->asked, sizeof(u->in.u64)) ? greet_next(u)
+                                                              : -EPROTO;
+    if (more < 0)
+        peer_drop(p, "broke the protocol");
+    else if (more)
+        greeted(u);
+}
+
+static void user_opened(struct peer *p)
+{
+    struct vuser *u = container_of(p, struct vuser, peer);
+    u->have = 0;
+    u->asked = 0;
+    u->queues = 1;
+    if (greet_next(u) < 0)
+        peer_drop(p, "hung up");
+    else
+        peer_want(p, EPOLLIN);
+}
+
+static void user_closed(struct peer *p)
+{
+    struct vuser *u = container_of(p, struct vuser, peer);
     pthread_mutex_lock(&u->lock);
-    close(u->fd);
     u->fd = -1;
     pthread_mutex_unlock(&u->lock);
-    log_line("%s: %s hung up; %s", u->nd.id, u->addr.text,
-             u->server || u->redial_ms ? "waiting for it to come back"
-                                       : "the cable stays out");
     netdev_set_link(&u->nd, false);
-    loop_want(&u->listen, EPOLLIN);
-    if (u->redial_ms)
-        timer_arm(&u->redial, now_ns() + u->redial_ms * 1000000ull);
 }
 
-static void user_accept(struct event *ev, uint32_t got)
-{
-    struct vuser *u = container_of(ev, struct vuser, listen);
-    (void)got;
-    int fd = u->fd < 0 ? accept4(ev->fd, NULL, NULL, SOCK_CLOEXEC) : -1;
-    if (fd >= 0)
-        reconnected(u, fd);
-}
-
-static void user_redial(struct timer *t)
-{
-    struct vuser *u = container_of(t, struct vuser, redial);
-    int fd = dial(u);
-    if (fd >= 0)
-        reconnected(u, fd);
-    else
-        timer_arm(t, now_ns() + u->redial_ms * 1000000ull);
-}
-
-/* One of the rings' error eventfds. */
+/* One of the rings is broken. Told once for each start: the eventfd is the
+ * back-end's, too, and is not read. */
 static void user_err(struct event *ev, uint32_t got)
 {
     struct vuser *u = container_of(ev, struct vuser, err);
-    eventfd_t n;
     (void)got;
-    eventfd_read(ev->fd, &n);
-    fault_note(&u->f_err, "%s: the back-end found a broken ring", u->nd.id);
+    loop_refile(ev, -1);
+    fault_note(&u->nd.vhost_errors, "%s: %s found a broken ring", u->nd.id,
+               u->addr.text);
     if (u->attached && u->v.broken)
         u->v.broken(u->v.nic, 0);
 }
@@ -494,16 +545,10 @@ static ssize_t user_no_recv(struct netbe *be, const struct iovec *iov, int n)
 static void vuser_close(struct netdev *nd)
 {
     struct vuser *u = container_of(nd, struct vuser, nd);
-    timer_cancel(&u->redial);
-    loop_del(&u->conn);
-    loop_del(&u->listen);
-    loop_del(&u->err);
-    if (u->fd >= 0)
-        close(u->fd);
-    if (u->listen.fd >= 0) {
-        close(u->listen.fd);
+    if (u->peer.listen_fd >= 0)
         addr_unlink(&u->addr);
-    }
+    peer_end(&u->peer);
+    loop_del(&u->err);
     if (u->err.fd >= 0)
         close(u->err.fd);
     pthread_mutex_destroy(&u->lock);
@@ -519,11 +564,11 @@ static int vuser_listen(struct vuser *u)
     if (r < 0) {
         if (fd >= 0)
             close(fd);
-        return fail(r, "%s: cannot listen: %s", u->addr.text, strerror(-r));
+        return fail(r, "%s: %s: cannot listen: %s", u->nd.id, u->addr.text,
+                    strerror(-r));
     }
-    u->listen.fd = fd;
-    u->listen.want = 0;
-    return loop_add(u->loop, &u->listen);
+    u->peer.listen_fd = fd;
+    return 0;
 }
 
 /* Up to MS milliseconds for FD (-1: none) to be readable. 0, or -EINTR once
@@ -532,52 +577,68 @@ static int vuser_listen(struct vuser *u)
 static int wait_unless_told(int fd, unsigned ms)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};
-    uint64_t end = now_ns() + ms * 1000000ull;
+    int64_t end = real_ms() + ms;
     sigset_t told;
     do {
         sigpending(&told);
         if (sigismember(&told, SIGINT) || sigismember(&told, SIGTERM) ||
             sigismember(&told, SIGHUP))
             return -EINTR;
-        if (poll(&p, 1, 100) > 0)
+        if (poll(&p, 1, ms < 100 ? (int)ms : 100) > 0)
             break;
-    } while (now_ns() < end);
+    } while (real_ms() < end);
     return 0;
 }
 
-/* The first back-end. A server, or a client that would reconnect, waits. */
+/* The first back-end's connection; a server, or a client that would reconnect,
+ * waits for it. -errno: said. */
 static int vuser_first(struct vuser *u)
 {
-    int fd, r;
+    static const char told[] = "%s: ended while waiting for a back-end at %s";
     if (u->server) {
-        r = vuser_listen(u);
-        if (r < 0)
-            return r;
+        int err = vuser_listen(u);
+        if (err)
+            return err;
         log_line("%s: waiting for a vhost-user back-end at %s", u->nd.id,
                  u->addr.text);
-        fd = wait_unless_told(u->listen.fd, UINT32_MAX);
-        if (fd == 0) {
-            fd = accept4(u->listen.fd, NULL, NULL, SOCK_CLOEXEC);
-            fd = fd < 0 ? -errno : fd;
-        }
-    } else {
-        while ((fd = dial(u)) < 0 && u->redial_ms)
-            if ((r = wait_unless_told(-1, u->redial_ms)) < 0)
-                return fail(r, "%s: ended while waiting", u->addr.text);
+        if (wait_unless_told(u->peer.listen_fd, UINT32_MAX))
+            return fail(-EINTR, told, u->nd.id, u->addr.text);
+        int fd = accept4(u->peer.listen_fd, NULL, NULL, SOCK_CLOEXEC);
+        return fd >= 0 ? fd
+                       : fail(-errno, "%s: %s: accept: %s", u->nd.id,
+                              u->addr.text, strerror(errno));
     }
-    if (fd < 0)
-        return fail(fd, "%s: no vhost-user back-end: %s", u->addr.text,
-                    strerror(-fd));
-    r = take(u, fd);
-    if (r == -EINVAL) /* said */
-        return r;
-    if (r < 0)
-        return fail(r, "%s: not a vhost-user back-end: %s", u->addr.text,
-                    strerror(-r));
-    u->v.features = u->can & USER_MASK & ~BIT(F_RING_PACKED);
-    u->nd.link_up = true;
-    watch(u);
-    return 0;
+    for (;;) {
+        int fd = dial(&u->peer);
+        if (fd >= 0)
+            return fd;
+        if (!u->peer.redial_ms)
+            return fail(fd,
+                        "%s: no vhost-user back-end at %s: %s; start it "
+                        "first, or say reconnect-ms=1000",
+                        u->nd.id, u->addr.text, strerror(-fd));
+        if (wait_unless_told(-1, u->peer.redial_ms))
+            return fail(-EINTR, told, u->nd.id, u->addr.text);
+    }
+}
+
+/* What the back-end can do is to be known before there is a NIC: its greeting
+ * is waited for. -errno: said. */
+static int vuser_meet(struct vuser *u, int fd)
+{
+    int64_t end = real_ms() + 1000, left;
+    u->peer.noted = true; /* one line is enough, and it is below */
+    int err = peer_begin(&u->peer, u->loop, fd);
+    while (!err && u->peer.conn.fd >= 0 && !u->peer.up &&
+           (left = end - real_ms()) > 0) {
+        err = wait_unless_told(u->peer.conn.fd, (unsigned)left);
+        user_ready(&u->peer, 0);
+    }
+    if (err || u->peer.up)
+        return err;
+    return fail(-EPROTO, "%s: %s is no vhost-user back-end for this: it %s",
+                u->nd.id, u->addr.text,
+                u->peer.lost ? u->peer.lost : "does not answer");
 }
 
 static int vuser_opts(struct vuser *u, struct opts *o)
@@ -595,7 +656,7 @@ static int vuser_opts(struct vuser *u, struct opts *o)
     if (r || opts_done(o))
         return -EINVAL;
     u->nd.nq = (unsigned)queues;
-    u->redial_ms = (unsigned)(ms ? ms : s * 1000);
+    u->peer.redial_ms = (unsigned)(ms ? ms : s * 1000);
     struct chardev *c = name ? chardev_find(name) : NULL;
     if (name && !c)
         return fail(-ENODEV, "%s: no -chardev %s", o->what, name);
@@ -612,7 +673,7 @@ static int vuser_opts(struct vuser *u, struct opts *o)
     c->taken = true;
     u->addr = c->addr;
     u->server |= c->server;
-    u->redial_ms = c->reconnect_ms;
+    u->peer.redial_ms = c->reconnect_ms;
     return 0;
 }
 
@@ -623,15 +684,17 @@ static int vuser_open(struct loop *l, struct opts *o, struct netdev **out)
         return -ENOMEM;
     u->loop = l;
     u->fd = -1;
-    u->conn =
-        (struct event){.fd = -1, .ready = user_ready, .name = "vhost-user"};
-    u->listen = (struct event){
-        .fd = -1, .ready = user_accept, .name = "vhost-user listen"};
+    u->peer = (struct peer){.listen_fd = -1,
+                            .dial = dial,
+                            .opened = user_opened,
+                            .closed = user_closed,
+                            .ready = user_ready,
+                            .conn.fd = -1};
     u->err = (struct event){.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
-                            .want = EPOLLIN,
+                            .want = EPOLLIN | EPOLLET,
                             .ready = user_err,
                             .name = "vhost-user error"};
-    timer_init(&u->redial, l, user_redial, "vhost-user redial");
+    netdev_count(&u->nd, &u->counts, user_counters, u);
     pthread_mutex_init(&u->lock, NULL);
     u->nd.close = vuser_close;
     u->nd.vhost = VHOST_USER;
@@ -642,14 +705,19 @@ static int vuser_open(struct loop *l, struct opts *o, struct netdev **out)
                           .set_pairs = user_set_pairs,
                           .close = user_detach};
     int r = u->err.fd < 0 ? -errno : vuser_opts(u, o);
+    memcpy(u->peer.id, u->nd.id, sizeof(u->peer.id));
+    memcpy(u->peer.name, u->addr.text, sizeof(u->peer.name));
     if (r == 0)
         r = loop_add(l, &u->err);
     if (r == 0)
         r = vuser_first(u);
+    if (r >= 0)
+        r = vuser_meet(u, r);
     if (r < 0) {
         vuser_close(&u->nd);
         return r;
     }
+    u->v.features = u->can & USER_MASK & ~BIT(F_RING_PACKED);
     u->v.pairs = u->nd.nq;
     for (unsigned i = 0; i < u->nd.nq; i++) {
         u->be[i] = (struct netbe){.dev = &u->nd,

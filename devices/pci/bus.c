@@ -293,6 +293,21 @@ void pci_kick_set(struct pci_fn *fn, unsigned bar, unsigned k, bool on)
     pthread_mutex_unlock(&fn->bus->lock);
 }
 
+void pci_kick_move(struct pci_fn *fn, unsigned bar, unsigned k, int fd)
+{
+    struct pci_kick *kick = &fn->bar[bar].kick[k];
+    if (!fn->bus)
+        return;
+    pthread_mutex_lock(&fn->bus->lock);
+    bool on = kick->on;
+    kick->on = false;
+    kick_update(fn, &fn->bar[bar], kick);
+    kick->fd = fd;
+    kick->on = on;
+    kick_update(fn, &fn->bar[bar], kick);
+    pthread_mutex_unlock(&fn->bus->lock);
+}
+
 /* ---------------------------------------------------- configuration space */
 
 uint32_t pci_cfg_read(struct pci_fn *fn, unsigned off, unsigned width)

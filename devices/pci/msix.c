@@ -5,8 +5,11 @@
  * A vector that may interrupt now (MSI-X on, function and vector unmasked, bus
  * mastering on) has its eventfd attached to the guest. Otherwise the fd is
  * detached and a pulse simply stays in its counter: that is the pending bit,
- * and attaching delivers it. So raising needs no lock and no look at the masks,
- * and vhost can be given the same fd. */
+ * and attaching delivers it. So raising needs no lock and no look at the masks.
+ *
+ * Another process that raises a vector (vhost-user) gets an eventfd of its own
+ * for it: the file behind a descriptor is shared with who is sent it, who can
+ * make it block or fill it, and the kernel alone is safe from that. */
 #include "devices/pci/pci.h"
 
 #include <errno.h>
@@ -31,6 +34,23 @@ bool pci_msix_on(const struct pci_fn *fn)
     return fn->msix_cap && control(fn) & CTRL_ENABLE;
 }
 
+static void vec_detach(struct pci_msix_vec *v)
+{
+    irq_detach(&v->irq);
+    if (v->lent.m)
+        irq_detach(&v->lent);
+}
+
+/* The lent one goes by the route of the other. */
+static int vec_attach(struct pci_msix_vec *v)
+{
+    int err = v->irq.attached ? 0 : irq_msi_attach(&v->irq, v->addr, v->data);
+    if (err || !v->lent.m || v->lent.attached)
+        return err;
+    v->lent.gsi = v->irq.gsi;
+    return irq_msi_attach(&v->lent, v->addr, v->data);
+}
+
 /* Under irq_lock. */
 static void vec_update(struct pci_fn *fn, struct pci_msix_vec *v)
 {
@@ -38,12 +58,10 @@ static void vec_update(struct pci_fn *fn, struct pci_msix_vec *v)
     bool live = (control(fn) & (CTRL_ENABLE | CTRL_MASKALL)) == CTRL_ENABLE &&
                 !(v->ctrl & 1) && pci_can_dma(fn);
     if (!live) {
-        irq_detach(&v->irq);
+        vec_detach(v);
         return;
     }
-    if (v->irq.attached)
-        return;
-    int err = irq_msi_attach(&v->irq, v->addr, v->data);
+    int err = vec_attach(v);
     if (err)
         fault_note(&fn->irq_fault, "%s: MSI-X vector %d: %s", fn->name,
                    (int)(v - fn->vec), strerror(-err));
@@ -85,8 +103,11 @@ uint64_t pci_msix_pba(struct pci_fn *fn, uint64_t off, unsigned width)
     if (width < 4 || off % width)
         return 0;
     pthread_mutex_lock(&fn->irq_lock);
-    for (unsigned i = 0; i < 8 * width && 8 * off + i < fn->nvec; i++)
-        bits |= (uint64_t)irq_pending(&fn->vec[8 * off + i].irq) << i;
+    for (unsigned i = 0; i < 8 * width && 8 * off + i < fn->nvec; i++) {
+        const struct pci_msix_vec *v = &fn->vec[8 * off + i];
+        bool set = irq_pending(&v->irq) || (v->lent.m && irq_pending(&v->lent));
+        bits |= (uint64_t)set << i;
+    }
     pthread_mutex_unlock(&fn->irq_lock);
     return bits;
 }
@@ -113,7 +134,7 @@ static void write_dword(struct pci_fn *fn, uint64_t off, uint32_t val)
     /* Changing a live vector is undefined by the specification; here the new
      * message simply takes effect. */
     if (off / 4 % 4 != 3)
-        irq_detach(&v->irq);
+        vec_detach(v);
     vec_update(fn, v);
 }
 
@@ -179,6 +200,35 @@ int pci_msix_fd(const struct pci_fn *fn, unsigned v)
     return v < fn->nvec ? fn->vec[v].irq.fd : -1;
 }
 
+int pci_msix_lend(struct pci_fn *fn, unsigned v)
+{
+    if (v >= fn->nvec)
+        return -1;
+    struct pci_msix_vec *vec = &fn->vec[v];
+    pthread_mutex_lock(&fn->irq_lock);
+    if (!vec->lent.m && irq_msi(fn->m, &vec->lent))
+        vec->lent = (struct irq){.fd = -1};
+    vec_update(fn, vec);
+    int fd = vec->lent.m ? vec->lent.fd : -1;
+    pthread_mutex_unlock(&fn->irq_lock);
+    return fd;
+}
+
+void pci_msix_unlend(struct pci_fn *fn)
+{
+    pthread_mutex_lock(&fn->irq_lock);
+    for (unsigned i = 0; i < fn->nvec; i++) {
+        struct pci_msix_vec *v = &fn->vec[i];
+        if (!v->lent.m)
+            continue;
+        if (irq_pending(&v->lent))
+            irq_pulse(&v->irq);
+        irq_free(&v->lent);
+        v->lent = (struct irq){.fd = -1};
+    }
+    pthread_mutex_unlock(&fn->irq_lock);
+}
+
 void pci_msix_reset(struct pci_fn *fn)
 {
     if (!fn->msix_cap)
@@ -187,7 +237,7 @@ void pci_msix_reset(struct pci_fn *fn)
     pci_put(fn, fn->msix_cap + 3u, 1, 0);
     for (unsigned i = 0; i < fn->nvec; i++) {
         struct pci_msix_vec *v = &fn->vec[i];
-        irq_detach(&v->irq);
+        vec_detach(v);
         v->addr = 0;
         v->data = 0;
         v->ctrl = 1;

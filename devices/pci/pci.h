@@ -96,6 +96,7 @@ struct pci_msix_vec {
     uint64_t addr;
     uint32_t data, ctrl; /* ctrl bit 0: masked */
     struct irq irq;
+    struct irq lent; /* the same interrupt, for somebody else; m NULL: not */
 };
 
 struct pci_fn {
@@ -196,8 +197,14 @@ bool pci_msix_on(const struct pci_fn *fn);
 /* Raises vector v, if MSI-X is on and v < nvec; masked ones become pending.
  * Any thread, no lock. */
 void pci_msix_raise(struct pci_fn *fn, unsigned v);
-/* The eventfd that raises vector v, for vhost; -1 where there is none. */
+/* The eventfd that raises vector v, for the kernel to signal; -1 where there is
+ * none. */
 int pci_msix_fd(const struct pci_fn *fn, unsigned v);
+/* Another one that raises vector v, for a process that is not trusted: nobody
+ * here reads or writes it. The same each time until pci_msix_unlend, which ends
+ * all of them; what is pending in one then stays pending. -1: none. */
+int pci_msix_lend(struct pci_fn *fn, unsigned v);
+void pci_msix_unlend(struct pci_fn *fn);
 /* Makes the attachment of every vector follow the capability's control word
  * (the bus calls it), and puts it all back to power-on. */
 void pci_msix_update(struct pci_fn *fn);
@@ -206,6 +213,8 @@ void pci_msix_reset(struct pci_fn *fn);
 bool pci_can_dma(const struct pci_fn *fn);
 /* Turns kick k of a BAR on or off; cold. */
 void pci_kick_set(struct pci_fn *fn, unsigned bar, unsigned k, bool on);
+/* Has kick k signal another eventfd; cold. */
+void pci_kick_move(struct pci_fn *fn, unsigned bar, unsigned k, int fd);
 /* Configuration space back to power-on: BARs as first assigned, command
  * register, MSI-X off and masked, INTx low. The device's reset calls it. */
 void pci_fn_reset(struct pci_fn *fn);

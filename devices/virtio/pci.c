@@ -25,6 +25,8 @@
 #include "devices/virtio/pci.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -73,43 +75,52 @@ uint8_t virtio_read_isr(struct virtio *v)
 
 bool virtio_queue_irq(struct virtio *v, struct virtqueue *vq)
 {
-    if (!vq_irq_wanted(vq))
-        return false;
-    if (pci_msix_on(&v->fn)) {
-        uint16_t vector = vq->vector; /* a vCPU may change it meanwhile */
-        if (vector == VIRTIO_NO_VECTOR)
-            return false; /* §4.1.5.1.3.1: not even INTx */
-        pci_msix_raise(&v->fn, vector);
-    } else {
+    return vq_irq_wanted(vq) && virtio_call(v, (unsigned)(vq - v->vq));
+}
+
+bool virtio_call(struct virtio *v, unsigned q)
+{
+    uint16_t vector = v->vq[q].vector; /* a vCPU may change it meanwhile */
+    if (!pci_msix_on(&v->fn))
         raise_intx(v, VIRTIO_ISR_QUEUE);
-    }
+    else if (vector == VIRTIO_NO_VECTOR)
+        return false; /* §4.1.5.1.3.1: not even INTx */
+    else
+        pci_msix_raise(&v->fn, vector);
     return true;
 }
 
+/* Edge-triggered: never read, as another process has it. */
 static void on_intx_call(struct event *ev, uint32_t got)
 {
     struct virtio *v = container_of(ev, struct virtio, intx_call);
-    uint64_t n;
     (void)got;
-    if (read(ev->fd, &n, sizeof(n)) == sizeof(n))
-        raise_intx(v, VIRTIO_ISR_QUEUE);
+    raise_intx(v, VIRTIO_ISR_QUEUE);
 }
 
 int virtio_call_fd(struct virtio *v, unsigned q)
 {
     v->msix_on = pci_msix_on(&v->fn);
     if (v->msix_on)
-        return pci_msix_fd(&v->fn, v->vq[q].vector);
-    if (v->intx_call.loop)
+        return pci_msix_lend(&v->fn, v->vq[q].vector);
+    if (v->intx_lent)
         return v->intx_call.fd;
-    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    v->intx_call = (struct event){
-        .fd = fd, .want = EPOLLIN, .ready = on_intx_call, .name = "intx call"};
-    if (fd >= 0 && loop_add(v->dev.m->loop, &v->intx_call)) {
-        close(fd);
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), err;
+    if (fd < 0)
         return -1;
+    if (v->intx_call.loop) {
+        err = loop_refile(&v->intx_call, fd);
+    } else {
+        v->intx_call = (struct event){.fd = fd,
+                                      .want = EPOLLIN | EPOLLET,
+                                      .ready = on_intx_call,
+                                      .name = "intx call"};
+        err = loop_add(v->dev.m->loop, &v->intx_call);
+        if (err)
+            close(fd);
     }
-    return fd;
+    v->intx_lent = !err;
+    return err ? -1 : v->intx_call.fd;
 }
 
 uint16_t virtio_vector(const struct virtio *v, uint64_t val)
@@ -288,9 +299,22 @@ static uint64_t bar_read(void *owner, uint64_t off, unsigned width)
     return val;
 }
 
+/* A lent doorbell is rung by the guest's ioeventfd; this is for the few writes
+ * that leave to here. Its reader might fill it between the look and the write:
+ * then this vCPU, and nothing else, waits for it, or for the end of the VM. */
+static void poke_lent(const struct virtio_kick *k)
+{
+    struct pollfd p = {.fd = k->out, .events = POLLOUT};
+    if (poll(&p, 1, 0) == 1)
+        event_signal(k->out);
+}
+
 void virtio_poke(struct virtio *v, unsigned q)
 {
-    event_signal(v->kick[q].ev.fd);
+    if (atomic_load(&v->kick[q].lent))
+        poke_lent(&v->kick[q]);
+    else
+        event_signal(v->kick[q].ev.fd);
 }
 
 static unsigned notify_mult(const struct virtio *v)
@@ -453,12 +477,52 @@ static void on_kick(struct event *ev, uint32_t got)
         k->v->type->kick(k->v, k->q);
 }
 
-void virtio_lend_kick(struct virtio *v, unsigned q, bool lend)
+static void move_kick(struct virtio *v, unsigned q, int fd)
+{
+    if (v->has_legacy)
+        pci_kick_move(&v->fn, LEGACY_BAR, q, fd);
+    if (!v->no_modern)
+        pci_kick_move(&v->fn, VIRTIO_BAR, q, fd);
+    if (v->pio_notify)
+        pci_kick_move(&v->fn, PORT_BAR, q, fd);
+}
+
+/* `out` keeps its number to the end: a vCPU may be about to write to it. Kicks
+ * that come while the doorbell moves are made up for: who borrows it finds it
+ * signalled, and the device looks at its rings when it has them back. */
+int virtio_lend_kick(struct virtio *v, unsigned q)
 {
     struct virtio_kick *k = &v->kick[q];
-    if (atomic_exchange(&k->lent, lend) == lend)
-        return;
-    loop_want(&k->ev, lend ? 0 : EPOLLIN | EPOLLET);
+    int fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0)
+        return -errno;
+    if (k->out < 0) {
+        k->out = fd;
+    } else {
+        int err = dup3(fd, k->out, O_CLOEXEC) < 0 ? -errno : 0;
+        close(fd);
+        if (err)
+            return err;
+    }
+    atomic_store(&k->lent, true);
+    move_kick(v, q, k->out);
+    return k->out;
+}
+
+void virtio_unlend(struct virtio *v)
+{
+    for (unsigned q = 0; q < v->nvq; q++) {
+        struct virtio_kick *k = &v->kick[q];
+        if (!atomic_load(&k->lent))
+            continue;
+        move_kick(v, q, k->ev.fd);
+        atomic_store(&k->lent, false);
+        dup3(k->ev.fd, k->out, O_CLOEXEC);
+    }
+    pci_msix_unlend(&v->fn);
+    if (v->intx_lent)
+        loop_refile(&v->intx_call, -1);
+    v->intx_lent = false;
 }
 
 static int add_kicks(struct virtio *v,
@@ -468,6 +532,7 @@ static int add_kicks(struct virtio *v,
         struct virtio_kick *k = &v->kick[q];
         k->v = v;
         k->q = q;
+        k->out = -1;
         k->ev = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                                .want = EPOLLIN | EPOLLET,
                                .ready = on_kick,
@@ -564,6 +629,8 @@ void virtio_pci_destroy(struct virtio *v)
         loop_del(&v->kick[q].ev);
         if (v->kick[q].ev.fd > 0)
             close(v->kick[q].ev.fd);
+        if (v->kick[q].out > 0)
+            close(v->kick[q].out);
     }
     if (v->intx_call.loop) {
         loop_del(&v->intx_call);

@@ -52,7 +52,8 @@ struct virtio_kick {
     struct event ev; /* the ioeventfd */
     struct virtio *v;
     unsigned q;
-    _Atomic bool lent; /* somebody else reads the eventfd (vhost) */
+    _Atomic bool lent; /* somebody else is kicked (vhost), by `out` */
+    int out;           /* an eventfd that another process has; else -1 */
 };
 
 struct virtio {
@@ -90,6 +91,7 @@ struct virtio {
     struct pci_kick io_kick[VIRTIO_QUEUES_MAX];   /* legacy: one port for all */
     uint32_t pfn[VIRTIO_QUEUES_MAX];              /* legacy: ring addresses */
     struct event intx_call;                       /* for vhost without MSI-X */
+    bool intx_lent;
     uint8_t pci_cfg_cap; /* offset of VIRTIO_PCI_CAP_PCI_CFG */
 };
 
@@ -112,10 +114,16 @@ void virtio_config_changed(struct virtio *v);
  * a driver that has reset the device since, nothing is told to the next. Any
  * thread; takes the lock. */
 void virtio_needs_reset(struct virtio *v, unsigned life, const char *why);
-/* The eventfd that interrupts for queue q, for vhost; -1: none. Lock held. */
+/* Descriptors for vhost: another process may have them, so nothing here reads
+ * or writes them, and each is a fresh one after the end of the lending. All
+ * with the lock held. The eventfd that interrupts for queue q; -1: none. */
 int virtio_call_fd(struct virtio *v, unsigned q);
-/* Lends the queue's doorbell to somebody else, or takes it back. Lock held. */
-void virtio_lend_kick(struct virtio *v, unsigned q, bool lend);
+/* The doorbell of queue q, signalled once already; -errno. */
+int virtio_lend_kick(struct virtio *v, unsigned q);
+/* The doorbells, and what interrupts, are the device's own again. */
+void virtio_unlend(struct virtio *v);
+/* Interrupts for queue q, whatever its ring says. True when one was sent. */
+bool virtio_call(struct virtio *v, unsigned q);
 /* Makes the queue be looked at on its loop, as if it had been kicked. */
 void virtio_poke(struct virtio *v, unsigned q);
 static inline bool virtio_running(const struct virtio *v)

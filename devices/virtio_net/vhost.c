@@ -10,9 +10,9 @@
  * know. Buffers popped and not used are popped again.
  *
  * A masked MSI-X vector needs nothing: its eventfd collects. INTx goes by an
- * eventfd on the main loop (virtio_call_fd). */
+ * eventfd on the main loop (virtio_call_fd). What is lent may be in the hands
+ * of a hostile process: it is fresh for each lending, and never touched. */
 #include <errno.h>
-#include <unistd.h>
 
 #include "devices/virtio_net/state.h"
 
@@ -40,21 +40,25 @@ static void set_position(struct virtqueue *vq, uint32_t base)
         vq->avail_wrap = vq->used_wrap = base >> 15 & 1;
 }
 
-/* Rings of pairs that are on; the others have num 0. How many there are. */
-static unsigned gather(struct vnet *n, struct vhost_ring *rings)
+/* Rings of pairs that are on, with their doorbells; the others have num 0. How
+ * many there are; -errno. */
+static int lend(struct vnet *n, struct vhost_ring *rings)
 {
-    unsigned some = 0;
+    int some = 0;
     for (unsigned q = 0; q < 2 * n->npairs; q++) {
         const struct virtqueue *vq = &n->v.vq[q];
         rings[q] = (struct vhost_ring){.kick = -1, .call = -1};
         if (vq->state != VQ_READY || q == vnet_ctrl_index(n))
             continue;
+        int kick = virtio_lend_kick(&n->v, q);
+        if (kick < 0)
+            return kick;
         rings[q] = (struct vhost_ring){.num = vq->size,
                                        .desc = vq->desc,
                                        .avail = vq->avail,
                                        .used = vq->used,
                                        .used_gpa = vq->used_gpa,
-                                       .kick = n->v.kick[q].ev.fd,
+                                       .kick = kick,
                                        .call = virtio_call_fd(&n->v, q),
                                        .base = position(vq)};
         some++;
@@ -62,29 +66,16 @@ static unsigned gather(struct vnet *n, struct vhost_ring *rings)
     return some;
 }
 
-static void lend(struct vnet *n, const struct vhost_ring *rings)
-{
-    for (unsigned q = 0; q < 2 * n->npairs; q++)
-        if (rings[q].num)
-            virtio_lend_kick(&n->v, q, true);
-}
-
-static void take_back(struct vnet *n)
-{
-    for (unsigned q = 0; q < 2 * n->npairs; q++)
-        virtio_lend_kick(&n->v, q, false);
-}
-
 void vnet_vhost_sync(struct vnet *n)
 {
     struct vhost_ring rings[2 * NET_QUEUES_MAX];
     /* The tap's headers have 12 bytes; old drivers' have 10. */
     if (!n->vhost || n->vhost_on || !n->v.started || n->hdr_len != 12 ||
-        !netdev_link(n->nic.nd) || !gather(n, rings))
+        !netdev_link(n->nic.nd))
         return;
-    lend(n, rings);
-    if (n->vhost->start(n->vhost, n->v.features, rings, n->npairs)) {
-        take_back(n);
+    if (lend(n, rings) <= 0 ||
+        n->vhost->start(n->vhost, n->v.features, rings, n->npairs)) {
+        virtio_unlend(&n->v);
         return;
     }
     n->vhost_on = true;
@@ -97,7 +88,6 @@ void vnet_vhost_sync(struct vnet *n)
 void vnet_vhost_stop(struct vnet *n)
 {
     uint32_t base[2 * NET_QUEUES_MAX];
-    uint64_t one = 1;
     if (!n->vhost_on)
         return;
     for (unsigned q = 0; q < 2 * n->npairs; q++)
@@ -107,13 +97,10 @@ void vnet_vhost_stop(struct vnet *n)
         if (!lent(n, q))
             continue;
         set_position(&n->v.vq[q], base[q]);
-        /* The last interrupt may have been on its way. */
-        int fd = virtio_call_fd(&n->v, q);
-        if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
-            continue; /* the counter is full: it stands */
+        virtio_call(&n->v, q); /* the last one may have been on its way */
     }
     n->vhost_on = false;
-    take_back(n);
+    virtio_unlend(&n->v);
     TRACE(VIRTIO, "%s vhost stopped", n->nic.id);
 }
 

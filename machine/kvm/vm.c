@@ -53,8 +53,11 @@ static int make_ram(struct vm *vm, uint64_t size)
     int flags = MAP_PRIVATE | MAP_ANONYMOUS;
     ram->fd = -1;
     if (vm->cfg.shared_ram) {
-        ram->fd = memfd_create("guest-ram", MFD_CLOEXEC);
-        if (ram->fd < 0 || ftruncate(ram->fd, (off_t)size) < 0)
+        ram->fd = memfd_create("guest-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        /* Who is given it could cut it short, and us with it. */
+        if (ram->fd < 0 || ftruncate(ram->fd, (off_t)size) < 0 ||
+            fcntl(ram->fd, F_ADD_SEALS,
+                  F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
             return fail(-errno, "-m: memfd of %llu MiB: %s",
                         (unsigned long long)size >> 20, strerror(errno));
         flags = MAP_SHARED;

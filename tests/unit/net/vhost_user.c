@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* -netdev vhost-user against a small back-end in a thread: what it is told, and
  * what happens when it goes and comes back. */
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "net/vhost.h"
 #include "host/chardev.h"
@@ -210,6 +213,16 @@ static void settle(struct machine *m)
     fake_run_loop(m);
 }
 
+/* Its clock runs while the back-end's thread greets. */
+static void come_back(struct machine *m)
+{
+    link_seen = 0;
+    for (int i = 0; i < 100 && link_seen != 1; i++) {
+        fake_sleep_ns(m, 10000000);
+        usleep(5000);
+    }
+}
+
 static void check_told(struct backend *b, const uint32_t *base)
 {
     for (int k = 0; k < 100 && b->enabled[3] == 0; k++)
@@ -226,7 +239,6 @@ static void check_told(struct backend *b, const uint32_t *base)
         CHECK_EQ(b->used[i] - b->uva, i * 4096 + 512);
         CHECK_EQ(b->avail[i] - b->uva, i * 4096 + 256);
         eventfd_t v = 0;
-        CHECK_EQ(eventfd_read(b->kick[i], &v), 0); /* looked at once */
         eventfd_write(b->call[i], 1);
         CHECK_EQ(eventfd_read(rings[i].call, &v), 0);
     }
@@ -240,6 +252,7 @@ TEST(net_vhost_user_tells_all_and_tells_it_again)
     char text[200];
     const char *path = nt_path("vu");
     int l = listen_at(path);
+    uint32_t base[4] = {0};
     struct backend *b = backend_new(l);
     pthread_create(&b->thread, NULL, accept_one, b);
     snprintf(text, sizeof(text), "id=u,path=%s,queues=2,reconnect-ms=100",
@@ -259,25 +272,30 @@ TEST(net_vhost_user_tells_all_and_tells_it_again)
     CHECK_EQ(b->enabled[1], 1);
     CHECK_EQ(b->enabled[3], 0);
     v->set_pairs(v, 2);
-    /* it goes; the next one starts where the used rings stand */
+    /* it goes: the rings come back at where the used ones stand */
+    for (int i = 0; i < 4; i++)
+        ((uint16_t *)rings[i].used)[1] = (uint16_t)(40 + i);
     backend_end(b);
     settle(m);
     CHECK_EQ(link_seen, 2);
-    for (int i = 0; i < 4; i++)
-        ((uint16_t *)rings[i].used)[1] = (uint16_t)(40 + i);
+    v->stop(v, base);
+    for (uint32_t i = 0; i < 4; i++) {
+        CHECK_EQ(base[i], 40 + i);
+        rings[i].base = base[i];
+    }
     b = backend_new(l);
     pthread_create(&b->thread, NULL, accept_one, b);
-    fake_sleep_ns(m, 200000000);
+    come_back(m);
     CHECK_EQ(link_seen, 1);
+    REQUIRE_EQ(v->start(v, v->features | (1ull << 5), rings, 2), 0);
     check_told(b, (uint32_t[]){40, 41, 42, 43});
     /* stop asks for the position */
-    uint32_t base[4] = {0};
     b->answer_base = 7;
     v->stop(v, base);
     CHECK_EQ(base[0], 7);
     CHECK_EQ(base[3], 7);
     CHECK_EQ(b->bases_asked, 4);
-    /* one that does not answer costs a second, not the VM */
+    /* one that does not answer costs a quarter of a second, not the VM */
     rings[0].base = 7;
     REQUIRE_EQ(v->start(v, v->features, rings, 2), 0);
     b->silent = true;
@@ -326,7 +344,8 @@ TEST(net_vhost_user_errors_are_said)
     static const char *const bad[][2] = {
         {"id=u", "either path= or chardev="},
         {"id=u,chardev=nope", "no -chardev nope"},
-        {"id=u,path=/nonexistent/x", "no vhost-user back-end: No such file"},
+        {"id=u,path=/nonexistent/x",
+         "no vhost-user back-end at unix:/nonexistent/x: No such file"},
         {"id=u,path=/x,queues=99", "1 to 16"},
         {"id=u,path=/x,color=red", "color"},
         {"id=u,chardev=x", "must be socket,path=PATH"},
@@ -349,6 +368,365 @@ TEST(net_vhost_user_errors_are_said)
     CHECK(nt_open(m, &vhost_user_class, text, &nd) < 0);
     CHECK_HAS(test_log(), "serves 1 queues");
     backend_end(b);
+    close(l);
+    fake_free(m);
+    nt_clean();
+}
+
+/* ------------------------------------------------------- hostile back-ends */
+
+/* A server whose first back-end, a good one, has come and gone. */
+static struct netdev *left_alone(struct machine *m, struct vhost **v)
+{
+    struct netdev *nd = NULL;
+    char text[200];
+    const char *path = nt_path("h");
+    sa = (struct sockaddr_un){.sun_family = AF_UNIX};
+    strcpy(sa.sun_path, path);
+    struct backend *b = backend_new(-1);
+    pthread_create(&b->thread, NULL, dial_one, b);
+    snprintf(text, sizeof(text), "id=u,path=%s,server=on,queues=2", path);
+    REQUIRE_EQ(nt_open(m, &vhost_user_class, text, &nd), 0);
+    nd->link_changed = link_changed;
+    struct vhost_region r = make_memory();
+    REQUIRE_EQ(vhost_open(nd, m->loop, &r, 1, v), 0);
+    fake_sleep_ns(m, 6000000000); /* good for long: no pause after it */
+    backend_end(b);
+    settle(m);
+    CHECK_EQ(link_seen, 2);
+    test_log();
+    return nd;
+}
+
+static int call_in(void)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    REQUIRE_EQ(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    return fd;
+}
+
+/* What the front-end said; 0: nothing. */
+static uint32_t said(int fd)
+{
+    uint32_t head[3] = {0}, body[2];
+    if (recv(fd, head, 12, MSG_DONTWAIT) != 12)
+        return 0;
+    if (head[2])
+        CHECK_EQ(recv(fd, body, head[2], MSG_DONTWAIT), head[2]);
+    return head[0];
+}
+
+static void say(int fd, uint32_t request, uint32_t flags, uint32_t size,
+                uint64_t val)
+{
+    uint32_t out[5] = {request, flags, size};
+    memcpy(out + 3, &val, 8);
+    CHECK_EQ(send(fd, out, 20, MSG_NOSIGNAL), 20);
+}
+
+static bool hung_up(int fd)
+{
+    char c;
+    while (recv(fd, &c, 1, MSG_DONTWAIT) == 1)
+        ;
+    return recv(fd, &c, 1, MSG_DONTWAIT) == 0 || errno == ECONNRESET;
+}
+
+static uint64_t real_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+TEST(net_vhost_user_greeting_waits_on_the_loop)
+{
+    struct machine *m = fake_new(4096);
+    struct vhost *v;
+    struct netdev *nd = left_alone(m, &v);
+    uint64_t before = real_ms();
+    int fd = call_in();
+    fake_run_loop(m);
+    CHECK_EQ(said(fd), 1);
+    fake_sleep_ns(m, 900000000);
+    CHECK_EQ(said(fd), 0);
+    /* An answer in single bytes, then none: a second is all there is. */
+    uint8_t out[20] = {1, 0, 0, 0, 5, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0x40, 1};
+    for (int i = 0; i < 20; i++) {
+        CHECK_EQ(said(fd), 0);
+        CHECK_EQ(send(fd, out + i, 1, 0), 1);
+        fake_run_loop(m);
+    }
+    CHECK_EQ(said(fd), 15);
+    fake_sleep_ns(m, 110000000);
+    CHECK(hung_up(fd));
+    close(fd);
+    CHECK_HAS(test_log(), "does not answer; waiting for it to come back");
+    CHECK(real_ms() - before < 500);
+    /* The next one comes after a pause, and its silence is not told. */
+    fd = call_in();
+    fake_run_loop(m);
+    CHECK_EQ(said(fd), 0);
+    fake_sleep_ns(m, 200000000);
+    CHECK_EQ(said(fd), 1);
+    fake_sleep_ns(m, 1100000000);
+    CHECK(hung_up(fd));
+    CHECK_STR(test_log(), "");
+    close(fd);
+    v->close(v);
+    nd->close(nd);
+    fake_free(m);
+    nt_clean();
+}
+
+TEST(net_vhost_user_wrong_answers_end_the_greeting)
+{
+    static const uint32_t bad[][3] = {
+        {2, 5, 8}, {1, 1, 8}, {1, 5, 4}, {1, 5, 9}, {1, 5, 0xffffffff},
+    };
+    struct machine *m = fake_new(4096);
+    struct vhost *v;
+    struct netdev *nd = left_alone(m, &v);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        int fd = call_in();
+        fake_run_loop(m);
+        REQUIRE_EQ(said(fd), 1);
+        say(fd, bad[i][0], bad[i][1], bad[i][2], 1ull << 32);
+        fake_run_loop(m);
+        CHECK(hung_up(fd));
+        if (i == 0)
+            CHECK_HAS(test_log(), "broke the protocol");
+        close(fd);
+        fake_sleep_ns(m, 4000000000);
+    }
+    /* One queue is too few; and so is a peer that hangs up. */
+    for (int i = 0; i < 2; i++) {
+        int fd = call_in();
+        fake_run_loop(m);
+        REQUIRE_EQ(said(fd), 1);
+        if (i == 0)
+            say(fd, 1, 5, 8, 1ull << 32);
+        else
+            shutdown(fd, SHUT_WR);
+        fake_run_loop(m);
+        CHECK_EQ(link_seen, 2);
+        CHECK(hung_up(fd));
+        close(fd);
+        fake_sleep_ns(m, 4000000000);
+    }
+    v->close(v);
+    nd->close(nd);
+    fake_free(m);
+    nt_clean();
+}
+
+/* Greets as a good one would. */
+static int good_one(struct machine *m, uint64_t features)
+{
+    int fd = call_in();
+    fake_run_loop(m);
+    CHECK_EQ(said(fd), 1);
+    say(fd, 1, 5, 8, features);
+    fake_run_loop(m);
+    CHECK_EQ(said(fd), 15);
+    say(fd, 15, 5, 8, 1);
+    fake_run_loop(m);
+    CHECK_EQ(said(fd), 16);
+    CHECK_EQ(said(fd), 17);
+    say(fd, 17, 5, 8, 2);
+    fake_run_loop(m);
+    CHECK_EQ(said(fd), 3);
+    return fd;
+}
+
+TEST(net_vhost_user_that_does_not_read_is_hung_up_on)
+{
+    struct machine *m = fake_new(4096);
+    struct vhost *v;
+    struct netdev *nd = left_alone(m, &v);
+    int fd = good_one(m, BITS);
+    CHECK_EQ(link_seen, 1);
+    uint64_t before = real_ms();
+    REQUIRE_EQ(v->start(v, v->features, rings, 2), 0);
+    for (int i = 0; i < 20000; i++)
+        v->set_call(v, 0, i % 2 ? rings[0].call : -1);
+    CHECK(real_ms() - before < 2000);
+    fake_run_loop(m);
+    CHECK_EQ(link_seen, 2);
+    CHECK_HAS(test_log(), "does not read");
+    v->stop(v, NULL);
+    CHECK_EQ(v->set_pairs(v, 1), 0);
+    close(fd);
+    v->close(v);
+    nd->close(nd);
+    fake_free(m);
+    nt_clean();
+}
+
+/* Answers GET_VRING_BASE, each a while after the last. */
+struct slow {
+    int fd;
+    unsigned us, dribble;
+};
+
+static void *slow_answers(void *arg)
+{
+    struct slow *s = arg;
+    for (uint32_t i = 0; i < 4; i++) {
+        uint32_t out[5] = {11, 5, 8, i, 9};
+        for (unsigned k = 0; k < 20; k += s->dribble) {
+            usleep(s->us);
+            if (send(s->fd, (char *)out + k, s->dribble, MSG_NOSIGNAL) < 0)
+                return NULL;
+        }
+    }
+    return NULL;
+}
+
+TEST(net_vhost_user_stop_waits_a_quarter_of_a_second_in_all)
+{
+    static const struct slow kinds[] = {
+        {0, 0, 20}, {0, 200000, 20}, {0, 9000, 1}, {0, 600000, 20}};
+    struct machine *m = fake_new(4096);
+    struct vhost *v;
+    struct netdev *nd = left_alone(m, &v);
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        uint32_t base[4] = {0};
+        struct slow s = kinds[i];
+        pthread_t t;
+        s.fd = good_one(m, BITS);
+        REQUIRE_EQ(v->start(v, v->features, rings, 2), 0);
+        pthread_create(&t, NULL, slow_answers, &s);
+        uint64_t before = real_ms();
+        v->stop(v, base);
+        CHECK(real_ms() - before < 400);
+        CHECK_EQ(base[3], i == 0 ? 9 : 0);
+        pthread_join(t, NULL);
+        fake_sleep_ns(m, 6000000000);
+        CHECK_EQ(link_seen, i == 0 ? 1 : 2);
+        if (i == 1)
+            CHECK_HAS(test_log(), "does not answer");
+        close(s.fd);
+        fake_sleep_ns(m, 6000000000);
+    }
+    v->close(v);
+    nd->close(nd);
+    fake_free(m);
+    nt_clean();
+}
+
+TEST(net_vhost_user_wrong_ring_in_an_answer)
+{
+    struct machine *m = fake_new(4096);
+    struct vhost *v;
+    struct netdev *nd = left_alone(m, &v);
+    uint32_t base[4] = {0};
+    int fd = good_one(m, BITS);
+    REQUIRE_EQ(v->start(v, v->features, rings, 2), 0);
+    say(fd, 11, 5, 8, 0 | 5ull << 32);
+    say(fd, 11, 5, 8, 2 | 6ull << 32);
+    v->stop(v, base);
+    CHECK_EQ(base[0], 5);
+    CHECK_EQ(base[1], 0); /* what the used ring says */
+    fake_run_loop(m);
+    CHECK_EQ(link_seen, 2);
+    CHECK_HAS(test_log(), "broke the protocol");
+    /* It comes back with less than the guest has taken. */
+    close(fd);
+    fake_sleep_ns(m, 1000000000);
+    fd = good_one(m, BITS & ~1ull);
+    CHECK(hung_up(fd));
+    CHECK_EQ(link_seen, 2);
+    close(fd);
+    v->close(v);
+    nd->close(nd);
+    fake_free(m);
+    nt_clean();
+}
+
+static unsigned broken;
+static void ring_broken(void *nic, unsigned ring)
+{
+    (void)nic;
+    (void)ring;
+    broken++;
+}
+
+/* The error's eventfd is the back-end's: it may write it all the time, and make
+ * it block. */
+TEST(net_vhost_user_error_is_told_once_for_each_start)
+{
+    struct machine *m = fake_new(4096);
+    struct vhost *v;
+    struct netdev *nd = left_alone(m, &v);
+    struct backend *b = backend_new(good_one(m, BITS));
+    v->broken = ring_broken;
+    broken = 0;
+    uint32_t head[3];
+    uint8_t body[512];
+    for (unsigned start = 1; start <= 2; start++) {
+        int fd, err = -1;
+        REQUIRE_EQ(v->start(v, v->features, rings, 2), 0);
+        while (err < 0 && read_msg(b, head, body, &fd) == 0) {
+            if (head[0] == 14)
+                err = fd;
+            else if (fd >= 0)
+                close(fd);
+        }
+        REQUIRE(err >= 0);
+        fcntl(err, F_SETFL, 0);
+        for (int i = 0; i < 100; i++) {
+            CHECK_EQ(eventfd_write(err, 1), 0);
+            fake_run_loop(m);
+        }
+        CHECK_EQ(broken, start);
+        eventfd_t n;
+        CHECK_EQ(eventfd_read(err, &n), 0);
+        CHECK_EQ(n, 100); /* nobody else has read it */
+        close(err);
+        v->stop(v, NULL);
+        fake_sleep_ns(m, 6000000000);
+        close(b->fd);
+        b->fd = good_one(m, BITS);
+    }
+    CHECK_EQ(nd->vhost_errors.count, 2);
+    close(b->fd);
+    free(b);
+    v->close(v);
+    nd->close(nd);
+    fake_free(m);
+    nt_clean();
+}
+
+/* At the start, too, each ends with a line, and in time. */
+TEST(net_vhost_user_start_with_a_stranger)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *nd = NULL;
+    char text[200];
+    int l = listen_at(nt_path("str"));
+    snprintf(text, sizeof(text), "id=u,path=%s", sa.sun_path);
+    /* silent */
+    uint64_t before = real_ms();
+    CHECK(nt_open(m, &vhost_user_class, text, &nd) < 0);
+    CHECK_HAS(test_log(), "u: unix:/tmp/");
+    CHECK(real_ms() - before < 1500);
+    /* told to end meanwhile */
+    sigset_t set, old;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, &old);
+    raise(SIGTERM);
+    CHECK_EQ(nt_open(m, &vhost_user_class, text, &nd), -EINTR);
+    snprintf(text, sizeof(text), "id=u,path=%s,server=on", nt_path("s"));
+    CHECK_EQ(nt_open(m, &vhost_user_class, text, &nd), -EINTR);
+    CHECK_HAS(test_log(), "ended while waiting for a back-end");
+    snprintf(text, sizeof(text), "id=u,path=%s,reconnect-ms=9",
+             nt_path("none"));
+    CHECK_EQ(nt_open(m, &vhost_user_class, text, &nd), -EINTR);
+    int sig;
+    sigwait(&set, &sig);
+    sigprocmask(SIG_SETMASK, &old, NULL);
     close(l);
     fake_free(m);
     nt_clean();

@@ -2,6 +2,8 @@
 /* virtio-net with a vhost that is the test: what is handed over, when, and that
  * userspace goes on where it stopped. */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "tests/unit/fakevirtio.h"
@@ -80,6 +82,16 @@ static struct vnet *lend_to_test(struct vd *d)
     return n;
 }
 
+/* What is in an eventfd; it is empty afterwards. */
+static uint64_t counter(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    uint64_t n = 0;
+    if (poll(&p, 1, 0) == 1)
+        CHECK_EQ(read(fd, &n, sizeof(n)), sizeof(n));
+    return n;
+}
+
 BOTH_RINGS(vnet_vhost_gets_rings_doorbells_and_vectors)
 {
     struct vd d = {.packed = packed};
@@ -92,14 +104,20 @@ BOTH_RINGS(vnet_vhost_gets_rings_doorbells_and_vectors)
         CHECK(w.ring[q].avail == vd_ram(&d, d.q[q].avail, 4));
         CHECK(w.ring[q].used == vd_ram(&d, d.q[q].used, 4));
         CHECK_EQ(w.ring[q].base, packed ? 0x80008000u : 0);
-        CHECK_EQ(w.ring[q].kick, n->v.kick[q].ev.fd);
-        CHECK_EQ(w.call[q], pci_msix_fd(&n->v.fn, q + 1));
+        /* Descriptors of their own: who has one can make it block. */
+        CHECK_NE(w.ring[q].kick, n->v.kick[q].ev.fd);
+        CHECK_NE(w.call[q], pci_msix_fd(&n->v.fn, q + 1));
+        CHECK_EQ(counter(w.ring[q].kick), 1); /* look once */
     }
     /* The device keeps its hands off. */
     uint8_t f[60] = {0xff};
     vd_send(&d, TX0, NULL, f, 60);
     vd_kick(&d, TX0);
     CHECK_EQ(vd_reap(&d.q[TX0]), 0);
+    CHECK_EQ(counter(w.ring[TX0].kick), 1);
+    vd_irqs(&d, TX0);
+    REQUIRE_EQ(write(w.call[TX0], &(uint64_t){1}, 8), 8);
+    CHECK_EQ(vd_irqs(&d, TX0), 1);
     /* A vector that changes is told. */
     vd_set(&d, C_QUEUE_SEL, 2, 0);
     vd_set(&d, C_QUEUE_VECTOR, 2, 0xffff);
@@ -115,6 +133,86 @@ BOTH_RINGS(vnet_vhost_gets_rings_doorbells_and_vectors)
     CHECK_EQ(drv_r8(d.m, d.isr), 1);
     vd_set(&d, C_STATUS, 1, 0);
     CHECK(!w.on);
+    vd_free(&d);
+}
+
+/* O_NONBLOCK belongs to the file, which who is sent a descriptor shares: a read
+ * of an empty one, or a write to a full one, would then wait for ever. */
+BOTH_RINGS(vnet_vhost_borrower_makes_nobody_wait)
+{
+    struct vd d = {.packed = packed};
+    struct vnet *n = lend_to_test(&d);
+    int kick[2], call[2];
+    const uint64_t full = 0xfffffffffffffffe;
+    vd_again(&d, 0);
+    for (int round = 0; round < 2; round++) {
+        for (unsigned q = 0; q < 2; q++) {
+            kick[q] = dup(w.ring[q].kick);
+            call[q] = dup(w.call[q]);
+            fcntl(kick[q], F_SETFL, 0);
+            fcntl(call[q], F_SETFL, 0);
+            CHECK_EQ(counter(kick[q]), 1);
+        }
+        if (round) { /* full ones */
+            REQUIRE_EQ(write(kick[0], &full, 8), 8);
+            REQUIRE_EQ(write(call[0], &full, 8), 8);
+            virtio_poke(&n->v, 0);
+            vd_set(&d, C_CONFIG_VECTOR, 2, 1); /* the vector of queue 0 */
+            virtio_config_changed(&n->v);
+        }
+        vd_set(&d, C_STATUS, 1, 0);
+        CHECK(!w.on);
+        /* An old borrower has no part in the next life. */
+        vd_again(&d, 0);
+        vd_irqs(&d, RX0);
+        for (unsigned q = 0; q < 2; q++) {
+            if (!round) {
+                REQUIRE_EQ(write(call[q], &(uint64_t){1}, 8), 8);
+                vd_kick(&d, q);
+                CHECK_EQ(counter(kick[q]), 0);
+            }
+            CHECK_EQ(counter(w.ring[q].kick), round ? 1 : 2);
+            REQUIRE_EQ(write(w.ring[q].kick, &(uint64_t){1}, 8), 8);
+            close(kick[q]);
+            close(call[q]);
+        }
+        CHECK_EQ(vd_irqs(&d, RX0), 0);
+    }
+    /* Without MSI-X, too. */
+    unsigned cap = drv_cap(d.m, d.slot, PCI_CAP_MSIX, 0);
+    drv_cfg_write(d.m, d.slot, cap + 2, 2, 0);
+    drv_cfg_write(d.m, d.slot, PCI_COMMAND, 2, 7);
+    call[0] = dup(w.call[0]);
+    fcntl(call[0], F_SETFL, 0);
+    REQUIRE_EQ(write(call[0], &(uint64_t){1}, 8), 8);
+    CHECK_EQ(counter(call[0]), 1); /* stolen back before the loop looks */
+    fake_run_loop(d.m);
+    vd_set(&d, C_STATUS, 1, 0);
+    drv_r8(d.m, d.isr);
+    REQUIRE_EQ(write(call[0], &(uint64_t){1}, 8), 8);
+    fake_run_loop(d.m);
+    CHECK_EQ(drv_r8(d.m, d.isr), 0);
+    close(call[0]);
+    vd_free(&d);
+}
+
+/* A masked vector: what the borrower raised is pending, and stays so. */
+BOTH_RINGS(vnet_vhost_pending_bit_of_a_lent_vector)
+{
+    struct vd d = {.packed = packed};
+    struct vnet *n = lend_to_test(&d);
+    vd_again(&d, 0);
+    vd_irqs(&d, RX0);
+    pci_msix_write(&n->v.fn, 16 + 12, 4, 1); /* mask vector 1 */
+    REQUIRE_EQ(write(w.call[RX0], &(uint64_t){1}, 8), 8);
+    CHECK_EQ(vd_irqs(&d, RX0), 0);
+    CHECK_EQ(pci_msix_pba(&n->v.fn, 0, 4), 2);
+    netdev_set_link(fake_net_dev(d.net), false);
+    CHECK(!w.on);
+    CHECK_EQ(pci_msix_pba(&n->v.fn, 0, 4) & 2, 2);
+    pci_msix_write(&n->v.fn, 16 + 12, 4, 0);
+    CHECK(vd_irqs(&d, RX0) > 0);
+    CHECK_EQ(pci_msix_pba(&n->v.fn, 0, 4), 0);
     vd_free(&d);
 }
 
