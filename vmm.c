@@ -257,7 +257,10 @@ int main(int argc, char **argv)
     if (err)
         return err > 0 ? told() : EXIT_USAGE;
     log_name(config.name);
-    err = vm_new(&m, &config.vm);
+    /* Before signals are ours: an open() that hangs ends with them. */
+    err = boot_open(&config.boot);
+    if (!err)
+        err = vm_new(&m, &config.vm);
     if (err)
         return EXIT_START;
     m->name = config.name;
@@ -279,7 +282,6 @@ int main(int argc, char **argv)
     net_free();
     log_watch(NULL);
     vm_free(m);
-    boot_close(&config.boot);
     console_restore();
     return err < 0 ? EXIT_START : err;
 }

@@ -289,7 +289,7 @@ static int open_initrds(struct boot_files *f, const char *list)
     }
 }
 
-static int open_files(struct boot *b)
+int boot_open(struct boot *b)
 {
     struct boot_files *f = calloc(1, sizeof(*f));
     int err = 0;
@@ -312,6 +312,23 @@ static int open_files(struct boot *b)
         err = open_initrds(f, b->initrd);
     if (err)
         boot_close(b);
+    return err;
+}
+
+#define PIPE_MAX (4ull << 30) /* kernels and initrds lie below 4 GiB */
+
+static int fill_files(struct boot_files *f, const struct ram *ram)
+{
+    uint64_t max = 0;
+    for (int i = 0; i < ram->n; i++)
+        max += ram->region[i].size;
+    if (max > PIPE_MAX)
+        max = PIPE_MAX;
+    int err = image_fill(&f->rom, max);
+    if (!err)
+        err = image_fill(&f->kernel, max);
+    for (int i = 0; !err && i < f->ninitrd; i++)
+        err = image_fill(&f->initrd[i], max);
     return err;
 }
 
@@ -447,8 +464,10 @@ int boot_load(struct machine *m, struct boot *b, struct boot_entry *e)
     struct boot_ctx c = {.m = m, .b = b, .e = e};
     uint8_t smbios[32];
     uint16_t iret = 0;
-    int err = b->files ? 0 : open_files(b);
+    int err = b->files ? 0 : boot_open(b);
 
+    if (!err)
+        err = fill_files(b->files, &m->ram);
     if (err)
         return err;
     *e = (struct boot_entry){0};

@@ -26,10 +26,17 @@ struct boot_entry {
     uint64_t cr3, gdt, gdt_limit; /* 32 and 64 */
 };
 
+/* Opens the files, which boot_load does otherwise: so that one that is not
+ * there is known before anything is made. 0 or -errno (said). */
+int boot_open(struct boot *b);
 /* Loads everything (RAM is zero or holds the last run's bytes: what matters is
  * written), firmware tables included, and fills *e. Called at start and again
- * at every reset. 0, or -errno (one line said: which file, what is wrong). */
+ * at every reset; takes as long as the files do. 0, or -errno (one line said:
+ * which file, what is wrong). */
 int boot_load(struct machine *m, struct boot *b, struct boot_entry *e);
+/* The start is given up: a boot_load that is under way on another thread does
+ * nothing more, but may never return. */
+void image_give_up(void);
 /* Closes the files boot_load keeps open for the next reset. */
 void boot_close(struct boot *b);
 

@@ -4,7 +4,9 @@
  * cut short meanwhile is an error, not a SIGBUS. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -24,54 +26,92 @@ int image_fail(const struct image *img, const char *fmt, ...)
     return fail(-EINVAL, "%s %s: %s", img->opt, img->path, text);
 }
 
-/* A pipe's bytes in a memfd. The new fd or -errno. */
-static int slurp(int fd)
+/* Whoever reads waits as long as its file likes (a pipe nobody writes to, a
+ * hung mount). Once the start is given up, it goes no further than that. */
+static _Atomic bool given_up;
+
+void image_give_up(void)
+{
+    atomic_store(&given_up, true);
+}
+
+static void go_on(void)
+{
+    while (atomic_load(&given_up))
+        pause();
+}
+
+static ssize_t read_pipe(int fd, char *buf, size_t n)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    ssize_t got;
+    do {
+        poll(&p, 1, -1); /* a FIFO that nobody has opened yet is no end */
+        go_on();
+        got = read(fd, buf, n);
+    } while (got < 0 && (errno == EINTR || errno == EAGAIN));
+    return got < 0 ? -errno : got;
+}
+
+int image_fill(struct image *img, uint64_t max)
 {
     static char buf[65536];
+    uint64_t size = 0;
     ssize_t n = 0;
+    if (!img->pipe)
+        return 0;
     int mem = memfd_create("image", MFD_CLOEXEC);
-
     if (mem < 0)
-        return -errno;
-    while ((n = read(fd, buf, sizeof(buf))) > 0)
-        if (write(mem, buf, (size_t)n) != n) {
-            n = -1;
+        return fail(-errno, "%s %s: memfd: %s", img->opt, img->path,
+                    strerror(errno));
+    while (size <= max && (n = read_pipe(img->fd, buf, sizeof(buf))) > 0) {
+        size += (uint64_t)n;
+        if (size <= max && write(mem, buf, (size_t)n) != n) {
+            n = errno ? -errno : -ENOSPC;
             break;
         }
-    if (n == 0)
-        return mem;
-    n = -errno;
-    close(mem);
-    return (int)n;
+    }
+    if (n < 0 || size > max) {
+        close(mem);
+        return n < 0 ? fail((int)n, "%s %s: %s", img->opt, img->path,
+                            strerror((int)-n))
+                     : image_fail(img, "more than %llu MiB came out of it",
+                                  (unsigned long long)max >> 20);
+    }
+    close(img->fd);
+    img->fd = mem;
+    img->size = size;
+    img->pipe = false;
+    return 0;
 }
 
 int image_open(struct image *img, const char *opt, const char *path)
 {
+    const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
     struct stat st;
     char file[4096];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, flags);
 
     *img = (struct image){.opt = opt, .path = path, .fd = -1};
     if (fd < 0 && errno == ENOENT && strchr(path, ' ')) { /* "FILE ARGS" */
         snprintf(file, sizeof(file), "%.*s", (int)strcspn(path, " "), path);
-        fd = open(file, O_RDONLY | O_CLOEXEC);
+        fd = open(file, flags);
     }
     if (fd < 0 || fstat(fd, &st) < 0)
         return fail(-errno, "%s %s: %s", opt, path, strerror(errno));
-    if (S_ISDIR(st.st_mode)) {
-        close(fd);
-        return fail(-EISDIR, "%s %s: is a directory", opt, path);
-    }
-    if (!S_ISREG(st.st_mode)) {
-        int mem = slurp(fd);
-        close(fd);
-        if (mem < 0 || fstat(mem, &st) < 0)
-            return fail(mem, "%s %s: cannot be read", opt, path);
-        fd = mem;
-    }
     img->fd = fd;
     img->size = (uint64_t)st.st_size;
-    return 0;
+    img->pipe = S_ISFIFO(st.st_mode);
+    if (S_ISREG(st.st_mode) || img->pipe)
+        return 0;
+    if (S_ISBLK(st.st_mode)) {
+        img->size = (uint64_t)lseek(fd, 0, SEEK_END);
+        return 0;
+    }
+    image_close(img);
+    if (S_ISDIR(st.st_mode))
+        return fail(-EISDIR, "%s %s: is a directory", opt, path);
+    return fail(-EINVAL, "%s %s: is neither a file nor a pipe", opt, path);
 }
 
 void image_from_memory(struct image *img, const char *opt, const char *path,
@@ -105,6 +145,7 @@ int image_read(const struct image *img, uint64_t off, void *dst, uint64_t len)
     }
     while (len > 0) {
         ssize_t n = pread(img->fd, p, len, (off_t)off);
+        go_on();
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)

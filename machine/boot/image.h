@@ -13,15 +13,18 @@ struct image {
     const char *opt;  /* "-kernel": opens each error line, then the path */
     const char *path; /* may carry arguments after a blank (modules) */
     int fd;           /* -1: in memory */
+    bool pipe;        /* to be read to its end first: image_fill */
     const uint8_t *mem;
     uint64_t size;
 };
 
-/* Opens a file; what cannot be seeked in (a pipe) is copied into a memfd
- * first. 0 or -errno (said). */
+/* Opens a file, without waiting for a pipe's other end. 0 or -errno (said). */
 int image_open(struct image *img, const char *opt, const char *path);
 void image_from_memory(struct image *img, const char *opt, const char *path,
                        const uint8_t *mem, uint64_t size);
+/* What cannot be seeked in is read to its end, `max` bytes at most, and kept.
+ * May take as long as who writes there likes. 0 or -errno (said). */
+int image_fill(struct image *img, uint64_t max);
 void image_close(struct image *img);
 /* Exactly `len` bytes at `off`, or -EINVAL ("truncated", said) / -errno. */
 int image_read(const struct image *img, uint64_t off, void *dst, uint64_t len);

@@ -67,6 +67,10 @@ struct vm {
         bool readonly;
     } map[MAPS_MAX]; /* slot number = index + RAM_REGIONS */
     uint64_t resets;
+    pthread_t loader; /* reads the kernel while the loop runs; vm.c */
+    bool loading;
+    _Atomic bool loaded;
+    int load_err, start_err;
     struct fault triple, looping;
     struct timer restart; /* a reset that waits; see vm.c */
     uint64_t started;     /* ns, by the last start or reset */

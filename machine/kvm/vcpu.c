@@ -334,7 +334,9 @@ void vcpus_pause(struct vm *vm)
         if (!vm->vcpu[i].started)
             continue;
         started++;
-        __atomic_store_n(&vm->vcpu[i].run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+        if (vm->vcpu[i].run) /* NULL: between two VMs, and parked */
+            __atomic_store_n(&vm->vcpu[i].run->immediate_exit, 1,
+                             __ATOMIC_SEQ_CST);
         pthread_kill(vm->vcpu[i].thread, WAKE_SIGNAL);
     }
     pthread_mutex_lock(&vm->lock);

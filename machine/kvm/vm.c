@@ -11,12 +11,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "machine/kvm/kvm.h"
@@ -83,21 +85,89 @@ static int make_ram(struct vm *vm, uint64_t size)
 
 /* --------------------------------------------------------- reset, the end */
 
-/* Loads the kernel, makes a VM, and puts the boot CPU at the kernel's entry. In
- * this order, because what the loader maps (the ROM) is then among the memory
- * that a fresh VM gets first, which is cheap (kvm_open_vm). */
-static int start_guest(struct vm *vm)
+/* A kernel is read as fast as its file comes, which may be never (a pipe, a
+ * hung mount). So a thread of its own does it, and the loop goes on: signals,
+ * keys and clients are served meanwhile, at the start and at each reset. */
+static void *load_thread(void *arg)
 {
-    int err = boot_load(&vm->m, vm->cfg.boot, &vm->entry);
-    if (!err)
-        err = kvm_open_vm(vm);
+    struct vm *vm = arg;
+    vm->load_err = boot_load(&vm->m, vm->cfg.boot, &vm->entry);
+    atomic_store(&vm->loaded, true);
+    event_signal(vm->request.fd);
+    return NULL;
+}
+
+static int load_begin(struct vm *vm)
+{
+    sigset_t all, old;
+    machine_hold(&vm->m);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int err = pthread_create(&vm->loader, NULL, load_thread, vm);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    vm->loading = !err;
+    return err ? fail(-err, "thread: %s", strerror(err)) : 0;
+}
+
+/* Makes a VM, and puts the boot CPU at the kernel's entry. After the kernel is
+ * loaded, because what the loader maps (the ROM) is then among the memory that
+ * a fresh VM gets first, which is cheap (kvm_open_vm). */
+static int open_guest(struct vm *vm)
+{
+    int err = kvm_open_vm(vm);
     if (err)
         return err;
     err = vcpu_enter(&vm->vcpu[0], &vm->entry);
     if (err)
         return fail(err, "%s: setting the boot CPU's registers: %s",
                     vm->cfg.kvm, strerror(-err));
-    return 0;
+    for (unsigned i = 0; !err && i < vm->m.ncpus; i++)
+        if (!vm->vcpu[i].started)
+            err = vcpu_start(&vm->vcpu[i]);
+    return err ? fail(err, "vCPU thread: %s", strerror(-err)) : 0;
+}
+
+static void load_end(struct vm *vm)
+{
+    pthread_join(vm->loader, NULL);
+    vm->loading = false;
+    atomic_store(&vm->loaded, false);
+    int err = vm->load_err;
+    if (!err)
+        err = open_guest(vm);
+    if (!err) {
+        machine_release(&vm->m);
+        return;
+    }
+    vm->start_err = vm->started ? 0 : err;
+    loop_stop(vm->m.loop, STOP_FAULT);
+}
+
+#define LOAD_END_NS 200000000
+
+/* Is nobody loading any more? A loader that is stuck in its file stays there
+ * until the process ends, and so must what it may touch. */
+static bool load_over(struct vm *vm)
+{
+    struct timespec until;
+    if (!vm->loading)
+        return true;
+    image_give_up();
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += LOAD_END_NS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    vm->loading = pthread_timedjoin_np(vm->loader, NULL, &until) != 0;
+    return !vm->loading;
+}
+
+/* The last of what the guest had to wait for is there. */
+static void vm_start(struct machine *m)
+{
+    struct vm *vm = vm_of(m);
+    vm->started = now_ns();
+    TRACE(VM, "running %u vCPUs", m->ncpus);
+    vcpus_resume(vm);
 }
 
 #define QUICK_NS 1000000000ull /* a run shorter than this was for nothing */
@@ -110,24 +180,15 @@ static void reset_devices(struct vm *vm)
             d->reset(d);
 }
 
-static int reset(struct vm *vm)
+static void restart(struct vm *vm)
 {
     reset_devices(vm);
     kvm_close_vm(vm);
     vm->resets++;
     TRACE(VM, "reset %llu", (unsigned long long)vm->resets);
-    return start_guest(vm);
-}
-
-static void restart(struct vm *vm)
-{
-    if (reset(vm)) {
-        loop_stop(vm->m.loop, STOP_FAULT);
-        return;
-    }
-    vm->started = now_ns();
     atomic_store(&vm->why, -1);
-    vcpus_resume(vm);
+    if (load_begin(vm))
+        loop_stop(vm->m.loop, STOP_FAULT);
 }
 
 static void restart_due(struct timer *t)
@@ -164,10 +225,16 @@ static void on_request(struct event *ev, uint32_t got)
     uint64_t n;
     if (read(ev->fd, &n, sizeof(n)) < 0)
         return;
+    if (atomic_load(&vm->loaded))
+        load_end(vm);
     int why = atomic_load(&vm->why);
+    if (why < 0)
+        return;
     vcpus_pause(vm);
     if (why != STOP_RESET || vm->cfg.no_reboot)
         loop_stop(vm->m.loop, why);
+    else if (vm->loading) /* it is being reset */
+        atomic_store(&vm->why, -1);
     else if (!restart_waits(vm))
         restart(vm);
 }
@@ -253,35 +320,26 @@ int vm_new(struct machine **out, const struct vm_config *cfg)
     return 0;
 }
 
-/* The last of what the guest had to wait for is there. */
-static void first_start(struct machine *m)
-{
-    struct vm *vm = vm_of(m);
-    TRACE(VM, "running %u vCPUs", m->ncpus);
-    vm->started = now_ns();
-    vcpus_resume(vm);
-}
-
 int vm_run(struct machine *m)
 {
     struct vm *vm = vm_of(m);
-    m->start = first_start;
-    machine_hold(m);
-    int err = start_guest(vm);
-    for (unsigned i = 0; !err && i < m->ncpus; i++)
-        err = vcpu_start(&vm->vcpu[i]);
+    m->start = vm_start;
+    int err = load_begin(vm);
     if (err)
         return err;
-    machine_release(m);
     int why = loop_run(m->loop);
     vcpus_join(vm);
-    return why;
+    load_over(vm);
+    return vm->start_err ? vm->start_err : why;
 }
 
 void vm_free(struct machine *m)
 {
     struct vm *vm = vm_of(m);
     devices_destroy(m);
+    if (!load_over(vm))
+        return;
+    boot_close(vm->cfg.boot);
     kvm_close_vm(vm);
     bus_free(m->pio);
     bus_free(m->mmio);

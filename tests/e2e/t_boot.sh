@@ -184,3 +184,42 @@ test_boot_net_virtio() { net_boots virtio-net-pci /usr/lib/ipxe/qemu/pxe-virtio.
 
 e2e alone boot_net_e1000 "-boot n: iPXE's ROM for e1000 boots Linux from the network"
 test_boot_net_e1000() { net_boots e1000 /usr/lib/ipxe/qemu/pxe-e1000.rom; }
+
+# never_comes OPTION FILE SIGNAL RC: an image that does not end is given up at once by a signal.
+never_comes() {
+    start "$1" "$2"
+    nap 0.4
+    alive "$vmm_pid" || fail "$1 $2: it has ended: $(cat err)"
+    kill -"$3" "$vmm_pid"
+    ends 3 "$4"
+}
+
+e2e kvm boot_endless_images "an image that never comes or never ends can be interrupted by every signal and Ctrl-A x, and eats no memory"
+test_boot_endless_images() {
+    mkfifo fifo
+    never_comes -kernel "$T/fifo" TERM 143
+    never_comes -initrd "$T/fifo" INT 130
+    never_comes -bios "$T/fifo" HUP 129
+    never_comes -kernel "$T/fifo" QUIT 131
+    # One that somebody holds open and says nothing to.
+    exec {held}<>fifo
+    never_comes -kernel "$T/fifo" TERM 143
+    exec {held}>&-
+    on_terminal 'wait Ctrl-A x;send \x01x;end 0' -kernel "$T/fifo"
+    refuses 1 'neither a file nor a pipe' -kernel /dev/zero
+    # An endless pipe is read as far as guest memory goes.
+    mkfifo endless
+    (cat /dev/zero >endless) 2>/dev/null &
+    refuses 1 'more than 16 MiB' -m 16M -kernel "$T/endless"
+    judge
+}
+
+e2e kvm boot_from_a_pipe "a kernel and an initrd from pipes, that come slowly, boot, and boot again"
+test_boot_from_a_pipe() {
+    local image="$root/build/guest/guest.bzimage"
+    start -kernel <(head -c 5000 "$image"; sleep 0.5; tail -c +5001 "$image") -initrd <(echo nothing) -append test=reboot
+    wait_for 20 "the second boot" booted_twice
+    stop
+    timeout 10 "$VMM" -kernel /dev/stdin -append test=poweroff -serial "file:$T/log" < <(cat "$image")
+    grep -q "test=poweroff" log || fail "no boot from standard input"
+}

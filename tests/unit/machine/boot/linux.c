@@ -368,8 +368,7 @@ TEST(boot_files_that_cannot_be)
     CHECK_EQ(boot_load(m, &b, &e), -EISDIR);
     b.kernel = "/dev/null";
     CHECK_EQ(boot_load(m, &b, &e), -EINVAL);
-    CHECK_HAS(test_log(), "not a kernel");
-    boot_close(&b);
+    CHECK_HAS(test_log(), "neither a file nor a pipe");
     b.kernel = NULL; /* boot_kit.c's guest is none */
     CHECK_EQ(boot_load(m, &b, &e), -EINVAL);
     boot_close(&b);
