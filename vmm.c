@@ -237,6 +237,18 @@ static int watch_signals(struct machine *m)
     return loop_add(m->loop, &control.ev);
 }
 
+/* The exit code of a start that was called off (-EINTR): which signal it was is
+ * still to be read. */
+static int called_off(void)
+{
+    struct signalfd_siginfo si;
+    while (read(control.ev.fd, &si, sizeof(si)) == sizeof(si))
+        if (si.ssi_signo != SIGUSR1 && si.ssi_signo != SIGUSR2 &&
+            si.ssi_signo != SIGCONT)
+            return 128 + (int)si.ssi_signo;
+    return EXIT_START;
+}
+
 /* --------------------------------------------------------------------- main */
 
 /* Help went to stdout: did it get there? */
@@ -271,7 +283,10 @@ int main(int argc, char **argv)
     if (!err)
         err = vm_run(m);
     else
-        err = err > 0 ? told() : err == -EINVAL ? EXIT_USAGE : EXIT_START;
+        err = err > 0          ? told()
+              : err == -EINVAL ? EXIT_USAGE
+              : err == -EINTR  ? called_off()
+                               : EXIT_START;
     console_flush_all();
     log_patience(LOG_PATIENCE_NS);
     if (config.stats)

@@ -425,9 +425,35 @@ test_net_vhost_user_waits() {
         [ $way = reconnect=1 ] || wait_for 5 "the wait" err_has 'waiting for a vhost-user back-end'
         nap 0.2
         kill -TERM "$vmm_pid"
-        ends 5 1
+        ends 5 143
         [ ! -e "$T/vu" ] || fail "$way: the socket is still there"
     done
+}
+
+boots_again() { [ "$(grep -ac 'guest: boot' "$T/out")" -ge "$1" ]; }
+e2e kvm net_vhost_user_hostile "vhost-user back-ends that do harm: the guest restarts, the VMM ends by SIGTERM at once"
+test_net_vhost_user_hostile() {
+    local kind
+    for kind in block full cut slow flood mute; do
+        rm -f vu
+        python3 "$here/vhost-user-bad" "$T/vu" $kind >bad.out 2>&1 &
+        bad_pid=$!
+        wait_for 5 "the back-end ($kind)" test -S vu
+        start -netdev "vhost-user,id=n,path=$T/vu" -device virtio-net-pci,netdev=n -append "test=reboot on=up after=300"
+        wait_for 30 "a restart ($kind)" boots_again 2
+        kill -TERM "$vmm_pid"
+        ends 2 143
+        kill "$bad_pid"
+        wait "$bad_pid" || true
+        [ $kind != cut ] || grep -q 'cut: .*not permitted' bad.out || fail "the memory can be cut: $(cat bad.out)"
+    done
+    # A server whose callers say nothing: none of them is waited for.
+    rm -f vu
+    start -netdev "vhost-user,id=n,path=$T/vu,server=on" -device virtio-net-pci,netdev=n
+    wait_for 5 "the wait" err_has 'waiting for a vhost-user back-end'
+    socat -u "UNIX-CONNECT:$T/vu" - >/dev/null &
+    wait_for 5 "word of it" err_has 'is no vhost-user back-end'
+    ends 5 1
 }
 
 # switch_dpdk: DPDK's testpmd as a cable between a vhost-user port, $T/vu, and its own tap, dtap0 (10.0.0.1).
