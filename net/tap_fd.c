@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "net/frame.h"
+#include "base/iov.h"
 #include "net/tap_fd.h"
 
 /* Takes a descriptor over as one more queue. */
