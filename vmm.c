@@ -20,12 +20,14 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "control/cmdline.h"
 #include "devices/pc/pc.h"
 #include "devices/pci/pci.h"
 #include "devices/nic.h"
 #include "devices/vfio/state.h"
 #include "host/console.h"
+#include "host/process.h"
 #include "machine/kvm/vm.h"
 #include "net/cmdline.h"
 #include "net/dgram.h"
@@ -68,12 +70,9 @@ static struct config config;
 
 static const struct device_class *find_class(const char *name)
 {
-    for (int i = 0; device_classes[i]; i++) {
-        const char *alias = device_classes[i]->alias;
-        if (!strcmp(device_classes[i]->name, name) ||
-            (alias && !strcmp(alias, name)))
+    for (int i = 0; device_classes[i]; i++)
+        if (!strcmp(device_classes[i]->name, name))
             return device_classes[i];
-    }
     return NULL;
 }
 
@@ -86,16 +85,8 @@ static int unknown_model(const char *name)
     return fail(-EINVAL, "-device %s: no such device; there are%s", name, list);
 }
 
-static int make(struct machine *m, const struct device_class *cls,
-                struct opts *o, struct needs *needs)
-{
-    struct device *dev;
-    int err = device_new(cls, o, needs, &dev);
-    return err ? err : device_create(m, dev);
-}
-
 /* 0, <0: said, 1: help was printed. */
-static int make_device(struct machine *m, const char *text, struct needs *needs)
+static int make_device(struct machine *m, const char *text)
 {
     struct opts o;
     int err = opts_parse(&o, "-device", text, "driver");
@@ -103,54 +94,58 @@ static int make_device(struct machine *m, const char *text, struct needs *needs)
         return err;
     const char *name = opts_str(&o, "driver", "");
     const struct device_class *cls = find_class(name);
-    if (!cls) {
+    bool help = false;
+    if (!cls)
         err = unknown_model(name);
-    } else if (opts_str(&o, "help", NULL)) {
+    else
+        err = opts_bool(&o, "help", &help);
+    if (!err && help) {
         printf("%s: %s\n", cls->name, cls->help);
-        fields_help(cls->fields);
         err = 1;
     }
     if (!err) {
-        snprintf(o.what, sizeof(o.what), "-device %s", cls->name);
-        opts_move(NULL, &o, "driver", NULL);
-        err = make(m, cls, &o, needs);
+        snprintf(o.what, sizeof(o.what), "%s", cls->name);
+        err = cls->create(m, &o);
     }
     opts_free(&o);
     return err;
 }
 
-static int make_board(struct machine *m, struct needs *needs)
+static int make_board(struct machine *m)
 {
     struct opts o;
     int err = pci_bus_new(m);
     for (int i = 0; !err && board_classes[i]; i++) {
-        opts_init(&o, board_classes[i]->name);
-        err = make(m, board_classes[i], &o, needs);
+        err = opts_parse(&o, board_classes[i]->name, "", NULL);
+        if (!err)
+            err = board_classes[i]->create(m, &o);
+        opts_free(&o);
     }
     for (int i = 0; !err && i < config.nserial; i++) {
         opts_init(&o, "-serial");
         err = opts_add(&o, "to", config.serial[i]);
         if (!err)
-            err = make(m, &serial_class, &o, needs);
+            err = serial_class.create(m, &o);
+        opts_free(&o);
     }
     return err;
 }
 
 static int make_devices(struct machine *m)
 {
-    struct needs needs = {.name = config.name};
-    int err = make_board(m, &needs);
+    int err = make_board(m);
     if (!err)
         err = net_open(m->loop, netdev_classes);
     const char *text;
     for (int i = 0; !err && (text = net_device(i)); i++)
-        err = make_device(m, text, &needs);
+        err = make_device(m, text);
     for (int i = 0; !err && i < config.ndevice; i++)
-        err = make_device(m, config.device[i], &needs);
+        err = make_device(m, config.device[i]);
     if (!err)
         net_check();
     if (!err)
         console_begin_all();
+    fd_close_inherited();
     return err;
 }
 
@@ -221,6 +216,14 @@ static void on_signal(struct event *ev, uint32_t got)
     }
 }
 
+/* nohup ignores SIGHUP, a shell its background jobs' SIGINT and SIGQUIT, and
+ * mean it; the other signals are ours. */
+static bool may_be_ignored(int sig)
+{
+    return (sig == SIGHUP || sig == SIGINT || sig == SIGQUIT) &&
+           process_ignores(sig);
+}
+
 /* Blocked before any thread exists, so all of them arrive here. */
 static int watch_signals(struct machine *m)
 {
@@ -229,7 +232,8 @@ static int watch_signals(struct machine *m)
     sigset_t set;
     sigemptyset(&set);
     for (size_t i = 0; i < ARRAY_LEN(watched); i++)
-        sigaddset(&set, watched[i]);
+        if (!may_be_ignored(watched[i]))
+            sigaddset(&set, watched[i]);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* write(2) says so */
@@ -271,7 +275,7 @@ static int told(void)
 int main(int argc, char **argv)
 {
     struct machine *m = NULL;
-    console_early();
+    process_early();
     log_open(STDERR_FILENO);
     int err = cmdline_parse(&config, argc, argv);
     if (err)

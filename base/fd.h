@@ -9,4 +9,12 @@
  * -errno (sockets cannot be, nor where /proc is missing). */
 int fd_reopen(int fd, int mode);
 
+/* What the parent left open beside 0 to 2 is remembered, and goes to no child
+ * of ours. First thing in main(). */
+void fd_inherited(void);
+/* The operator has named this one: it is used, and stays. */
+void fd_take(int fd);
+/* The others are closed: once everything that may name one is open. */
+void fd_close_inherited(void);
+
 #endif

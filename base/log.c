@@ -245,10 +245,16 @@ void log_line(const char *fmt, ...)
 
 int(fail)(int err, const char *fmt, ...)
 {
+    char text[LINE_MAX_BYTES];
     va_list ap;
     va_start(ap, fmt);
-    put_text(prefix, fmt, ap);
+    vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
+    /* Anything may meet it, so the advice is here. */
+    log_line(err == -EMFILE ? "%s; raise the limit (ulimit -n, a unit's "
+                              "LimitNOFILE=)"
+                            : "%s",
+             text);
     return err;
 }
 

@@ -58,8 +58,7 @@ int opts_move(struct opts *to, struct opts *from, const char *key,
             from->kv[kept++] = from->kv[i];
             continue;
         }
-        if (to)
-            err = opts_add(to, as ? as : key, from->kv[i].val);
+        err = opts_add(to, as ? as : key, from->kv[i].val);
         free(from->kv[i].key);
     }
     from->n = kept;

@@ -10,10 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/bytes.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "host/addr.h"
-#include "base/iov.h"
+#include "net/frame.h"
 
 int addr_unix(const char *what, const char *path, bool abstract, struct addr *a)
 {
@@ -86,6 +86,7 @@ int addr_take_fd(const char *what, const char *text)
     if (fl < 0)
         return fail(-EBADF, "%s %s: no such descriptor is open", what, text);
     fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+    fd_take((int)fd);
     fcntl((int)fd, F_SETFL, fl | O_NONBLOCK);
     return (int)fd;
 }

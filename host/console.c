@@ -204,13 +204,6 @@ static void make_raw(int fd)
     take_terminal();
 }
 
-void console_early(void)
-{
-    for (int fd = 0; fd <= 2; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
-            _exit(1);
-}
-
 /* --------------------------------------------------------------- streams */
 
 /* Our own, non-blocking description of what `fd` is. -1: fd is closed. */

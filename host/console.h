@@ -40,10 +40,8 @@ void console_unthrottle(struct console *c);
 /* "ID.name value" lines. Any thread. */
 void console_count(struct console *c, const char *id, int fd);
 
-/* For vmm.c. Makes sure that descriptors 0 to 2 are open, so that no other file
- * takes their place: before anything is opened. */
-void console_early(void);
-/* Nothing can fail any more: files are emptied, a terminal is told its keys. */
+/* For vmm.c. Nothing can fail any more: files are emptied, a terminal is told
+ * its keys. */
 void console_begin_all(void);
 /* Writes out what the guest said, waiting at most a second for a slow reader:
  * after the loop ended. */

@@ -11,7 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/iov.h"
+#include "base/fd.h"
+#include "net/frame.h"
 #include "net/tap_fd.h"
 
 /* Takes a descriptor over as one more queue. */
@@ -171,6 +172,7 @@ int tap_parse_fds(const char *key, const char *text, int *fd)
         if (n == NET_QUEUES_MAX)
             return fail(-EINVAL, "%s=: more than %d", key, NET_QUEUES_MAX);
         fd[n] = (int)v;
+        fd_take(fd[n]);
         if (fcntl(fd[n], F_SETFD, FD_CLOEXEC) < 0)
             return fail(-EBADF, "%s=%s: descriptor %d is not open", key, text,
                         fd[n]);

@@ -152,28 +152,30 @@ format-check:
 
 # --------------------------------------------------------------------- check
 
-.PHONY: check check-long run bench size help
-# The packages for a purpose.
-DEPS := run-deps lint-deps check-deps bench-deps fresh-deps
-.PHONY: $(DEPS)
-$(DEPS): %-deps:
-	@tests/setup.sh $*
+.PHONY: lint-deps check-deps check run bench size help
+lint-deps:
+	@tests/setup.sh lint
 
-# PART="unit kvm": only these parts (tests/check --list).
+check-deps:
+	@tests/setup.sh check
+
 check: check-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) vmm $(B)/unit/unit $(FUZZ_BIN)
-	@tests/check $(if $(QUICK),quick,check) $(B) $(PART)
+	@tests/check $(B)
 
-# What needs minutes, by parts of an hour at most: PART=lab.
+# The lab's tests with those of minutes each.
+.PHONY: check-long
 check-long: check-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) vmm
-	@tests/check long $(B) $(PART)
+	@tests/e2e/run --where lab --long
 
-run: run-deps
+run:
+	@tests/setup.sh run
 	@$(MAKE) --no-print-directory -j$(JOBS) vmm
 	@tests/ping.sh
 
-bench: bench-deps
+bench:
+	@tests/setup.sh bench
 	@$(MAKE) --no-print-directory -j$(JOBS) vmm
 	@tests/bench/run
 
@@ -184,8 +186,7 @@ help:
 	@echo "make               ./vmm, the one static binary"
 	@echo "make run           boot the bundled guest on a TAP and ping it"
 	@echo "make check         every test: unit, fuzz corpora, guests here and in the lab"
-	@echo "make check QUICK=1 the same with two guests in the lab: before each commit"
-	@echo "make check-long    what needs minutes [PART=lab]"
+	@echo "make check-long    the lab's tests with those of minutes each"
 	@echo "make unit [T=NAME] unit tests (ASan, UBSan), or those named *NAME*"
 	@echo "make fuzz [T=60]   each fuzz target for T seconds [ONLY=fuzz_x]"
 	@echo "make fuzz-keep     keep the inputs that reach most (commit them)"

@@ -174,13 +174,19 @@ static void pm_reset(struct device *dev)
     pthread_mutex_unlock(&pm->lock);
 }
 
-static int pm_create(struct machine *m, struct device *dev)
+static int pm_create(struct machine *m, struct opts *o)
 {
-    struct acpi_pm *pm = container_of(dev, struct acpi_pm, dev);
-    int err;
+    struct acpi_pm *pm;
+    int err = opts_done(o);
+    if (err)
+        return err;
+    pm = calloc(1, sizeof(*pm));
+    if (!pm)
+        return fail(-ENOMEM, "acpi-pm: out of memory");
     pthread_mutex_init(&pm->lock, NULL);
     pm->start_ns = now_ns();
-    pm->dev.reset = pm_reset;
+    pm->dev = (struct device){
+        .cls = &acpi_pm_class, .id = "acpi-pm", .reset = pm_reset};
     pm->ports = (struct region){.base = PORT_PM1_EVT,
                                 .len = PM_LEN,
                                 .read = pm_read,
@@ -188,20 +194,26 @@ static int pm_create(struct machine *m, struct device *dev)
                                 .owner = pm,
                                 .name = "acpi-pm"};
     err = irq_intx(m, &pm->sci, IRQ_SCI);
-    if (err)
-        return fail(err, "acpi-pm: no interrupt %d", IRQ_SCI);
+    if (err) {
+        fail(err, "acpi-pm: no interrupt %d", IRQ_SCI);
+        goto free_pm;
+    }
     err = bus_add(m->pio, &pm->ports);
     if (err) {
-        irq_free(&pm->sci);
-        return fail(err, "acpi-pm: port 0x%x is taken", PORT_PM1_EVT);
+        fail(err, "acpi-pm: port 0x%x is taken", PORT_PM1_EVT);
+        goto free_irq;
     }
     device_register(m, &pm->dev);
     return 0;
+free_irq:
+    irq_free(&pm->sci);
+free_pm:
+    free(pm);
+    return err;
 }
 
 const struct device_class acpi_pm_class = {
     .name = "acpi-pm",
-    .help = "part of every machine",
-    .size = sizeof(struct acpi_pm),
+    .help = "no options",
     .create = pm_create,
 };

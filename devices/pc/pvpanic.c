@@ -42,11 +42,17 @@ static void pvpanic_reset(struct device *dev)
     (void)dev; /* no state */
 }
 
-static int pvpanic_create(struct machine *m, struct device *dev)
+static int pvpanic_create(struct machine *m, struct opts *o)
 {
-    struct pvpanic *p = container_of(dev, struct pvpanic, dev);
-    int err;
-    p->dev.reset = pvpanic_reset;
+    struct pvpanic *p;
+    int err = opts_done(o);
+    if (err)
+        return err;
+    p = calloc(1, sizeof(*p));
+    if (!p)
+        return fail(-ENOMEM, "pvpanic: out of memory");
+    p->dev = (struct device){
+        .cls = &pvpanic_class, .id = "pvpanic", .reset = pvpanic_reset};
     p->port = (struct region){.base = PORT_PVPANIC,
                               .len = 1,
                               .read = pvpanic_read,
@@ -54,15 +60,16 @@ static int pvpanic_create(struct machine *m, struct device *dev)
                               .owner = p,
                               .name = "pvpanic"};
     err = bus_add(m->pio, &p->port);
-    if (err)
+    if (err) {
+        free(p);
         return fail(err, "pvpanic: port 0x%x is taken", PORT_PVPANIC);
+    }
     device_register(m, &p->dev);
     return 0;
 }
 
 const struct device_class pvpanic_class = {
     .name = "pvpanic",
-    .help = "part of every machine",
-    .size = sizeof(struct pvpanic),
+    .help = "no options",
     .create = pvpanic_create,
 };

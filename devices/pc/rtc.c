@@ -402,12 +402,18 @@ free_irq:
     return err;
 }
 
-static int rtc_create(struct machine *m, struct device *dev)
+static int rtc_create(struct machine *m, struct opts *o)
 {
-    struct rtc *r = container_of(dev, struct rtc, dev);
-    int err;
+    struct rtc *r;
+    int err = opts_done(o);
+    if (err)
+        return err;
+    r = calloc(1, sizeof(*r));
+    if (!r)
+        return fail(-ENOMEM, "rtc: out of memory");
     pthread_mutex_init(&r->lock, NULL);
-    r->dev.reset = rtc_reset;
+    r->dev = (struct device){
+        .cls = &rtc_class, .id = "rtc", .m = m, .reset = rtc_reset};
     r->ports = (struct region){.base = PORT_RTC,
                                .len = 2,
                                .read = rtc_read,
@@ -416,8 +422,10 @@ static int rtc_create(struct machine *m, struct device *dev)
                                .name = "rtc"};
     timer_init(&r->timer, m->loop, timer_fired, "rtc");
     err = rtc_wire(r, m);
-    if (err)
+    if (err) {
+        free(r);
         return err;
+    }
     fill_nvram(r);
     rtc_reset(&r->dev);
     device_register(m, &r->dev);
@@ -426,7 +434,6 @@ static int rtc_create(struct machine *m, struct device *dev)
 
 const struct device_class rtc_class = {
     .name = "rtc",
-    .help = "part of every machine",
-    .size = sizeof(struct rtc),
+    .help = "no options",
     .create = rtc_create,
 };

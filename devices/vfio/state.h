@@ -35,8 +35,7 @@ struct vfio {
     char host[VFIO_BDF_LEN];
     int fd; /* the device's */
     bool can_reset;
-    const char *told; /* host= */
-    struct pci_place pci;
+    const char *romfile;
     struct vfio_region region[VFIO_PCI_NUM_REGIONS];
     struct vfio_hole hole[2]; /* table, PBA; len 0: none */
 

@@ -605,11 +605,12 @@ int virtio_pci_init(struct virtio *v, struct machine *m,
      * costs the guest four exits at boot, so no more than that. */
     unsigned nvec = v->vectors == VIRTIO_VECTORS_AUTO ? v->nvq + 1 : v->vectors;
     int err = nvec ? pci_msix_init(&v->fn, MSIX_BAR, nvec) : 0;
+    if (err)
+        return err; /* said */
     if (!v->no_modern)
         add_caps(v);
     v->fn.cfg_written = cfg_written_hook;
-    if (!err)
-        err = add_kicks(v, loop_of);
+    err = add_kicks(v, loop_of);
     if (err)
         return fail(err, "%s: %s", v->dev.id, strerror(-err));
     return pci_add(&v->fn, slot);

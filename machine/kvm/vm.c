@@ -72,6 +72,9 @@ static int make_ram(struct vm *vm, uint64_t size)
     vm->ram_map_size = size;
     /* The bundled guest touches a hundred pages or so; a Linux takes it all. */
     madvise(p, size, vm->cfg.boot->kernel ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    /* A core dump is for whoever mends this program, not for the guest's
+     * secrets. */
+    madvise(p, size, MADV_DONTDUMP);
     uint64_t low = size < LOWRAM_MAX ? size : LOWRAM_MAX;
     ram->region[ram->n++] =
         (struct ram_region){.gpa = 0, .size = low, .hva = p};
@@ -284,7 +287,9 @@ static int make_world(struct vm *vm)
                                  .want = EPOLLIN,
                                  .ready = on_request,
                                  .name = "request"};
-    if (!m->pio || !m->mmio || vm->request.fd < 0)
+    if (vm->request.fd < 0)
+        return fail(-errno, "eventfd: %s", strerror(errno));
+    if (!m->pio || !m->mmio)
         return fail(-ENOMEM, "out of memory");
     timer_init(&vm->restart, m->loop, restart_due, "restart");
     timer_init(&vm->settle, m->loop, kvm_settle, "settle");

@@ -13,7 +13,7 @@ start_stalled() {
     head -c "$fill" /dev/zero >&"$stalled_fd"
     # shellcheck disable=SC2034  # tell_vmm prints it
     vmm_options=("$@")
-    "$VMM" "$@" </dev/null >"$T/out" 2>stalled &
+    env --default-signal=INT "$VMM" "$@" </dev/null >"$T/out" 2>stalled &
     vmm_pid=$!
 }
 # goes_on SIGNAL...: those are sent half a second apart, then SIGTERM ends it.

@@ -25,12 +25,11 @@ enum { RBR, IER, IIR, LCR, MCR, LSR, MSR, SCR };
 static int serial_add(struct machine *m, const char *to)
 {
     struct opts o;
-    struct needs needs = {0};
-    struct device *dev;
     opts_init(&o, "-serial");
     REQUIRE_EQ(opts_add(&o, "to", to), 0);
-    int err = device_new(&serial_class, &o, &needs, &dev);
-    return err ? err : device_create(m, dev);
+    int err = serial_class.create(m, &o);
+    opts_free(&o);
+    return err;
 }
 
 static struct machine *serial_pc(const char *to)
