@@ -70,9 +70,12 @@ static struct config config;
 
 static const struct device_class *find_class(const char *name)
 {
-    for (int i = 0; device_classes[i]; i++)
-        if (!strcmp(device_classes[i]->name, name))
+    for (int i = 0; device_classes[i]; i++) {
+        const char *alias = device_classes[i]->alias;
+        if (!strcmp(device_classes[i]->name, name) ||
+            (alias && !strcmp(alias, name)))
             return device_classes[i];
+    }
     return NULL;
 }
 
@@ -85,8 +88,16 @@ static int unknown_model(const char *name)
     return fail(-EINVAL, "-device %s: no such device; there are%s", name, list);
 }
 
+static int make(struct machine *m, const struct device_class *cls,
+                struct opts *o, struct needs *needs)
+{
+    struct device *dev;
+    int err = device_new(cls, o, needs, &dev);
+    return err ? err : device_create(m, dev);
+}
+
 /* 0, <0: said, 1: help was printed. */
-static int make_device(struct machine *m, const char *text)
+static int make_device(struct machine *m, const char *text, struct needs *needs)
 {
     struct opts o;
     int err = opts_parse(&o, "-device", text, "driver");
@@ -94,53 +105,50 @@ static int make_device(struct machine *m, const char *text)
         return err;
     const char *name = opts_str(&o, "driver", "");
     const struct device_class *cls = find_class(name);
-    bool help = false;
-    if (!cls)
+    if (!cls) {
         err = unknown_model(name);
-    else
-        err = opts_bool(&o, "help", &help);
-    if (!err && help) {
+    } else if (opts_str(&o, "help", NULL)) {
         printf("%s: %s\n", cls->name, cls->help);
+        fields_help(cls->fields);
         err = 1;
     }
     if (!err) {
-        snprintf(o.what, sizeof(o.what), "%s", cls->name);
-        err = cls->create(m, &o);
+        snprintf(o.what, sizeof(o.what), "-device %s", cls->name);
+        opts_move(NULL, &o, "driver", NULL);
+        err = make(m, cls, &o, needs);
     }
     opts_free(&o);
     return err;
 }
 
-static int make_board(struct machine *m)
+static int make_board(struct machine *m, struct needs *needs)
 {
     struct opts o;
     int err = pci_bus_new(m);
     for (int i = 0; !err && board_classes[i]; i++) {
-        err = opts_parse(&o, board_classes[i]->name, "", NULL);
-        if (!err)
-            err = board_classes[i]->create(m, &o);
-        opts_free(&o);
+        opts_init(&o, board_classes[i]->name);
+        err = make(m, board_classes[i], &o, needs);
     }
     for (int i = 0; !err && i < config.nserial; i++) {
         opts_init(&o, "-serial");
         err = opts_add(&o, "to", config.serial[i]);
         if (!err)
-            err = serial_class.create(m, &o);
-        opts_free(&o);
+            err = make(m, &serial_class, &o, needs);
     }
     return err;
 }
 
 static int make_devices(struct machine *m)
 {
-    int err = make_board(m);
+    struct needs needs = {.name = config.name};
+    int err = make_board(m, &needs);
     if (!err)
         err = net_open(m->loop, netdev_classes);
     const char *text;
     for (int i = 0; !err && (text = net_device(i)); i++)
-        err = make_device(m, text);
+        err = make_device(m, text, &needs);
     for (int i = 0; !err && i < config.ndevice; i++)
-        err = make_device(m, config.device[i]);
+        err = make_device(m, config.device[i], &needs);
     if (!err)
         net_check();
     if (!err)

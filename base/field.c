@@ -15,7 +15,7 @@
 
 static bool last(const struct field *f)
 {
-    return !f->name[0] && f->type != FIELD_PART;
+    return !f || (!f->name[0] && f->type != FIELD_PART);
 }
 
 /* Little-endian, as all this VMM runs on. */

@@ -68,7 +68,9 @@ struct field {
         .offset = offsetof(what, member), .help = text                         \
     }
 
-/* OPTION rows: each becomes its default, then what `o` says. -EINVAL (said) for
+/* A table may be NULL: no rows.
+ *
+ * OPTION rows: each becomes its default, then what `o` says. -EINVAL (said) for
  * a key that is not in the table or a value out of its bounds. */
 int fields_read(const struct field *table, void *obj, struct opts *o);
 /* The same for one key alone: always -EINVAL (said). */

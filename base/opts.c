@@ -58,7 +58,8 @@ int opts_move(struct opts *to, struct opts *from, const char *key,
             from->kv[kept++] = from->kv[i];
             continue;
         }
-        err = opts_add(to, as ? as : key, from->kv[i].val);
+        if (to)
+            err = opts_add(to, as ? as : key, from->kv[i].val);
         free(from->kv[i].key);
     }
     from->n = kept;

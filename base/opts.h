@@ -34,7 +34,8 @@ void opts_free(struct opts *o);
  * -EINVAL/-ENOMEM (said). */
 void opts_init(struct opts *o, const char *what);
 int opts_add(struct opts *o, const char *key, const char *val);
-/* Moves all of one key (under another name, unless NULL) to the end of `to`. */
+/* Moves all of one key (under another name, unless NULL) to the end of `to`, or
+ * (NULL) away. */
 int opts_move(struct opts *to, struct opts *from, const char *key,
               const char *as);
 

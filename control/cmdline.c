@@ -98,7 +98,7 @@ static const struct option {
     {"-initrd", "FILE[,FILE]", &config.boot.initrd, 0, 0, 0,
      "initial ramdisk (Multiboot: modules)"},
     {"-append", "TEXT", &config.boot.cmdline, 0, 0, 0,
-     "command line (with -kernel: console=ttyS0)"},
+     "command line (a Linux without one: console=ttyS0)"},
     {"-m", "SIZE", 0, 0, opt_memory, 0, "memory, 8M to 1T (256M)"},
     {"-smp", "N", 0, 0, opt_smp, 0, "virtual CPUs, 1 to 32 (1)"},
     {"-entry", "16|32|64", 0, 0, opt_entry, 0,
@@ -228,8 +228,6 @@ int cmdline_parse(struct config *cfg, int argc, char **argv)
     int err = take_all(argc, argv);
     if (err)
         return err;
-    if (!config.boot.cmdline)
-        config.boot.cmdline = config.boot.kernel ? "console=ttyS0" : "";
     if (!config.nserial)
         config.serial[config.nserial++] = "stdio";
     *cfg = config;

@@ -4,10 +4,7 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include "devices/pci/pci.h"
 
 void nic_stats_add(struct nic_stats *sum, const struct nic_stats *s)
 {
@@ -52,48 +49,45 @@ static void default_mac(uint8_t mac[6], const char *name, unsigned number)
     memcpy(mac, out, 6);
 }
 
-static int take_netdev(struct nic *nic, const char *what, const char *id)
+static int take_netdev(struct nic *nic, const char *what)
 {
-    if (!id)
-        return 0;
-    struct netdev *nd = netdev_find(id);
+    struct netdev *nd = netdev_find(nic->netdev);
     if (!nd)
-        return fail(-ENOENT, "%s: netdev=%s: there is no -netdev with that id",
-                    what, id);
+        return fail(-EINVAL, "%s: netdev=%s: there is no -netdev with that id",
+                    what, nic->netdev);
     if (nd->taken)
-        return fail(-EBUSY, "%s: netdev=%s: another NIC uses it", what, id);
+        return fail(-EINVAL, "%s: netdev=%s: another NIC uses it", what,
+                    nic->netdev);
     nd->taken = true;
     nic->nd = nd;
     return 0;
 }
 
-int nic_options(struct nic *nic, struct machine *m, struct opts *o,
-                const char *model)
-{
-    char def[32];
-    unsigned number = m->nics++;
-    snprintf(def, sizeof(def), "%s.%u", model, number);
-    nic->id = strdup(opts_str(o, "id", def));
-    if (!nic->id)
-        return fail(-ENOMEM, "%s: out of memory", o->what);
-    default_mac(nic->mac, m->name ? m->name : "", number);
-    nic->romfile = opts_str(o, "romfile", NULL);
-    if (nic->romfile)
-        nic->romfile = *nic->romfile ? strdup(nic->romfile) : NULL;
-    int err = opts_mac(o, "mac", nic->mac);
-    if (!err)
-        err = pci_options(o, &nic->slot);
-    const char *netdev = opts_str(o, "netdev", NULL);
-    if (!err && !netdev)
-        log_line("warning: %s: no netdev=: a NIC without a cable", nic->id);
-    if (!err)
-        err = take_netdev(nic, o->what, netdev);
-    return err;
-}
+const struct field nic_fields[] = {
+    FIELD(TEXT, "netdev", struct nic, netdev, .arg = "ID",
+          .help = "the backend"),
+    FIELD(MAC, "mac", struct nic, mac,
+          .help = "its address (made of the VM's name)"),
+    FIELDS_OF(pci_fields, "", struct nic, pci),
+    {.name = ""},
+};
 
-void nic_free(struct nic *nic)
+int nic_check(struct nic *nic, struct device *dev, struct needs *needs,
+              const char *model)
 {
-    free((void *)(uintptr_t)nic->id);
-    free((void *)(uintptr_t)nic->romfile);
-    nic->id = nic->romfile = NULL;
+    static const uint8_t none[6];
+    const char *what = dev->opts.what;
+    unsigned number = needs->nics++;
+    snprintf(nic->default_id, sizeof(nic->default_id), "%s.%u", model, number);
+    if (!opts_str(&dev->opts, "id", NULL))
+        dev->id = nic->default_id;
+    nic->id = dev->id;
+    if (!memcmp(nic->mac, none, 6))
+        default_mac(nic->mac, needs->name ? needs->name : "", number);
+    int err = pci_check(&nic->pci, what, needs);
+    if (!err && nic->netdev)
+        err = take_netdev(nic, what);
+    else if (!err)
+        log_line("warning: %s: no netdev=: a NIC without a cable", nic->id);
+    return err;
 }

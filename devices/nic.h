@@ -3,6 +3,7 @@
 #ifndef NIC_H
 #define NIC_H
 
+#include "devices/pci/pci.h"
 #include "machine/machine.h"
 #include "net/net.h"
 
@@ -52,23 +53,23 @@ void nic_stats_add(struct nic_stats *sum, const struct nic_stats *s);
 /* "ID.name value" lines for the counters that are not zero. */
 void nic_stats_print(const struct nic_stats *s, const char *id, int fd);
 
-/* The options every NIC model understands: netdev=, mac=, id=, addr=, bus=,
- * romfile=. */
+/* What every NIC model has, and can be told. */
 struct nic {
     const char *id;
     struct netdev *nd; /* NULL: no cable */
+    const char *netdev;
     uint8_t mac[6];
-    int slot; /* -1: first free */
-    const char *romfile;
+    char default_id[24];
+    struct pci_place pci;
     struct nic_stats stats;
 };
-/* Reads them; a missing mac= becomes 52:54:00:xx:xx:xx, different for each
- * NIC and VM and the same in each run with the same -name and order. The
- * netdev is found, checked for being free, and taken. 0 or -errno (said). */
-int nic_options(struct nic *nic, struct machine *m, struct opts *o,
-                const char *model);
-/* Frees what nic_options made; the last thing a NIC's destroy does. */
-void nic_free(struct nic *nic);
+extern const struct field nic_fields[];
+/* The first half of making one, of `dev`: its id; a missing mac= becomes
+ * 52:54:00:xx:xx:xx, different for each NIC and VM and the same in each run
+ * with the same -name and order. The netdev is found, checked for being free,
+ * and taken. 0 or -errno (said). */
+int nic_check(struct nic *nic, struct device *dev, struct needs *needs,
+              const char *model);
 
 /* The NIC models. */
 extern const struct device_class virtio_net_class, e1000_class;

@@ -10,10 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "host/addr.h"
-#include "net/frame.h"
+#include "base/iov.h"
 
 int addr_unix(const char *what, const char *path, bool abstract, struct addr *a)
 {

@@ -5,8 +5,54 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+const struct field device_fields[] = {
+    FIELD(TEXT, "id", struct device, id, .arg = "ID", .help = "its name"),
+    {.name = ""},
+};
+
+int device_new(const struct device_class *cls, struct opts *o,
+               struct needs *needs, struct device **out)
+{
+    struct device *dev = calloc(1, cls->size);
+    if (!dev) {
+        opts_free(o);
+        return fail(-ENOMEM, "%s: out of memory", cls->name);
+    }
+    dev->cls = cls;
+    dev->opts = *o;
+    o->n = 0;
+    int err = fields_read(cls->fields, dev, &dev->opts);
+    if (!dev->id)
+        dev->id = cls->name;
+    if (!err && cls->check)
+        err = cls->check(dev, needs);
+    if (err)
+        device_free(dev);
+    else
+        *out = dev;
+    return err;
+}
+
+void device_free(struct device *dev)
+{
+    opts_free(&dev->opts);
+    free(dev);
+}
+
+int device_create(struct machine *m, struct device *dev)
+{
+    dev->m = m;
+    int err = dev->cls->create(m, dev);
+    if (err) {
+        dev->next = m->failed;
+        m->failed = dev;
+    }
+    return err;
+}
 
 void machine_hold(struct machine *m)
 {
@@ -33,9 +79,11 @@ static void destroy_from(struct device *d)
 {
     if (!d)
         return;
+    struct opts opts = d->opts; /* its texts outlive it */
     destroy_from(d->next);
     if (d->destroy)
         d->destroy(d);
+    opts_free(&opts);
 }
 
 void devices_destroy(struct machine *m)

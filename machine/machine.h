@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "base/field.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/opts.h"
@@ -170,14 +171,26 @@ struct machine {
     unsigned holds;                   /* machine_hold */
     void (*start)(struct machine *m); /* the last hold is gone */
     const char *name;                 /* -name, or NULL */
-    unsigned nics; /* made so far: numbers their default names and MACs */
+    uint32_t pci_asked;    /* slots that an addr= names: not for others */
+    struct device *failed; /* half made: the loop may know them */
+};
+
+/* What is asked of a machine that is not made yet. Devices add to it while they
+ * are checked. */
+struct needs {
+    const char *name;   /* -name, or NULL */
+    bool shared_ram;    /* memfd, for processes that serve rings */
+    unsigned nics;      /* so far: numbers their default names and MACs */
+    unsigned pci;       /* functions */
+    uint32_t pci_asked; /* slots that an addr= names */
 };
 
 /* A device, embedded first in its own struct. Devices live as long as the
  * machine (there is no hot-unplug). */
 struct device {
     const struct device_class *cls;
-    const char *id; /* -device …,id=, or the class's name with a number */
+    const char *id;   /* -device …,id=, or the class's name with a number */
+    struct opts opts; /* what it was told; texts in the struct point here */
     struct machine *m;
     /* Power-on state, at any moment, in mid-traffic too; when it returns
      * nothing of the old state acts any more. vCPUs are stopped or this is a
@@ -193,18 +206,33 @@ struct device {
 /* One kind of device: the one const row at the end of its file, listed once in
  * the wiring table of vmm.c. */
 struct device_class {
-    const char *name; /* as in -device NAME */
-    const char *help; /* its options, for -device NAME,help */
-    /* Makes and registers one, options from `o` (the class calls opts_done).
-     * 0 or -errno, said. */
-    int (*create)(struct machine *m, struct opts *o);
+    const char *name;           /* as in -device NAME */
+    const char *alias;          /* another name, or NULL */
+    const char *help;           /* what it is */
+    const struct field *fields; /* of its struct; NULL: none */
+    size_t size;                /* of it, struct device first */
+    /* Optional. Looks whether what the fields say can be had, and says what it
+     * needs. Touches nothing outside. 0 or -errno, said. */
+    int (*check)(struct device *dev, struct needs *needs);
+    /* Makes one of a checked dev and registers it. 0 or -errno, said. */
+    int (*create)(struct machine *m, struct device *dev);
 };
+/* The row that gives a device's struct its id=. */
+extern const struct field device_fields[];
 
 /* The guest does not start before each hold is released (a client has come, the
  * kernel is loaded). Main loop's thread, or before it runs. */
 void machine_hold(struct machine *m);
 void machine_release(struct machine *m);
 
+/* First half: a device as `o` (taken over) wants it, checked. 0 or -errno
+ * (said), nothing left then. */
+int device_new(const struct device_class *cls, struct opts *o,
+               struct needs *needs, struct device **out);
+/* Second half. On an error (said) dev is no longer the caller's. */
+int device_create(struct machine *m, struct device *dev);
+/* One that was not created. */
+void device_free(struct device *dev);
 /* Appends a finished device to the machine. */
 void device_register(struct machine *m, struct device *dev);
 /* Destroys all, last made first: a device may use those made before it. */

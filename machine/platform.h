@@ -44,7 +44,7 @@
 #define PORT_PM1_CNT 0x604 /* 2 bytes; SLP_TYP of S5 is ACPI_S5_TYP */
 #define PORT_PM_TMR 0x608  /* 4 bytes, 3.579545 MHz, 32-bit */
 #define PORT_RESET 0xcf9
-#define ACPI_S5_TYP 5
+#define ACPI_S5_TYP 0 /* what QEMU has at this port, too */
 
 /* ISA IRQs (GSI = IRQ, but the timer is on GSI 2 of the IOAPIC) */
 #define IRQ_COM1 4

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "net/dgram.h"
-#include "net/frame.h"
+#include "base/iov.h"
 
 struct dgram {
     struct netdev nd;
@@ -28,7 +28,7 @@ static const struct field dgram_counters[] = {
 static ssize_t dgram_send(struct netbe *be, const struct iovec *iov, int n)
 {
     struct dgram *d = container_of(be, struct dgram, be);
-    struct iovec tmp[NET_IOV_MAX];
+    struct iovec tmp[IOV_COUNT_MAX];
     const struct iovec *in;
     int k = iov_skip(iov, n, NET_HDR_LEN, tmp, &in);
     if (k <= 0)
@@ -56,7 +56,7 @@ static ssize_t dgram_send(struct netbe *be, const struct iovec *iov, int n)
 static ssize_t dgram_recv(struct netbe *be, const struct iovec *iov, int n)
 {
     struct dgram *d = container_of(be, struct dgram, be);
-    struct iovec tmp[NET_IOV_MAX];
+    struct iovec tmp[IOV_COUNT_MAX];
     const struct iovec *in;
     int k = iov_skip(iov, n, NET_HDR_LEN, tmp, &in);
     if (k <= 0)

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "net/dump.h"
-#include "net/frame.h"
+#include "base/iov.h"
 
 struct dump {
     struct netbe be[NET_QUEUES_MAX], *in[NET_QUEUES_MAX];
@@ -101,7 +101,7 @@ static void dump_write(struct dump *d, const struct iovec *iov, int n)
 static void dump_packet(struct dump *d, const struct iovec *iov, int n,
                         size_t len)
 {
-    struct iovec out[NET_IOV_MAX], tmp[NET_IOV_MAX];
+    struct iovec out[IOV_COUNT_MAX], tmp[IOV_COUNT_MAX];
     const struct iovec *in;
     struct timespec ts;
     int k = iov_skip(iov, n, NET_HDR_LEN, tmp, &in);
@@ -116,7 +116,7 @@ static void dump_packet(struct dump *d, const struct iovec *iov, int n,
     out[0] = (struct iovec){&h, sizeof(h)};
     size_t left = h.caplen;
     int m = 1;
-    for (int i = 0; i < k && left && m < NET_IOV_MAX; i++, m++) {
+    for (int i = 0; i < k && left && m < IOV_COUNT_MAX; i++, m++) {
         out[m] = in[i];
         if (out[m].iov_len > left)
             out[m].iov_len = left;

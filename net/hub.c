@@ -21,7 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "net/frame.h"
+#include "base/iov.h"
 #include "net/hub.h"
 
 #define PORTS_MAX 64
@@ -116,7 +116,7 @@ static void hub_deliver(struct hubport *p, const struct iovec *iov, int n,
 static ssize_t hub_forward(struct hubport *from, const struct iovec *iov, int n)
 {
     struct hub *h = from->hub;
-    struct iovec tmp[NET_IOV_MAX];
+    struct iovec tmp[IOV_COUNT_MAX];
     const struct iovec *frame;
     uint8_t eth[12];
     int k = iov_skip(iov, n, NET_HDR_LEN, tmp, &frame);
@@ -142,7 +142,7 @@ static ssize_t hubport_send(struct netbe *be, const struct iovec *iov, int n)
 
 static ssize_t hubport_recv(struct netbe *be, const struct iovec *iov, int n)
 {
-    struct iovec tmp[NET_IOV_MAX];
+    struct iovec tmp[IOV_COUNT_MAX];
     const struct iovec *in;
     int k = iov_skip(iov, n, NET_HDR_LEN, tmp, &in);
     if (k <= 0)

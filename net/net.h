@@ -9,6 +9,8 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "base/bytes.h"
+#include "base/eth.h"
 #include "base/field.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -32,7 +34,6 @@ enum {
     NET_GSO_UDP_L4 = 5,
     NET_GSO_ECN = 0x80,
 };
-#define ETH_HLEN 14
 /* Longest packet: 64 KiB of IP behind an Ethernet header and a VLAN tag. */
 #define NET_FRAME_MAX (65535 + 14 + 4)
 #define NET_QUEUES_MAX 16

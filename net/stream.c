@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #include "host/peer.h"
-#include "net/frame.h"
+#include "base/iov.h"
 #include "net/stream.h"
 
 struct stream {
@@ -56,7 +56,7 @@ static int stream_target(struct stream *s, const struct iovec *iov, int n,
                          size_t len, struct iovec *out)
 {
     int k = 0;
-    for (int i = 0; i < n && len && k < NET_IOV_MAX - 1; i++, k++) {
+    for (int i = 0; i < n && len && k < IOV_COUNT_MAX - 1; i++, k++) {
         out[k] = iov[i];
         if (out[k].iov_len > len)
             out[k].iov_len = len;
@@ -111,7 +111,7 @@ static ssize_t stream_recv_slow(struct stream *s, const struct iovec *iov,
 static ssize_t stream_recv_locked(struct stream *s, const struct iovec *iov,
                                   int n)
 {
-    struct iovec tmp[NET_IOV_MAX], to[NET_IOV_MAX];
+    struct iovec tmp[IOV_COUNT_MAX], to[IOV_COUNT_MAX];
     const struct iovec *in;
     ssize_t len = s->up ? stream_head(s) : 0;
     if (len <= 0)
@@ -186,7 +186,7 @@ static int iov_cut(struct iovec *iov, int n, size_t len)
 static ssize_t stream_send_locked(struct stream *s, const struct iovec *iov,
                                   int n)
 {
-    struct iovec out[NET_IOV_MAX], tmp[NET_IOV_MAX];
+    struct iovec out[IOV_COUNT_MAX], tmp[IOV_COUNT_MAX];
     const struct iovec *in;
     if (!s->up)
         return -ENOTCONN;
@@ -194,7 +194,7 @@ static ssize_t stream_send_locked(struct stream *s, const struct iovec *iov,
         return 0;
     int k = iov_skip(iov, n, NET_HDR_LEN, tmp, &in);
     size_t len = k > 0 ? iov_len(in, k) : 0;
-    if (len == 0 || len > NET_FRAME_MAX || k >= NET_IOV_MAX)
+    if (len == 0 || len > NET_FRAME_MAX || k >= IOV_COUNT_MAX)
         return -EMSGSIZE;
     size_t wire = s->c.passt ? stream_unpadded(in, k, len) : len;
     if (s->c.passt)

@@ -32,7 +32,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "net/frame.h"
+#include "base/iov.h"
 #include "host/iface.h"
 #include "net/tap_fd.h"
 
@@ -79,7 +79,7 @@ static ssize_t tap_recv(struct netbe *be, const struct iovec *iov, int n)
 /* Without IFF_VNET_HDR: bare frames. */
 static ssize_t tap_send_bare(struct netbe *be, const struct iovec *iov, int n)
 {
-    struct iovec tmp[NET_IOV_MAX];
+    struct iovec tmp[IOV_COUNT_MAX];
     n = iov_skip(iov, n, NET_HDR_LEN, tmp, &iov);
     if (n <= 0)
         return -EINVAL;
@@ -89,7 +89,7 @@ static ssize_t tap_send_bare(struct netbe *be, const struct iovec *iov, int n)
 
 static ssize_t tap_recv_bare(struct netbe *be, const struct iovec *iov, int n)
 {
-    struct iovec tmp[NET_IOV_MAX];
+    struct iovec tmp[IOV_COUNT_MAX];
     const struct iovec *in;
     int k = iov_skip(iov, n, NET_HDR_LEN, tmp, &in);
     if (k <= 0)

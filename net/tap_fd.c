@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "net/frame.h"
+#include "base/iov.h"
 #include "net/tap_fd.h"
 
 /* Takes a descriptor over as one more queue. */

@@ -18,7 +18,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "net/frame.h"
+#include "base/iov.h"
 #include "net/vhost.h"
 
 #define BIT(n) (1ull << (n))

@@ -36,8 +36,8 @@
 
 #include "host/peer.h"
 #include "host/addr.h"
+#include "base/iov.h"
 #include "host/chardev.h"
-#include "net/frame.h"
 #include "net/vhost.h"
 #include "net/vhost_user.h"
 

@@ -152,30 +152,28 @@ format-check:
 
 # --------------------------------------------------------------------- check
 
-.PHONY: lint-deps check-deps check run bench size help
-lint-deps:
-	@tests/setup.sh lint
+.PHONY: check check-long run bench size help
+# The packages for a purpose.
+DEPS := run-deps lint-deps check-deps bench-deps fresh-deps
+.PHONY: $(DEPS)
+$(DEPS): %-deps:
+	@tests/setup.sh $*
 
-check-deps:
-	@tests/setup.sh check
-
+# PART="unit kvm": only these parts (tests/check --list).
 check: check-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) vmm $(B)/unit/unit $(FUZZ_BIN)
-	@tests/check $(B)
+	@tests/check $(if $(QUICK),quick,check) $(B) $(PART)
 
-# The lab's tests with those of minutes each.
-.PHONY: check-long
+# What needs minutes, by parts of an hour at most: PART=lab.
 check-long: check-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) vmm
-	@tests/e2e/run --where lab --long
+	@tests/check long $(B) $(PART)
 
-run:
-	@tests/setup.sh run
+run: run-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) vmm
 	@tests/ping.sh
 
-bench:
-	@tests/setup.sh bench
+bench: bench-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) vmm
 	@tests/bench/run
 
@@ -186,7 +184,8 @@ help:
 	@echo "make               ./vmm, the one static binary"
 	@echo "make run           boot the bundled guest on a TAP and ping it"
 	@echo "make check         every test: unit, fuzz corpora, guests here and in the lab"
-	@echo "make check-long    the lab's tests with those of minutes each"
+	@echo "make check QUICK=1 the same with two guests in the lab: before each commit"
+	@echo "make check-long    what needs minutes [PART=lab]"
 	@echo "make unit [T=NAME] unit tests (ASan, UBSan), or those named *NAME*"
 	@echo "make fuzz [T=60]   each fuzz target for T seconds [ONLY=fuzz_x]"
 	@echo "make fuzz-keep     keep the inputs that reach most (commit them)"

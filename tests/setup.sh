@@ -1,18 +1,22 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Install the Debian packages that a purpose (run, check, lint, bench, lab, coverage) needs and this machine lacks.
+# Install the Debian packages that a purpose (run, check, lint, bench, coverage, fresh, lab) needs and this machine lacks.
 #
 # usage: tests/setup.sh [-n] PURPOSE...
 #   -n   only say what is missing (exit status 1 if anything is)
 #
 # Quiet, and done in a few hundredths of a second, when nothing is missing; so every make target may call it.
+# `make check-fresh` proves the list, purpose by purpose, on a Debian that has nothing but git and make.
 set -eu
 
 # The one list.  Columns: package, purposes that need it, what for.
 # `lab` is part of check and bench; `run` adds it only where this machine's own /dev/kvm cannot be used.
+# Nothing that a package merely recommends is installed, so what is needed of that stands here too.
+# CLANG in a name is the version that the release's package clang stands for.
 packages() {
     cat <<'TABLE'
 make                run check lint bench  the build
+git                 check lint            which files there are
 gcc                 run check lint bench  the compiler behind musl-gcc
 libc6-dev           run check lint bench  crt files and headers for the host-side tools
 binutils            run check lint bench  as, ld, objcopy for the guest and the ROM
@@ -23,6 +27,7 @@ iputils-ping        run check bench lab   ping
 util-linux          run check bench lab   unshare, flock, setpriv
 qemu-system-x86     lab                   the emulator that plays the lab's hardware
 busybox-static      lab                   the lab's and the guest's first user space
+e2fsprogs           lab                   the lab's scratch disk
 cpio                lab                   initramfs images
 kmod                lab                   depmod, modprobe
 xz-utils            lab                   unpacking Debian's kernel
@@ -33,28 +38,25 @@ ethtool             lab                   copied into the Linux guest
 iperf3              lab                   copied into the Linux guest
 tcpdump             lab                   copied into the Linux guest
 socat               check bench lab       talking to the guest and to serial sockets
-netcat-openbsd      check bench           payload tests
 nftables            check bench           the NAT example
 dnsmasq-base        check                 DHCP server for the bundled guest's client
 passt               check                 rootless networking
-tshark              check                 reading captures
-iptables            check                 the tests' older NAT scripts
 ipxe                check bench           network boot tests
+ipxe-qemu           check bench           its ROMs for QEMU's NICs
 memtest86+          check bench           a kernel that is not Linux
 grub-pc-bin         check bench           GRUB as a kernel image
 python3             check bench coverage  fake peers, plots, the table of coverage
-libc6-dbg           check                 valgrind needs it to name libc's frames
-valgrind            check                 leak checks
-gcc-multilib        check                 a 32-bit guest program
+procps              check bench           sysctl
+acpica-tools        check                 iasl, which reads the ACPI tables back
 clang               check lint coverage   sanitizers and fuzzing
+libclang-rt-CLANG-dev check lint coverage  their runtime and headers, only recommended by clang
 llvm                coverage              llvm-cov, llvm-profdata
 clang-tidy          lint                  lint
 clang-format        lint                  format-check
 cppcheck            lint                  lint
 shellcheck          lint                  lint
-perl                lint                  checkers
 strace              bench                 system calls per packet and over a life
-man-db              lint                  checks the man page
+mmdebstrap          fresh                 the minimal Debian
 TABLE
 }
 
@@ -73,7 +75,14 @@ wanted() {
             # Purposes end where the explanation begins, two spaces later.
             case " ${rest%%  *} " in *" $purpose "*) echo "$package"; break ;; esac
         done
-    done
+    done | sed "s/CLANG/$(clang_version | grep . || echo VERSION)/"
+}
+
+# clang_version: what clang depends on: clang-14 on Debian 12, clang-19 on 13.  Nothing where apt has no lists yet.
+clang_version() {
+    {
+        dpkg-query -W -f '${Depends}\n' clang || apt-cache show --no-all-versions clang
+    } 2>/dev/null | sed -n 's/.*\bclang-\([0-9][0-9]*\).*/\1/p' | head -n 1
 }
 
 # missing PACKAGES...: those that are not installed.
@@ -124,8 +133,8 @@ for arg in "$@"; do
     case $arg in
     run) purposes="$purposes run"; [ -z "$(why_no_kvm)" ] || purposes="$purposes lab" ;;
     check | bench) purposes="$purposes $arg lab" ;;
-    lint | lab | coverage) purposes="$purposes $arg" ;;
-    *) echo "setup: unknown purpose '$arg' (known: run, check, lint, bench, lab, coverage)" >&2; usage ;;
+    lint | lab | coverage | fresh) purposes="$purposes $arg" ;;
+    *) echo "setup: unknown purpose '$arg' (known: run, check, lint, bench, coverage, fresh, lab)" >&2; usage ;;
     esac
 done
 
@@ -133,9 +142,14 @@ command -v dpkg-query >/dev/null || {
     echo "setup: not a Debian machine (no dpkg-query); install by hand: $(wanted "$purposes" | tr '\n' ' ')" >&2
     exit 0
 }
-# shellcheck disable=SC2046  # package names hold no blanks
-lack=$(missing $(wanted "$purposes") | tr '\n' ' ')
-lack=${lack% }
+# look: sets $lack.
+look() {
+    # shellcheck disable=SC2046  # package names hold no blanks
+    lack=$(missing $(wanted "$purposes") | tr '\n' ' ')
+    lack=${lack% }
+}
+
+look
 [ -n "$lack" ] || exit 0
 echo "setup: missing for$purposes: $lack" >&2
 [ $dry = no ] || exit 1
@@ -145,6 +159,7 @@ trap 'rm -f "$log"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 update
+look
 # shellcheck disable=SC2086
 if ! apt install -y --no-install-recommends $lack >"$log" 2>&1; then
     tail -n 15 "$log" >&2

@@ -458,7 +458,6 @@ static void e1000_destroy(struct device *dev)
     free(e->tx.bounce);
     free(e->rx.buf);
     free(e->rx.loop_buf);
-    nic_free(&e->nic);
 }
 
 static int wire_up(struct e1000 *e)
@@ -500,8 +499,8 @@ static int plug(struct e1000 *e)
                  e);
     pci_bar_init(fn, 1, PCI_BAR_IO, E1000_IO_SIZE, io_read, io_write, e);
     pci_intx_init(fn);
-    fn->romfile = e->nic.romfile;
-    return pci_add(fn, e->nic.slot);
+    fn->romfile = e->nic.pci.romfile;
+    return pci_add(fn, e->nic.pci.slot);
 }
 
 /* The FCS behind a frame is a pass over its bytes that next to no driver looks
@@ -521,53 +520,43 @@ static bool fcs_is_cheap(void)
     return best < 1000;
 }
 
-static int read_options(struct e1000 *e, struct opts *o)
+static int e1000_check(struct device *dev, struct needs *needs)
 {
-    bool offload = true;
-    int err = nic_options(&e->nic, e->dev.m, o, "e1000");
-    e->fcs = fcs_is_cheap();
-    if (!err)
-        err = opts_bool(o, "offload", &offload);
-    if (!err)
-        err = opts_bool(o, "fcs", &e->fcs);
-    if (!err)
-        err = opts_done(o);
-    if (!err && e->nic.nd && e->nic.nd->vhost == VHOST_USER)
-        err = fail(-EINVAL,
-                   "%s: netdev=%s: vhost-user serves virtio rings only; use "
-                   "virtio-net-pci",
-                   o->what, e->nic.nd->id);
-    if (err)
-        return err;
-    if (e->nic.nd && e->nic.nd->vhost == VHOST_KERNEL)
+    struct e1000 *e = container_of(dev, struct e1000, dev);
+    return nic_check(&e->nic, dev, needs, "e1000");
+}
+
+static int look_at_netdev(struct e1000 *e)
+{
+    const struct netdev *nd = e->nic.nd;
+    const char *what = e->dev.opts.what;
+    if (nd->vhost == VHOST_USER)
+        return fail(-EINVAL,
+                    "%s: netdev=%s: vhost-user serves virtio rings only; use "
+                    "virtio-net-pci",
+                    what, nd->id);
+    if (nd->vhost == VHOST_KERNEL)
         log_line("%s: netdev=%s: vhost=on is for virtio-net-pci; packets are "
                  "moved by this process",
-                 o->what, e->nic.nd->id);
-    if (offload && e->nic.nd)
-        e->offload = e->nic.nd->offload &
-                     (NETBE_CSUM | NETBE_TSO4 | NETBE_TSO6 | NETBE_ECN);
+                 what, nd->id);
+    if (e->leave)
+        e->offload =
+            nd->offload & (NETBE_CSUM | NETBE_TSO4 | NETBE_TSO6 | NETBE_ECN);
     return 0;
 }
 
-static int e1000_create(struct machine *m, struct opts *o)
+static int e1000_create(struct machine *m, struct device *dev)
 {
-    struct e1000 *e = calloc(1, sizeof(*e));
-    int err = -ENOMEM;
-    if (!e)
-        return fail(err, "e1000: out of memory");
-    e->dev.m = m;
+    struct e1000 *e = container_of(dev, struct e1000, dev);
+    int err = e->nic.nd ? look_at_netdev(e) : 0;
+    if (err)
+        return err;
     e->dev.reset = e1000_reset;
     e->dev.stats = e1000_stats;
     e->dev.destroy = e1000_destroy;
     eth_crc_init();
-    err = read_options(e, o);
-    if (err) {
-        nic_free(&e->nic);
-        free(e);
-        return err;
-    }
-    e->dev.cls = &e1000_class;
-    e->dev.id = e->nic.id;
+    if (e->fcs == AUTO)
+        e->fcs = fcs_is_cheap();
     e->tx.bounce = malloc(NET_FRAME_MAX);
     e->rx.buf = malloc(NET_FRAME_MAX);
     e->rx.loop_buf = malloc(E1000_LONG_MAX);
@@ -590,17 +579,26 @@ static int e1000_create(struct machine *m, struct opts *o)
     return 0;
 }
 
+static const struct field e1000_fields[] = {
+    FIELDS_OF(device_fields, "", struct e1000, dev),
+    FIELDS_OF(nic_fields, "", struct e1000, nic),
+    FIELD(FLAG, "offload", struct e1000, leave, .def = ON,
+          .help = "leave checksums and segments to the backend"),
+    FIELD(FLAG, "fcs", struct e1000, fcs, .def = AUTO, .max = AUTO,
+          .help = "compute the FCS behind a frame, else give zeroes; auto: "
+                  "where\n                            the host does it in "
+                  "hardware"),
+    FIELD(FLAG, "mitigation", struct e1000, mitigation, .def = ON,
+          .help = "taken; ITR, RADV and TADV always work"),
+    {.name = ""},
+};
+
 const struct device_class e1000_class = {
     .name = "e1000",
-    .help =
-        "Intel 82540EM\n"
-        "  netdev=ID      the backend\n"
-        "  mac=ADDR       its address (default: made from the VM's name)\n"
-        "  id=ID          its name (default: e1000.N)\n"
-        "  addr=SLOT      PCI slot, hexadecimal (default: the first free)\n"
-        "  romfile=FILE   expansion ROM\n"
-        "  offload=on|off leave checksums and segments to the backend (on)\n"
-        "  fcs=on|off     compute the FCS behind a frame, else give zeroes\n"
-        "                 (default: on where the host does it in hardware)\n",
+    .alias = "e1000-82540em",
+    .help = "Intel 82540EM",
+    .fields = e1000_fields,
+    .size = sizeof(struct e1000),
+    .check = e1000_check,
     .create = e1000_create,
 };

@@ -17,7 +17,7 @@
 #include <string.h>
 
 #include "devices/e1000/state.h"
-#include "net/frame.h"
+#include "base/iov.h"
 
 /* Below this the kernel would not take a GSO size (TCP_MIN_SND_MSS). */
 #define GSO_MSS_MIN 48

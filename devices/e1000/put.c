@@ -5,9 +5,7 @@
 #include <string.h>
 
 #include "devices/e1000/state.h"
-#include "net/frame.h"
-
-enum { PROTO_TCP = 6, PROTO_UDP = 17 };
+#include "base/iov.h"
 
 /* Frames after which the guest hears of them though more are at hand. */
 #define REPORT_EVERY 8

@@ -33,7 +33,7 @@
 #include <string.h>
 
 #include "devices/e1000/state.h"
-#include "net/frame.h"
+#include "base/iov.h"
 
 #define BURST 64 /* frames a run delivers, or packets it drops */
 #define GUESS_MAX 4

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sys/uio.h>
 
+#include "base/eth.h"
 #include "devices/e1000/regs.h"
 #include "devices/nic.h"
 #include "devices/pci/pci.h"
@@ -18,61 +19,6 @@
 #define E1000_LONG_MAX 16384
 /* SDM 3.3.3: the longest frame that is not segmented by the card. */
 #define E1000_TX_MAX 16288
-#define ETH_FCS 4
-#define ETH_MIN 60 /* without FCS */
-#define VLAN_HLEN 4
-
-/* ------------------------------------------------------------ frame parts */
-
-/* Where a frame's headers are. Offsets from the frame's start. */
-struct eth_info {
-    bool vlan;    /* a tag of type `vet` */
-    uint16_t tci; /* its contents */
-    uint8_t ip;   /* 4, 6 or 0: something else, or cut off */
-    uint8_t proto;
-    bool whole; /* a whole IP packet, not a fragment */
-    uint16_t l3, l4;
-    uint32_t end; /* of the IP packet, by its length field; <= frame length */
-};
-/* Looks at the first n bytes of a frame of len bytes. */
-void eth_parse(struct eth_info *i, const uint8_t *p, size_t n, size_t len,
-               uint16_t vet);
-/* Sum over the TCP or UDP pseudo header of an L4 part of `len` bytes. */
-uint32_t eth_pseudo(const struct eth_info *i, const uint8_t *p, uint32_t len);
-void eth_put16(uint8_t *p, uint16_t v); /* network order */
-void eth_put32(uint8_t *p, uint32_t v);
-uint16_t eth_get16(const uint8_t *p);
-uint32_t eth_get32(const uint8_t *p);
-/* Frees a partial sum of its carries, so that more can be added. */
-static inline uint32_t sum_fold(uint32_t s)
-{
-    return (s & 0xffff) + (s >> 16);
-}
-static inline bool is_broadcast(const uint8_t *da)
-{
-    return (da[0] & da[1] & da[2] & da[3] & da[4] & da[5]) == 0xff;
-}
-/* Internet checksums (RFC 1071): host-order 32-bit partial sums of big-endian
- * 16-bit words, so that pieces can be added up. `odd`: the piece starts at an
- * odd offset of the whole. */
-uint32_t csum_partial(const void *p, size_t len, uint32_t sum, bool odd);
-uint16_t csum_fold(uint32_t sum); /* complemented, host order */
-void eth_crc_init(void);
-/* CRC-32 of IEEE 802.3; begin with 0, pieces may follow each other. */
-uint32_t eth_crc(uint32_t crc, const void *p, size_t len);
-
-/* Headers of segment k of a TCP packet cut into pieces: `h` is a copy of the
- * packet's headers, for this segment to have (SDM 3.5.9). */
-struct seg {
-    uint16_t l3, l4, hlen; /* l3 0: leave IP alone */
-    bool v6, udp;
-    uint32_t k;       /* this segment's number */
-    uint32_t off;     /* of its payload in the whole payload */
-    uint32_t payload; /* its bytes */
-    bool last;
-};
-/* Everything but the TCP or UDP checksum. */
-void seg_patch(const struct seg *s, uint8_t *h);
 
 /* --------------------------------------------------------------- transmit */
 
@@ -201,7 +147,9 @@ struct e1000 {
     struct nic nic;
     struct netbe *be; /* nic.nd's only queue, or NULL */
     unsigned offload; /* NETBE_* the backend's send takes */
-    bool fcs;         /* compute the FCS */
+    uint8_t leave;    /* offload=: to the backend, what it can do */
+    uint8_t fcs;      /* compute the FCS */
+    uint8_t mitigation;
 
     pthread_mutex_t lock;
     _Atomic unsigned waiting; /* vCPUs that want `lock` */

@@ -24,7 +24,7 @@
 #include <string.h>
 
 #include "devices/e1000/state.h"
-#include "net/frame.h"
+#include "base/iov.h"
 
 #define BURST 128 /* descriptors or segments a run works off */
 

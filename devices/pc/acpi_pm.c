@@ -174,19 +174,13 @@ static void pm_reset(struct device *dev)
     pthread_mutex_unlock(&pm->lock);
 }
 
-static int pm_create(struct machine *m, struct opts *o)
+static int pm_create(struct machine *m, struct device *dev)
 {
-    struct acpi_pm *pm;
-    int err = opts_done(o);
-    if (err)
-        return err;
-    pm = calloc(1, sizeof(*pm));
-    if (!pm)
-        return fail(-ENOMEM, "acpi-pm: out of memory");
+    struct acpi_pm *pm = container_of(dev, struct acpi_pm, dev);
+    int err;
     pthread_mutex_init(&pm->lock, NULL);
     pm->start_ns = now_ns();
-    pm->dev = (struct device){
-        .cls = &acpi_pm_class, .id = "acpi-pm", .reset = pm_reset};
+    pm->dev.reset = pm_reset;
     pm->ports = (struct region){.base = PORT_PM1_EVT,
                                 .len = PM_LEN,
                                 .read = pm_read,
@@ -194,26 +188,20 @@ static int pm_create(struct machine *m, struct opts *o)
                                 .owner = pm,
                                 .name = "acpi-pm"};
     err = irq_intx(m, &pm->sci, IRQ_SCI);
-    if (err) {
-        fail(err, "acpi-pm: no interrupt %d", IRQ_SCI);
-        goto free_pm;
-    }
+    if (err)
+        return fail(err, "acpi-pm: no interrupt %d", IRQ_SCI);
     err = bus_add(m->pio, &pm->ports);
     if (err) {
-        fail(err, "acpi-pm: port 0x%x is taken", PORT_PM1_EVT);
-        goto free_irq;
+        irq_free(&pm->sci);
+        return fail(err, "acpi-pm: port 0x%x is taken", PORT_PM1_EVT);
     }
     device_register(m, &pm->dev);
     return 0;
-free_irq:
-    irq_free(&pm->sci);
-free_pm:
-    free(pm);
-    return err;
 }
 
 const struct device_class acpi_pm_class = {
     .name = "acpi-pm",
-    .help = "no options",
+    .help = "part of every machine",
+    .size = sizeof(struct acpi_pm),
     .create = pm_create,
 };

@@ -252,21 +252,15 @@ static int add_port(struct i8042 *k, struct region *r, uint16_t port,
     return err ? fail(err, "i8042: port 0x%x is taken", port) : 0;
 }
 
-static int i8042_create(struct machine *m, struct opts *o)
+static int i8042_create(struct machine *m, struct device *dev)
 {
-    struct i8042 *k;
-    int err = opts_done(o);
-    if (err)
-        return err;
-    k = calloc(1, sizeof(*k));
-    if (!k)
-        return fail(-ENOMEM, "i8042: out of memory");
+    struct i8042 *k = container_of(dev, struct i8042, dev);
+    int err;
     pthread_mutex_init(&k->lock, NULL);
-    k->dev = (struct device){
-        .cls = &i8042_class, .id = "i8042", .m = m, .reset = i8042_reset};
+    k->dev.reset = i8042_reset;
     err = add_port(k, &k->data, PORT_I8042_DATA, data_read, data_write);
     if (err)
-        goto free_k;
+        return err;
     err = add_port(k, &k->cmd, PORT_I8042_CMD, cmd_read, cmd_write);
     if (err)
         goto del_data;
@@ -280,13 +274,12 @@ del_cmd:
     bus_del(m->pio, &k->cmd);
 del_data:
     bus_del(m->pio, &k->data);
-free_k:
-    free(k);
     return err;
 }
 
 const struct device_class i8042_class = {
     .name = "i8042",
-    .help = "no options",
+    .help = "part of every machine",
+    .size = sizeof(struct i8042),
     .create = i8042_create,
 };

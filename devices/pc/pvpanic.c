@@ -42,17 +42,11 @@ static void pvpanic_reset(struct device *dev)
     (void)dev; /* no state */
 }
 
-static int pvpanic_create(struct machine *m, struct opts *o)
+static int pvpanic_create(struct machine *m, struct device *dev)
 {
-    struct pvpanic *p;
-    int err = opts_done(o);
-    if (err)
-        return err;
-    p = calloc(1, sizeof(*p));
-    if (!p)
-        return fail(-ENOMEM, "pvpanic: out of memory");
-    p->dev = (struct device){
-        .cls = &pvpanic_class, .id = "pvpanic", .reset = pvpanic_reset};
+    struct pvpanic *p = container_of(dev, struct pvpanic, dev);
+    int err;
+    p->dev.reset = pvpanic_reset;
     p->port = (struct region){.base = PORT_PVPANIC,
                               .len = 1,
                               .read = pvpanic_read,
@@ -60,16 +54,15 @@ static int pvpanic_create(struct machine *m, struct opts *o)
                               .owner = p,
                               .name = "pvpanic"};
     err = bus_add(m->pio, &p->port);
-    if (err) {
-        free(p);
+    if (err)
         return fail(err, "pvpanic: port 0x%x is taken", PORT_PVPANIC);
-    }
     device_register(m, &p->dev);
     return 0;
 }
 
 const struct device_class pvpanic_class = {
     .name = "pvpanic",
-    .help = "no options",
+    .help = "part of every machine",
+    .size = sizeof(struct pvpanic),
     .create = pvpanic_create,
 };

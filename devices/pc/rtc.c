@@ -402,18 +402,12 @@ free_irq:
     return err;
 }
 
-static int rtc_create(struct machine *m, struct opts *o)
+static int rtc_create(struct machine *m, struct device *dev)
 {
-    struct rtc *r;
-    int err = opts_done(o);
-    if (err)
-        return err;
-    r = calloc(1, sizeof(*r));
-    if (!r)
-        return fail(-ENOMEM, "rtc: out of memory");
+    struct rtc *r = container_of(dev, struct rtc, dev);
+    int err;
     pthread_mutex_init(&r->lock, NULL);
-    r->dev = (struct device){
-        .cls = &rtc_class, .id = "rtc", .m = m, .reset = rtc_reset};
+    r->dev.reset = rtc_reset;
     r->ports = (struct region){.base = PORT_RTC,
                                .len = 2,
                                .read = rtc_read,
@@ -422,10 +416,8 @@ static int rtc_create(struct machine *m, struct opts *o)
                                .name = "rtc"};
     timer_init(&r->timer, m->loop, timer_fired, "rtc");
     err = rtc_wire(r, m);
-    if (err) {
-        free(r);
+    if (err)
         return err;
-    }
     fill_nvram(r);
     rtc_reset(&r->dev);
     device_register(m, &r->dev);
@@ -434,6 +426,7 @@ static int rtc_create(struct machine *m, struct opts *o)
 
 const struct device_class rtc_class = {
     .name = "rtc",
-    .help = "no options",
+    .help = "part of every machine",
+    .size = sizeof(struct rtc),
     .create = rtc_create,
 };

@@ -65,6 +65,7 @@ enum { /* MSR: four lines, and their changes in the low bits */
 
 struct serial {
     struct device dev;
+    const char *to; /* as -serial has it */
     char id[16];
     bool holds; /* the machine, until somebody has connected */
     struct region ports;
@@ -415,41 +416,31 @@ free_irq:
     return err;
 }
 
-static int serial_create(struct machine *m, struct opts *o)
+static int serial_create(struct machine *m, struct device *dev)
 {
     static const struct {
         uint16_t port;
         unsigned irq;
     } com[] = {{PORT_COM1, IRQ_COM1}, {PORT_COM2, IRQ_COM2}};
-    const char *to = opts_str(o, "to", "stdio");
-    struct serial *s;
-    int err = opts_done(o);
-    if (err)
-        return err;
+    struct serial *s = container_of(dev, struct serial, dev);
+    const char *to = s->to ? s->to : "stdio";
     if (m->serials == ARRAY_LEN(com))
         return fail(-EINVAL, "-serial %s: there are two serial ports", to);
-    s = calloc(1, sizeof(*s));
-    if (!s)
-        return fail(-ENOMEM, "serial: out of memory");
     pthread_mutex_init(&s->lock, NULL);
     snprintf(s->id, sizeof(s->id), "serial%u", m->serials);
-    s->dev = (struct device){.cls = &serial_class,
-                             .id = s->id,
-                             .m = m,
-                             .reset = serial_reset,
-                             .stats = serial_stats,
-                             .destroy = serial_destroy};
+    s->dev.id = s->id;
+    s->dev.reset = serial_reset;
+    s->dev.stats = serial_stats;
+    s->dev.destroy = serial_destroy;
     s->ports = (struct region){.base = com[m->serials].port,
                                .len = REGS,
                                .read = serial_read,
                                .write = serial_write,
                                .owner = s,
                                .name = "serial"};
-    err = serial_wire(s, m, to, com[m->serials].irq);
-    if (err) {
-        free(s);
+    int err = serial_wire(s, m, to, com[m->serials].irq);
+    if (err)
         return err;
-    }
     m->serials++;
     serial_reset(&s->dev);
     device_register(m, &s->dev);
@@ -459,8 +450,16 @@ static int serial_create(struct machine *m, struct opts *o)
     return 0;
 }
 
+static const struct field serial_fields[] = {
+    FIELD(TEXT, "to", struct serial, to, .arg = "stdio|null|file:PATH|...",
+          .help = "where its characters go (stdio)"),
+    {.name = ""},
+};
+
 const struct device_class serial_class = {
     .name = "serial",
-    .help = "to=stdio|null|file:PATH|... (stdio)",
+    .help = "a 16550A",
+    .fields = serial_fields,
+    .size = sizeof(struct serial),
     .create = serial_create,
 };

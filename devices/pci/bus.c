@@ -463,7 +463,7 @@ static int assign(struct pci_bus *bus, struct pci_fn *fn)
 static int free_slot(struct pci_bus *bus)
 {
     for (int s = 1; s < PCI_SLOTS; s++)
-        if (!bus->fn[s])
+        if (!bus->fn[s] && !(bus->dev.m->pci_asked >> s & 1))
             return s;
     return -ENOSPC;
 }
@@ -488,24 +488,56 @@ static int plug(struct pci_bus *bus, struct pci_fn *fn, unsigned slot)
     return 0;
 }
 
-int pci_options(struct opts *o, int *slot)
+const struct field pci_fields[] = {
+    FIELD(TEXT, "addr", struct pci_place, addr, .arg = "SLOT",
+          .help = "PCI slot, 1 to 1f, hexadecimal (the first free)"),
+    FIELD(TEXT, "bus", struct pci_place, bus, .arg = "pci.0",
+          .help = "the only one there is"),
+    FIELD(TEXT, "romfile", struct pci_place, romfile, .arg = "FILE",
+          .help = "expansion ROM"),
+    FIELD(FLAG, "rombar", struct pci_place, rombar, .def = ON,
+          .help = "show the ROM to the guest"),
+    FIELD(FLAG, "multifunction", struct pci_place, multifunction,
+          .help = "must be off: a slot has one function"),
+    FIELD(NUMBER, "bootindex", struct pci_place, bootindex, .max = INT32_MAX,
+          .help = "taken, but the order is addr='s"),
+    {.name = ""},
+};
+
+/* As QEMU reads it: hexadecimal, with an optional function ".0". */
+static int parse_slot(struct pci_place *p, const char *what)
 {
-    const char *bus = opts_str(o, "bus", "pci.0");
-    const char *addr = opts_str(o, "addr", NULL);
     char *end;
-    *slot = -1;
-    if (strcmp(bus, "pci.0"))
-        return fail(-EINVAL, "%s: bus=%s: there is only pci.0", o->what, bus);
-    if (!addr)
-        return 0;
-    /* As QEMU reads it: hexadecimal, with an optional function ".0". */
-    unsigned long at = strtoul(addr, &end, 16);
-    if (end == addr || (*end && strcmp(end, ".0")) || !at || at >= PCI_SLOTS)
+    unsigned long at = strtoul(p->addr, &end, 16);
+    if (end == p->addr || (*end && strcmp(end, ".0")) || !at || at >= PCI_SLOTS)
         return fail(-EINVAL,
                     "%s: addr=%s: must be a slot from 1 to 1f (hexadecimal)",
-                    o->what, addr);
-    *slot = (int)at;
+                    what, p->addr);
+    p->slot = (int)at;
     return 0;
+}
+
+int pci_check(struct pci_place *p, const char *what, struct needs *needs)
+{
+    int err = 0;
+    p->slot = -1;
+    if (p->bus && strcmp(p->bus, "pci.0"))
+        return fail(-EINVAL, "%s: bus=%s: there is only pci.0", what, p->bus);
+    if (p->multifunction)
+        return fail(-EINVAL, "%s: multifunction=on: a slot has one function",
+                    what);
+    if (p->addr)
+        err = parse_slot(p, what);
+    if (!err && p->slot > 0 && needs->pci_asked >> p->slot & 1)
+        err = fail(-EINVAL, "%s: addr=%s: another device asks for that slot",
+                   what, p->addr);
+    if (!err && ++needs->pci >= PCI_SLOTS)
+        err = fail(-EINVAL, "%s: there are 31 PCI slots only", what);
+    if (!err && p->slot > 0)
+        needs->pci_asked |= 1u << p->slot;
+    if (p->romfile && (!*p->romfile || !p->rombar))
+        p->romfile = NULL;
+    return !err && p->romfile ? pci_rom_check(what, p->romfile) : err;
 }
 
 int pci_add(struct pci_fn *fn, int slot)

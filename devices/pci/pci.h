@@ -182,9 +182,19 @@ static inline bool pci_touches(unsigned off, unsigned width, unsigned lo,
     return off < hi && lo < off + width;
 }
 
-/* Reads a device's options bus= and addr=; *slot is -1 without the latter. 0,
- * or -EINVAL (said). */
-int pci_options(struct opts *o, int *slot);
+/* What every PCI device can be told: where it is, and its ROM. */
+struct pci_place {
+    const char *addr, *bus, *romfile;
+    uint32_t bootindex;
+    uint8_t rombar, multifunction;
+    int slot; /* of addr=, or -1: the first free one */
+};
+extern const struct field pci_fields[];
+/* Makes sense of them: slot; romfile NULL when there is to be none. 0, or
+ * -errno (said, beginning with `what`). */
+int pci_check(struct pci_place *p, const char *what, struct needs *needs);
+/* Is it a file with an option ROM? 0, or -errno (said). */
+int pci_rom_check(const char *what, const char *path);
 
 /* Puts the function on the bus at `slot` (1..31; -1: the first free one).
  * 0, -EBUSY or -ENOSPC or -errno (said). */

@@ -51,24 +51,46 @@ static int load(struct pci_fn *fn, int fd, size_t n)
     return 0;
 }
 
+static int open_rom(const char *path, struct stat *st)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, st) < 0)
+        return -errno;
+    return fd;
+}
+
+/* PCI Firmware Specification 3.0 §5.2: a ROM begins with 55 AA. */
+int pci_rom_check(const char *what, const char *path)
+{
+    uint8_t sign[2] = {0};
+    struct stat st;
+    int fd = open_rom(path, &st), err = fd < 0 ? fd : 0;
+    if (err)
+        return fail(err, "%s: romfile=%s: %s", what, path, strerror(-err));
+    if (!S_ISREG(st.st_mode) || !st.st_size || st.st_size > ROM_MAX)
+        err = fail(-EINVAL, "%s: romfile=%s: not a file of 1 byte to 16 MiB",
+                   what, path);
+    else if (pread(fd, sign, 2, 0) != 2 || sign[0] != 0x55 || sign[1] != 0xaa)
+        err = fail(-EINVAL,
+                   "%s: romfile=%s: not an option ROM, which begins with the "
+                   "bytes 55 aa",
+                   what, path);
+    close(fd);
+    return err;
+}
+
 int pci_rom_load(struct pci_fn *fn)
 {
     const char *path = fn->romfile;
     struct stat st;
-    int err, fd;
+    int fd = path ? open_rom(path, &st) : 0, err = fd < 0 ? fd : 0;
 
     if (!path)
         return 0;
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st) < 0) {
-        err = -errno;
-    } else if (!S_ISREG(st.st_mode) || !st.st_size || st.st_size > ROM_MAX) {
-        close(fd);
-        return fail(-EINVAL, "romfile=%s: not a file of 1 byte to 16 MiB",
-                    path);
-    } else {
+    if (!err && st.st_size > 0 && st.st_size <= ROM_MAX)
         err = load(fn, fd, (size_t)st.st_size);
-    }
+    else if (!err)
+        err = -EFBIG;
     if (fd >= 0)
         close(fd);
     return err ? fail(err, "romfile=%s: %s", path, strerror(-err)) : 0;

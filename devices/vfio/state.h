@@ -35,7 +35,8 @@ struct vfio {
     char host[VFIO_BDF_LEN];
     int fd; /* the device's */
     bool can_reset;
-    const char *romfile;
+    const char *told; /* host= */
+    struct pci_place pci;
     struct vfio_region region[VFIO_PCI_NUM_REGIONS];
     struct vfio_hole hole[2]; /* table, PBA; len 0: none */
 

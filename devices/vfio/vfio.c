@@ -529,7 +529,7 @@ int vfio_plug(struct vfio *v, struct machine *m, int slot)
         return err;
     fn->cfg_read = cfg_read;
     fn->cfg_written = cfg_written;
-    fn->romfile = v->romfile;
+    fn->romfile = v->pci.romfile;
     if (cfg[PCI_INT_PIN])
         pci_intx_init(fn);
     err = pci_add(fn, slot);
@@ -547,56 +547,48 @@ int vfio_plug(struct vfio *v, struct machine *m, int slot)
     return watch_request(v, m);
 }
 
-static int read_options(struct vfio *v, struct opts *o, int *slot)
+static int vfio_pci_check(struct device *dev, struct needs *needs)
 {
-    const char *host = opts_str(o, "host", NULL), *id = opts_str(o, "id", NULL);
-    const char *rom = opts_str(o, "romfile", NULL);
-    int err = pci_options(o, slot);
-    if (!err)
-        err = opts_done(o);
-    if (err)
-        return err;
-    if (!host)
+    struct vfio *v = container_of(dev, struct vfio, dev);
+    if (!v->told)
         return fail(-EINVAL, "vfio-pci: host= is missing: the device's address "
                              "on the host, as lspci prints it");
-    if (!vfio_parse_bdf(host, v->host))
+    if (!vfio_parse_bdf(v->told, v->host))
         return fail(-EINVAL,
                     "vfio-pci: host=%s: not an address like 0000:03:00.0 or "
                     "03:00.0",
-                    host);
-    v->dev.id = strdup(id ? id : v->host);
-    v->romfile = rom && *rom ? strdup(rom) : NULL;
-    return v->dev.id ? 0 : fail(-ENOMEM, "vfio-pci: out of memory");
+                    v->told);
+    if (!opts_str(&dev->opts, "id", NULL))
+        dev->id = v->host;
+    return pci_check(&v->pci, dev->opts.what, needs);
 }
 
-static int vfio_pci_create(struct machine *m, struct opts *o)
+static int vfio_pci_create(struct machine *m, struct device *dev)
 {
-    struct vfio *v = calloc(1, sizeof(*v));
-    int slot = -1;
-    if (!v)
-        return fail(-ENOMEM, "vfio-pci: out of memory");
+    struct vfio *v = container_of(dev, struct vfio, dev);
     v->fd = -1;
-    int err = read_options(v, o, &slot);
-    if (!err)
-        err = vfio_open(v, m);
+    int err = vfio_open(v, m);
     if (err) {
         vfio_close(v);
-        free((void *)(uintptr_t)v->dev.id);
-        free((void *)(uintptr_t)v->romfile);
-        free(v);
         return err;
     }
     vfio_reset(v);
-    return vfio_plug(v, m, slot);
+    return vfio_plug(v, m, v->pci.slot);
 }
+
+static const struct field vfio_pci_fields[] = {
+    FIELDS_OF(device_fields, "", struct vfio, dev),
+    FIELD(TEXT, "host", struct vfio, told, .arg = "ADDR",
+          .help = "its address there, as lspci prints it: 0000:03:00.0"),
+    FIELDS_OF(pci_fields, "", struct vfio, pci),
+    {.name = ""},
+};
 
 const struct device_class vfio_pci_class = {
     .name = "vfio-pci",
-    .help =
-        "a PCI device of the host's (Documentation/driver-api/vfio.rst)\n"
-        "  host=ADDR      its address there, as lspci prints it: 0000:03:00.0\n"
-        "  id=ID          its name (default: that address)\n"
-        "  addr=SLOT      PCI slot, hexadecimal (default: the first free)\n"
-        "  romfile=FILE   expansion ROM\n",
+    .help = "a PCI device of the host's (Documentation/driver-api/vfio.rst)",
+    .fields = vfio_pci_fields,
+    .size = sizeof(struct vfio),
+    .check = vfio_pci_check,
     .create = vfio_pci_create,
 };

@@ -6,48 +6,24 @@
 
 #include "devices/virtio_net/state.h"
 
-/* A feature, the offload the backend must have for it, and the option that
- * switches it. */
-static const struct feature {
-    uint8_t bit;
-    uint8_t offload; /* NETBE_*, 0: none */
-    bool off;        /* unless the option says otherwise */
-    const char *option;
-} feature_rows[] = {
-    {VIRTIO_NET_F_CSUM, NETBE_CSUM, 0, "csum"},
-    {VIRTIO_NET_F_GUEST_CSUM, NETBE_CSUM, 0, "guest_csum"},
-    {VIRTIO_NET_F_HOST_TSO4, NETBE_TSO4, 0, "host_tso4"},
-    {VIRTIO_NET_F_HOST_TSO6, NETBE_TSO6, 0, "host_tso6"},
-    {VIRTIO_NET_F_HOST_ECN, NETBE_ECN, 0, "host_ecn"},
-    {VIRTIO_NET_F_HOST_UFO, NETBE_UFO, 0, "host_ufo"},
-    {VIRTIO_NET_F_HOST_USO, NETBE_USO4, 0, "host_uso"},
-    {VIRTIO_NET_F_GUEST_TSO4, NETBE_TSO4, 0, "guest_tso4"},
-    {VIRTIO_NET_F_GUEST_TSO6, NETBE_TSO6, 0, "guest_tso6"},
-    {VIRTIO_NET_F_GUEST_ECN, NETBE_ECN, 0, "guest_ecn"},
-    {VIRTIO_NET_F_GUEST_UFO, NETBE_UFO, 0, "guest_ufo"},
-    {VIRTIO_NET_F_GUEST_USO4, NETBE_USO4, 0, "guest_uso4"},
-    {VIRTIO_NET_F_GUEST_USO6, NETBE_USO6, 0, "guest_uso6"},
-    {VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, NETBE_CSUM, 0, "ctrl_guest_offloads"},
-    {VIRTIO_NET_F_MRG_RXBUF, 0, 0, "mrg_rxbuf"},
-    {VIRTIO_NET_F_STATUS, 0, 0, "status"},
-    {VIRTIO_NET_F_CTRL_VQ, 0, 0, "ctrl_vq"},
-    {VIRTIO_NET_F_CTRL_RX, 0, 0, "ctrl_rx"},
-    {VIRTIO_NET_F_CTRL_RX_EXTRA, 0, 0, "ctrl_rx_extra"},
-    {VIRTIO_NET_F_CTRL_VLAN, 0, 0, "ctrl_vlan"},
-    {VIRTIO_NET_F_CTRL_MAC_ADDR, 0, 0, "ctrl_mac_addr"},
-    {VIRTIO_NET_F_GUEST_ANNOUNCE, 0, 0, "guest_announce"},
-    {VIRTIO_NET_F_NOTF_COAL, 0, 0, "notf_coal"},
-    {VIRTIO_NET_F_VQ_NOTF_COAL, 0, 0, "vq_notf_coal"},
-    {VIRTIO_NET_F_HASH_REPORT, 0, 1, "hash"},
-    {VIRTIO_NET_F_RSS, 0, 1, "rss"},
-    {VIRTIO_F_INDIRECT_DESC, 0, 0, "indirect_desc"},
-    {VIRTIO_F_EVENT_IDX, 0, 0, "event_idx"},
-    {VIRTIO_F_RING_RESET, 0, 0, "queue_reset"},
-    {VIRTIO_F_RING_PACKED, 0, 1, "packed"},
-    {VIRTIO_F_IN_ORDER, 0, 1, "in_order"},
-    {VIRTIO_F_ACCESS_PLATFORM, 0, 1, "iommu_platform"},
-    {VIRTIO_F_ORDER_PLATFORM, 0, 1, "order_platform"},
-    {VIRTIO_F_NOTIFICATION_DATA, 0, 1, "notification_data"},
+/* Features that the backend must have an offload for. */
+static const struct {
+    uint8_t bit, offload; /* NETBE_* */
+} feature_offloads[] = {
+    {VIRTIO_NET_F_CSUM, NETBE_CSUM},
+    {VIRTIO_NET_F_GUEST_CSUM, NETBE_CSUM},
+    {VIRTIO_NET_F_HOST_TSO4, NETBE_TSO4},
+    {VIRTIO_NET_F_HOST_TSO6, NETBE_TSO6},
+    {VIRTIO_NET_F_HOST_ECN, NETBE_ECN},
+    {VIRTIO_NET_F_HOST_UFO, NETBE_UFO},
+    {VIRTIO_NET_F_HOST_USO, NETBE_USO4},
+    {VIRTIO_NET_F_GUEST_TSO4, NETBE_TSO4},
+    {VIRTIO_NET_F_GUEST_TSO6, NETBE_TSO6},
+    {VIRTIO_NET_F_GUEST_ECN, NETBE_ECN},
+    {VIRTIO_NET_F_GUEST_UFO, NETBE_UFO},
+    {VIRTIO_NET_F_GUEST_USO4, NETBE_USO4},
+    {VIRTIO_NET_F_GUEST_USO6, NETBE_USO6},
+    {VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, NETBE_CSUM},
 };
 
 #define B(x) (1ull << VIRTIO_NET_F_##x)
@@ -95,11 +71,9 @@ uint64_t vnet_close_features(uint64_t f)
 static unsigned guest_offload_bits(uint64_t f)
 {
     unsigned bits = 0;
-    for (size_t i = 0; i < ARRAY_LEN(feature_rows); i++) {
-        const struct feature *r = &feature_rows[i];
-        if (f & VNET_GUEST_OFFLOADS & bit(r->bit))
-            bits |= r->offload;
-    }
+    for (size_t i = 0; i < ARRAY_LEN(feature_offloads); i++)
+        if (f & VNET_GUEST_OFFLOADS & bit(feature_offloads[i].bit))
+            bits |= feature_offloads[i].offload;
     return bits;
 }
 
@@ -116,113 +90,147 @@ void vnet_set_guest_offloads(struct vnet *n, uint64_t f)
 
 /* --------------------------------------------------------------- options */
 
-static int read_features(struct vnet *n, struct opts *o)
+#define FEATURE(key, n, on)                                                    \
+    FIELD(BIT, key, struct vnet, asked, .min = n, .def = on)
+static const char *const duplexes[] = {"half", "full", "unknown", NULL};
+const struct field vnet_fields[] = {
+    FIELDS_OF(device_fields, "", struct vnet, v.dev),
+    FIELDS_OF(nic_fields, "", struct vnet, nic),
+    FIELD(NUMBER, "rx_queue_size", struct vnet, rx_size, .min = 64,
+          .max = VQ_SIZE_MAX, .def = 256,
+          .help = "entries of a receive ring, a power of two"),
+    FIELD(NUMBER, "tx_queue_size", struct vnet, tx_size, .min = 64,
+          .max = VQ_SIZE_MAX, .def = 256, .help = "of a transmit ring"),
+    FIELD(FLAG, "mq", struct vnet, mq, .def = AUTO, .max = AUTO,
+          .help = "more than one pair of them; auto: as many as the netdev "
+                  "has"),
+    FIELD(FLAG, "iothreads", struct vnet, iothreads,
+          .help = "a thread for each pair"),
+    FIELD(NUMBER, "host_mtu", struct vnet, host_mtu, .min = 68, .max = 65535,
+          .help = "told to the guest (the host interface's, unless 1500)"),
+    FIELD(NUMBER, "speed", struct vnet, speed, .max = INT32_MAX,
+          .def = UINT32_MAX, .help = "Mbit/s, told to the guest (unknown)"),
+    FIELD(WORD, "duplex", struct vnet, duplex, .words = duplexes, .def = 2,
+          .help = "told to the guest"),
+    FIELD(NUMBER, "vectors", struct vnet, v.vectors, .max = PCI_MSIX_MAX,
+          .def = VIRTIO_VECTORS_AUTO,
+          .help = "of MSI-X; 0: INTx only (one more than queues)"),
+    FIELD(FLAG, "disable-legacy", struct vnet, disable_legacy, .def = AUTO,
+          .max = AUTO,
+          .help = "off: drivers older than virtio 1.0, too; auto: "
+                  "on"),
+    FIELD(FLAG, "disable-modern", struct vnet, v.no_modern,
+          .help = "only those"),
+    FIELD(FLAG, "page-per-vq", struct vnet, v.page_per_vq,
+          .help = "a page for each doorbell"),
+    FIELD(FLAG, "modern-pio-notify", struct vnet, v.pio_notify,
+          .help = "doorbells at I/O ports"),
+    FIELD(FLAG, "ats", struct vnet, ats,
+          .help = "must be off: there is no IOMMU"),
+    FIELD(FLAG, "ioeventfd", struct vnet, ioeventfd, .def = ON,
+          .help = "must be on: it is how doorbells work"),
+    FEATURE("csum", VIRTIO_NET_F_CSUM, ON),
+    FEATURE("guest_csum", VIRTIO_NET_F_GUEST_CSUM, ON),
+    FEATURE("host_tso4", VIRTIO_NET_F_HOST_TSO4, ON),
+    FEATURE("host_tso6", VIRTIO_NET_F_HOST_TSO6, ON),
+    FEATURE("host_ecn", VIRTIO_NET_F_HOST_ECN, ON),
+    FEATURE("host_ufo", VIRTIO_NET_F_HOST_UFO, ON),
+    FEATURE("host_uso", VIRTIO_NET_F_HOST_USO, ON),
+    FEATURE("guest_tso4", VIRTIO_NET_F_GUEST_TSO4, ON),
+    FEATURE("guest_tso6", VIRTIO_NET_F_GUEST_TSO6, ON),
+    FEATURE("guest_ecn", VIRTIO_NET_F_GUEST_ECN, ON),
+    FEATURE("guest_ufo", VIRTIO_NET_F_GUEST_UFO, ON),
+    FEATURE("guest_uso4", VIRTIO_NET_F_GUEST_USO4, ON),
+    FEATURE("guest_uso6", VIRTIO_NET_F_GUEST_USO6, ON),
+    FEATURE("ctrl_guest_offloads", VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, ON),
+    FEATURE("mrg_rxbuf", VIRTIO_NET_F_MRG_RXBUF, ON),
+    FEATURE("status", VIRTIO_NET_F_STATUS, ON),
+    FEATURE("ctrl_vq", VIRTIO_NET_F_CTRL_VQ, ON),
+    FEATURE("ctrl_rx", VIRTIO_NET_F_CTRL_RX, ON),
+    FEATURE("ctrl_rx_extra", VIRTIO_NET_F_CTRL_RX_EXTRA, ON),
+    FEATURE("ctrl_vlan", VIRTIO_NET_F_CTRL_VLAN, ON),
+    FEATURE("ctrl_mac_addr", VIRTIO_NET_F_CTRL_MAC_ADDR, ON),
+    FEATURE("guest_announce", VIRTIO_NET_F_GUEST_ANNOUNCE, ON),
+    FEATURE("notf_coal", VIRTIO_NET_F_NOTF_COAL, ON),
+    FEATURE("vq_notf_coal", VIRTIO_NET_F_VQ_NOTF_COAL, ON),
+    FEATURE("hash", VIRTIO_NET_F_HASH_REPORT, OFF),
+    FEATURE("rss", VIRTIO_NET_F_RSS, OFF),
+    FEATURE("indirect_desc", VIRTIO_F_INDIRECT_DESC, ON),
+    FEATURE("event_idx", VIRTIO_F_EVENT_IDX, ON),
+    FEATURE("queue_reset", VIRTIO_F_RING_RESET, ON),
+    FEATURE("packed", VIRTIO_F_RING_PACKED, OFF),
+    FEATURE("in_order", VIRTIO_F_IN_ORDER, OFF),
+    FEATURE("iommu_platform", VIRTIO_F_ACCESS_PLATFORM, OFF),
+    FEATURE("order_platform", VIRTIO_F_ORDER_PLATFORM, OFF),
+    FEATURE("notification_data", VIRTIO_F_NOTIFICATION_DATA, OFF),
+    {.name = ""},
+};
+
+/* Those asked for and possible. */
+static void choose_features(struct vnet *n)
 {
     const struct netdev *nd = n->nic.nd;
     unsigned can = nd ? nd->offload : 0;
-    uint64_t f = bit(VIRTIO_F_VERSION_1) | bit(VIRTIO_NET_F_MAC);
-    bool mq = nd && nd->nq > 1;
-    for (size_t i = 0; i < ARRAY_LEN(feature_rows); i++) {
-        const struct feature *r = &feature_rows[i];
-        bool on = !r->off;
-        int err = opts_bool(o, r->option, &on);
-        if (err)
-            return err;
-        if (on && (!r->offload || can & r->offload))
-            f |= bit(r->bit);
-    }
-    int err = opts_bool(o, "mq", &mq);
-    if (mq)
+    uint64_t f = n->asked | bit(VIRTIO_F_VERSION_1) | bit(VIRTIO_NET_F_MAC);
+    for (size_t i = 0; i < ARRAY_LEN(feature_offloads); i++)
+        if (!(can & feature_offloads[i].offload))
+            f &= ~bit(feature_offloads[i].bit);
+    if (n->mq == ON || (n->mq == AUTO && nd && nd->nq > 1))
         f |= bit(VIRTIO_NET_F_MQ);
     /* §5.1.3.1 does not list it, so a driver may accept it alone. */
     if (!has(f, VIRTIO_NET_F_CTRL_VQ))
         f &= ~B(CTRL_GUEST_OFFLOADS);
     n->v.offered = f;
-    return err;
 }
 
 /* An unknown MTU is not offered, nor is 1500: it would only keep the guest from
  * choosing another. */
-static int read_mtu(struct vnet *n, struct opts *o)
+static void choose_mtu(struct vnet *n)
 {
     const struct netdev *nd = n->nic.nd;
-    uint64_t mtu = nd && nd->mtu != 1500 ? nd->mtu : 0;
-    int err = opts_u64(o, "host_mtu", 68, 65535, &mtu);
-    if (err || mtu < 68 || mtu > 65535)
-        return err;
+    unsigned mtu = n->host_mtu;
+    if (!mtu && nd && nd->mtu != 1500)
+        mtu = nd->mtu;
+    if (mtu < 68 || mtu > 65535)
+        return;
     n->config.mtu = (le16)mtu;
     n->v.offered |= bit(VIRTIO_NET_F_MTU);
     if (nd && nd->mtu && mtu > nd->mtu)
         log_line("%s: host_mtu=%u: the host's interface has %u only; longer "
                  "frames will be dropped there",
-                 n->nic.id, (unsigned)mtu, nd->mtu);
-    return 0;
+                 n->nic.id, mtu, nd->mtu);
 }
 
 /* §5.1.4: 0xffffffff and 0xff are "unknown". Linux reads 1 as full. */
-static int read_speed(struct vnet *n, struct opts *o)
+static void choose_speed(struct vnet *n)
 {
-    static const char *const names[] = {"half", "full", NULL};
-    const char *duplex = opts_str(o, "duplex", NULL);
-    uint64_t speed = UINT32_MAX;
-    int err = opts_u64(o, "speed", 0, INT32_MAX, &speed);
-    if (err)
-        return err;
-    n->config.speed = (le32)speed;
-    n->config.duplex = 0xff;
-    for (uint8_t i = 0; duplex && names[i]; i++)
-        if (!strcmp(duplex, names[i]))
-            n->config.duplex = i;
-    if (duplex && n->config.duplex == 0xff && strcmp(duplex, "unknown"))
-        return fail(-EINVAL, "%s: duplex=%s: must be half or full", o->what,
-                    duplex);
-    if (speed != UINT32_MAX || duplex)
+    n->config.speed = n->speed;
+    n->config.duplex = n->duplex < 2 ? n->duplex : 0xff;
+    if (n->speed != UINT32_MAX || n->duplex < 2)
         n->v.offered |= bit(VIRTIO_NET_F_SPEED_DUPLEX);
-    return 0;
 }
 
-static int read_queue_size(struct opts *o, const char *key, uint16_t *size)
+int vnet_check(struct device *dev, struct needs *needs)
 {
-    uint64_t val = *size;
-    int err = opts_u64(o, key, 64, VQ_SIZE_MAX, &val);
-    if (!err && val & (val - 1))
-        err = fail(-EINVAL, "%s: %s=%u: must be a power of two", o->what, key,
-                   (unsigned)val);
-    *size = (uint16_t)val;
-    return err;
-}
-
-static int read_transport(struct vnet *n, struct opts *o)
-{
-    const char *legacy = opts_str(o, "disable-legacy", "auto");
-    uint64_t vectors = VIRTIO_VECTORS_AUTO;
-    bool ats = false;
-    int err = opts_bool(o, "disable-modern", &n->v.no_modern);
-    if (!err)
-        err = opts_bool(o, "page-per-vq", &n->v.page_per_vq);
-    if (!err)
-        err = opts_bool(o, "modern-pio-notify", &n->v.pio_notify);
-    if (!err)
-        err = opts_bool(o, "ats", &ats);
-    if (!err)
-        err = opts_u64(o, "vectors", 0, PCI_MSIX_MAX, &vectors);
-    n->v.vectors = (unsigned)vectors;
+    struct vnet *n = container_of(dev, struct vnet, v.dev);
+    const char *what = dev->opts.what;
+    n->v.has_legacy = n->disable_legacy == OFF;
     n->v.pio_notify = n->v.pio_notify && !n->v.no_modern;
-    if (err)
-        return err;
-    if (ats)
-        return fail(-EINVAL, "%s: ats=on: there is no IOMMU", o->what);
-    if (!strcmp(legacy, "off"))
-        n->v.has_legacy = true;
-    else if (strcmp(legacy, "on") && strcmp(legacy, "auto"))
-        return fail(-EINVAL, "%s: disable-legacy=%s: must be on, off or auto",
-                    o->what, legacy);
+    if (n->rx_size & (n->rx_size - 1) || n->tx_size & (n->tx_size - 1))
+        return fail(-EINVAL, "%s: %cx_queue_size=%u: must be a power of two",
+                    what, n->rx_size & (n->rx_size - 1) ? 'r' : 't',
+                    n->rx_size & (n->rx_size - 1) ? n->rx_size : n->tx_size);
+    if (n->ats)
+        return fail(-EINVAL, "%s: ats=on: there is no IOMMU", what);
+    if (!n->ioeventfd)
+        return fail(-EINVAL, "%s: ioeventfd=off: doorbells have no other way",
+                    what);
     if (n->v.no_modern && !n->v.has_legacy)
         return fail(-EINVAL,
                     "%s: disable-modern=on needs disable-legacy=off: nothing "
                     "would be left",
-                    o->what);
-    return 0;
+                    what);
+    return nic_check(&n->nic, dev, needs, "virtio-net");
 }
 
 static void fill_config(struct vnet *n)
@@ -234,29 +242,17 @@ static void fill_config(struct vnet *n)
     n->config.supported_hash_types = RSS_TYPES;
 }
 
-int vnet_options(struct vnet *n, struct opts *o)
+void vnet_choose(struct vnet *n)
 {
     const struct netdev *nd = n->nic.nd;
-    n->rx_size = n->tx_size = 256;
-    int err = read_features(n, o);
-    if (!err)
-        err = read_mtu(n, o);
-    if (!err)
-        err = read_speed(n, o);
-    if (!err)
-        err = read_queue_size(o, "rx_queue_size", &n->rx_size);
-    if (!err)
-        err = read_queue_size(o, "tx_queue_size", &n->tx_size);
-    if (!err)
-        err = opts_bool(o, "iothreads", &n->iothreads);
-    if (!err)
-        err = read_transport(n, o);
+    choose_features(n);
+    choose_mtu(n);
+    choose_speed(n);
     n->v.offered = vnet_close_features(n->v.offered);
     n->npairs = 1;
     if (nd && n->v.offered & (B(MQ) | B(RSS)))
         n->npairs = nd->nq;
     fill_config(n);
-    return err;
 }
 
 /* Filters, hashes and coalescing are done where packets are moved. */

@@ -19,7 +19,7 @@ static bool address_passes(const struct vnet *n, const uint8_t *to)
 {
     static const uint8_t everybody[6] = {255, 255, 255, 255, 255, 255};
     const struct vnet_filter *f = &n->filter;
-    if (!f->on || f->promisc)
+    if (!f->on)
         return true;
     if (!memcmp(to, everybody, 6))
         return !f->nobcast;
@@ -43,7 +43,10 @@ static bool vlan_passes(const struct vnet_filter *f, const uint8_t *frame,
 
 bool vnet_filter_passes(struct vnet_pair *p, const uint8_t *frame, uint32_t len)
 {
-    if (address_passes(p->n, frame) && vlan_passes(&p->n->filter, frame, len))
+    /* §5.1.6.5.1: promiscuous means all, tagged frames of any VLAN too: who
+     * bridges or captures expects it, and nobody else says so to us. */
+    if (p->n->filter.promisc ||
+        (address_passes(p->n, frame) && vlan_passes(&p->n->filter, frame, len)))
         return true;
     nic_count(&p->stats, rx_drop_filter, 1);
     return false;

@@ -26,7 +26,6 @@ enum { /* §5.1.6.4.2 */
        REPORT_TCPV6,
        REPORT_UDPV6,
 };
-enum { PROTO_TCP = 6, PROTO_UDP = 17 };
 
 /* Microsoft's Toeplitz hash: each bit of the data adds (xor) the 32 bits of the
  * key that begin at its place. */
@@ -54,11 +53,6 @@ struct flow {
     unsigned proto;    /* PROTO_*, 0: neither, or a fragment */
 };
 
-static unsigned be16(const uint8_t *p)
-{
-    return (unsigned)(p[0] << 8 | p[1]);
-}
-
 static void take_ports(struct flow *f, unsigned proto, const uint8_t *p,
                        uint32_t left)
 {
@@ -75,7 +69,7 @@ static void parse_ipv4(struct flow *f, const uint8_t *ip, uint32_t left)
         return;
     memcpy(f->bytes, ip + 12, 8);
     f->addr_len = 8;
-    if (be16(ip + 6) & 0x3fff || hlen > left) /* MF, or an offset */
+    if (eth_get16(ip + 6) & 0x3fff || hlen > left) /* MF, or an offset */
         return;
     take_ports(f, ip[9], ip + hlen, left - hlen);
 }
@@ -109,13 +103,13 @@ static void parse(struct flow *f, const uint8_t *frame, uint32_t len)
 {
     uint32_t at = ETH_HLEN;
     memset(f, 0, sizeof(*f));
-    while (at + 4 <= len && be16(frame + at - 2) == 0x8100)
+    while (at + 4 <= len && eth_get16(frame + at - 2) == 0x8100)
         at += 4;
     if (at > len)
         return;
-    if (be16(frame + at - 2) == 0x0800)
+    if (eth_get16(frame + at - 2) == 0x0800)
         parse_ipv4(f, frame + at, len - at);
-    else if (be16(frame + at - 2) == 0x86dd)
+    else if (eth_get16(frame + at - 2) == 0x86dd)
         parse_ipv6(f, frame + at, len - at);
 }
 

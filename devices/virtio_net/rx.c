@@ -29,42 +29,6 @@
 #define HOLD_NS 20000000u
 #define SMALL_RUN 8
 
-bool iov_read(const struct iovec *iov, unsigned n, size_t at, void *p,
-              size_t len)
-{
-    uint8_t *out = p;
-    for (unsigned i = 0; i < n && len; i++) {
-        if (at >= iov[i].iov_len) {
-            at -= iov[i].iov_len;
-            continue;
-        }
-        size_t part = iov[i].iov_len - at < len ? iov[i].iov_len - at : len;
-        memcpy(out, (uint8_t *)iov[i].iov_base + at, part);
-        out += part;
-        len -= part;
-        at = 0;
-    }
-    return !len;
-}
-
-bool iov_write(const struct iovec *iov, unsigned n, size_t at, const void *p,
-               size_t len)
-{
-    const uint8_t *in = p;
-    for (unsigned i = 0; i < n && len; i++) {
-        if (at >= iov[i].iov_len) {
-            at -= iov[i].iov_len;
-            continue;
-        }
-        size_t part = iov[i].iov_len - at < len ? iov[i].iov_len - at : len;
-        memcpy((uint8_t *)iov[i].iov_base + at, in, part);
-        in += part;
-        len -= part;
-        at = 0;
-    }
-    return !len;
-}
-
 unsigned vnet_mask_hdr(struct iovec *iov, unsigned first, unsigned len,
                        struct net_hdr *hdr, struct hdr_mask *m)
 {
@@ -132,16 +96,6 @@ static bool refuse(struct vnet_pair *p, const struct vq_chain *c)
     return true;
 }
 
-/* No piece of the ring's next chain fits behind the others: false when it never
- * will, until some of them are used. */
-static bool make_room(struct vnet_pair *p)
-{
-    p->rx_stuck = p->win.first == 1;
-    if (!p->rx_stuck)
-        compact(&p->win);
-    return !p->rx_stuck;
-}
-
 /* Pops chains until the window holds the largest packet (mergeable buffers) or
  * one chain, or the ring has taken its share of this turn. False: the queue
  * broke. */
@@ -161,10 +115,9 @@ static bool fill(struct vnet_pair *p)
         switch (vq_pop(p->rx, c, &w->iov[w->end], (int)(RX_IOV + 1 - w->end))) {
         case VQ_EMPTY:
             return true;
-        case VQ_FULL_IOV:
-            if (!make_room(p))
-                return true;
-            continue;
+        case VQ_FULL_IOV: /* until some are used, if compact cannot help */
+            p->rx_stuck = w->first == 1;
+            return true;
         case VQ_FAULT:
             return false;
         case VQ_CHAIN:
@@ -319,6 +272,22 @@ static bool wanted(struct vnet_pair *p, const uint8_t *frame, uint32_t seen,
     return vnet_filter_passes(p, frame, seen);
 }
 
+/* vnet_dhcp_complete for a frame whose first `part` bytes are in the window,
+ * the others in the spill. */
+static void complete_dhcp(struct vnet_pair *p, uint32_t flen, uint32_t part)
+{
+    struct rx_window *w = &p->win;
+    uint8_t frame[DHCP_FRAME_MAX];
+    if (!vnet_dhcp_maybe(&p->rx_hdr.h, flen))
+        return;
+    iov_read(&w->iov[w->first], w->end - w->first, p->n->hdr_len, frame, part);
+    memcpy(frame + part, p->spill, flen - part);
+    if (!vnet_dhcp_complete(&p->rx_hdr.h, frame, flen))
+        return;
+    iov_write(&w->iov[w->first], w->end - w->first, p->n->hdr_len, frame, part);
+    memcpy(p->spill, frame + part, flen - part);
+}
+
 /* A packet of 12 + flen bytes was read into the window (its first `direct`
  * bytes there, the driver's header counted) and the spill. */
 static void take(struct vnet_pair *p, uint32_t flen, uint64_t direct)
@@ -346,6 +315,7 @@ static void take(struct vnet_pair *p, uint32_t flen, uint64_t direct)
         return;
     if (n->rss.report)
         vnet_rss_hash(&n->rss, frame, seen, &p->rx_hdr);
+    complete_dhcp(p, flen, (uint32_t)direct - n->hdr_len);
     settle(p, len, (uint32_t)direct);
 }
 
@@ -455,10 +425,15 @@ static ssize_t read_steered(struct vnet_pair *p, struct vnet_pair **to)
     if (got <= 0)
         return got;
     uint32_t flen = (uint32_t)got - NET_HDR_LEN;
-    if (got < NET_HDR_LEN + ETH_HLEN)
+    if (got < NET_HDR_LEN + ETH_HLEN) {
         nic_count(&p->stats, rx_drop_short, 1);
-    else if (wanted(p, p->spill, flen, flen))
-        *to = p->n->pair[vnet_rss_hash(&p->n->rss, p->spill, flen, &p->rx_hdr)];
+        return got;
+    }
+    if (!wanted(p, p->spill, flen, flen))
+        return got;
+    if (vnet_dhcp_maybe(&p->rx_hdr.h, flen))
+        vnet_dhcp_complete(&p->rx_hdr.h, p->spill, flen);
+    *to = p->n->pair[vnet_rss_hash(&p->n->rss, p->spill, flen, &p->rx_hdr)];
     return got;
 }
 

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio-net inside: what its files share. virtio_net.c makes, starts and stops
- * it; _feat.c: features and options; _rx.c, _tx.c: packets; _ctrl.c: control
- * queue; _filter.c: which frames are received; _rss.c: hashes; _coal.c:
- * interrupt coalescing; _vhost.c: packets moved by somebody else. */
+ * it; features.c: features and options; rx.c, tx.c: packets; ctrl.c: control
+ * queue; filter.c: which frames are received; rss.c: hashes; coal.c: interrupt
+ * coalescing; dhcp.c: checksums of the host's DHCP server; vhost.c: packets
+ * moved by somebody else. */
 #ifndef VIRTIO_NET_H
 #define VIRTIO_NET_H
 
+#include "base/eth.h"
+#include "base/iov.h"
 #include "devices/nic.h"
 #include "devices/virtio/pci.h"
 #include "net/vhost.h"
@@ -162,8 +165,11 @@ struct vnet {
     struct virtio v; /* first: its device is the machine's */
     struct nic nic;
     struct vnet_config config;
+    uint64_t asked;            /* features, by the options */
     uint16_t rx_size, tx_size; /* queue sizes */
-    bool iothreads;
+    uint16_t host_mtu;         /* 0: not said */
+    uint32_t speed;
+    uint8_t duplex, mq, disable_legacy, iothreads, ats, ioeventfd;
     unsigned npairs; /* made; the first `pairs` of them carry packets */
     unsigned pairs;
     bool mergeable; /* negotiated */
@@ -205,8 +211,11 @@ static inline uint64_t bit(unsigned n)
     return 1ull << n;
 }
 
-/* _feat.c: reads the options, and gives what is offered. 0 or -errno (said). */
-int vnet_options(struct vnet *n, struct opts *o);
+/* features.c: what it can be told; the first half of making one; what it offers
+ * (v.offered, npairs, config), now that the netdev is open. */
+extern const struct field vnet_fields[];
+int vnet_check(struct device *dev, struct needs *needs);
+void vnet_choose(struct vnet *n);
 /* Which features the worker of a netdev leaves. */
 void vnet_limit_to_vhost(struct vnet *n);
 /* f without the features that lack what they need. */
@@ -263,6 +272,13 @@ unsigned vnet_rss_hash(const struct vnet_rss *rss, const uint8_t *frame,
 uint32_t vnet_toeplitz(const uint8_t key[RSS_KEY_MAX], const uint8_t *data,
                        unsigned len);
 
+/* dhcp.c: may this be an answer of the host's DHCP server that lacks half its
+ * checksum? By the header alone, so that it costs next to nothing. Then: it is,
+ * and the frame (all of it) has its checksum now, which h says too. */
+#define DHCP_FRAME_MAX 1518
+bool vnet_dhcp_maybe(const struct net_hdr *h, uint32_t len);
+bool vnet_dhcp_complete(struct net_hdr *h, uint8_t *frame, uint32_t len);
+
 /* coal.c: after vq_flush, on the pair's loop, p->lock held: interrupts, now or
  * later. True: now. */
 void vnet_coal_init(struct coal *c, struct vnet_pair *p, struct virtqueue *vq);
@@ -276,12 +292,6 @@ void vnet_vhost_sync(struct vnet *n);
 void vnet_vhost_stop(struct vnet *n);
 void vnet_vhost_call(struct virtio *v, unsigned q);
 void vnet_vhost_close(struct vnet *n);
-
-/* Bytes from and to scattered buffers; false when they are shorter. */
-bool iov_read(const struct iovec *iov, unsigned n, size_t at, void *p,
-              size_t len);
-bool iov_write(const struct iovec *iov, unsigned n, size_t at, const void *p,
-               size_t len);
 
 /* Puts the private header in front of a packet's pieces in place of its own
  * first `len` bytes: gives the index of the first piece to hand to the backend.

@@ -594,42 +594,31 @@ static void vnet_destroy(struct device *dev)
         free(p->bounce);
         free(p);
     }
-    nic_free(&n->nic);
     free(n);
 }
 
-static int vnet_make(struct vnet *n, struct machine *m, struct opts *o)
+static int vnet_make(struct vnet *n, struct machine *m)
 {
-    int err = nic_options(&n->nic, m, o, "virtio-net");
-    if (!err)
-        err = vnet_options(n, o);
-    if (!err)
-        err = opts_done(o);
-    if (!err)
-        err = vnet_vhost_open(n, m);
+    vnet_choose(n);
+    int err = vnet_vhost_open(n, m);
     if (err)
         return err;
-    n->v.dev = (struct device){.cls = &virtio_net_class,
-                               .id = n->nic.id,
-                               .m = m,
-                               .reset = vnet_reset,
-                               .stats = vnet_stats,
-                               .destroy = vnet_destroy};
+    n->v.dev.reset = vnet_reset;
+    n->v.dev.stats = vnet_stats;
+    n->v.dev.destroy = vnet_destroy;
     show_link(n, n->nic.nd && netdev_link(n->nic.nd));
-    n->v.romfile = n->nic.romfile;
+    n->v.romfile = n->nic.pci.romfile;
     err = make_pairs(n, m);
     if (!err)
-        err = virtio_pci_init(&n->v, m, &vnet_type, n->nic.slot, loop_of);
+        err = virtio_pci_init(&n->v, m, &vnet_type, n->nic.pci.slot, loop_of);
     return err ? err : start_threads(n);
 }
 
-static int vnet_create(struct machine *m, struct opts *o)
+static int vnet_create(struct machine *m, struct device *dev)
 {
-    struct vnet *n = calloc(1, sizeof(*n));
-    if (!n)
-        return fail(-ENOMEM, "%s: out of memory", o->what);
+    struct vnet *n = container_of(dev, struct vnet, v.dev);
     n->ctrl_q = VIRTIO_QUEUES_MAX;
-    int err = vnet_make(n, m, o);
+    int err = vnet_make(n, m);
     if (err)
         return err;
     vnet_set_pairs(n, 1);
@@ -643,21 +632,10 @@ static int vnet_create(struct machine *m, struct opts *o)
 
 const struct device_class virtio_net_class = {
     .name = "virtio-net-pci",
-    .help =
-        "netdev=ID,mac=MAC,addr=SLOT,id=ID\n"
-        "  rx_queue_size=N,tx_queue_size=N  64 to 1024 (256)\n"
-        "  vectors=N  MSI-X vectors; 0: INTx only   page-per-vq=on|off\n"
-        "  disable-legacy=on|off  disable-modern=on|off  "
-        "modern-pio-notify=on|off\n"
-        "  host_mtu=N  speed=MBIT  duplex=half|full  iothreads=on|off\n"
-        "  on unless off: csum, guest_csum, host_tso4, host_tso6, host_ecn,\n"
-        "    host_ufo, host_uso, guest_tso4, guest_tso6, guest_ecn, "
-        "guest_ufo,\n"
-        "    guest_uso4, guest_uso6, mrg_rxbuf, status, ctrl_vq, ctrl_rx,\n"
-        "    ctrl_rx_extra, ctrl_vlan, ctrl_mac_addr, ctrl_guest_offloads,\n"
-        "    guest_announce, notf_coal, vq_notf_coal, indirect_desc,\n"
-        "    event_idx, queue_reset; mq where the netdev has queues\n"
-        "  off unless on: packed, in_order, rss, hash, iommu_platform,\n"
-        "    order_platform, notification_data",
+    .alias = "virtio-net",
+    .help = "virtio network device",
+    .fields = vnet_fields,
+    .size = sizeof(struct vnet),
+    .check = vnet_check,
     .create = vnet_create,
 };

@@ -165,9 +165,15 @@ int boot_enter_rom(struct boot_ctx *c, enum handoff_kind kind)
 
 /* ------------------------------------------------- command line, initrds */
 
+void boot_is_linux(struct boot_ctx *c)
+{
+    if (!c->b->cmdline)
+        c->cmdline = "console=ttyS0";
+}
+
 int boot_put_cmdline(struct boot_ctx *c, uint64_t max)
 {
-    uint64_t len = strlen(c->b->cmdline);
+    uint64_t len = strlen(c->cmdline);
     void *p;
 
     if (max > CMDLINE_MAX - 1)
@@ -180,7 +186,30 @@ int boot_put_cmdline(struct boot_ctx *c, uint64_t max)
     p = ram_ptr(&c->m->ram, gpa(LOW_CMDLINE), len + 1);
     if (!p)
         return fail(-EINVAL, "guest RAM is too small to boot");
-    memcpy(p, c->b->cmdline, len + 1);
+    memcpy(p, c->cmdline, len + 1);
+    return 0;
+}
+
+int boot_put_named_cmdline(struct boot_ctx *c)
+{
+    const char *args = c->cmdline, *path = c->f->kernel.path;
+    uint64_t name = strlen(path);
+    char *p;
+    int err = boot_put_cmdline(c, CMDLINE_MAX - 2 - name);
+
+    if (err)
+        return err;
+    p = ram_ptr(&c->m->ram, gpa(LOW_CMDLINE), CMDLINE_MAX);
+    if (!p)
+        return fail(-EINVAL, "guest RAM is too small to boot");
+    memcpy(p, path, name + 1);
+    for (uint64_t i = 0; i < name; i++)
+        if ((uint8_t)p[i] <= ' ')
+            p[i] = '_';
+    if (!*args)
+        return 0;
+    p[name] = ' ';
+    memcpy(p + name + 1, args, strlen(args) + 1);
     return 0;
 }
 
@@ -438,13 +467,13 @@ static int load_kernel(struct boot_ctx *c)
 }
 
 /* What the ROM must know, if it is ours. */
-static void fill_handoff(struct boot_ctx *c, const uint8_t smbios[32])
+static void fill_handoff(struct boot_ctx *c)
 {
     struct handoff *h = c->rom;
 
     if (!h)
         return;
-    memcpy(h->smbios, smbios, sizeof(h->smbios));
+    memcpy(h->smbios, c->smbios, sizeof(h->smbios));
     h->kind = HANDOFF_RESET;
     h->ncpus = (uint16_t)c->m->ncpus;
     h->rsdp = (uint32_t)c->rsdp;
@@ -462,7 +491,6 @@ static void fill_handoff(struct boot_ctx *c, const uint8_t smbios[32])
 int boot_load(struct machine *m, struct boot *b, struct boot_entry *e)
 {
     struct boot_ctx c = {.m = m, .b = b, .e = e};
-    uint8_t smbios[32];
     uint16_t iret = 0;
     int err = b->files ? 0 : boot_open(b);
 
@@ -472,17 +500,18 @@ int boot_load(struct machine *m, struct boot *b, struct boot_entry *e)
         return err;
     *e = (struct boot_entry){0};
     c.f = b->files;
+    c.cmdline = b->cmdline ? b->cmdline : "";
     c.low_end = m->ram.region[0].size;
     if (c.low_end < 2 * HIMEM_BASE)
         return fail(-EINVAL, "-m: a guest needs at least 2 MiB");
-    err = firmware_build(m, &c.rsdp, smbios);
+    err = firmware_build(m, &c.rsdp, c.smbios);
     if (!err)
         err = rom_load(&c, &iret); /* a large one lies over the tables */
     if (err)
         return err;
     low_memory_init(m, iret);
     c.nmap = e820_build(m, c.map, E820_MAX);
-    fill_handoff(&c, smbios);
+    fill_handoff(&c);
     if (c.f->kernel.opt)
         return load_kernel(&c);
     if (b->net)

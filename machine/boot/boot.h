@@ -9,7 +9,7 @@
 struct boot {
     const char *kernel;  /* file, or NULL: the bundled guest */
     const char *initrd;  /* file[,file…], or NULL */
-    const char *cmdline; /* never NULL */
+    const char *cmdline; /* NULL: what suits the kernel */
     const char *bios;    /* -bios: another ROM image, or NULL */
     int entry;           /* -entry 16|32|64, 0: the best the image offers */
     bool net;            /* -boot n: no kernel, option ROMs boot */

@@ -43,36 +43,58 @@ static int read_phdr(const struct image *img, bool is64, uint64_t off,
     return 0;
 }
 
-/* The entry a PVH note names, in elf->pvh. A note that does not fit into its
- * segment ends the search: notes are optional, so that is no error. */
-static int find_pvh_note(const struct image *img, const struct elf_segment *s,
-                         struct elf *elf)
+/* One note: its header, the file's offsets of its name and its content. */
+static int take_note(const struct image *img, const Elf32_Nhdr *n,
+                     uint64_t name, uint64_t desc, struct elf *elf)
 {
-    enum { XEN_ELFNOTE_PHYS32_ENTRY = 18 };
+    enum { XEN_ELFNOTE_GUEST_OS = 6, XEN_ELFNOTE_PHYS32_ENTRY = 18 };
+    char owner[8] = "", what[8] = "";
+    uint32_t entry;
+    int err;
+
+    if (n->n_namesz > sizeof(owner))
+        return 0;
+    err = image_read(img, name, owner, n->n_namesz);
+    if (!err)
+        err =
+            image_read(img, desc, what,
+                       n->n_descsz < sizeof(what) ? n->n_descsz : sizeof(what));
+    if (err)
+        return err;
+    /* LINUX_ELFNOTE_*: every one since 4.19 has one at least. */
+    if (memcmp(owner, "Linux", 6) == 0)
+        elf->is_linux = true;
+    if (memcmp(owner, "Xen", 4) != 0)
+        return 0;
+    memcpy(&entry, what, sizeof(entry));
+    if (n->n_type == XEN_ELFNOTE_PHYS32_ENTRY && n->n_descsz >= 4)
+        elf->pvh = entry;
+    if (n->n_type == XEN_ELFNOTE_GUEST_OS && memcmp(what, "linux", 6) == 0)
+        elf->is_linux = true;
+    return 0;
+}
+
+/* The notes of a segment. One that does not fit into it ends the search: notes
+ * are optional, so that is no error. */
+#define NOTES_MAX 4096
+static int read_notes(const struct image *img, const struct elf_segment *s,
+                      struct elf *elf)
+{
     uint64_t off = 0;
 
     while (off < s->filesz && s->filesz - off >= sizeof(Elf32_Nhdr)) {
         Elf32_Nhdr n;
-        char owner[4];
-        uint32_t entry;
-        uint64_t desc, next;
+        uint64_t name = off + sizeof(n), desc, next;
         int err = image_read(img, s->off + off, &n, sizeof(n));
         if (err)
             return err;
-        desc = off + sizeof(n) + (((uint64_t)n.n_namesz + 3) & ~3ull);
+        desc = name + (((uint64_t)n.n_namesz + 3) & ~3ull);
         next = desc + (((uint64_t)n.n_descsz + 3) & ~3ull);
-        if (next > s->filesz)
+        if (next > s->filesz || ++elf->notes > NOTES_MAX)
             return 0;
-        if (n.n_type == XEN_ELFNOTE_PHYS32_ENTRY && n.n_namesz == 4 &&
-            n.n_descsz >= 4) {
-            err = image_read(img, s->off + off + sizeof(n), owner, 4);
-            if (!err)
-                err = image_read(img, s->off + desc, &entry, 4);
-            if (err)
-                return err;
-            if (memcmp(owner, "Xen", 4) == 0)
-                elf->pvh = entry;
-        }
+        err = take_note(img, &n, s->off + name, s->off + desc, elf);
+        if (err)
+            return err;
         off = next;
     }
     return 0;
@@ -168,7 +190,7 @@ int elf_parse(const struct image *img, struct elf *elf)
         if (!err && p.type == PT_LOAD)
             err = add_segment(img, elf, &p.seg);
         else if (!err && p.type == PT_NOTE)
-            err = find_pvh_note(img, &p.seg, elf);
+            err = read_notes(img, &p.seg, elf);
     }
     if (err)
         return err;
@@ -264,6 +286,8 @@ static int elf_load(struct boot_ctx *c)
 
     if (err)
         return err;
+    if (elf.is_linux)
+        boot_is_linux(c);
     if (c->b->entry == 16)
         return image_fail(img, "an ELF file has no real-mode entry");
     if (c->b->entry == 64 && !elf.is64)

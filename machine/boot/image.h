@@ -76,8 +76,10 @@ struct boot_ctx {
     const struct boot *b;
     struct boot_files *f;
     struct boot_entry *e;
+    const char *cmdline; /* never NULL */
     struct handoff *rom; /* NULL: a ROM that is not ours */
     uint64_t rsdp;
+    uint8_t smbios[32]; /* entry point */
     struct e820 map[E820_MAX];
     int nmap;
     uint64_t low_end; /* end of RAM below 4 GiB */
@@ -95,8 +97,13 @@ struct loader {
 extern const struct loader loader_linux, loader_elf, loader_multiboot1,
     loader_multiboot2;
 
+/* The kernel turned out to be a Linux: without -append it gets a console. Other
+ * kernels have words of their own, or do what they are made for without one. */
+void boot_is_linux(struct boot_ctx *c);
 /* Command line at LOW_CMDLINE; `max` characters (NUL not counted). */
 int boot_put_cmdline(struct boot_ctx *c, uint64_t max);
+/* The same with the image's name in front, as one word. */
+int boot_put_named_cmdline(struct boot_ctx *c);
 /* Sum of the initrds' sizes, each rounded up to 4 bytes (concatenated cpio
  * archives are one initramfs to Linux). */
 uint64_t boot_initrd_size(const struct boot_files *f);
@@ -122,7 +129,7 @@ int linux_enter_flat(struct boot_ctx *c, int bits, uint64_t rip, uint64_t end);
 /* An ELF file, checked: its loadable parts fit into the file. */
 #define ELF_SEGMENTS_MAX 32
 struct elf {
-    bool is64;
+    bool is64, is_linux;
     uint64_t entry; /* physical */
     uint64_t pvh;   /* entry named by the PVH note, 0: none */
     uint64_t end;   /* of the highest segment in RAM */
@@ -130,12 +137,26 @@ struct elf {
         uint64_t off, vaddr, paddr, filesz, memsz;
     } load[ELF_SEGMENTS_MAX];
     int nload;
+    unsigned notes; /* seen so far */
 };
 bool elf_probe(const uint8_t *head, uint64_t n);
 /* 0, or -EINVAL (said). */
 int elf_parse(const struct image *img, struct elf *elf);
 /* Puts the segments into RAM, zeros behind them. */
 int elf_load_segments(struct boot_ctx *c, const struct elf *elf);
+/* The kernel's section headers, in its file; `num` is 0 where it has none that
+ * can be used. */
+struct sections {
+    bool is64;
+    uint64_t off, size; /* of them all */
+    uint32_t num, entsize, shndx;
+};
+/* 0 or -errno (said). */
+int sections_find(const struct image *img, struct sections *s);
+/* Copies the headers to `table` (s->size bytes), and what sections no segment
+ * brings into RAM at `from` and above, as far as there is room. */
+int sections_load(struct boot_ctx *c, const struct sections *s, uint8_t *table,
+                  uint64_t from);
 /* The same checks for one piece of a kernel: RAM at or above 1 MiB. */
 int boot_load_piece(struct boot_ctx *c, uint64_t off, uint64_t to,
                     uint64_t filesz, uint64_t memsz);

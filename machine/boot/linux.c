@@ -134,6 +134,27 @@ static int read_header(const struct image *img, struct linux_boot *lx)
     return image_read(img, HDR_OFF, h, end - HDR_OFF);
 }
 
+/* Is it Linux that speaks this protocol? Its version string ("kernel_version")
+ * is made by arch/x86/boot/version.c: RELEASE (USER@HOST) #BUILD. Those of
+ * iPXE, memtest86+, memdisk and GRUB are not like that. */
+static bool is_linux(const struct image *img, const struct linux_boot *lx)
+{
+    char text[256] = "";
+    uint64_t at = (uint64_t)lx->hdr.kernel_version + 0x200;
+    uint64_t n = sizeof(text) - 1;
+    const char *user, *host;
+
+    if (!lx->hdr.kernel_version || at >= lx->setup_size)
+        return false;
+    if (n > lx->setup_size - at)
+        n = lx->setup_size - at;
+    if (image_read(img, at, text, n))
+        return false;
+    user = strstr(text, " (");
+    host = user ? strchr(user, '@') : NULL;
+    return host && strstr(host, ") #");
+}
+
 /* Fields that an older protocol does not have read as its defaults. */
 static void default_fields(struct setup_header *h)
 {
@@ -341,7 +362,7 @@ static int put_realmode(struct boot_ctx *c, struct linux_boot *lx)
 {
     const struct image *img = &c->f->kernel;
     struct setup_header *h = &lx->hdr;
-    uint64_t len = strlen(c->b->cmdline);
+    uint64_t len = strlen(c->cmdline);
     uint64_t max = lx->setup == LOW_REALMODE ? 0x10000 : EBDA_BASE - 0x9e000;
     uint8_t *x = ram_ptr(&c->m->ram, gpa(lx->setup), HEAP_END + max);
     int err;
@@ -371,7 +392,7 @@ static int put_realmode(struct boot_ctx *c, struct linux_boot *lx)
         memcpy(x + 0x228, &h->cmd_line_ptr, 4);
     else
         memcpy(x + 0x20, (le16[]){0xa33f, HEAP_END}, 4); /* the old way */
-    memcpy(x + HEAP_END, c->b->cmdline, len + 1);
+    memcpy(x + HEAP_END, c->cmdline, len + 1);
     err = boot_enter_rom(c, HANDOFF_LINUX);
     if (err)
         return err;
@@ -389,6 +410,8 @@ static int linux_load(struct boot_ctx *c)
 
     if (err)
         return err;
+    if (is_linux(img, &lx))
+        boot_is_linux(c);
     default_fields(&lx.hdr);
     err = check_payload(img, &lx);
     if (!err)

@@ -37,7 +37,7 @@ PLAIN = [
 ]
 # With -M pc its SeaBIOS, in the lab without nested paging, brings the lab's emulator down each time.
 I386 = [Image("i386", "Debian i386 bzImage", (32, 16), ("i386", "i386-initrd"), WORDS, "", "guest: run 0", "microvm")]
-# Real mode has brought the lab's emulator down before (tests/lab/lab): last, so that the others are there by then.
+# Real mode has brought the lab's emulator down before (tests/lab/README.md): last, so that the others are there by then.
 REAL = [
     Image("grub", "GRUB (lnxboot)", (16,), ("grub",), "", "Welcome to GRUB", "hello from grub", "pc,graphics=off"),
     Image("ipxe", "ipxe.lkrn, a script", (16,), ("ipxe.lkrn", "script"), "", "iPXE initialising", "script runs", "pc,graphics=off"),

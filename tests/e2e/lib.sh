@@ -9,9 +9,10 @@
 #   alone  a lab of its own: programs that have brought the lab's emulator down
 #   large  a lab with memory beyond 4 GiB
 #   iommu  a lab with an IOMMU and a spare NIC at 0000:00:1e.0, wired to one with MAC 52:54:00:1a:b0:02
-#   long   the lab, when asked for: minutes
-#   both   first the one, then the other
-# It runs as process 1 of namespaces of its own (network, processes, mounts, IPC), with loopback up, in an empty
+#   quick  the lab, and also in `make check QUICK=1`
+#   long   the lab, only in `make check-long`: minutes
+#   both   this machine and the lab
+# Several run at once on this machine, and several labs.  A test runs as process 1 of namespaces of its own (network, processes, mounts, IPC), with loopback up, in an empty
 # directory $T that is a tmpfs of its own, with `set -e`.  It may therefore create what it likes under any name; the end of
 # the test is the end of its processes, interfaces and files.  What the *VMM* must clean up is checked by `clean`,
 # which also runs after every test that passes.
@@ -178,10 +179,10 @@ stop() {
 # tell_vmm: what a reader of a failure wants to see.
 tell_vmm() {
     echo "--- $VMM ${vmm_options[*]-}"
-    [ ! -s "$T/err" ] || { echo "--- its standard error:"; tail -n 15 "$T/err"; }
-    local file
+    local file lines=${E2E_SOAK:-15}
+    [ ! -s "$T/err" ] || { echo "--- its standard error:"; tail -n "$lines" "$T/err"; }
     for file in "$T/out" "$T/serial"; do
-        [ ! -s "$file" ] || { echo "--- the end of its ${file##*/}:"; tail -n 15 "$file" | tr -d '\r'; }
+        [ ! -s "$file" ] || { echo "--- the end of its ${file##*/}:"; tail -n "$lines" "$file" | tr -d '\r'; }
     done
 }
 

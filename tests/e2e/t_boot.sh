@@ -165,7 +165,7 @@ ipxe_fetches() {
     [ -e /boot/ipxe.lkrn ] || skip "package ipxe is not installed"
     serve
     printf '#!ipxe\ndhcp net0\nimgfetch http://10.0.0.1/boot.ipxe && echo fetched it\nreboot\n' >script
-    start -no-reboot -kernel /boot/ipxe.lkrn -initrd script -append '' -tap "tap0,model=$1"
+    start -no-reboot -kernel /boot/ipxe.lkrn -initrd script -tap "tap0,model=$1"
     ends 100 3
     plain_out_has 'fetched it' || fail "$(tail -n 8 "$T/out")"
 }

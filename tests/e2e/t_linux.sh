@@ -5,10 +5,10 @@
 # SPDX-License-Identifier: MIT
 # An unmodified Debian kernel with a small initramfs: boot, network, power, sizes.  In the lab.
 
-e2e lab linux_virtio "Linux boots, pings both ways, moves checksummed data both ways, powers off (virtio-net)"
+e2e quick linux_virtio "Linux boots, pings both ways, moves checksummed data both ways, powers off (virtio-net)"
 test_linux_virtio() { network_tour virtio-net-pci; }
 
-e2e lab linux_e1000 "Linux boots, pings both ways, moves checksummed data both ways, powers off (e1000)"
+e2e quick linux_e1000 "Linux boots, pings both ways, moves checksummed data both ways, powers off (e1000)"
 test_linux_e1000() { network_tour e1000; }
 
 network_tour() {

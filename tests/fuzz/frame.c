@@ -42,6 +42,14 @@ bool test_eq(uint64_t a, uint64_t b, const char *file, int line, const char *sa,
     return a == b;
 }
 
+bool test_mem(const void *a, const void *b, size_t len, const char *file,
+              int line, const char *what)
+{
+    if (memcmp(a, b, len))
+        test_fail(file, line, "%s differs", what);
+    return true;
+}
+
 void test_end(void)
 {
     abort();

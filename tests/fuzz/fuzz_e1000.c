@@ -18,12 +18,9 @@ static uint32_t budget; /* bytes the socket to the card still takes */
 
 static void make(void)
 {
-    struct opts o;
     m = fake_pc(RAM);
     net = fake_net_new("n0", 1);
-    CHECK_EQ(opts_parse(&o, "fuzz", "netdev=n0,fcs=on", NULL), 0);
-    CHECK_EQ(e1000_class.create(m, &o), 0);
-    opts_free(&o);
+    CHECK_EQ(fake_device(m, &e1000_class, "fuzz", "netdev=n0,fcs=on"), 0);
 }
 
 /* A card that runs: link up, both rings, contexts sane enough for TSO. */

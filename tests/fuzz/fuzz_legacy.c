@@ -15,10 +15,7 @@ static struct machine *make(void)
 {
     struct machine *m = fake_new(65536);
     for (size_t i = 0; i < ARRAY_LEN(classes); i++) {
-        struct opts o;
-        CHECK_EQ(opts_parse(&o, "fuzz", i ? "" : "to=none", NULL), 0);
-        CHECK_EQ(classes[i]->create(m, &o), 0);
-        opts_free(&o);
+        CHECK_EQ(fake_device(m, classes[i], "fuzz", i ? "" : "to=none"), 0);
     }
     return m;
 }

@@ -69,13 +69,10 @@ static inline void fv_find(struct fv *v)
 
 static inline void fv_make(struct fv *v, const char *options, unsigned pairs)
 {
-    struct opts o;
     v->m = fake_pc(FV_RAM);
     v->net = fake_net_new("n0", pairs);
     v->pairs = pairs;
-    CHECK_EQ(opts_parse(&o, "fuzz", options, NULL), 0);
-    CHECK_EQ(virtio_net_class.create(v->m, &o), 0);
-    opts_free(&o);
+    CHECK_EQ(fake_device(v->m, &virtio_net_class, "fuzz", options), 0);
 }
 
 static inline void fv_queue(struct fv *v, unsigned q, unsigned size)

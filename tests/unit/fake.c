@@ -37,6 +37,7 @@ struct fake {
     } map[16];
     int requests, last_request;
     struct device *gone; /* they stay, see below */
+    struct needs needs;
     struct fake *next;
 };
 
@@ -371,6 +372,17 @@ struct machine *fake_pc(uint64_t ram)
     struct machine *m = fake_new(ram);
     REQUIRE_EQ(pci_bus_new(m), 0);
     return m;
+}
+
+int fake_device(struct machine *m, const struct device_class *cls,
+                const char *what, const char *text)
+{
+    struct opts o;
+    struct device *dev;
+    int err = opts_parse(&o, what, text, NULL);
+    if (!err)
+        err = device_new(cls, &o, &fake_of(m)->needs, &dev);
+    return err ? err : device_create(m, dev);
 }
 
 void fake_free(struct machine *m)

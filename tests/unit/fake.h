@@ -17,6 +17,9 @@ struct machine *fake_new(uint64_t ram);
 struct machine *fake_new2(uint64_t low, uint64_t high_gpa, uint64_t high);
 /* fake_new and pci_bus_new. */
 struct machine *fake_pc(uint64_t ram);
+/* A device of it, told "key=value,..."; 0 or -errno, as said. */
+int fake_device(struct machine *m, const struct device_class *cls,
+                const char *what, const char *text);
 /* Ends it: destroys the devices, poisons RAM. The devices' memory stays (they
  * live as long as their machine); fds left open are closed after the test. */
 void fake_free(struct machine *m);

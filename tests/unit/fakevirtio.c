@@ -82,9 +82,6 @@ void vd_find(struct vd *d)
 struct machine *vd_new(struct vd *d)
 {
     char text[512];
-    struct opts o;
-    if (d->packed && !strstr(virtio_net_class.help, "packed"))
-        SKIP("the device offers no packed rings");
     netdev_close_all(); /* of a test that ended early */
     d->m = fake_new2(VD_LOW_RAM, VD_HIGH_BASE, VD_HIGH_RAM);
     REQUIRE_EQ(pci_bus_new(d->m), 0);
@@ -92,9 +89,9 @@ struct machine *vd_new(struct vd *d)
     snprintf(text, sizeof(text), "netdev=n0,mac=52:54:00:12:34:56%s%s%s",
              d->packed ? ",packed=on" : "", d->opts ? "," : "",
              d->opts ? d->opts : "");
-    REQUIRE_EQ(opts_parse(&o, "-device virtio-net-pci", text, NULL), 0);
-    REQUIRE_EQ(virtio_net_class.create(d->m, &o), 0);
-    opts_free(&o);
+    REQUIRE_EQ(
+        fake_device(d->m, &virtio_net_class, "-device virtio-net-pci", text),
+        0);
     for (struct device *dev = d->m->devices; dev; dev = dev->next)
         if (dev->cls == &virtio_net_class)
             d->dev = dev;

@@ -12,7 +12,6 @@ struct drv *drv_new(const char *more)
 {
     static int number;
     struct drv *d = &one;
-    struct opts o;
     char text[200], id[16];
     snprintf(id, sizeof(id), "n%d", number++);
     memset(d, 0, sizeof(*d));
@@ -20,9 +19,7 @@ struct drv *drv_new(const char *more)
     d->net = fake_net_new(id, 1);
     snprintf(text, sizeof(text), "netdev=%s,mac=52:54:00:12:34:56%s%s", id,
              more ? "," : "", more ? more : "");
-    REQUIRE_EQ(opts_parse(&o, "-device e1000", text, NULL), 0);
-    REQUIRE_EQ(e1000_class.create(d->m, &o), 0);
-    opts_free(&o);
+    REQUIRE_EQ(fake_device(d->m, &e1000_class, "-device e1000", text), 0);
     d->slot = (unsigned)drv_find(d->m, 0x8086, 0x100e, 0);
     d->e = pci_fn_at(d->m->pci, d->slot)->owner;
     d->gsi = pci_slot_gsi(d->slot);

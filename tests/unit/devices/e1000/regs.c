@@ -527,12 +527,10 @@ TEST(e1000_4_1_configuration_space)
 TEST(e1000_refuses_a_netdev_that_serves_virtio_rings_only)
 {
     struct machine *m = fake_pc(DRV_RAM);
-    struct opts o;
     fake_net_dev(fake_net_new("vu", 1))->vhost = VHOST_USER;
-    REQUIRE_EQ(opts_parse(&o, "-device e1000", "netdev=vu", NULL), 0);
-    CHECK_EQ(e1000_class.create(m, &o), -EINVAL);
+    CHECK_EQ(fake_device(m, &e1000_class, "-device e1000", "netdev=vu"),
+             -EINVAL);
     CHECK_HAS(test_log(), "vhost-user serves virtio rings only");
-    opts_free(&o);
     netdev_close_all();
     fake_free(m);
 }

@@ -25,11 +25,12 @@ enum { RBR, IER, IIR, LCR, MCR, LSR, MSR, SCR };
 static int serial_add(struct machine *m, const char *to)
 {
     struct opts o;
+    struct needs needs = {0};
+    struct device *dev;
     opts_init(&o, "-serial");
     REQUIRE_EQ(opts_add(&o, "to", to), 0);
-    int err = serial_class.create(m, &o);
-    opts_free(&o);
-    return err;
+    int err = device_new(&serial_class, &o, &needs, &dev);
+    return err ? err : device_create(m, dev);
 }
 
 static struct machine *serial_pc(const char *to)

@@ -423,6 +423,22 @@ BOTH_RINGS(vnet_5_1_6_5_3_vlan_filter)
 }
 
 /* V-76 */
+/* As QEMU and hardware: who captures or bridges sees every VLAN. */
+BOTH_RINGS(vnet_5_1_6_5_1_promiscuous_lifts_the_vlan_filter)
+{
+    struct vd d = {0};
+    up(&d, packed, CTRL_VLAN | CTRL_RX);
+    CHECK(!receives_vlan(&d, 5));
+    CHECK_EQ(command8(&d, 0, 0, 1), OK);
+    CHECK(receives_vlan(&d, 5));
+    CHECK(receives_vlan(&d, 4095));
+    CHECK_EQ(command8(&d, 0, 0, 0), OK);
+    CHECK(!receives_vlan(&d, 5));
+    CHECK_EQ(command8(&d, 0, 1, 1), OK); /* all multicast is not all */
+    CHECK(!receives_vlan(&d, 5));
+    vd_free(&d);
+}
+
 BOTH_RINGS(vnet_5_1_6_5_4_announce)
 {
     struct vd d = {0};

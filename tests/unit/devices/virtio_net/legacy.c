@@ -22,15 +22,14 @@ struct old {
 
 static void old_new(struct old *o, const char *more)
 {
-    struct opts opts;
     char text[256];
     o->m = fake_pc(4 << 20);
     o->net = fake_net_new("n0", 1);
     snprintf(text, sizeof(text),
              "netdev=n0,mac=52:54:00:12:34:56,disable-legacy=off%s", more);
-    REQUIRE_EQ(opts_parse(&opts, "-device virtio-net-pci", text, NULL), 0);
-    REQUIRE_EQ(virtio_net_class.create(o->m, &opts), 0);
-    opts_free(&opts);
+    REQUIRE_EQ(
+        fake_device(o->m, &virtio_net_class, "-device virtio-net-pci", text),
+        0);
     int slot = drv_find(o->m, 0x1af4, LEGACY_IDS, 0);
     REQUIRE(slot > 0);
     o->slot = (unsigned)slot;

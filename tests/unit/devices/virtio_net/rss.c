@@ -215,6 +215,33 @@ BOTH_RINGS(vnet_5_1_6_5_6_4_wrong_rss_configurations)
     vd_free(&d);
 }
 
+/* Steered packets are completed too (see dhcp.c). */
+BOTH_RINGS(vnet_5_1_6_5_6_4_steered_dhcp_answer_is_summed)
+{
+    struct vd d = {.opts = "rss=on", .pairs = 2};
+    const struct net_hdr h = {
+        .flags = NET_F_NEEDS_CSUM, .csum_start = 34, .csum_offset = 6};
+    const uint16_t table[1] = {1};
+    uint8_t f[60];
+    unsigned sum = 0;
+    vd_up(&d, packed, RSS_WANT | F(VIRTIO_NET_F_GUEST_CSUM));
+    REQUIRE_EQ(rss_config(&d, 0, 1, table, 0, 2, RSS_TYPES, 40), 0);
+    uint64_t at = vd_post(&d, 2, 2000);
+    vd_kick(&d, 2);
+    ipv4_frame(f, 0, 17);
+    put_be16(f + 34, 67);
+    put_be16(f + 40, 0x1234); /* the pseudo-header's sum */
+    fake_net_give(d.net, 0, &h, f, 60);
+    fake_run_loop(d.m);
+    REQUIRE_EQ(vd_reap(&d.q[2]), 1);
+    const uint8_t *got = vd_ram(&d, at, 72);
+    CHECK_EQ(got[0], 0);
+    for (unsigned i = 34; i < 60; i += 2)
+        sum += (unsigned)got[12 + i] << 8 | got[13 + i];
+    CHECK_EQ((sum + 0x1234) % 0xffff, 0); /* right, in one's complement */
+    vd_free(&d);
+}
+
 /* No buffer where a frame belongs: dropped by name, nothing waits. */
 BOTH_RINGS(vnet_5_1_6_5_6_4_rss_without_buffers)
 {

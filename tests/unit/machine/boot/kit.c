@@ -100,8 +100,6 @@ int kit_boot(struct machine *m, struct boot b, const void *bytes, size_t n,
     int err;
 
     b.kernel = f.path;
-    if (!b.cmdline)
-        b.cmdline = "";
     err = boot_load(m, &b, e);
     boot_close(&b);
     kit_close(&f);

@@ -272,6 +272,60 @@ TEST(boot_kernel_command_line_limits)
     }
 }
 
+/* Documentation/arch/x86/boot.rst "kernel_version"; the text itself is made by
+ * arch/x86/boot/version.c. iPXE takes an unknown command line for its script.
+ */
+TEST(boot_console_is_the_default_of_a_linux_only)
+{
+    static const struct {
+        const char *version, *want;
+    } image[] = {
+        {"6.1.0-18-amd64 (debian-kernel@lists.debian.org) #1 SMP",
+         "console=ttyS0"},
+        {"2.4.27 (root@(none)) #1 Thu", "console=ttyS0"},
+        {"1.0.0+git-20190125.36a4c85-5.1", ""},
+        {"MEMDISK 6.04 (2019)", ""},
+        {"x (y@z) 1", ""},
+        {"", ""},
+    };
+
+    for (unsigned i = 0; i < ARRAY_LEN(image); i++) {
+        for (int bits = 16; bits <= 64; bits *= 2) {
+            struct machine *m = fake_new(16 * MB);
+            struct boot_entry e;
+            struct kit_bzimage k = kit_bzimage();
+            kit_put16(k.bytes, 0x20e, *image[i].version ? 0x100 : 0);
+            memcpy(k.bytes + 0x300, image[i].version,
+                   strlen(image[i].version) + 1);
+            REQUIRE_EQ(
+                kit_boot(m, (struct boot){.entry = bits}, k.bytes, k.n, &e), 0);
+            CHECK_STR(
+                (char *)fake_ram(
+                    m, bits == 16 ? LOW_REALMODE + 0xe000 : LOW_CMDLINE, 32),
+                image[i].want);
+            free(k.bytes);
+            fake_free(m);
+        }
+    }
+}
+
+/* The text ends where the setup does, with or without a NUL. */
+TEST(boot_kernel_version_at_the_end_of_setup)
+{
+    for (unsigned at = KIT_SETUP - 12; at <= KIT_SETUP + 1; at++) {
+        struct machine *m = fake_new(16 * MB);
+        struct boot_entry e;
+        struct kit_bzimage k = kit_bzimage();
+        kit_put16(k.bytes, 0x20e, (uint16_t)(at - 0x200));
+        memcpy(k.bytes + KIT_SETUP - 12, "6 (a@b) #1  ", 12);
+        REQUIRE_EQ(kit_boot(m, (struct boot){0}, k.bytes, k.n, &e), 0);
+        CHECK_STR((char *)fake_ram(m, LOW_CMDLINE, 32),
+                  at < KIT_SETUP - 10 ? "console=ttyS0" : "");
+        free(k.bytes);
+        fake_free(m);
+    }
+}
+
 /* ------------------------------------------------------------------ initrd */
 
 TEST(boot_ramdisk_as_high_as_it_can)

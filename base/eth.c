@@ -4,9 +4,8 @@
 #include <string.h>
 #include <x86intrin.h>
 
-#include "devices/e1000/state.h"
+#include "base/eth.h"
 
-enum { PROTO_TCP = 6, PROTO_UDP = 17 };
 enum { TCP_FIN = 0x01, TCP_PSH = 0x08, TCP_CWR = 0x80 };
 
 uint16_t eth_get16(const uint8_t *p)

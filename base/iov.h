@@ -1,22 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Packets as iovecs: past the virtio header without copying a frame. */
-#ifndef NET_FRAME_H
-#define NET_FRAME_H
+/* Scattered bytes (iovecs): counted, skipped, zeroed, copied in and out. */
+#ifndef IOV_H
+#define IOV_H
 
 #include <stddef.h>
 #include <string.h>
 #include <sys/uio.h>
 
-#include "net/net.h"
-
-#ifndef container_of /* as in machine/machine.h, which is not for this room */
-#define container_of(ptr, type, member)                                        \
-    ((type *)((char *)(ptr)-offsetof(type, member)))
-#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#endif
-
 /* writev(2) takes no more (UIO_MAXIOV). */
-#define NET_IOV_MAX 1024
+#define IOV_COUNT_MAX 1024
 
 static inline size_t iov_len(const struct iovec *iov, int n)
 {
@@ -28,8 +20,8 @@ static inline size_t iov_len(const struct iovec *iov, int n)
 
 /* The iovec without its first `skip` bytes: *out is its tail where the cut
  * falls between two entries (the usual case, nothing is copied), else `tmp`,
- * which has room for NET_IOV_MAX. Returns the count of *out; 0 when nothing is
- * left, -1 when it has more than NET_IOV_MAX entries. */
+ * which has room for IOV_COUNT_MAX. Returns the count of *out; 0 when nothing
+ * is left, -1 when it has more than IOV_COUNT_MAX entries. */
 static inline int iov_skip(const struct iovec *iov, int n, size_t skip,
                            struct iovec *tmp, const struct iovec **out)
 {
@@ -39,7 +31,7 @@ static inline int iov_skip(const struct iovec *iov, int n, size_t skip,
         n--;
     }
     *out = iov;
-    if (n > NET_IOV_MAX)
+    if (n > IOV_COUNT_MAX)
         return -1;
     if (n <= 0 || skip == 0)
         return n < 0 ? 0 : n;

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/* Frames by datagrams, hubs and captures: one port of a learning hub leads to
+ * datagrams, two are NICs', one of them captured to a FIFO whose reader is
+ * slow. Every buffer is in memory of just its size, and what the FIFO gives
+ * must be a capture, whatever was left out. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "net/dgram.h"
+#include "net/dump.h"
+#include "net/hub.h"
+#include "tests/fuzz/fuzz.h"
+
+#define PIECES 5
+#define MAXLEN 96 /* of a captured frame */
+
+static struct machine *m;
+static struct netdev *nic[2];
+static int peer;               /* the datagrams' other end */
+static int fifo;               /* the capture's */
+static uint8_t pcap[1u << 20]; /* read of it and not yet looked at */
+static size_t npcap;
+static bool header; /* the file's has been seen */
+
+static struct netdev *open_one(const struct netdev_class *c, const char *text)
+{
+    struct opts o;
+    struct netdev *nd = NULL;
+    CHECK_EQ(opts_parse(&o, "fuzz", text, NULL), 0);
+    CHECK_EQ(c->open(m->loop, &o, &nd), 0);
+    opts_free(&o);
+    netdev_register(nd);
+    return nd;
+}
+
+static void make(void)
+{
+    char text[128];
+    int sv[2];
+    m = fake_new(4096);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, sv), 0);
+    peer = sv[1];
+    snprintf(text, sizeof(text), "id=d,local.type=fd,local.str=%d", sv[0]);
+    open_one(&dgram_class, text);
+    open_one(&hubport_class, "id=p,hubid=1,netdev=d,learn=on");
+    nic[0] = open_one(&hubport_class, "id=n0,hubid=1");
+    nic[1] = open_one(&hubport_class, "id=n1,hubid=1");
+    snprintf(text, sizeof(text), "/tmp/vmm-fuzz.%d", (int)getpid());
+    CHECK_EQ(mkfifo(text, 0600), 0);
+    CHECK_EQ(dump_attach(nic[0], text, MAXLEN), 0);
+    fifo = open(text, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    CHECK(fifo >= 0);
+    unlink(text);
+}
+
+/* An iovec of up to PIECES pieces, filled from the input's few bytes. */
+static int pieces(struct fuzz *f, struct iovec *iov)
+{
+    int n = 1 + fuzz_u8(f) % PIECES;
+    for (int i = 0; i < n; i++) {
+        size_t len = fuzz_u8(f);
+        if (len > 200)
+            len = (len - 200) << 8;
+        iov[i] = (struct iovec){malloc(len), len};
+        memset(iov[i].iov_base, 0x10 * i, len);
+        if (len > 16)
+            for (int k = 0; k < 14; k++)
+                ((uint8_t *)iov[i].iov_base)[k] = fuzz_u8(f) & 3;
+    }
+    return n;
+}
+
+static size_t total(const struct iovec *iov, int n)
+{
+    size_t len = 0;
+    for (int i = 0; i < n; i++)
+        len += iov[i].iov_len;
+    return len;
+}
+
+static void nic_does(struct fuzz *f, bool send)
+{
+    struct iovec iov[PIECES];
+    struct netbe *be = nic[fuzz_u8(f) & 1]->q[0];
+    int n = pieces(f, iov);
+    size_t len = total(iov, n);
+    ssize_t r = send ? be->send(be, iov, n) : be->recv(be, iov, n);
+    if (r > 0) {
+        CHECK(r > NET_HDR_LEN);
+        CHECK((size_t)r <= len);
+        CHECK(!send || (size_t)r == len);
+    }
+    for (int i = 0; i < n; i++)
+        free(iov[i].iov_base);
+}
+
+/* A datagram from the wire, of any length. */
+static void wire(struct fuzz *f)
+{
+    struct iovec iov[PIECES];
+    int n = pieces(f, iov);
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
+    sendmsg(peer, &msg, MSG_DONTWAIT);
+    for (int i = 0; i < n; i++)
+        free(iov[i].iov_base);
+    fake_run_loop(m);
+}
+
+static uint32_t word(size_t at)
+{
+    uint32_t w;
+    memcpy(&w, pcap + at, sizeof(w));
+    return w;
+}
+
+/* Whole records, one behind the other. */
+static void look_at_capture(void)
+{
+    size_t at = 0;
+    if (!header && npcap >= 24) {
+        CHECK_EQ(word(0), 0xa1b2c3d4);
+        CHECK_EQ(word(16), MAXLEN);
+        header = true;
+        at = 24;
+    }
+    while (header && npcap - at >= 16) {
+        uint32_t kept = word(at + 8), len = word(at + 12);
+        CHECK(word(at + 4) < 1000000);
+        CHECK(len > 0 && len <= NET_FRAME_MAX);
+        REQUIRE(kept == (len < MAXLEN ? len : MAXLEN));
+        if (npcap - at - 16 < kept)
+            break;
+        at += 16 + kept;
+    }
+    npcap -= at;
+    memmove(pcap, pcap + at, npcap);
+}
+
+static void read_capture(struct fuzz *f)
+{
+    size_t want = fuzz_u16(f);
+    if (want > sizeof(pcap) - npcap)
+        want = sizeof(pcap) - npcap;
+    ssize_t r = read(fifo, pcap + npcap, want);
+    if (r > 0)
+        npcap += (size_t)r;
+    look_at_capture();
+}
+
+static void drain(void)
+{
+    static uint8_t b[70000];
+    while (recv(peer, b, sizeof(b), MSG_DONTWAIT) >= 0)
+        continue;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct fuzz f = {data, size};
+    if (!m)
+        make();
+    for (int i = 0; i < 100 && f.n; i++) {
+        uint8_t b = fuzz_u8(&f);
+        switch (b & 7) {
+        case 0:
+        case 1:
+            nic_does(&f, true);
+            break;
+        case 2:
+        case 3:
+            nic_does(&f, false);
+            break;
+        case 4:
+            wire(&f);
+            break;
+        case 5:
+            read_capture(&f);
+            break;
+        case 6:
+            fake_advance_ns((uint64_t)b << 34);
+            break;
+        default:
+            drain();
+        }
+    }
+    return 0;
+}
