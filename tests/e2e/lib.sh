@@ -200,7 +200,8 @@ clean() {
 # ------------------------------------------------------------ guests
 
 # Words for every Linux here: they leave out self-tests and page clearing, whose time under emulation tests nothing.
-linux_words='console=ttyS0 quiet cryptomgr.notests init_on_alloc=0 rcupdate.rcu_expedited=1 panic=-1'
+# E2E_WORDS adds some, such as loglevel=7 for a soak.
+linux_words="console=ttyS0 quiet cryptomgr.notests init_on_alloc=0 rcupdate.rcu_expedited=1 panic=-1 ${E2E_WORDS-}"
 
 out_has() { grep -aqE -- "$1" "$T/out" 2>/dev/null; }
 file_has() { grep -aqE -- "$2" "$1" 2>/dev/null; }

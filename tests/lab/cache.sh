@@ -5,10 +5,10 @@
 # Everything lives in ${XDG_CACHE_HOME:-$HOME/.cache}/vmm-lab, outside the tree, so that clones and worktrees
 # share it and `make clean` keeps it.  Nothing in there is precious: `rm -r` it at any time no lab is running.
 #
-#   kernel-PACKAGEVERSION/vmlinuz       as Debian ships it: what the VMM under test boots
-#   kernel-PACKAGEVERSION/vmlinux       the same kernel unpacked, for the lab itself (no xz under emulation: -2 s)
-#   kernel-PACKAGEVERSION/lib/modules/  its modules, as far as a VMM's tests can want them
-#   i386-PACKAGEVERSION/                the same of Debian's 32-bit kernel, and a 32-bit busybox
+#   kernel-PACKAGEVERSION-LIST/vmlinuz  as Debian ships it: what the VMM under test boots
+#   kernel-…/vmlinux                    the same kernel unpacked, for the lab itself (no xz under emulation: -2 s)
+#   kernel-…/lib/modules/               its modules, as far as a VMM's tests can want them (LIST is a hash of which)
+#   i386-PACKAGEVERSION-LIST/           the same of Debian's 32-bit kernel, and a 32-bit busybox
 #   NAME-HASH.cpio                      images; the hash covers the kernel, the tools copied in and the builder itself
 #
 # Builders take a lock and move finished things into place, so two at once are safe and a killed one leaves no
@@ -18,8 +18,8 @@ lab_src=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 lab_cache=${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/vmm-lab
 
 # Modules no VMM test can want: three quarters of the package.
-lab_unwanted_modules='sound drivers/gpu drivers/media drivers/infiniband drivers/scsi drivers/staging drivers/usb drivers/hwmon
-    drivers/iio drivers/input drivers/platform drivers/mtd drivers/video drivers/hid drivers/md drivers/target
+lab_unwanted_modules='sound drivers/gpu drivers/media drivers/infiniband drivers/staging drivers/usb drivers/hwmon
+    drivers/iio drivers/input drivers/platform drivers/mtd drivers/video drivers/hid drivers/target
     drivers/net/wireless fs/btrfs fs/xfs fs/ocfs2 fs/nfs fs/nfsd fs/cifs fs/ceph fs/gfs2 fs/f2fs fs/jfs fs/udf fs/ubifs'
 
 lab_say() { echo "${0##*/}: $*" >&2; }
@@ -40,10 +40,13 @@ lab_flavour=kernel
 # How apt is called.  A network that drops everything must not hold a test up for minutes.
 lab_apt=(-q -o APT::Sandbox::User=root -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o Acquire::Retries=1)
 
+# lab_list: a hash of which modules are kept.
+lab_list() { cksum <<<"$lab_unwanted_modules" | cut -d ' ' -f 1; }
+
 # lab_kernel_dir: print the newest unpacked kernel; false when there is none yet.
 lab_kernel_dir() {
     local dirs
-    dirs=$(compgen -G "$lab_cache/$lab_flavour-*/complete" | sort -V | tail -n 1)
+    dirs=$(compgen -G "$lab_cache/$lab_flavour-*-$(lab_list)/complete" | sort -V | tail -n 1)
     [ -n "$dirs" ] && dirname "$dirs"
 }
 
@@ -112,7 +115,7 @@ lab_fetch() {
     lab_unpack_vmlinux "$work/vmlinuz" >"$work/vmlinux" || lab_die "cannot unpack the kernel inside $package"
     depmod -b "$work" "$version"
     echo "$version" >"$work/version"
-    dir=$lab_cache/$lab_flavour-$(dpkg-deb -f "$work"/*.deb Version | tr ':~' '__')
+    dir=$lab_cache/$lab_flavour-$(dpkg-deb -f "$work"/*.deb Version | tr ':~' '__')-$(lab_list)
     rm -rf "${work:?}/boot" "$work/apt" "$work"/*.deb "$work/apt.log"
     : >"$work/complete"
     rm -rf "$dir"
