@@ -152,7 +152,7 @@ format-check:
 
 # --------------------------------------------------------------------- check
 
-.PHONY: check check-long run bench size help
+.PHONY: check check-long check-fresh run bench size help
 # The packages for a purpose.
 DEPS := run-deps lint-deps check-deps bench-deps fresh-deps
 .PHONY: $(DEPS)
@@ -164,10 +164,13 @@ check: check-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) vmm $(B)/unit/unit $(FUZZ_BIN)
 	@tests/check $(if $(QUICK),quick,check) $(B) $(PART)
 
-# What needs minutes, by parts of an hour at most: PART=lab.
-check-long: check-deps
+# What needs minutes, by parts of an hour at most: PART=lab, PART=fresh.
+check-long: check-deps fresh-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) vmm
 	@tests/check long $(B) $(PART)
+
+check-fresh: fresh-deps
+	@tests/fresh
 
 run: run-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) vmm
@@ -185,7 +188,8 @@ help:
 	@echo "make run           boot the bundled guest on a TAP and ping it"
 	@echo "make check         every test: unit, fuzz corpora, guests here and in the lab"
 	@echo "make check QUICK=1 the same with two guests in the lab: before each commit"
-	@echo "make check-long    what needs minutes [PART=lab]"
+	@echo "make check-long    what needs minutes [PART=lab|fresh]"
+	@echo "make check-fresh   all but the lab, and lint, on a Debian with only git and make"
 	@echo "make unit [T=NAME] unit tests (ASan, UBSan), or those named *NAME*"
 	@echo "make fuzz [T=60]   each fuzz target for T seconds [ONLY=fuzz_x]"
 	@echo "make fuzz-keep     keep the inputs that reach most (commit them)"

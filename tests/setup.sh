@@ -81,8 +81,8 @@ wanted() {
 # clang_version: what clang depends on: clang-14 on Debian 12, clang-19 on 13.  Nothing where apt has no lists yet.
 clang_version() {
     {
-        dpkg-query -W -f '${Depends}\n' clang || apt-cache show --no-all-versions clang
-    } 2>/dev/null | sed -n 's/.*\bclang-\([0-9][0-9]*\).*/\1/p' | head -n 1
+        dpkg-query -W -f 'Depends: ${Depends}\n' clang || apt-cache show --no-all-versions clang
+    } 2>/dev/null | sed -n 's/^Depends:.*\bclang-\([0-9][0-9]*\).*/\1/p' | head -n 1
 }
 
 # missing PACKAGES...: those that are not installed.

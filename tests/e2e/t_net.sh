@@ -470,7 +470,7 @@ switch_dpdk() {
 }
 e2e kvm net_vhost_user_dpdk "vhost-user to DPDK's testpmd, which starts late, is stopped, dies and comes back"
 test_net_vhost_user_dpdk() {
-    command -v dpdk-testpmd >/dev/null || skip "dpdk-testpmd is not installed (Debian's dpdk-dev: 172 MB)"
+    command -v dpdk-testpmd >/dev/null || skip "wants DPDK's testpmd (Debian's dpdk-dev, 172 MB, which setup.sh leaves out)"
     switch_dpdk
     guest_ip 10.0.0.2 -chardev "socket,id=c,path=$T/vu,reconnect=1" -netdev vhost-user,id=n,chardev=c \
         -device virtio-net-pci,netdev=n
