@@ -48,6 +48,7 @@ static ssize_t dgram_send(struct netbe *be, const struct iovec *iov, int n)
     if (errno == EINTR || (errno == EAGAIN && !blind))
         return 0;
     int err = errno == EAGAIN ? ENOBUFS : errno;
+    TRACE(NET, "%s send: %s", d->nd.id, strerror(err));
     fault_note(&d->f_send, "%s: %s does not take frames: %s", d->nd.id,
                d->remote.len ? d->remote.text : d->local.text, strerror(err));
     return -err;
@@ -105,8 +106,15 @@ static bool is_group(const struct addr *a)
 static int dgram_socket(struct dgram *d)
 {
     const struct addr *a = d->local.len ? &d->local : &d->remote;
-    if (d->local.fd >= 0)
-        return d->local.fd;
+    int type = 0;
+    socklen_t len = sizeof(type);
+    if (d->local.fd >= 0) {
+        getsockopt(d->local.fd, SOL_SOCKET, SO_TYPE, &type, &len);
+        return type == SOCK_DGRAM || type == SOCK_SEQPACKET
+                   ? d->local.fd
+                   : fail(-EINVAL, "%s: %s: not a socket for datagrams",
+                          d->nd.id, d->local.text);
+    }
     int fd =
         socket(a->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
@@ -119,7 +127,11 @@ static int dgram_socket(struct dgram *d)
     if (r < 0) {
         close(fd);
         d->local.len = 0; /* not ours to unlink */
-        return fail(r, "%s: cannot use it: %s", a->text, strerror(-r));
+        return fail(r, "%s: %s: cannot use it: %s%s", d->nd.id, a->text,
+                    strerror(-r),
+                    r == -ENODEV ? " (no route to groups); sudo ip route add "
+                                   "224.0.0.0/4 dev lo"
+                                 : "");
     }
     return fd;
 }

@@ -109,6 +109,8 @@ static void hub_deliver(struct hubport *p, const struct iovec *iov, int n,
         if (r < 0 && errno == EAGAIN)
             r = 0;
     }
+    if (r <= 0)
+        TRACE(NET, "%s hub port takes no frame: %d", p->nd.id, (int)r);
     if (r == 0)
         fault_note(&p->full, "%s: hub port full, frames are dropped", p->nd.id);
 }

@@ -95,6 +95,7 @@ struct netdev {
     enum netdev_vhost vhost;
     int vhostfd[NET_QUEUES_MAX]; /* given by the operator, or -1 */
     uint32_t poll_us;            /* busy-poll window, 0: the loop decides */
+    bool vhost_forced;           /* without vhost-net it does not start */
     bool taken;                  /* a NIC uses it */
     unsigned mtu;                /* of the host interface, 0: unknown */
 
@@ -103,9 +104,6 @@ struct netdev {
     int (*set_offload)(struct netdev *nd, unsigned bits);
     /* How many queues, from q[0], carry packets from now on. NULL: all. */
     int (*set_queues)(struct netdev *nd, unsigned n);
-    /* Guest's link state, MTU, for the other side to see. NULL: nothing. */
-    void (*set_carrier)(struct netdev *nd, bool up);
-    int (*set_steering)(struct netdev *nd, int prog_fd);
     /* Ends it: closes, runs the down-script, ends children, unlinks. */
     void (*close)(struct netdev *nd);
     struct netdev_counts *counts; /* what went wrong, for -stats */

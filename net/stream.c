@@ -329,8 +329,13 @@ static int stream_begin(struct stream *s)
     s->tx = malloc(NET_FRAME_MAX + sizeof(s->head));
     if (s->be.fd < 0 || !s->rx || !s->tx)
         return fail(-ENOMEM, "%s: out of memory or descriptors", s->nd.id);
-    int fd = s->c.fd;
+    int fd = s->c.fd, type = 0;
+    socklen_t len = sizeof(type);
     s->c.fd = -1;
+    if (fd >= 0 && (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
+                    type != SOCK_STREAM))
+        return fail(-EINVAL, "%s: %s: not a connected stream socket", s->nd.id,
+                    s->peer.name);
     return peer_begin(&s->peer, s->loop, fd);
 }
 

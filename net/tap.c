@@ -16,7 +16,8 @@
  * write give EBADFD, and poll gives EPOLLERR for ever, which no NIC could
  * unsubscribe. The main loop hears of it from rtnetlink (an epoll for EPOLLERR
  * alone is not woken: tun wakes its readers only), puts a file that is never
- * ready in its place and tells the NIC that the cable is out. */
+ * ready in its place and tells the NIC that the cable is out, until an
+ * interface of that name is there again. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
@@ -36,10 +37,6 @@
 #include "host/iface.h"
 #include "net/tap_fd.h"
 
-#ifndef TUNSETCARRIER /* Linux 5.0 */
-#define TUNSETCARRIER _IOW('T', 226, int)
-#endif
-
 /* ------------------------------------------------------------ hot path */
 
 /* The slow half of send and recv: what the error means. */
@@ -52,6 +49,7 @@ static ssize_t tap_error(struct netbe *be, bool sending)
         return 0;
     if (err == EBADFD || atomic_load(&t->dead)) /* tun_get: no device */
         return -ENODEV;
+    TRACE(NET, "%s %s: %s", t->nd.id, sending ? "send" : "recv", strerror(err));
     if (err == EIO && sending) /* tun_get_user: not IFF_UP */
         fault_note(&t->f_down,
                    "%s: interface %s is down, frames are dropped; "
@@ -105,8 +103,10 @@ static ssize_t tap_recv_bare(struct netbe *be, const struct iovec *iov, int n)
 
 static int tap_set_offload(struct netdev *nd, unsigned bits)
 {
+    struct tap *t = container_of(nd, struct tap, nd);
     if (!nd->vnet_hdr)
         return bits ? -EOPNOTSUPP : 0;
+    t->offload = bits;
     return ioctl(nd->q[0]->fd, TUNSETOFFLOAD, bits) < 0 ? -errno : 0;
 }
 
@@ -114,6 +114,8 @@ static int tap_set_offload(struct netdev *nd, unsigned bits)
  * detached is EINVAL, which is what we want anyway. */
 static int tap_set_queues(struct netdev *nd, unsigned n)
 {
+    struct tap *t = container_of(nd, struct tap, nd);
+    t->active = n;
     if (nd->nq < 2)
         return 0;
     for (unsigned i = 0; i < nd->nq; i++) {
@@ -125,17 +127,6 @@ static int tap_set_queues(struct netdev *nd, unsigned n)
     return 0;
 }
 
-static void tap_set_carrier(struct netdev *nd, bool up)
-{
-    int on = up;
-    ioctl(nd->q[0]->fd, TUNSETCARRIER, &on); /* macvtap has none */
-}
-
-static int tap_set_steering(struct netdev *nd, int prog_fd)
-{
-    return ioctl(nd->q[0]->fd, TUNSETSTEERINGEBPF, &prog_fd) < 0 ? -errno : 0;
-}
-
 /* The files are replaced by a timer that is not armed: EAGAIN to read, EINVAL
  * to write, never ready. Closing the old ones ends every epoll's interest. */
 static void tap_gone(struct tap *t)
@@ -145,9 +136,40 @@ static void tap_gone(struct tap *t)
     for (unsigned i = 0; i < t->nd.nq; i++)
         dup3(idle, t->q[i].fd, O_CLOEXEC);
     close(idle);
-    log_line("%s: interface %s was deleted; the cable is out", t->nd.id,
-             t->ifname);
+    log_line("%s: interface %s was deleted; the cable is out%s", t->nd.id,
+             t->ifname,
+             t->named ? " until there is one of this name again" : "");
     netdev_set_link(&t->nd, false);
+}
+
+/* An interface of the name is there again: its files take the dead ones' place.
+ * It is somebody's who made it: it stays when we end. -errno. */
+static int tap_again(struct tap *t)
+{
+    int fd[NET_QUEUES_MAX], hdr = NET_HDR_LEN, err = 0;
+    unsigned n = 0;
+    for (; n < t->nd.nq && !err; n++) {
+        fd[n] = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+        if (fd[n] < 0)
+            return -errno;
+        struct ifreq ifr = {.ifr_flags = (short)t->flags};
+        memcpy(ifr.ifr_name, t->ifname, IFNAMSIZ);
+        if (ioctl(fd[n], TUNSETIFF, &ifr) < 0 ||
+            (t->nd.vnet_hdr && ioctl(fd[n], TUNSETVNETHDRSZ, &hdr) < 0) ||
+            (t->sndbuf && ioctl(fd[n], TUNSETSNDBUF, &t->sndbuf) < 0))
+            err = -errno;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (!err)
+            dup3(fd[i], t->q[i].fd, O_CLOEXEC);
+        close(fd[i]);
+    }
+    if (err)
+        return err;
+    atomic_store(&t->dead, false);
+    tap_set_offload(&t->nd, t->offload);
+    tap_set_queues(&t->nd, t->active ? t->active : t->nd.nq);
+    return 0;
 }
 
 /* Messages are only a hint to look; lost ones (ENOBUFS) do no harm. */
@@ -160,9 +182,24 @@ static void tap_links(struct event *ev, uint32_t got)
     for (int i = 0; i < 16; i++)
         if (recv(ev->fd, buf, sizeof(buf), MSG_DONTWAIT) < 0)
             break;
+    if (atomic_load(&t->dead)) {
+        int err = if_nametoindex(t->ifname) ? tap_again(t) : -ENODEV;
+        if (err && err != -ENODEV)
+            fault_note(&t->f_again,
+                       "%s: interface %s is there again, but cannot be used: "
+                       "%s; it was made with other settings%s",
+                       t->nd.id, t->ifname, strerror(-err),
+                       t->nd.nq > 1 ? " (multi_queue)" : "");
+        if (err)
+            return;
+        log_line("%s: interface %s is there again", t->nd.id, t->ifname);
+        netdev_set_link(&t->nd, true);
+        return;
+    }
     if (ioctl(t->q[0].fd, TUNGETIFF, &ifr) == 0)
         return; /* EBADFD: tun, ENOLINK: macvtap */
-    loop_del(ev);
+    if (!t->named)
+        loop_del(ev);
     tap_gone(t);
 }
 
@@ -270,6 +307,7 @@ static int tap_setup(struct tap *t, const struct tap_opts *o)
     int hdr = NET_HDR_LEN, sndbuf = (int)o->sndbuf;
 
     nd->vnet_hdr = t->flags & IFF_VNET_HDR;
+    t->sndbuf = sndbuf;
     for (unsigned i = 0; i < nd->nq; i++) {
         int fd = t->q[i].fd;
         if (nd->vnet_hdr && ioctl(fd, TUNSETVNETHDRSZ, &hdr) < 0)
@@ -375,6 +413,7 @@ static int tap_vhost_opts(struct tap *t, const struct tap_opts *o)
 {
     struct netdev *nd = &t->nd;
     nd->poll_us = (uint32_t)o->poll_us;
+    nd->vhost_forced = o->vhostforce || o->vhostfd || o->vhostfds;
     if (o->vhost || o->vhostforce || o->vhostfd || o->vhostfds)
         nd->vhost = VHOST_KERNEL;
     if (!o->vhostfd && !o->vhostfds)
@@ -409,6 +448,8 @@ static const struct field tap_counters[] = {
           "frames sent while the interface was down"),
     COUNT("send_errors", struct tap, f_send, "frames that could not be sent"),
     COUNT("recv_errors", struct tap, f_recv, "reads that failed"),
+    COUNT("again_errors", struct tap, f_again,
+          "looks at a new interface of the name that could not be used"),
     {.help = NULL},
 };
 
@@ -425,8 +466,6 @@ static int tap_open(struct loop *l, struct tap_opts *o, struct opts *given,
     netdev_count(&t->nd, &t->counts, tap_counters, t);
     t->nd.set_offload = tap_set_offload;
     t->nd.set_queues = tap_set_queues;
-    t->nd.set_carrier = tap_set_carrier;
-    t->nd.set_steering = tap_set_steering;
     for (int i = 0; i < NET_QUEUES_MAX; i++)
         t->nd.vhostfd[i] = -1;
     t->links = (struct event){

@@ -125,6 +125,7 @@ static int tap_open_queue(struct tap *t, const struct tap_opts *o)
                              IFF_TAP | IFF_NO_PI | (t->flags & IFF_VNET_HDR),
                              t->ifname);
             snprintf(t->ifname, sizeof(t->ifname), "%s", name);
+            t->named = false; /* its file has another name each time */
         } else if (mfd != -ENODEV) {
             err = -mfd;
         }
@@ -148,6 +149,7 @@ int tap_open_name(struct tap *t, const struct tap_opts *o)
         return fail(-ENAMETOOLONG, "tap %s: name longer than %d characters",
                     o->ifname, IFNAMSIZ - 1);
     t->found = if_nametoindex(o->ifname) != 0;
+    t->named = true;
     t->flags = IFF_TAP | IFF_NO_PI;
     if (o->vnet_hdr)
         t->flags |= IFF_VNET_HDR;

@@ -15,14 +15,17 @@ struct tap {
     struct netdev nd;
     struct netbe q[NET_QUEUES_MAX];
     char ifname[IFNAMSIZ];
-    unsigned flags;        /* IFF_*, as TUNGETIFF has them */
+    unsigned flags; /* IFF_*, as TUNGETIFF has them */
+    bool named;     /* opened by its name: can be again */
+    int sndbuf;     /* as set, 0: not; so too the next two */
+    unsigned offload, active;
     bool found;            /* the interface was there before us */
     bool down_again;       /* we brought it up, though it is not ours */
     char bridge[IFNAMSIZ]; /* we made it a port of this one; "" none */
     struct downscript down;
     struct event links; /* rtnetlink: some interface changed */
     _Atomic bool dead;
-    struct fault f_down, f_send, f_recv;
+    struct fault f_down, f_send, f_recv, f_again;
     struct netdev_counts counts;
 };
 

@@ -133,8 +133,8 @@ int vnet_vhost_open(struct vnet *n, struct machine *m)
                                        .offset = r->offset};
     }
     int err = vhost_open(nd, m->loop, mem, m->ram.n, &n->vhost);
-    /* Who hands over a descriptor knows that it is there. */
-    if (err && nd->vhost == VHOST_KERNEL && nd->vhostfd[0] < 0) {
+    /* Who hands over a descriptor, or forces it, wants nothing else. */
+    if (err && nd->vhost == VHOST_KERNEL && !nd->vhost_forced) {
         log_line("%s: without vhost-net; packets are moved by this process",
                  n->nic.id);
         n->vhost = NULL;

@@ -111,6 +111,19 @@ TEST(net_dgram_bad_options_are_said)
         CHECK(nt_open(m, &dgram_class, bad[i][0], &nd) < 0);
         CHECK_HAS(test_log(), bad[i][1]);
     }
+    /* A descriptor of another kind: each frame would be lost. */
+    struct netdev *nd = NULL;
+    char text[64];
+    int fd[2], sv[2];
+    REQUIRE_EQ(pipe(fd), 0);
+    REQUIRE_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
+    for (int i = 0; i < 2; i++) {
+        snprintf(text, sizeof(text), "id=a,local.type=fd,local.str=%d",
+                 i ? fd[1] : sv[0]);
+        CHECK_EQ(nt_open(m, &dgram_class, text, &nd), -EINVAL);
+        CHECK_HAS(test_log(), "not a socket for datagrams");
+        close(i ? fd[0] : sv[1]);
+    }
     fake_free(m);
 }
 

@@ -408,6 +408,20 @@ TEST(net_stream_bad_options_are_said)
         CHECK_HAS(test_log(), bad[i][1]);
     }
     struct netdev *nd = NULL;
+    /* Descriptors that are no stream's: nothing would ever say so. */
+    char text[64];
+    int fd[2], dg[2];
+    REQUIRE_EQ(pipe(fd), 0);
+    REQUIRE_EQ(socketpair(AF_UNIX, SOCK_DGRAM, 0, dg), 0);
+    for (int i = 0; i < 3; i++) {
+        int n = i == 0 ? open("/dev/null", O_RDWR) : i == 1 ? fd[0] : dg[0];
+        snprintf(text, sizeof(text), "id=a,addr.type=fd,addr.str=%d", n);
+        CHECK_EQ(nt_open(m, &stream_class, text, &nd), -EINVAL);
+        CHECK_HAS(test_log(), "not a connected stream socket");
+        close(n);
+    }
+    close(fd[1]);
+    close(dg[1]);
     CHECK(nt_open(m, &socket_class, "id=a", &nd) < 0);
     CHECK_HAS(test_log(), "exactly one of");
     CHECK(nt_open(m, &socket_class, "id=a,listen=:1,connect=:1", &nd) < 0);

@@ -231,6 +231,38 @@ TEST(net_tap_deleted_under_us_pulls_the_cable_and_does_not_spin)
     ns_leave(m);
 }
 
+TEST(net_tap_made_again_is_taken_up_again)
+{
+    struct machine *m = ns_enter();
+    struct netdev *nd = open_tap(m, "id=n,ifname=t0,queues=2,sndbuf=60000");
+    nd->link_changed = link_changed;
+    nd->set_offload(nd, NETBE_CSUM);
+    for (int i = 0; i < 2; i++) {
+        link_seen = 0;
+        sh("ip link del t0");
+        fake_run_loop(m);
+        CHECK_EQ(link_seen, 2);
+        CHECK_HAS(test_log(), "until there is one of this name again");
+        sh("ip link add other type bridge");
+        fake_run_loop(m);
+        CHECK_EQ(link_seen, 2);
+        /* one queue is too few: said, and the next one looked at */
+        sh("ip link del other; ip tuntap add t0 mode tap");
+        fake_run_loop(m);
+        CHECK_EQ(link_seen, 2);
+        if (i == 0)
+            CHECK_HAS(test_log(), "cannot be used: Invalid argument");
+        sh("ip tuntap del t0 mode tap");
+        fake_run_loop(m);
+        sh("ip tuntap add t0 mode tap multi_queue; ip link set t0 up");
+        fake_run_loop(m);
+        CHECK_EQ(link_seen, 1);
+        CHECK_HAS(test_log(), "n: interface t0 is there again");
+        both_ways(nd, "t0");
+    }
+    ns_leave(m);
+}
+
 TEST(net_tap_bridge_port)
 {
     struct machine *m = ns_enter();
