@@ -9,6 +9,7 @@
  * first loader that knows the image put it into RAM. The boot CPU then starts
  * in the kernel itself, 32- or 64-bit, or in the ROM when the kernel wants
  * real mode. Files stay open for the next reset: they may be deleted. */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,6 +92,14 @@ int e820_build(const struct machine *m, struct e820 *map, int max)
     return n;
 }
 
+void *boot_low(struct boot_ctx *c, uint64_t at, uint64_t len)
+{
+    void *p = ram_ptr(&c->m->ram, gpa(at), len);
+
+    assert(p && at + len <= EBDA_BASE);
+    return p;
+}
+
 /* ----------------------------------------------------------- entry states */
 
 /* Descriptors 0x10 and 0x18 as boot.rst wants them, and a busy TSS at 0x20
@@ -105,11 +114,7 @@ static int put_gdt(struct boot_ctx *c, bool longmode)
         0x00008b0000000067,
         0,
     };
-    void *p = ram_ptr(&c->m->ram, gpa(LOW_GDT), sizeof(gdt));
-
-    if (!p)
-        return fail(-EINVAL, "guest RAM is too small to boot");
-    memcpy(p, gdt, sizeof(gdt));
+    memcpy(boot_low(c, LOW_GDT, sizeof(gdt)), gdt, sizeof(gdt));
     c->e->gdt = LOW_GDT;
     c->e->gdt_limit = sizeof(gdt) - 1;
     c->e->cs = BOOT_CS;
@@ -128,13 +133,9 @@ int boot_enter32(struct boot_ctx *c, uint64_t rip)
  * says about larger ones. */
 int boot_enter64(struct boot_ctx *c, uint64_t rip)
 {
-    uint64_t *pml4 = ram_ptr(&c->m->ram, gpa(LOW_PAGETABLES), 6 * 4096);
-    uint64_t *pdpt, *pd;
+    uint64_t *pml4 = boot_low(c, LOW_PAGETABLES, 6 * 4096);
+    uint64_t *pdpt = pml4 + 512, *pd = pdpt + 512;
 
-    if (!pml4)
-        return fail(-EINVAL, "guest RAM is too small to boot");
-    pdpt = pml4 + 512;
-    pd = pdpt + 512;
     memset(pml4, 0, 2 * 4096);
     pml4[0] = (LOW_PAGETABLES + 0x1000) | 3; /* present, writable */
     for (uint64_t i = 0; i < 4; i++)
@@ -174,7 +175,6 @@ void boot_is_linux(struct boot_ctx *c)
 int boot_put_cmdline(struct boot_ctx *c, uint64_t max)
 {
     uint64_t len = strlen(c->cmdline);
-    void *p;
 
     if (max > CMDLINE_MAX - 1)
         max = CMDLINE_MAX - 1;
@@ -183,10 +183,7 @@ int boot_put_cmdline(struct boot_ctx *c, uint64_t max)
                           "-append is %llu characters long, "
                           "this kernel takes %llu",
                           (unsigned long long)len, (unsigned long long)max);
-    p = ram_ptr(&c->m->ram, gpa(LOW_CMDLINE), len + 1);
-    if (!p)
-        return fail(-EINVAL, "guest RAM is too small to boot");
-    memcpy(p, c->cmdline, len + 1);
+    memcpy(boot_low(c, LOW_CMDLINE, len + 1), c->cmdline, len + 1);
     return 0;
 }
 
@@ -199,9 +196,7 @@ int boot_put_named_cmdline(struct boot_ctx *c)
 
     if (err)
         return err;
-    p = ram_ptr(&c->m->ram, gpa(LOW_CMDLINE), CMDLINE_MAX);
-    if (!p)
-        return fail(-EINVAL, "guest RAM is too small to boot");
+    p = boot_low(c, LOW_CMDLINE, CMDLINE_MAX);
     memcpy(p, path, name + 1);
     for (uint64_t i = 0; i < name; i++)
         if ((uint8_t)p[i] <= ' ')
@@ -254,13 +249,18 @@ uint64_t boot_initrd_place(const struct boot_ctx *c, uint64_t size,
     return at >= floor ? at : 0;
 }
 
-int boot_initrd_nofit(const struct boot_ctx *c, uint64_t size, uint64_t room)
+int boot_initrd_nofit(const struct boot_ctx *c, uint64_t size, uint64_t floor,
+                      uint64_t limit, bool above)
 {
+    uint64_t end = limit < c->low_end ? limit : c->low_end;
+    bool helps = above || (size <= limit && floor <= limit - size);
+
     return image_fail(&c->f->initrd[0],
                       "%llu KiB do not fit: the kernel "
-                      "leaves %llu KiB of guest RAM for it; raise -m",
+                      "leaves %llu KiB of guest RAM for it%s",
                       (unsigned long long)((size + 1023) >> 10),
-                      (unsigned long long)(room >> 10));
+                      (unsigned long long)(floor < end ? end - floor : 0) >> 10,
+                      helps ? "; raise -m" : ", and hardly more with any -m");
 }
 
 int boot_load_piece(struct boot_ctx *c, uint64_t off, uint64_t to,

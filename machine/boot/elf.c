@@ -61,6 +61,9 @@ static int take_note(const struct image *img, const Elf32_Nhdr *n,
                        n->n_descsz < sizeof(what) ? n->n_descsz : sizeof(what));
     if (err)
         return err;
+    /* NT_GNU_ABI_TAG, which a C library's start code brings: "runs on". */
+    if (memcmp(owner, "GNU", 4) == 0 && n->n_type == 1)
+        elf->is_program = true;
     /* LINUX_ELFNOTE_*: every one since 4.19 has one at least. */
     if (memcmp(owner, "Linux", 6) == 0)
         elf->is_linux = true;
@@ -189,6 +192,8 @@ int elf_parse(const struct image *img, struct elf *elf)
             read_phdr(img, elf->is64, e.phoff + (uint64_t)i * e.phentsize, &p);
         if (!err && p.type == PT_LOAD)
             err = add_segment(img, elf, &p.seg);
+        else if (!err && p.type == PT_INTERP)
+            elf->is_program = true;
         else if (!err && p.type == PT_NOTE)
             err = read_notes(img, &p.seg, elf);
     }
@@ -245,8 +250,7 @@ static int pvh_modules(struct boot_ctx *c, struct pvh_info *p, uint64_t end)
     p->module.paddr = boot_initrd_place(c, size, end, c->low_end);
     p->module.size = size;
     if (!p->module.paddr)
-        return boot_initrd_nofit(c, size,
-                                 end < c->low_end ? c->low_end - end : 0);
+        return boot_initrd_nofit(c, size, end, LOWRAM_MAX, false);
     p->start.nr_modules = 1;
     p->start.modlist = LOW_PVH + offsetof(struct pvh_info, module);
     return boot_put_initrds(c, gpa(p->module.paddr));
@@ -254,11 +258,9 @@ static int pvh_modules(struct boot_ctx *c, struct pvh_info *p, uint64_t end)
 
 static int pvh_enter(struct boot_ctx *c, const struct elf *elf)
 {
-    struct pvh_info *p = ram_ptr(&c->m->ram, gpa(LOW_PVH), sizeof(*p));
+    struct pvh_info *p = boot_low(c, LOW_PVH, sizeof(*p));
     int err;
 
-    if (!p)
-        return fail(-EINVAL, "guest RAM is too small to boot");
     memset(p, 0, sizeof(*p));
     p->start.magic = PVH_MAGIC;
     p->start.version = 1;
@@ -292,6 +294,11 @@ static int elf_load(struct boot_ctx *c)
         return image_fail(img, "an ELF file has no real-mode entry");
     if (c->b->entry == 64 && !elf.is64)
         return image_fail(img, "has no 64-bit entry; leave out -entry 64");
+    /* Kernels that look like programs come with a PVH note or a Multiboot
+     * header (Solo5's name an interpreter); a Linux does not look so. */
+    if (elf.is_program && !elf.pvh && !elf.is_linux)
+        return image_fail(img, "is a program for an operating system, not a "
+                               "kernel");
     err = elf_load_segments(c, &elf);
     if (err)
         return err;

@@ -93,7 +93,9 @@ int image_open(struct image *img, const char *opt, const char *path)
     int fd = open(path, flags);
 
     *img = (struct image){.opt = opt, .path = path, .fd = -1};
-    if (fd < 0 && errno == ENOENT && strchr(path, ' ')) { /* "FILE ARGS" */
+    /* "FILE ARGS", and those may be longer than a file's name */
+    if (fd < 0 && (errno == ENOENT || errno == ENAMETOOLONG) &&
+        strchr(path, ' ')) {
         snprintf(file, sizeof(file), "%.*s", (int)strcspn(path, " "), path);
         fd = open(file, flags);
     }

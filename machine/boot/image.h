@@ -85,6 +85,9 @@ struct boot_ctx {
     uint64_t low_end; /* end of RAM below 4 GiB */
 };
 
+/* `len` bytes of the low memory laid out above: there, whatever -m says. */
+void *boot_low(struct boot_ctx *c, uint64_t at, uint64_t len);
+
 /* A loader: looks at the first bytes of the kernel (`n` of them, at most
  * LOADER_HEAD, zeros after a short file), and loads it. */
 #define LOADER_HEAD 32768
@@ -113,8 +116,10 @@ int boot_put_initrds(struct boot_ctx *c, gpa_t at);
  * `limit` and the end of low RAM, not below `floor`. 0: there is no room. */
 uint64_t boot_initrd_place(const struct boot_ctx *c, uint64_t size,
                            uint64_t floor, uint64_t limit);
-/* "-initrd FILE: N KiB do not fit …". */
-int boot_initrd_nofit(const struct boot_ctx *c, uint64_t size, uint64_t room);
+/* "-initrd FILE: N KiB do not fit …": not between floor and the end of RAM.
+ * More RAM helps if it may lie above 4 GiB, or end by `limit`. -EINVAL. */
+int boot_initrd_nofit(const struct boot_ctx *c, uint64_t size, uint64_t floor,
+                      uint64_t limit, bool above);
 /* Flat 32-bit protected mode, or long mode, at rip. */
 int boot_enter32(struct boot_ctx *c, uint64_t rip);
 int boot_enter64(struct boot_ctx *c, uint64_t rip);
@@ -130,9 +135,10 @@ int linux_enter_flat(struct boot_ctx *c, int bits, uint64_t rip, uint64_t end);
 #define ELF_SEGMENTS_MAX 32
 struct elf {
     bool is64, is_linux;
-    uint64_t entry; /* physical */
-    uint64_t pvh;   /* entry named by the PVH note, 0: none */
-    uint64_t end;   /* of the highest segment in RAM */
+    bool is_program; /* has an interpreter, or a C library's note */
+    uint64_t entry;  /* physical */
+    uint64_t pvh;    /* entry named by the PVH note, 0: none */
+    uint64_t end;    /* of the highest segment in RAM */
     struct elf_segment {
         uint64_t off, vaddr, paddr, filesz, memsz;
     } load[ELF_SEGMENTS_MAX];

@@ -272,6 +272,7 @@ static int place_initrd(struct boot_ctx *c, struct linux_boot *lx)
     uint64_t size = boot_initrd_size(c->f);
     uint64_t floor = lx->load + lx->need;
     uint64_t top = (uint64_t)h->initrd_addr_max + 1;
+    bool above = lx->bits == 64 && (h->xloadflags & XLF_ABOVE_4G);
 
     lx->initrd_size = size;
     if (!c->f->ninitrd)
@@ -283,13 +284,13 @@ static int place_initrd(struct boot_ctx *c, struct linux_boot *lx)
     lx->initrd = boot_initrd_place(c, size, floor, top);
     if (lx->initrd)
         return 0;
-    if (lx->bits == 64 && (h->xloadflags & XLF_ABOVE_4G) && c->m->ram.n > 1 &&
-        size <= r->size) {
+    if (above && c->m->ram.n > 1 && size <= r->size) {
         lx->initrd = (r->gpa + r->size - size) & ~0xfffull;
         return 0;
     }
-    top = top < c->low_end ? top : c->low_end;
-    return boot_initrd_nofit(c, size, floor < top ? top - floor : 0);
+    if (top > LOWRAM_MAX)
+        top = LOWRAM_MAX;
+    return boot_initrd_nofit(c, size, floor, top, above);
 }
 
 /* ----------------------------------------------------------------- contents */
@@ -302,10 +303,8 @@ static uint64_t put_setup_data(struct boot_ctx *c)
         le64 next;
         le32 type, len;
         uint8_t seed[32];
-    } *d = ram_ptr(&c->m->ram, gpa(LOW_SETUP_DATA), sizeof(*d));
+    } *d = boot_low(c, LOW_SETUP_DATA, sizeof(*d));
 
-    if (!d)
-        return 0;
     memset(d, 0, sizeof(*d));
     if (getrandom(d->seed, sizeof(d->seed), GRND_NONBLOCK) !=
         (ssize_t)sizeof(d->seed))
@@ -332,10 +331,8 @@ static void fill_header(struct linux_boot *lx, uint32_t cmdline)
 
 static int put_boot_params(struct boot_ctx *c, struct linux_boot *lx)
 {
-    struct boot_params *p = ram_ptr(&c->m->ram, gpa(LOW_PARAMS), sizeof(*p));
+    struct boot_params *p = boot_low(c, LOW_PARAMS, sizeof(*p));
 
-    if (!p)
-        return fail(-EINVAL, "guest RAM is too small to boot");
     memset(p, 0, sizeof(*p));
     fill_header(lx, LOW_CMDLINE);
     if (lx->hdr.version >= 0x209)

@@ -82,8 +82,7 @@ static int load_modules(struct boot_ctx *c, struct multiboot *mb)
         int err;
         at = (at + 0xfff) & ~0xfffull;
         if (at > c->low_end || img->size > c->low_end - at)
-            return boot_initrd_nofit(c, img->size,
-                                     at < c->low_end ? c->low_end - at : 0);
+            return boot_initrd_nofit(c, img->size, at, LOWRAM_MAX, false);
         err = image_load(img, c->m, 0, gpa(at), img->size);
         if (err)
             return err;
@@ -114,11 +113,9 @@ void *mb_info_alloc(struct mb_info *in, uint64_t len, uint32_t *at)
     return p;
 }
 
-int mb_info_open(struct boot_ctx *c, struct mb_info *in)
+struct mb_info mb_info_open(struct boot_ctx *c)
 {
-    in->p = ram_ptr(&c->m->ram, gpa(LOW_INFO), LOW_INFO_SIZE);
-    in->n = 0;
-    return in->p ? 0 : fail(-EINVAL, "guest RAM is too small to boot");
+    return (struct mb_info){boot_low(c, LOW_INFO, LOW_INFO_SIZE), 0};
 }
 
 int mb_info_full(struct boot_ctx *c)

@@ -33,7 +33,7 @@ struct mb_info {
     uint8_t *p;
     uint64_t n;
 };
-int mb_info_open(struct boot_ctx *c, struct mb_info *in);
+struct mb_info mb_info_open(struct boot_ctx *c);
 /* `len` zeroed bytes at a multiple of 8, or NULL: full. *at is their gpa. */
 void *mb_info_alloc(struct mb_info *in, uint64_t len, uint32_t *at);
 /* "… too long together": for a NULL from it. -EINVAL. */

@@ -120,11 +120,8 @@ static int mb1_sections(struct boot_ctx *c, const struct multiboot *mb,
 {
     const struct sections *s = &mb->sections;
     uint64_t at = (mb->end + 15) & ~15ull;
-    uint8_t *table;
+    uint8_t *table = s->num ? ram_ptr(&c->m->ram, gpa(at), s->size) : NULL;
 
-    if (!s->num || at > c->low_end || s->size > c->low_end - at)
-        return 0;
-    table = ram_ptr(&c->m->ram, gpa(at), s->size);
     if (!table)
         return 0;
     i->flags |= MB1_SECTIONS;
@@ -139,14 +136,12 @@ static int mb1_load(struct boot_ctx *c)
 {
     struct multiboot mb = {0};
     struct mb1_info *i;
-    struct mb_info in;
+    struct mb_info in = mb_info_open(c);
     uint32_t at;
     int err = mb1_header(c, &mb);
 
     if (!err)
         err = mb_load_all(c, &mb);
-    if (!err)
-        err = mb_info_open(c, &in);
     if (!err)
         err = boot_put_named_cmdline(c);
     if (err)

@@ -224,14 +224,12 @@ static bool mb2_tags(struct boot_ctx *c, const struct multiboot *mb,
 static int mb2_load(struct boot_ctx *c)
 {
     struct multiboot mb = {0};
-    struct mb_info in;
+    struct mb_info in = mb_info_open(c);
     uint32_t at, total;
     int err = mb2_header(c, &mb);
 
     if (!err)
         err = mb_load_all(c, &mb);
-    if (!err)
-        err = mb_info_open(c, &in);
     if (err)
         return err;
     mb_info_alloc(&in, 8, &at); /* total_size, reserved */

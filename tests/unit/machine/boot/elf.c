@@ -286,3 +286,70 @@ TEST(boot_elf_notes_without_end_are_given_up)
     free(file);
     fake_free(m);
 }
+
+/* What is surely no kernel is said to be none; what may be one runs. */
+TEST(boot_elf_programs_are_no_kernels)
+{
+    struct machine *m = fake_new(16 * MB);
+    struct elf64 k = elf64();
+    struct boot_entry e;
+
+    k.note.p_type = PT_INTERP;
+    CHECK_EQ(boot_elf(m, k, (struct boot){0}, &e), -EINVAL);
+    CHECK_HAS(test_log(), "is a program");
+    k = elf64();
+    memcpy(k.n.owner, "GNU", 4);
+    k.n.h.n_type = 1;
+    CHECK_EQ(boot_elf(m, k, (struct boot){0}, &e), -EINVAL);
+    CHECK_HAS(test_log(), "is a program");
+    k.n.h.n_type = 3; /* a build id */
+    CHECK_EQ(boot_elf(m, k, (struct boot){0}, &e), 0);
+    k = elf64(); /* with a PVH note it may have an interpreter */
+    k.load.p_type = PT_INTERP;
+    k.h.e_phnum = 3;
+    memcpy(&k.pad[0],
+           &(Elf64_Phdr){.p_type = PT_LOAD,
+                         .p_offset = CODE_OFF,
+                         .p_paddr = 2 * MB,
+                         .p_filesz = CODE_SIZE,
+                         .p_memsz = 0x3000},
+           sizeof(Elf64_Phdr));
+    CHECK_EQ(boot_elf(m, k, (struct boot){0}, &e), 0);
+    fake_free(m);
+}
+
+TEST(boot_elf_segments_have_a_limit)
+{
+    enum { MOST = ELF_SEGMENTS_MAX };
+    struct machine *m = fake_new(16 * MB);
+    struct elf64 k = elf64();
+    uint8_t file[sizeof(Elf64_Ehdr) + (MOST + 2) * sizeof(Elf64_Phdr)] = {0};
+    struct boot_entry e;
+
+    k.load.p_offset = 0;
+    k.load.p_filesz = 1;
+    k.load.p_memsz = 0x100;
+    memcpy(file, &k.h, sizeof(k.h));
+    for (int i = 0; i < MOST + 2; i++) {
+        Elf64_Phdr p = k.load;
+        p.p_paddr += 0x1000u * (unsigned)i;
+        if (i == 1)
+            p.p_filesz = p.p_memsz = 0; /* brings nothing: does not count */
+        memcpy(file + sizeof(k.h) + (size_t)i * sizeof(p), &p, sizeof(p));
+    }
+    for (int n = MOST + 1; n <= MOST + 2; n++) {
+        kit_put16(file, offsetof(Elf64_Ehdr, e_phnum), (uint16_t)n);
+        CHECK_EQ(kit_boot(m, (struct boot){0}, file, sizeof(file), &e),
+                 n == MOST + 1 ? 0 : -EINVAL);
+    }
+    CHECK_HAS(test_log(), "more than 32 loadable segments");
+    fake_free(m);
+}
+
+TEST(boot_elf_headers_at_the_end_of_the_file)
+{
+    SPOILED("truncated", e.h.e_phoff = sizeof(e) - 1);
+    SPOILED("no program headers", e.h.e_phoff = sizeof(e) + 1);
+    SPOILED("truncated", e.note.p_offset = sizeof(e) - 10);
+    SPOILED("truncated", e.load.p_filesz++);
+}

@@ -318,6 +318,7 @@ TEST(boot_kernel_version_at_the_end_of_setup)
         struct kit_bzimage k = kit_bzimage();
         kit_put16(k.bytes, 0x20e, (uint16_t)(at - 0x200));
         memcpy(k.bytes + KIT_SETUP - 12, "6 (a@b) #1  ", 12);
+        memcpy(k.bytes + KIT_SETUP, " 6 (a@b) #1 ", 12); /* the kernel's */
         REQUIRE_EQ(kit_boot(m, (struct boot){0}, k.bytes, k.n, &e), 0);
         CHECK_STR((char *)fake_ram(m, LOW_CMDLINE, 32),
                   at < KIT_SETUP - 10 ? "console=ttyS0" : "");
@@ -355,18 +356,34 @@ TEST(boot_ramdisk_as_high_as_it_can)
 TEST(boot_ramdisk_does_not_fit)
 {
     struct kit_file rd = kit_sparse(13 * MB), huge = kit_sparse(1ull << 45);
+    struct kit_file big = kit_sparse(2048 * MB - 3 * MB);
     struct boot_entry e;
     struct kit_bzimage k = kit_bzimage();
 
     CHECK_EQ(boot_small(k, (struct boot){.initrd = rd.path}, &e), 0);
     kit_put32((k = kit_bzimage()).bytes, 0x260, 0x100001); /* one byte more */
     CHECK_EQ(boot_small(k, (struct boot){.initrd = rd.path}, &e), -EINVAL);
-    CHECK_HAS(test_log(), "13312 KiB do not fit: the kernel leaves 13311 KiB");
+    CHECK_HAS(test_log(), "13312 KiB do not fit: the kernel leaves 13311 KiB "
+                          "of guest RAM for it; raise -m\n");
     CHECK_EQ(boot_small(kit_bzimage(), (struct boot){.initrd = huge.path}, &e),
              -EINVAL);
     kit_put32((k = kit_bzimage()).bytes, 0x22c, 0x1000);
     CHECK_EQ(boot_small(k, (struct boot){.initrd = rd.path}, &e), -EINVAL);
-    CHECK_HAS(test_log(), "leaves 0 KiB");
+    CHECK_HAS(test_log(), "leaves 0 KiB of guest RAM for it; raise -m\n");
+    /* The same by an entry that reaches nothing above 4 GiB. */
+    kit_put32((k = kit_bzimage()).bytes, 0x22c, 0x1000);
+    CHECK_EQ(boot_small(k, (struct boot){.initrd = rd.path, .entry = 32}, &e),
+             -EINVAL);
+    CHECK_HAS(test_log(), "leaves 0 KiB of guest RAM for it, and hardly more");
+    CHECK_EQ(boot_small(kit_bzimage(),
+                        (struct boot){.initrd = huge.path, .entry = 32}, &e),
+             -EINVAL);
+    CHECK_HAS(test_log(), "with any -m\n");
+    CHECK_EQ(boot_small(kit_bzimage(),
+                        (struct boot){.initrd = big.path, .entry = 32}, &e),
+             -EINVAL);
+    CHECK_HAS(test_log(), "raise -m\n");
+    kit_close(&big);
     kit_close(&rd);
     kit_close(&huge);
 }
@@ -476,6 +493,115 @@ TEST(boot_kernel_from_a_pipe)
     fake_free(m);
 }
 
+/* "Details of Header Fields": a header that reaches beyond what we know, and a
+ * zImage with an initrd, which goes above 1 MiB. */
+TEST(boot_header_longer_than_known_and_zimage_with_initrd)
+{
+    struct kit_file rd = kit_file("initrd", 6);
+    struct machine *m = fake_new(16 * MB);
+    struct kit_bzimage k = kit_bzimage();
+    struct boot_entry e;
+
+    k.bytes[0x201] = 0xff;
+    memset(k.bytes + 0x290, 0xee, 0x71); /* lies at the e820 map's place */
+    REQUIRE_EQ(kit_boot(m, (struct boot){0}, k.bytes, k.n, &e), 0);
+    CHECK(*(uint8_t *)fake_ram(m, LOW_PARAMS + 0x290, 1) != 0xee);
+    free(k.bytes);
+    k = kit_bzimage();
+    k.bytes[0x211] = 0;
+    kit_put64(k.bytes, 0x258, 0);
+    kit_put32(k.bytes, 0x260, 0);
+    REQUIRE_EQ(kit_boot(m, (struct boot){.initrd = rd.path}, k.bytes, k.n, &e),
+               0);
+    CHECK_EQ(kit_get32(fake_ram(m, 0x90000, 0x300), 0x218), 16 * MB - 4096);
+    kit_put32(k.bytes, 0x22c, MB + 4095); /* up to 1 MiB and a page less one */
+    CHECK_EQ(kit_boot(m, (struct boot){.initrd = rd.path}, k.bytes, k.n, &e),
+             0);
+    kit_put32(k.bytes, 0x22c, MB - 1);
+    CHECK_EQ(kit_boot(m, (struct boot){.initrd = rd.path}, k.bytes, k.n, &e),
+             -EINVAL);
+    CHECK_HAS(test_log(), "leaves 0 KiB");
+    free(k.bytes);
+    kit_close(&rd);
+    fake_free(m);
+}
+
+/* "init_size": up to the last byte of RAM, and one more. */
+TEST(boot_header_init_size_ends_with_ram)
+{
+    struct boot_entry e;
+
+    for (uint32_t over = 0; over < 2; over++) {
+        struct kit_bzimage k = kit_bzimage();
+        kit_put32(k.bytes, 0x260, 14 * MB + over);
+        CHECK_EQ(boot_small(k, (struct boot){0}, &e), over ? -EINVAL : 0);
+    }
+    CHECK_HAS(test_log(), "needs 17 MiB of guest RAM");
+}
+
+TEST(boot_image_reads_end_with_the_image)
+{
+    static const uint8_t bytes[] = {1, 2, 3};
+    struct image img;
+    uint8_t to[4] = {0};
+
+    image_from_memory(&img, "-kernel", "x", bytes, sizeof(bytes));
+    CHECK_EQ(image_read(&img, 1, to, 2), 0);
+    CHECK_EQ(to[1], 3);
+    CHECK_EQ(image_read(&img, 3, to, 0), 0);
+    CHECK_EQ(image_read(&img, 1, to, 3), -EINVAL);
+    CHECK_HAS(test_log(), "truncated: bytes 1 to 4 are wanted");
+    CHECK_EQ(image_read(&img, 4, to, 0), -EINVAL);
+    CHECK_EQ(image_read(&img, UINT64_MAX, to, 2), -EINVAL);
+}
+
+TEST(boot_zimage_too_large)
+{
+    struct machine *m = fake_new(16 * MB);
+    struct boot_entry e;
+
+    for (uint64_t over = 0; over < 2; over++) {
+        struct kit_bzimage k = kit_bzimage();
+        struct kit_file f = kit_file(k.bytes, k.n);
+        struct boot b = {.kernel = f.path};
+        k.bytes[0x211] = 0;
+        kit_put32(k.bytes, 0x260, 0);
+        REQUIRE(pwrite(f.fd, k.bytes, k.n, 0) == (ssize_t)k.n);
+        REQUIRE_EQ(ftruncate(f.fd, (off_t)(KIT_SETUP + 0x80000 + over)), 0);
+        CHECK_EQ(boot_load(m, &b, &e), over ? -EINVAL : 0);
+        if (over)
+            CHECK_HAS(test_log(), "does not fit below 640 KiB");
+        boot_close(&b);
+        kit_close(&f);
+        free(k.bytes);
+    }
+    fake_free(m);
+}
+
+TEST(boot_initrd_files_have_a_limit)
+{
+    struct machine *m = fake_new(16 * MB);
+    struct kit_bzimage k = kit_bzimage();
+    struct kit_file rd = kit_file("rd", 2);
+    char list[33 * 40] = "";
+    struct boot_entry e;
+
+    for (int i = 0; i < INITRDS_MAX; i++) {
+        strcat(list, i ? "," : "");
+        strcat(list, rd.path);
+    }
+    CHECK_EQ(kit_boot(m, (struct boot){.initrd = list}, k.bytes, k.n, &e), 0);
+    CHECK_EQ(kit_get32(fake_ram(m, LOW_PARAMS, 4096), 0x21c),
+             31 * 4 + 2); /* one behind the other, at multiples of 4 */
+    strcat(list, ",x");
+    CHECK_EQ(kit_boot(m, (struct boot){.initrd = list}, k.bytes, k.n, &e),
+             -EINVAL);
+    CHECK_HAS(test_log(), "more than 32 files");
+    kit_close(&rd);
+    free(k.bytes);
+    fake_free(m);
+}
+
 TEST(boot_initrd_list_with_commas)
 {
     struct machine *m = fake_new(16 * MB);
@@ -532,6 +658,48 @@ TEST(boot_rom_of_somebody_else)
     kit_close(&rom);
     kit_close(&odd);
     free(k.bytes);
+    fake_free(m);
+}
+
+/* A ROM of ours with nothing to boot says so. */
+TEST(boot_own_rom_without_a_kernel)
+{
+    struct machine *m = fake_new(16 * MB);
+    struct kit_file rom =
+        kit_file(bios_image, (size_t)(bios_image_end - bios_image));
+    struct boot b = {.bios = rom.path};
+    struct boot_entry e;
+    const struct handoff *h = fake_ram(m, 0xff000, sizeof(*h));
+
+    CHECK_EQ(boot_load(m, &b, &e), 0);
+    CHECK_EQ(e.bits, 16);
+    CHECK_EQ(h->kind, HANDOFF_NONE);
+    boot_close(&b);
+    kit_close(&rom);
+    fake_free(m);
+}
+
+static int no_map(struct machine *m, uint64_t at, void *hva, uint64_t size,
+                  bool readonly)
+{
+    (void)m, (void)at, (void)hva, (void)size, (void)readonly;
+    return -ENOSPC;
+}
+
+TEST(boot_rom_that_cannot_be_mapped)
+{
+    struct machine *m = fake_new(16 * MB);
+    struct kit_file rom = kit_sparse(256 << 10);
+    struct machine_ops ops = *m->ops;
+    struct boot b = {.bios = rom.path};
+    struct boot_entry e;
+
+    ops.map = no_map;
+    m->ops = &ops;
+    CHECK_EQ(boot_load(m, &b, &e), -ENOSPC);
+    CHECK_HAS(test_log(), "cannot be mapped: No space");
+    boot_close(&b);
+    kit_close(&rom);
     fake_free(m);
 }
 

@@ -447,3 +447,133 @@ TEST(boot_multiboot_sections_at_the_end_of_ram)
     }
     fake_free(m);
 }
+
+TEST(boot_multiboot2_3_6_7_sections_of_a_64_bit_file)
+{
+    struct {
+        Elf64_Ehdr h;
+        Elf64_Phdr load;
+        uint32_t mb[16];
+        uint8_t code[64], str[16];
+        Elf64_Shdr sec[2];
+    } k = {
+        .h = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, 1, 1},
+              .e_type = ET_EXEC,
+              .e_machine = EM_X86_64,
+              .e_entry = 0x100010,
+              .e_phoff = sizeof(Elf64_Ehdr),
+              .e_phnum = 1,
+              .e_phentsize = sizeof(Elf64_Phdr),
+              .e_shoff = sizeof(k) - sizeof(k.sec),
+              .e_shnum = 2,
+              .e_shentsize = sizeof(Elf64_Shdr),
+              .e_shstrndx = 1},
+        .load = {.p_type = PT_LOAD,
+                 .p_offset = sizeof(Elf64_Ehdr) + sizeof(Elf64_Phdr),
+                 .p_vaddr = 0x100000,
+                 .p_paddr = 0x100000,
+                 .p_filesz = 128,
+                 .p_memsz = 0x2000},
+        .str = "strings",
+        .sec = {{0}, {.sh_type = SHT_STRTAB, .sh_size = 16}},
+    };
+    struct machine *m = fake_new(16 * MB);
+    struct mb mb = mb2_asks(0, 9, 13);
+    struct boot_entry e;
+    const uint8_t *tag;
+    Elf64_Shdr s;
+
+    memcpy(k.mb, mb.word, sizeof(k.mb));
+    k.sec[1].sh_offset = (uint64_t)(k.str - (uint8_t *)&k);
+    REQUIRE_EQ(kit_boot(m, (struct boot){0}, &k, sizeof(k), &e), 0);
+    REQUIRE((tag = mb2_find_tag(fake_ram(m, e.rbx, 0x1000), 9)) != NULL);
+    CHECK_EQ(kit_get32(tag, 4), 20 + 2 * sizeof(s));
+    memcpy(&s, tag + 20 + sizeof(s), sizeof(s));
+    CHECK_EQ(s.sh_addr, 0x102000);
+    CHECK_STR((char *)fake_ram(m, s.sh_addr, 16), "strings");
+    fake_free(m);
+}
+
+/* The names of 32 modules, which may carry arguments, and the command line are
+ * together more than there is room for. */
+TEST(boot_multiboot_module_names_too_long_together)
+{
+    enum { NAME = 8000 };
+    struct kit_file a = kit_file("AAAAA", 5);
+    static char list[INITRDS_MAX * (NAME + 40)];
+    size_t n = 0;
+    struct boot_entry e;
+
+    for (int i = 0; i < INITRDS_MAX; i++) {
+        n += (size_t)snprintf(list + n, 40, "%s%s ", i ? "," : "", a.path);
+        memset(list + n, 'x', NAME);
+        n += NAME;
+    }
+    list[n] = 0;
+    for (int v = 1; v <= 2; v++) {
+        struct machine *m = fake_new(16 * MB);
+        CHECK_EQ(boot_mb(m, v == 1 ? mb1(3) : mb2(),
+                         (struct boot){.initrd = list}, &e),
+                 -EINVAL);
+        CHECK_HAS(test_log(), "too long together");
+        fake_free(m);
+    }
+    kit_close(&a);
+}
+
+/* 2:§3.1.3: tags end with one of type 0, but a header may just be over. */
+TEST(boot_multiboot2_header_without_an_end_tag)
+{
+    struct machine *m = fake_new(16 * MB);
+    struct mb mb = mb2();
+    struct boot_entry e;
+
+    mb.word[2] = 56;
+    mb.word[3] = -(0xe85250d6 + 56);
+    CHECK_EQ(boot_mb(m, mb, (struct boot){0}, &e), 0);
+    CHECK_EQ(e.rip, 0x100321);
+    fake_free(m);
+}
+
+/* Information up to the last byte of its place, and not one more: by the length
+ * of the command line. With sections they give way, not the boot. */
+TEST(boot_multiboot2_information_fills_its_place_exactly)
+{
+    struct machine *m = fake_new(16 * MB);
+    struct elf32 k = elf32(mb2_asks(1, 9, 6));
+    static char line[LOW_INFO_SIZE];
+    uint32_t most = 0;
+    struct boot_entry e;
+
+    memset(line, 'k', sizeof(line) - 1);
+    for (size_t n = sizeof(line) - 900; n < sizeof(line) - 1; n += 3) {
+        line[n] = 0;
+        int err = boot_mb(m, mb2(), (struct boot){.cmdline = line}, &e);
+        uint32_t total = kit_get32(fake_ram(m, LOW_INFO, 4), 0);
+        if (!err && total > most)
+            most = total;
+        CHECK_EQ(kit_boot(m, (struct boot){.cmdline = line}, &k, sizeof(k), &e),
+                 err);
+        line[n] = 'k';
+    }
+    CHECK_EQ(most, LOW_INFO_SIZE);
+    fake_free(m);
+}
+
+/* 2:§3.1.1: a header that ends where the file does, and 8 bytes later. */
+TEST(boot_multiboot2_header_at_the_end_of_the_file)
+{
+    for (uint32_t over = 0; over <= 8; over += 8) {
+        uint32_t len = 4096 - 64 + over, size = len - 16 - 24 - 16;
+        struct mb mb = {{0xe85250d6, 0, len, -(0xe85250d6 + len), 2, 24,
+                         0x100040, 0x100000, 0, 0x102000, 3, 12, 0x100321, 0,
+                         20 | 1 << 16, size},
+                        16};
+        struct machine *m = fake_new(16 * MB);
+        struct boot_entry e;
+        CHECK_EQ(boot_mb(m, mb, (struct boot){0}, &e), over ? -EINVAL : 0);
+        if (over)
+            CHECK_HAS(test_log(), "ends at 0x1008");
+        fake_free(m);
+    }
+}
