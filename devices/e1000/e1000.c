@@ -310,7 +310,7 @@ void e1000_report(struct e1000 *e)
 static void work(struct e1000 *e, bool readable, bool writable)
 {
     const uint32_t once = TODO_CFG | TODO_IRQ | TODO_LINK;
-    uint32_t todo;
+    uint32_t todo, mine;
     bool more = false, all;
     atomic_fetch_or(&e->todo, TODO_ACTIVE);
     pthread_mutex_lock(&e->lock);
@@ -326,12 +326,14 @@ static void work(struct e1000 *e, bool readable, bool writable)
     if (e->be)
         wait_for_wire(e);
     e1000_report(e);
+    /* A blocked ring's bit waits for EPOLLOUT, a ready one's for EPOLLIN. A
+     * vCPU that changes that from now on sets TODO_CFG. */
+    mine = once | (e->tx.blocked ? 0 : TODO_TX) | (e->rx.starved ? TODO_RX : 0);
     pthread_mutex_unlock(&e->lock);
     if (todo & TODO_IRQ)
         e1000_irq_update(e);
     todo = atomic_fetch_and(&e->todo, ~(uint32_t)TODO_ACTIVE);
-    if (more || todo & once || (todo & TODO_TX && !e->tx.blocked) ||
-        (todo & TODO_RX && e->rx.starved))
+    if (more || todo & mine)
         loop_again(&e->bell);
 }
 
