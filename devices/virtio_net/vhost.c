@@ -66,6 +66,20 @@ static int lend(struct vnet *n, struct vhost_ring *rings)
     return some;
 }
 
+/* Main loop. An error of rings that have been given back says nothing about
+ * those of the driver that came after. */
+static void broken(void *nic, unsigned ring)
+{
+    struct vnet *n = nic;
+    (void)ring;
+    pthread_mutex_lock(&n->v.lock);
+    bool on = n->vhost_on;
+    unsigned life = n->v.life;
+    pthread_mutex_unlock(&n->v.lock);
+    if (on)
+        virtio_needs_reset(&n->v, life, "vhost found a ring broken");
+}
+
 void vnet_vhost_sync(struct vnet *n)
 {
     struct vhost_ring rings[2 * NET_QUEUES_MAX];
@@ -73,6 +87,8 @@ void vnet_vhost_sync(struct vnet *n)
     if (!n->vhost || n->vhost_on || !n->v.started || n->hdr_len != 12 ||
         !netdev_link(n->nic.nd))
         return;
+    n->vhost->broken = broken;
+    n->vhost->nic = n;
     if (lend(n, rings) <= 0 ||
         n->vhost->start(n->vhost, n->v.features, rings, n->npairs)) {
         virtio_unlend(&n->v);
@@ -111,13 +127,6 @@ void vnet_vhost_call(struct virtio *v, unsigned q)
         n->vhost->set_call(n->vhost, q, virtio_call_fd(v, q));
 }
 
-static void broken(void *nic, unsigned ring)
-{
-    struct vnet *n = nic;
-    (void)ring;
-    virtio_needs_reset(&n->v, n->v.life, "vhost found a ring broken");
-}
-
 int vnet_vhost_open(struct vnet *n, struct machine *m)
 {
     struct netdev *nd = n->nic.nd;
@@ -142,8 +151,6 @@ int vnet_vhost_open(struct vnet *n, struct machine *m)
     }
     if (err)
         return err;
-    n->vhost->broken = broken;
-    n->vhost->nic = n;
     n->iothreads = false; /* others do the work */
     vnet_limit_to_vhost(n);
     return 0;

@@ -281,5 +281,13 @@ TEST(vnet_vhost_broken_ring_needs_reset)
     /* A fault of the driver before, that was late. */
     virtio_needs_reset(&n->v, life, "test");
     CHECK(!(vd_status(&d) & VIRTIO_NEEDS_RESET));
+    w.v.broken(w.v.nic, 0);
+    CHECK(vd_status(&d) & VIRTIO_NEEDS_RESET);
+    /* Told only when the rings were back, and another driver is there. */
+    netdev_set_link(fake_net_dev(d.net), false);
+    vd_again(&d, 0);
+    CHECK(!w.on);
+    w.v.broken(w.v.nic, 0);
+    CHECK(!(vd_status(&d) & VIRTIO_NEEDS_RESET));
     vd_free(&d);
 }
