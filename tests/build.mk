@@ -42,6 +42,30 @@ $(B)/unit/unit: $(UNIT_OBJ) $(B)/unit/lib.a $(B)/unit/list
 unit: $(B)/unit/unit
 	@$(B)/unit/unit $(T)
 
+# ------------------------------------------------------- ThreadSanitizer
+
+# Devices, loops and backends at work on real threads, for T seconds in all;
+# ONLY=NAME runs some scenarios, S=SEED repeats their decisions.
+TSAN_OBJ := $(patsubst %.c,$(B)/tsan/%.o,$(wildcard tests/tsan/*.c))
+TSAN_LIB := $(patsubst %.c,$(B)/tsan/%.o,\
+              $(filter-out $(SKIP_SRC),$(PORTABLE) base/clock.c))
+
+$(B)/tsan/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC tsan $<"
+	@$(TCC) $(CPPFLAGS) $(TFLAGS) -fsanitize=thread -MMD -MP -c -o $@ $<
+
+$(B)/tsan/lib.a: $(TSAN_LIB)
+	@rm -f $@
+	@ar qcs $@ $^
+
+$(B)/tsan/tsan: $(TSAN_OBJ) $(B)/tsan/lib.a
+	@$(TCC) -fsanitize=thread -o $@ $^ -lpthread -lutil
+
+.PHONY: tsan
+tsan: $(B)/tsan/tsan
+	@tests/tsan/run $< $(T:%=-t %) $(S:%=-s %) $(ONLY)
+
 # ------------------------------------------------------------------- fuzzing
 
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -112,7 +136,7 @@ coverage:
 
 C_FILES := $(shell git ls-files -co --exclude-standard '*.c' '*.h' 2>/dev/null)
 TIDY_SRC := $(filter %.c,$(filter-out guest/% bios/% tests/%,$(C_FILES))) \
-            $(filter tests/unit/%.c tests/fuzz/%.c,$(C_FILES))
+            $(filter tests/unit/%.c tests/fuzz/%.c tests/tsan/%.c,$(C_FILES))
 # Programs without a suffix are known by their first line.
 SH_FILES := $(shell git ls-files -co --exclude-standard 2>/dev/null | \
               xargs grep -lIE -m1 '^\#! ?/bin/(ba)?sh' 2>/dev/null)
@@ -161,7 +185,8 @@ $(DEPS): %-deps:
 
 # PART="unit kvm": only these parts (tests/check --list).
 check: check-deps
-	@$(MAKE) --no-print-directory -j$(JOBS) vmm $(B)/unit/unit $(FUZZ_BIN)
+	@$(MAKE) --no-print-directory -j$(JOBS) vmm $(B)/unit/unit \
+	    $(B)/tsan/tsan $(FUZZ_BIN)
 	@tests/check $(if $(QUICK),quick,check) $(B) $(PART)
 
 # What needs minutes, by parts of an hour at most: PART=lab, PART=fresh.
@@ -191,6 +216,7 @@ help:
 	@echo "make check-long    what needs minutes [PART=lab|fresh]"
 	@echo "make check-fresh   all but the lab, and lint, on a Debian with only git and make"
 	@echo "make unit [T=NAME] unit tests (ASan, UBSan), or those named *NAME*"
+	@echo "make tsan [T=30]   threads at work under ThreadSanitizer [ONLY=NAME S=SEED]"
 	@echo "make fuzz [T=60]   each fuzz target for T seconds [ONLY=fuzz_x]"
 	@echo "make fuzz-keep     keep the inputs that reach most (commit them)"
 	@echo "make fuzz-corpus   each kept input once"

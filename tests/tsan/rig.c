@@ -1,0 +1,649 @@
+/* SPDX-License-Identifier: MIT */
+/* The machine of real threads: see rig.h.
+ *
+ * What KVM does under a lock of its own (interrupts, doorbells) is done under
+ * one here. A machine reset happens on the main loop with every vCPU outside of
+ * the guest, as machine/kvm/vm.c has it: the gate is a readers' lock, and vCPUs
+ * are the readers. */
+#include "tests/tsan/rig.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "devices/pc/pc.h"
+#include "devices/pci/pci.h"
+#include "host/console.h"
+#include "net/hub.h"
+#include "net/stream.h"
+
+#define KICKS_MAX 256
+#define LINES_MAX 8
+#define THREADS_MAX 32
+#define GUESTS_MAX 2
+
+struct rig rig;
+static pthread_mutex_t ops_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct kick kicks[KICKS_MAX];
+static int nkicks;
+static struct irq *lines[LINES_MAX];
+static int nlines;
+static pthread_rwlock_t gate;
+static int null_fd;
+
+void rig_fail(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+    _exit(1);
+}
+
+/* ------------------------------------------------------------- randomness */
+
+static uint64_t next_random(uint64_t *s)
+{
+    *s ^= *s << 13; /* xorshift64 */
+    *s ^= *s >> 7;
+    *s ^= *s << 17;
+    return *s;
+}
+
+uint32_t rnd(struct vcpu *c, uint32_t n)
+{
+    return (uint32_t)((next_random(&c->random) >> 32) * n >> 32);
+}
+
+/* Each thread's own, from the scenario's. */
+static uint64_t seed_for(unsigned thread)
+{
+    uint64_t s = rig.seed + 0x9e3779b97f4a7c15ull * (thread + 1);
+    return s ? s : 1;
+}
+
+/* -------------------------------------------------------- machine.h's ops */
+
+static int op_msi_attach(struct irq *irq, uint64_t addr, uint32_t data)
+{
+    (void)addr, (void)data;
+    pthread_mutex_lock(&ops_lock);
+    irq->attached = true;
+    pthread_mutex_unlock(&ops_lock);
+    return 0;
+}
+
+static int op_intx(struct irq *irq, unsigned gsi)
+{
+    pthread_mutex_lock(&ops_lock);
+    irq->gsi = (int)gsi;
+    irq->attached = true;
+    if (nlines < LINES_MAX)
+        lines[nlines++] = irq;
+    pthread_mutex_unlock(&ops_lock);
+    return 0;
+}
+
+static void op_detach(struct irq *irq)
+{
+    pthread_mutex_lock(&ops_lock);
+    irq->attached = false;
+    pthread_mutex_unlock(&ops_lock);
+}
+
+static void op_free(struct irq *irq)
+{
+    pthread_mutex_lock(&ops_lock);
+    for (int i = 0; i < nlines; i++)
+        if (lines[i] == irq)
+            lines[i] = lines[--nlines];
+    pthread_mutex_unlock(&ops_lock);
+}
+
+static int op_kick_add(struct machine *m, const struct kick *k)
+{
+    int err = -ENOSPC;
+    (void)m;
+    pthread_mutex_lock(&ops_lock);
+    if (nkicks < KICKS_MAX) {
+        kicks[nkicks++] = *k;
+        err = 0;
+    }
+    pthread_mutex_unlock(&ops_lock);
+    return err;
+}
+
+static void op_kick_del(struct machine *m, const struct kick *k)
+{
+    int i = 0;
+    (void)m;
+    pthread_mutex_lock(&ops_lock);
+    while (i < nkicks && (kicks[i].fd != k->fd || kicks[i].addr != k->addr ||
+                          kicks[i].pio != k->pio))
+        i++;
+    if (i == nkicks)
+        rig_fail("kick_del of a doorbell that was never added");
+    kicks[i] = kicks[--nkicks];
+    pthread_mutex_unlock(&ops_lock);
+}
+
+static int op_map(struct machine *m, uint64_t gpa, void *hva, uint64_t size,
+                  bool readonly)
+{
+    (void)m, (void)gpa, (void)hva, (void)size, (void)readonly;
+    return 0;
+}
+
+static void op_request(struct machine *m, enum machine_stop why)
+{
+    (void)m, (void)why;
+}
+
+static const struct machine_ops ops = {
+    .irq_msi_attach = op_msi_attach,
+    .irq_intx = op_intx,
+    .irq_detach = op_detach,
+    .irq_free = op_free,
+    .kick_add = op_kick_add,
+    .kick_del = op_kick_del,
+    .map = op_map,
+    .request = op_request,
+};
+
+/* --------------------------------------------------------------- accesses */
+
+static bool ring_bell(uint64_t addr)
+{
+    bool found = false;
+    pthread_mutex_lock(&ops_lock);
+    for (int i = 0; i < nkicks && !found; i++)
+        if (!kicks[i].pio && kicks[i].addr == addr) {
+            event_signal(kicks[i].fd);
+            found = true;
+        }
+    pthread_mutex_unlock(&ops_lock);
+    return found;
+}
+
+void wr(uint64_t addr, unsigned width, uint64_t val)
+{
+    if (!ring_bell(addr))
+        bus_write(rig.m.mmio, addr, width, val);
+}
+
+uint64_t rd(uint64_t addr, unsigned width)
+{
+    return bus_read(rig.m.mmio, addr, width);
+}
+
+uint64_t bar_at(unsigned slot, unsigned bar)
+{
+    return rd(cfg_at(slot, PCI_BAR0 + 4 * bar), 4) & ~15ull;
+}
+
+unsigned cap_at(unsigned slot, uint8_t id)
+{
+    unsigned at = (unsigned)rd(cfg_at(slot, PCI_CAP_PTR), 1);
+    while (at && rd(cfg_at(slot, at), 1) != id)
+        at = (unsigned)rd(cfg_at(slot, at + 1), 1);
+    return at;
+}
+
+/* ------------------------------------------------------------------ vCPUs */
+
+bool vcpu_sleep(struct vcpu *c, unsigned us)
+{
+    pthread_rwlock_unlock(&gate);
+    if (us)
+        usleep(us);
+    pthread_rwlock_rdlock(&gate);
+    return !atomic_load(&rig.stop) && c->epoch == atomic_load(&rig.epoch);
+}
+
+bool vcpu_step(struct vcpu *c)
+{
+    return vcpu_sleep(c, 0);
+}
+
+static void *driver_thread(void *arg)
+{
+    struct vcpu *c = arg;
+    pthread_rwlock_rdlock(&gate);
+    while (!atomic_load(&rig.stop)) {
+        c->epoch = atomic_load(&rig.epoch);
+        wr(cfg_at(c->slot, PCI_COMMAND), 2, 7);
+        c->guest->driver(c);
+        vcpu_step(c);
+    }
+    pthread_rwlock_unlock(&gate);
+    return NULL;
+}
+
+static void *rude_thread(void *arg)
+{
+    struct vcpu *c = arg;
+    pthread_rwlock_rdlock(&gate);
+    while (!atomic_load(&rig.stop)) {
+        if (c->guest->cls && rnd(c, 2))
+            rude_pci(c);
+        else
+            c->guest->rude(c);
+        vcpu_sleep(c, rnd(c, 300));
+    }
+    pthread_rwlock_unlock(&gate);
+    return NULL;
+}
+
+/* Somewhere else for a moment: on nothing, RAM, another BAR, the end. */
+static void move_bar(struct vcpu *c)
+{
+    static const uint32_t to[] = {0, 0xfee00000, 0x100000, 0xe8000000,
+                                  0xfffff000};
+    uint64_t at = cfg_at(c->slot, PCI_BAR0 + 4 * rnd(c, 6));
+    uint32_t was = (uint32_t)rd(at, 4);
+    wr(at, 4, rnd(c, 3) ? to[rnd(c, 5)] : (uint32_t)bar_at(3 - c->slot, 0));
+    usleep(rnd(c, 100));
+    wr(at, 4, was);
+}
+
+static void touch_msix(struct vcpu *c)
+{
+    unsigned cap = cap_at(c->slot, PCI_CAP_MSIX);
+    uint64_t table = bar_at(c->slot, 1);
+    if (!cap)
+        return;
+    switch (rnd(c, 5)) {
+    case 0:
+        wr(table + 16 * rnd(c, 12) + 12, 4, rnd(c, 2));
+        break;
+    case 1:
+        wr(table + 16 * rnd(c, 12) + 4 * rnd(c, 3), 4, rnd(c, 1 << 30));
+        break;
+    case 2:
+        wr(table + 16 * rnd(c, 12) + 8 * rnd(c, 2), 8, rnd(c, 1 << 30));
+        break;
+    case 3:
+        rd(table + 0x800, 8);
+        rd(table + 16 * rnd(c, 12), 8);
+        break;
+    default:
+        wr(cfg_at(c->slot, cap + 3), 1, rnd(c, 4) << 6);
+        break;
+    }
+}
+
+void rude_pci(struct vcpu *c)
+{
+    static const uint16_t commands[] = {7, 3, 5, 0x407, 0x403};
+    switch (rnd(c, 6)) {
+    case 0:
+        move_bar(c);
+        break;
+    case 1:
+        wr(cfg_at(c->slot, PCI_COMMAND), 2, commands[rnd(c, 5)]);
+        usleep(rnd(c, 100));
+        wr(cfg_at(c->slot, PCI_COMMAND), 2, 7);
+        break;
+    case 2: /* the end of an interrupt */
+        pthread_mutex_lock(&ops_lock);
+        for (int i = 0; i < nlines; i++)
+            event_signal(lines[i]->resample.fd);
+        pthread_mutex_unlock(&ops_lock);
+        break;
+    case 3:
+        for (unsigned off = 0; off < 256; off += 4)
+            rd(cfg_at(c->slot, off), 4);
+        break;
+    default:
+        touch_msix(c);
+        break;
+    }
+}
+
+/* -------------------------------------------------------------- the world */
+
+/* What comes from outside, on the main loop: cables, counters, resets. */
+static struct timer world;
+static uint64_t world_random;
+
+static void reset_machine(void)
+{
+    pthread_rwlock_wrlock(&gate);
+    for (struct device *d = rig.m.devices; d; d = d->next)
+        d->reset(d);
+    atomic_fetch_add(&rig.epoch, 1);
+    atomic_fetch_add(&rig.resets, 1);
+    pthread_rwlock_unlock(&gate);
+}
+
+static void world_turns(struct timer *t)
+{
+    struct netdev *nd = netdevs; /* none on the bare board */
+    switch (next_random(&world_random) >> 32 & 7) {
+    case 0:
+        reset_machine();
+        break;
+    case 1:
+        netdev_toggle_cables();
+        netdev_toggle_cables();
+        break;
+    case 2:
+        for (struct device *d = rig.m.devices; d; d = d->next)
+            if (d->stats)
+                d->stats(d, null_fd);
+        break;
+    default:
+        if (rig.sc->flags & SC_BOARD)
+            acpi_power_button(&rig.m);
+        else if (!(rig.sc->flags & SC_STREAM))
+            netdev_set_link(nd, !nd->link_up);
+        break;
+    }
+    timer_arm(t, now_ns() + (next_random(&world_random) >> 40) % 20000000);
+}
+
+/* ------------------------------------------------------------------- wires */
+
+struct wire {
+    struct netdev nd;
+    struct {
+        struct netbe be;
+        int peer;
+    } q[NET_QUEUES_MAX];
+};
+static struct wire wire;
+
+static ssize_t wire_send(struct netbe *be, const struct iovec *iov, int n)
+{
+    struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov,
+                       .msg_iovlen = (size_t)n};
+    ssize_t r = sendmsg(be->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return r < 0 ? (errno == EAGAIN ? 0 : -errno) : r;
+}
+
+static ssize_t wire_recv(struct netbe *be, const struct iovec *iov, int n)
+{
+    struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov,
+                       .msg_iovlen = (size_t)n};
+    ssize_t r = recvmsg(be->fd, &m, MSG_DONTWAIT);
+    return r < 0 ? (errno == EAGAIN ? 0 : -errno) : r;
+}
+
+static int wire_set(struct netdev *nd, unsigned val)
+{
+    (void)nd, (void)val;
+    return 0;
+}
+
+static void wire_close(struct netdev *nd)
+{
+    for (unsigned i = 0; i < nd->nq; i++) {
+        close(wire.q[i].be.fd);
+        close(wire.q[i].peer);
+    }
+}
+
+static void wire_new(unsigned nq)
+{
+    snprintf(wire.nd.id, sizeof(wire.nd.id), "n0");
+    wire.nd.offload = NETBE_CSUM | NETBE_TSO4 | NETBE_TSO6;
+    wire.nd.vnet_hdr = true;
+    wire.nd.link_up = true;
+    wire.nd.nq = nq;
+    wire.nd.set_offload = wire_set;
+    wire.nd.set_queues = wire_set;
+    wire.nd.close = wire_close;
+    for (unsigned i = 0; i < nq; i++) {
+        int fd[2];
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd))
+            rig_fail("socketpair: %s", strerror(errno));
+        wire.q[i].be = (struct netbe){
+            .dev = &wire.nd, .fd = fd[0], .send = wire_send, .recv = wire_recv};
+        wire.q[i].peer = fd[1];
+        wire.nd.q[i] = &wire.q[i].be;
+    }
+    netdev_register(&wire.nd);
+}
+
+/* A netdev of the VMM's own. */
+static void open_netdev(const struct netdev_class *cls, const char *text)
+{
+    struct netdev *nd;
+    struct opts o;
+    if (opts_parse(&o, "-netdev", text, NULL) || cls->open(rig.m.loop, &o, &nd))
+        rig_fail("-netdev %s", text);
+    netdev_register(nd);
+    opts_free(&o);
+}
+
+/* ------------------------------------------------------------------- peers */
+
+/* UDP or TCP over IPv4 to everybody, from here and there. Bytes of frame. */
+static size_t make_frame(uint8_t *f, uint64_t *random)
+{
+    uint64_t r = next_random(random);
+    size_t len = 60 + (r & 3 ? r >> 8 & 0x7f : (r >> 8) % 1400);
+    memset(f, 0, len);
+    memset(f, 0xff, 6);
+    f[6] = 2;
+    f[12] = 8;
+    f[14] = 0x45;
+    f[16] = (uint8_t)((len - 14) >> 8);
+    f[17] = (uint8_t)(len - 14);
+    f[23] = r & 4 ? 6 : 17;
+    memcpy(f + 26, &r, 8);
+    r = next_random(random);
+    memcpy(f + 34, &r, 4);
+    return len;
+}
+
+static void *wire_peer(void *arg)
+{
+    unsigned i = (unsigned)(uintptr_t)arg;
+    uint64_t random = seed_for(100 + i);
+    uint8_t p[NET_HDR_LEN + 2048] = {0}, junk[4096];
+    while (!atomic_load(&rig.stop)) {
+        size_t len = make_frame(p + NET_HDR_LEN, &random);
+        send(wire.q[i].peer, p, NET_HDR_LEN + len, MSG_DONTWAIT);
+        while (recv(wire.q[i].peer, junk, sizeof(junk), MSG_DONTWAIT) > 0)
+            continue;
+        if (!(next_random(&random) & 3))
+            usleep(next_random(&random) >> 40 & 255);
+    }
+    return NULL;
+}
+
+static int connect_to(const char *path)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+    if (!connect(fd, (struct sockaddr *)&a, sizeof(a)))
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* Reads slowly, in pieces, so that frames are written in pieces too. */
+static void *stream_peer(void *arg)
+{
+    uint64_t random = seed_for(100);
+    uint8_t p[4 + 2048], junk[2048];
+    int fd = -1;
+    (void)arg;
+    while (!atomic_load(&rig.stop)) {
+        if (fd < 0)
+            fd = connect_to(STREAM_PATH);
+        size_t len = make_frame(p + 4, &random);
+        p[0] = p[1] = 0;
+        p[2] = (uint8_t)(len >> 8);
+        p[3] = (uint8_t)len;
+        struct pollfd w = {.fd = fd, .events = POLLOUT};
+        if (fd >= 0 && poll(&w, 1, 1) == 1)
+            send(fd, p, 4 + len, MSG_NOSIGNAL);
+        uint64_t r = next_random(&random);
+        if (fd >= 0)
+            recv(fd, junk, 1 + (r & 2047), MSG_DONTWAIT);
+        if (r >> 52 == 0 && fd >= 0) { /* one in 4096 */
+            close(fd);
+            fd = -1;
+        }
+        if (!(r >> 20 & 3))
+            usleep(r >> 24 & 127);
+    }
+    if (fd >= 0)
+        close(fd);
+    return NULL;
+}
+
+/* Types, reads a part, goes. */
+static void *serial_peer(void *arg)
+{
+    uint64_t random = seed_for(100);
+    char junk[4096];
+    (void)arg;
+    while (!atomic_load(&rig.stop)) {
+        int fd = connect_to(SERIAL_PATH);
+        for (int i = 0; i < 300 && fd >= 0 && !atomic_load(&rig.stop); i++) {
+            uint64_t r = next_random(&random);
+            send(fd, "keys", 1 + (r & 3), MSG_DONTWAIT | MSG_NOSIGNAL);
+            recv(fd, junk, 1 + (r >> 8 & 4095), MSG_DONTWAIT);
+            usleep(r >> 24 & 1023);
+        }
+        if (fd >= 0)
+            close(fd);
+        usleep(10000);
+    }
+    return NULL;
+}
+
+/* -------------------------------------------------------------- a scenario */
+
+static void make_machine(void)
+{
+    struct machine *m = &rig.m;
+    uint8_t *ram = mmap(NULL, RIG_RAM, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    pthread_rwlockattr_t attr;
+    if (ram == MAP_FAILED)
+        rig_fail("mmap: %s", strerror(errno));
+    pthread_rwlockattr_init(&attr);
+    pthread_rwlockattr_setkind_np(&attr,
+                                  PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&gate, &attr);
+    null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    m->ops = &ops;
+    m->ram.fd = -1;
+    m->ram.n = 1;
+    m->ram.region[0] = (struct ram_region){.size = RIG_RAM, .hva = ram};
+    m->ncpus = 2;
+    m->pio = bus_new("pio");
+    m->mmio = bus_new("mmio");
+    if (!m->pio || !m->mmio || loop_new(&m->loop, "main") || pci_bus_new(m))
+        rig_fail("no machine");
+}
+
+void rig_device(const struct device_class *cls, const char *options)
+{
+    struct needs needs = {0};
+    struct device *dev;
+    struct opts o;
+    if (opts_parse(&o, cls->name, options, NULL) ||
+        device_new(cls, &o, &needs, &dev) || device_create(&rig.m, dev))
+        rig_fail("%s: %s", cls->name, options);
+}
+
+static void make_nics(void)
+{
+    const struct scenario *sc = rig.sc;
+    if (sc->flags & SC_STREAM) {
+        open_netdev(&stream_class,
+                    "id=n0,server=on,addr.type=unix,addr.path=" STREAM_PATH);
+    } else if (sc->flags & SC_HUB) {
+        open_netdev(&hubport_class, "id=n0,hubid=1,learn=on");
+        open_netdev(&hubport_class, "id=n1,hubid=1,learn=on");
+    } else if (sc->pairs) {
+        wire_new(sc->pairs);
+    }
+    for (int i = 0; i < GUESTS_MAX && sc->nic[i].guest; i++) {
+        const struct guest *g = sc->nic[i].guest;
+        if (g->make)
+            g->make(sc->nic[i].options);
+        else
+            rig_device(g->cls, sc->nic[i].options);
+    }
+}
+
+static void *loop_thread(void *arg)
+{
+    (void)arg;
+    loop_run(rig.m.loop);
+    return NULL;
+}
+
+static pthread_t threads[THREADS_MAX];
+static int nthreads;
+
+static void start(void *(*run)(void *arg), void *arg)
+{
+    if (nthreads == THREADS_MAX ||
+        pthread_create(&threads[nthreads++], NULL, run, arg))
+        rig_fail("pthread_create");
+}
+
+static void start_guests(void)
+{
+    static struct vcpu vcpu[2 * GUESTS_MAX];
+    for (unsigned i = 0; i < 2 * GUESTS_MAX; i++) {
+        const struct guest *g = rig.sc->nic[i / 2].guest;
+        vcpu[i] =
+            (struct vcpu){.guest = g, .slot = 1 + i / 2, .random = seed_for(i)};
+        if (g)
+            start(i & 1 ? rude_thread : driver_thread, &vcpu[i]);
+    }
+}
+
+void rig_run(const struct scenario *sc, uint64_t seed, uint64_t ns)
+{
+    pthread_t loop;
+    rig.sc = sc;
+    rig.seed = seed;
+    world_random = seed_for(99);
+    make_machine();
+    make_nics();
+    console_begin_all();
+    timer_init(&world, rig.m.loop, world_turns, "world");
+    timer_arm(&world, 1);
+    if (pthread_create(&loop, NULL, loop_thread, NULL))
+        rig_fail("pthread_create");
+    start_guests();
+    if (sc->flags & SC_STREAM)
+        start(stream_peer, NULL);
+    if (sc->flags & SC_BOARD)
+        start(serial_peer, NULL);
+    for (unsigned i = 0; i < wire.nd.nq; i++)
+        start(wire_peer, (void *)(uintptr_t)i);
+    usleep((useconds_t)(ns / 1000));
+    atomic_store(&rig.stop, true);
+    while (nthreads)
+        pthread_join(threads[--nthreads], NULL);
+    /* As main() ends: the loop, then NICs with their threads, then wires. */
+    loop_stop(rig.m.loop, 0);
+    pthread_join(loop, NULL);
+    timer_cancel(&world);
+    console_flush_all();
+    devices_destroy(&rig.m);
+    netdev_close_all();
+    loop_free(rig.m.loop);
+    bus_free(rig.m.pio);
+    bus_free(rig.m.mmio);
+}
