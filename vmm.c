@@ -28,6 +28,7 @@
 #include "devices/vfio/state.h"
 #include "host/console.h"
 #include "host/process.h"
+#include "host/terminal.h"
 #include "machine/kvm/vm.h"
 #include "net/cmdline.h"
 #include "net/dgram.h"
@@ -317,6 +318,6 @@ int main(int argc, char **argv)
     net_free();
     log_watch(NULL);
     vm_free(m);
-    console_restore();
+    terminal_restore();
     return err < 0 ? EXIT_START : err;
 }

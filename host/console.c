@@ -19,12 +19,7 @@
  * A logfile is a console of its own, which is given the same bytes.
  *
  * Input: read while the device has room, otherwise left in the host's kernel.
- *
- * No descriptor inherited from the parent is made non-blocking, since that
- * would change it for everybody who shares it: terminals and pipes are opened
- * once more through /proc/self/fd. Where that fails the flag is set, and taken
- * back by console_restore(). Regular files never block; sockets take
- * MSG_DONTWAIT. */
+ */
 #include "host/console.h"
 
 #include <errno.h>
@@ -42,10 +37,10 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "base/fd.h"
 #include "base/field.h"
 #include "base/log.h"
 #include "host/peer.h"
+#include "host/terminal.h"
 
 #define RING 65536 /* power of two */
 #define CHUNK 4096
@@ -120,112 +115,7 @@ struct console {
 
 static struct console *consoles;
 
-/* ---------------------------------------------------------- the terminal */
-
-static struct {
-    volatile sig_atomic_t raw; /* `saved` is to be put back */
-    int fd;
-    struct termios saved, ours;
-    /* descriptors made non-blocking where a second open was refused */
-    int nonblock[2];
-    volatile sig_atomic_t n;
-} terminal = {.fd = -1};
-
-void console_restore(void)
-{
-    int keep = errno;
-    if (terminal.raw) {
-        terminal.raw = 0;
-        tcsetattr(terminal.fd, TCSANOW, &terminal.saved);
-    }
-    while (terminal.n > 0) {
-        int fd = terminal.nonblock[--terminal.n];
-        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
-    }
-    errno = keep;
-}
-
-/* Only the terminal's foreground process may change it without being stopped
- * by SIGTTOU, or read it without SIGTTIN. */
-static bool foreground(int fd)
-{
-    pid_t group = tcgetpgrp(fd); /* -1: not the terminal that controls us */
-    return group < 0 || group == getpgrp();
-}
-
-static void take_terminal(void)
-{
-    if (terminal.fd < 0 || !foreground(terminal.fd))
-        return;
-    if (!tcsetattr(terminal.fd, TCSANOW, &terminal.ours))
-        terminal.raw = 1;
-}
-
-/* A fault of ours must not leave a dead terminal behind. */
-static void on_crash(int sig)
-{
-    console_restore();
-    raise(sig); /* SA_RESETHAND: the default action now */
-}
-
-static void restore_on_crash(void)
-{
-    static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE,
-                                SIGABRT, SIGSYS, SIGTRAP};
-    struct sigaction sa = {.sa_handler = on_crash,
-                           .sa_flags = (int)SA_RESETHAND | SA_NODEFER};
-    struct sigaction old;
-    for (size_t i = 0; i < ARRAY_LEN(fatal); i++)
-        if (!sigaction(fatal[i], NULL, &old) && old.sa_handler == SIG_DFL)
-            sigaction(fatal[i], &sa, NULL);
-}
-
-/* Keys go to the guest one by one, Ctrl-C and Ctrl-Z too. Output processing
- * stays on, so that our own messages need no carriage return. */
-static void make_raw(int fd)
-{
-    static bool once;
-    if (tcgetattr(fd, &terminal.saved))
-        return;
-    terminal.fd = fd;
-    terminal.ours = terminal.saved;
-    terminal.ours.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP |
-                                         INLCR | IGNCR | ICRNL | IXON);
-    terminal.ours.c_lflag &=
-        ~(tcflag_t)(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
-    terminal.ours.c_cflag &= ~(tcflag_t)(CSIZE | PARENB);
-    terminal.ours.c_cflag |= CS8;
-    terminal.ours.c_cc[VMIN] = 1;
-    terminal.ours.c_cc[VTIME] = 0;
-    if (!once)
-        atexit(console_restore);
-    once = true;
-    restore_on_crash();
-    take_terminal();
-}
-
 /* --------------------------------------------------------------- streams */
-
-/* Our own, non-blocking description of what `fd` is. -1: fd is closed. */
-static int private_fd(int fd, int mode, bool *socket)
-{
-    struct stat st;
-    if (fstat(fd, &st))
-        return -1;
-    *socket = S_ISSOCK(st.st_mode);
-    if (*socket || S_ISREG(st.st_mode)) /* a reopened file starts at 0 */
-        return fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    int own = fd_reopen(fd, mode);
-    if (own >= 0)
-        return own;
-    own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    int flags = fcntl(fd, F_GETFL);
-    if (own < 0 || flags < 0 || (flags & O_NONBLOCK) || terminal.n == 2)
-        return own;
-    fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-    terminal.nonblock[terminal.n++] = fd;
-    return own;
-}
 
 static void stream_set(struct stream *s, int fd, bool socket,
                        void (*ready)(struct event *ev, uint32_t got),
@@ -573,9 +463,9 @@ static void in_ready(struct event *ev, uint32_t got)
 
 void console_continue(void)
 {
-    take_terminal();
+    terminal_take();
     for (struct console *c = consoles; c; c = c->next)
-        if (c->escapes && foreground(c->in.ev.fd))
+        if (c->escapes && terminal_foreground(c->in.ev.fd))
             stream_wait(c, &c->in, EPOLLIN);
 }
 
@@ -713,15 +603,15 @@ static int open_socket(struct console *c, struct chardev *dev)
 static int open_stdio(struct console *c)
 {
     bool socket = false;
-    int fd = private_fd(STDOUT_FILENO, O_WRONLY, &socket);
+    int fd = terminal_fd(STDOUT_FILENO, O_WRONLY, &socket);
     stream_set(&c->out, fd, socket, out_ready, "serial output");
     c->sink = fd < 0;
-    fd = private_fd(STDIN_FILENO, O_RDONLY, &socket);
+    fd = terminal_fd(STDIN_FILENO, O_RDONLY, &socket);
     stream_set(&c->in, fd, socket, in_ready, "serial input");
     if (fd >= 0 && isatty(STDIN_FILENO)) {
         c->escapes = true;
-        make_raw(STDIN_FILENO);
-        if (!foreground(STDIN_FILENO))
+        terminal_raw(STDIN_FILENO);
+        if (!terminal_foreground(STDIN_FILENO))
             return 0; /* reading would stop us with SIGTTIN */
     }
     stream_wait(c, &c->in, EPOLLIN);

@@ -46,9 +46,7 @@ void console_begin_all(void);
 /* Writes out what the guest said, waiting at most a second for a slow reader:
  * after the loop ended. */
 void console_flush_all(void);
-/* Gives the terminal back. Any time, any thread, signal handlers too. */
-void console_restore(void);
-/* Takes it again: after SIGCONT, on the loop's thread. */
+/* The terminal is ours again (SIGCONT): on the loop's thread. */
 void console_continue(void);
 
 #endif

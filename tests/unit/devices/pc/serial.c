@@ -16,6 +16,7 @@
 
 #include "devices/pc/pc.h"
 #include "host/console.h"
+#include "host/terminal.h"
 #include "tests/unit/fake.h"
 
 #define COM 0x3f8
@@ -936,7 +937,7 @@ TEST(console_terminal_is_raw_and_given_back)
     int asked = fake_requests(m);
     keys(m, master, "\1x");
     int quit = fake_last_request(m);
-    console_restore();
+    terminal_restore();
     tcgetattr(slave, &after);
     fake_free(m);
     stdio_back();
