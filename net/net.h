@@ -108,6 +108,7 @@ struct netdev {
     void (*close)(struct netdev *nd);
     struct netdev_counts *counts; /* what went wrong, for -stats */
     struct fault vhost_errors;    /* rings that vhost found broken */
+    struct fault vhost_refused;   /* starts that it did not take */
 
     /* Set by the NIC: the cable was plugged (up) or pulled. Called on the main
      * loop's thread. */

@@ -65,6 +65,8 @@ void netdev_uncount(struct netdev *nd, struct netdev_counts *c)
 
 static const struct field vhost_counters[] = {
     COUNT("vhost_errors", struct netdev, vhost_errors, "rings found broken"),
+    COUNT("vhost_refused", struct netdev, vhost_refused,
+          "queues that vhost-net did not take"),
     {.help = NULL},
 };
 

@@ -129,7 +129,10 @@ static int kernel_start(struct vhost *v, uint64_t features,
         r = set_backend(k, p, true);
     if (r < 0) {
         kernel_stop(v, NULL);
-        return fail(r, "%s: vhost-net: %s", k->nd->id, strerror(-r));
+        /* A guest may do as it likes to its queues, as often as it likes. */
+        fault_note(&k->nd->vhost_refused, "%s: vhost-net: %s", k->nd->id,
+                   strerror(-r));
+        return r;
     }
     for (unsigned i = 0; i < 2 * pairs; i++)
         if (rings[i].num && rings[i].kick >= 0)
