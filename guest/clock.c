@@ -47,7 +47,7 @@ static void read_kvmclock(void)
 
 static u32 khz_from_kvmclock(void)
 {
-    ring0(read_kvmclock);
+    read_kvmclock();
     u32 mul = pv.mul;
     int shift = pv.shift;
 
@@ -87,6 +87,13 @@ static u32 khz_from_cpuid(void)
     return r[0] & 1 << 3 ? khz_from_kvmclock() : 0;
 }
 
+/* For ring 0: in ring 3 CPUID may be the host's (irq.c), whose leaves say
+ * nothing of our own hypervisor. */
+static void ask_hypervisor(void)
+{
+    tsc_khz = khz_from_cpuid();
+}
+
 /* 10 ms of channel 2, whose output is bit 5 of port 61h. */
 static u32 khz_from_pit(void)
 {
@@ -107,7 +114,7 @@ static u32 khz_from_pit(void)
 u64 clock_us(void)
 {
     if (!tsc_khz) {
-        tsc_khz = khz_from_cpuid();
+        ring0(ask_hypervisor);
         if (!tsc_khz)
             tsc_khz = khz_from_pit();
         if (!tsc_khz)

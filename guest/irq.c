@@ -18,6 +18,7 @@
 #define APIC_BASE_EN (1 << 11)
 #define MSR_X2APIC 0x800
 /* Register offsets of xAPIC; an x2APIC's MSR is 0x800 + offset / 16. */
+#define APIC_ID 0x020
 #define APIC_EOI 0x0b0
 #define APIC_SVR 0x0f0
 #define APIC_LINT0 0x350
@@ -34,6 +35,7 @@ extern const u8 vector_stubs[];
 static struct idt_gate idt[VECTORS];
 static void (*handlers[VECTORS])(void);
 static uptr xapic; /* 0: x2APIC mode */
+static u32 apic_id;
 static u16 pic_mask = 0xffff;
 static bool pic_ready;
 
@@ -53,6 +55,8 @@ static void apic_init(void)
     if (!(base & APIC_BASE_EN))
         wrmsr(MSR_APIC_BASE, base | APIC_BASE_EN);
     xapic = base & APIC_BASE_X2 ? 0 : (uptr)(base & 0xfffff000);
+    apic_id = xapic ? mmio_r32(xapic + APIC_ID) >> 24
+                    : (u32)rdmsr(MSR_X2APIC + APIC_ID / 16);
     apic_write(APIC_SVR, APIC_SVR_EN | VECTOR_SPURIOUS);
     apic_write(APIC_LINT0, APIC_EXTINT);
 }
@@ -126,12 +130,11 @@ void irq_vector_set(u8 vector, void (*handler)(void))
     handlers[vector] = handler;
 }
 
+/* The APIC's own word for its number: CPUID's, in ring 3 where no hardware
+ * intercepts it, is that of the host's CPU we happen to run on. */
 u32 irq_msi_address(void)
 {
-    u32 r[4];
-
-    cpuid(1, r);
-    return 0xfee00000 | (r[1] >> 24) << 12; /* initial APIC id */
+    return 0xfee00000 | (apic_id & 0xff) << 12;
 }
 
 /* The instruction behind sti is still protected from interrupts (Intel SDM

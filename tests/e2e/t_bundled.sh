@@ -72,6 +72,29 @@ test_bundled_udp_echo() {
     cmp sent received || fail "the datagram came back changed"
 }
 
+e2e kvm bundled_early_pings "pinged each 0.5 ms while it starts, the guest answers: 24 starts, in rings 0 and 3, on each CPU"
+test_bundled_early_pings() {
+    local round cpus words before
+    cpus=$(nproc)
+    tap tap0 10.0.0.1/24
+    ip neigh replace 10.0.0.2 lladdr 52:54:00:00:00:02 dev tap0 nud permanent
+    ping -n -q -i 0.0005 10.0.0.2 >/dev/null &
+    for round in {1..24}; do
+        words=''
+        [ $((round % 4)) = 0 ] || words=ring3
+        # Where ring 3 reads the host's CPUID, what it says depends on the CPU.
+        taskset -pc $((round % cpus)) "$BASHPID" >/dev/null
+        boot_bundled "$words"
+        before=$(echo_replies)
+        wait_for 5 "answer from start number $round ($words)" more_replies "$before"
+        stop
+    done
+}
+echo_replies() {
+    awk '$1 == "Icmp:" { if (n++) print $c; else for (i = 2; i <= NF; i++) if ($i == "InEchoReps") c = i }' /proc/net/snmp
+}
+more_replies() { [ "$(echo_replies)" -gt $(($1 + 10)) ]; }
+
 # guest_end WORDS RC OPTIONS...: the guest ends by itself, with that exit status.
 guest_end() {
     local words=$1 rc=$2
