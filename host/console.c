@@ -31,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <termios.h>
@@ -48,6 +49,7 @@
 #define STALL_NS 1000000000ull
 #define EXIT_NS 1000000000ull
 #define RETRY_NS 1000000000ull /* of a file that takes nothing */
+#define PTY_MS 50              /* for a reader to take something */
 #define AGAIN_MS 200           /* between clients that come and go */
 #define ESCAPE 0x01            /* Ctrl-A */
 
@@ -775,10 +777,34 @@ static void flush_at_exit(struct console *c)
     }
 }
 
+/* What is in a pseudo-terminal goes with our end of it: whoever is reading gets
+ * the time to take it. */
+static void empty_pty(struct console *c)
+{
+    int left = 0, before = 0;
+    do {
+        before = left;
+        poll(NULL, 0, PTY_MS);
+    } while (!ioctl(c->pty, FIONREAD, &left) && left && left != before);
+}
+
+static void count_rest(struct console *c)
+{
+    pthread_mutex_lock(&c->lock);
+    if (!c->sink)
+        c->n.dropped += c->head - c->tail;
+    c->tail = c->head;
+    pthread_mutex_unlock(&c->lock);
+}
+
 void console_flush_all(void)
 {
-    for (struct console *c = consoles; c; c = c->next)
+    for (struct console *c = consoles; c; c = c->next) {
         flush_at_exit(c);
+        count_rest(c);
+        if (c->pty >= 0)
+            empty_pty(c);
+    }
 }
 
 void console_close(struct console *c)
