@@ -44,7 +44,7 @@ static void print(const char *fmt, ...)
     (void)fmt;
 }
 
-#include "guest/pci.c"
+#include "guest/pci.c" /* NOLINT(bugprone-suspicious-include) */
 
 struct options opt;
 
