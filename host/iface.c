@@ -106,7 +106,7 @@ bool can_net_admin(void)
 /* All descriptors of this program are close-on-exec. The child has a session
  * of its own, so that Ctrl-C at the terminal is ours to handle, and default
  * signals. */
-pid_t child_start(const char *const argv[], int in, int keep)
+pid_t child_start(const char *const argv[], int in, int err, int keep)
 {
     posix_spawn_file_actions_t fa;
     posix_spawnattr_t at;
@@ -127,6 +127,8 @@ pid_t child_start(const char *const argv[], int in, int keep)
         posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
     else
         posix_spawn_file_actions_adddup2(&fa, in, 0);
+    if (err >= 0)
+        posix_spawn_file_actions_adddup2(&fa, err, 2);
     if (keep >= 0) /* onto itself: clears close-on-exec (POSIX.1-2024) */
         posix_spawn_file_actions_adddup2(&fa, keep, keep);
     int r = posix_spawnp(&pid, argv[0], &fa, &at, (char **)argv, environ);
@@ -147,7 +149,7 @@ int child_wait(pid_t pid)
 int script_up(const char *script, const char *ifname)
 {
     const char *const argv[] = {script, ifname, NULL};
-    pid_t pid = child_start(argv, -1, -1);
+    pid_t pid = child_start(argv, -1, -1, -1);
     if (pid < 0)
         return fail(pid, "script %s: cannot run it: %s", script,
                     strerror(-pid));
@@ -170,7 +172,7 @@ int script_watch(struct downscript *d, const char *script, const char *ifname)
                     strerror(errno));
     if (pipe2(p, O_CLOEXEC) < 0)
         return fail(-errno, "pipe: %s", strerror(errno));
-    pid_t pid = child_start(argv, p[0], -1);
+    pid_t pid = child_start(argv, p[0], -1, -1);
     close(p[0]);
     if (pid < 0) {
         close(p[1]);

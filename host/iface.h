@@ -18,9 +18,10 @@ int if_raise_mac(const char *ifname);
 
 bool can_net_admin(void); /* CAP_NET_ADMIN in effect */
 
-/* Starts argv[0] with stdin on `in` (-1: /dev/null); other descriptors are
- * closed on exec except `keep` (-1: none). Gives the pid, or -errno. */
-pid_t child_start(const char *const argv[], int in, int keep);
+/* Starts argv[0] with stdin on `in` (-1: /dev/null) and stderr on `err` (-1:
+ * ours); other descriptors are closed on exec except `keep` (-1: none). Gives
+ * the pid, or -errno. */
+pid_t child_start(const char *const argv[], int in, int err, int keep);
 /* Waits; exit status, 128 + signal, or -errno. */
 int child_wait(pid_t pid);
 

@@ -11,6 +11,7 @@
  * again hears a RARP of the MAC the guest last used. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -31,6 +32,12 @@ struct user {
     pid_t pid; /* 0: none */
     uint64_t born;
     int quick; /* deaths soon after birth, in a row */
+    struct loop *loop;
+    struct event says; /* what it writes to stderr */
+    char line[256];    /* the beginning of a line of it */
+    size_t nline;
+    unsigned lines; /* said of this one */
+    char id[64];
 };
 
 static int user_arg(struct user *u, const char *arg)
@@ -39,6 +46,16 @@ static int user_arg(struct user *u, const char *arg)
         return fail(-E2BIG, "-netdev user: too many options");
     u->argv[u->argc] = strdup(arg);
     return u->argv[u->argc++] ? 0 : -ENOMEM;
+}
+
+/* The value of an argument, or `def`. */
+static const char *user_option(const struct user *u, const char *opt,
+                               const char *def)
+{
+    for (int i = 0; i + 1 < u->argc; i++)
+        if (!strcmp(u->argv[i], opt))
+            return u->argv[i + 1];
+    return def;
 }
 
 static int user_arg2(struct user *u, const char *key, const char *val)
@@ -150,12 +167,55 @@ static int user_args(struct user *u, struct opts *o)
     return r ? -EINVAL : opts_done(o);
 }
 
-/* Waits up to a second for the child, then insists. */
-static void user_reap(struct user *u)
+/* What passt says goes to the log, under the netdev's name; no more of one
+ * passt than a person reads. */
+#define LINES_MAX 20
+
+static void user_line(struct user *u)
+{
+    u->line[u->nline] = '\0';
+    if (u->nline && u->lines++ < LINES_MAX)
+        log_line("%s: passt: %s", u->id, u->line);
+}
+
+static void user_hear(struct user *u)
+{
+    char buf[1024];
+    ssize_t n = read(u->says.fd, buf, sizeof(buf));
+    for (ssize_t i = 0; i < n; i++) {
+        bool end = buf[i] == '\n';
+        if (!end)
+            u->line[u->nline++] = buf[i] >= ' ' ? buf[i] : '?';
+        if (!end && u->nline < sizeof(u->line) - 1)
+            continue;
+        user_line(u);
+        u->nline = 0;
+    }
+}
+
+static void user_deaf(struct user *u)
+{
+    loop_del(&u->says);
+    if (u->says.fd >= 0)
+        close(u->says.fd);
+    u->says.fd = -1;
+    u->nline = u->lines = 0;
+}
+
+static void user_says(struct event *ev, uint32_t got)
+{
+    struct user *u = container_of(ev, struct user, says);
+    user_hear(u);
+    if (!(got & EPOLLIN))
+        user_deaf(u);
+}
+
+/* At the end it has up to a second. One whose socket is gone is no use. */
+static void user_reap(struct user *u, bool patient)
 {
     if (u->pid <= 0)
         return;
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 100 && patient; i++) {
         if (waitpid(u->pid, NULL, WNOHANG) != 0) {
             u->pid = 0;
             return;
@@ -169,38 +229,84 @@ static void user_reap(struct user *u)
     u->pid = 0;
 }
 
+/* Its stderr is a pipe that the loop reads. */
+static int user_spawn(struct user *u, int fd)
+{
+    char num[16];
+    int p[2];
+    user_deaf(u);
+    if (pipe2(p, O_CLOEXEC | O_NONBLOCK) < 0)
+        return -errno;
+    fcntl(p[1], F_SETFL, 0);
+    u->says = (struct event){
+        .fd = p[0], .want = EPOLLIN, .ready = user_says, .name = "passt says"};
+    int err = loop_add(u->loop, &u->says);
+    snprintf(num, sizeof(num), "%d", fd);
+    u->argv[u->argc] = (char *)(uintptr_t) "--fd";
+    u->argv[u->argc + 1] = num;
+    u->argv[u->argc + 2] = NULL;
+    u->pid =
+        err ? err : child_start((const char *const *)u->argv, -1, p[1], fd);
+    u->argv[u->argc] = NULL;
+    close(p[1]);
+    return u->pid > 0 ? 0 : (int)u->pid;
+}
+
 static int user_dial(void *arg)
 {
     struct user *u = arg;
     int sv[2];
-    char num[16];
 
     if (u->born && now_ns() - u->born < 5000000000u && ++u->quick >= 3)
         return -ECANCELED;
     if (u->born && now_ns() - u->born >= 5000000000u)
         u->quick = 0;
-    user_reap(u);
+    user_reap(u, false);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
         return -errno;
-    snprintf(num, sizeof(num), "%d", sv[1]);
-    u->argv[u->argc] = (char *)(uintptr_t) "--fd";
-    u->argv[u->argc + 1] = num;
-    u->argv[u->argc + 2] = NULL;
-    u->pid = child_start((const char *const *)u->argv, -1, sv[1]);
-    u->argv[u->argc] = NULL;
+    int err = user_spawn(u, sv[1]);
     close(sv[1]);
     u->born = now_ns();
-    if (u->pid > 0)
+    if (!err)
         return sv[0];
     close(sv[0]);
-    return u->pid;
+    return err;
+}
+
+/* Who has the gateway's address? passt answers once it runs; an option it does
+ * not like, or a port it cannot have, ends it before. 0: it runs, or says
+ * nothing for a second; -errno, said. */
+static int user_meet(struct user *u, int fd)
+{
+    uint8_t ask[4 + 42] = {0, 0, 0, 42, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2,
+                           0, 0, 0, 0,  1,    8,    6,    0,    1,    8,    0,
+                           6, 4, 0, 1,  2,    0,    0,    0,    0,    1},
+                    got[2048];
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    inet_pton(AF_INET, user_option(u, "-a", "10.0.2.15"), ask + 32);
+    inet_pton(AF_INET, user_option(u, "-g", "10.0.2.2"), ask + 42);
+    send(fd, ask, sizeof(ask), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (poll(&p, 1, 1000) <= 0)
+        return 0;
+    ssize_t n = recv(fd, got, 4, MSG_DONTWAIT);
+    if (n == 4) { /* the answer is not the guest's */
+        size_t len = (size_t)got[2] << 8 | got[3];
+        n = recv(fd, got, len < sizeof(got) ? len : sizeof(got), MSG_DONTWAIT);
+        return 0;
+    }
+    poll(NULL, 0, 20); /* for its last words */
+    user_hear(u);
+    user_hear(u);
+    return fail(-EIO, "%s: passt ended at once; what it says is above", u->id);
 }
 
 /* The stream has closed its end by now. */
 static void user_end(void *arg)
 {
     struct user *u = arg;
-    user_reap(u);
+    user_reap(u, true);
+    user_hear(u);
+    user_deaf(u);
     for (int i = 0; i < u->argc; i++)
         free(u->argv[i]);
     free(u);
@@ -212,8 +318,15 @@ static int user_open(struct loop *l, struct opts *o, struct netdev **out)
     const char *id = opts_str(o, "id", "");
     if (!u)
         return -ENOMEM;
+    u->loop = l;
+    u->says.fd = -1;
+    snprintf(u->id, sizeof(u->id), "%s", id);
     int r = user_args(u, o);
     int fd = r < 0 ? r : user_dial(u);
+    if (fd >= 0 && (r = user_meet(u, fd)) < 0) {
+        close(fd);
+        fd = r;
+    }
     if (fd < 0) {
         user_end(u);
         if (fd == -ENOENT)

@@ -86,7 +86,8 @@ TEST(net_user_passt_that_does_not_stay_is_given_up)
 {
     struct machine *m = fake_new(4096);
     struct netdev *nd = NULL;
-    fake_passt("exit 1");
+    fake_passt("cd ${0%/*}; [ -e once ] && exit 1; touch once\n"
+               "head -c 46 <&$fd >&$fd");
     REQUIRE_EQ(nt_open(m, &user_class, "id=u", &nd), 0);
     bool gave_up = false;
     for (int i = 0; i < 500 && !gave_up; i++) {
@@ -97,6 +98,40 @@ TEST(net_user_passt_that_does_not_stay_is_given_up)
     CHECK(gave_up);
     CHECK(!netdev_link(nd));
     nd->close(nd);
+    real_path();
+    fake_free(m);
+}
+
+TEST(net_user_passt_that_ends_at_once_is_an_error)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *nd = NULL;
+    fake_passt("echo 'Invalid MTU: 7' >&2; exit 1");
+    CHECK_EQ(nt_open(m, &user_class, "id=u", &nd), -EIO);
+    const char *log = test_log();
+    CHECK_HAS(log, "u: passt: Invalid MTU: 7\n");
+    CHECK_HAS(log, "u: passt ended at once");
+    real_path();
+    fake_free(m);
+}
+
+/* Its words come by the log, and no more than one reads. */
+TEST(net_user_what_passt_says_is_bounded)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *nd = NULL;
+    fake_passt("printf '%0300d\\n\\a' 0 >&2\n"
+               "for i in {1..1000}; do echo noise >&2; done; cat <&$fd >&$fd");
+    REQUIRE_EQ(nt_open(m, &user_class, "id=u", &nd), 0);
+    fake_sleep_ns(m, 1000000);
+    nd->close(nd);
+    int lines = 0;
+    const char *log = test_log();
+    CHECK_HAS(log, "u: passt: 000");
+    CHECK_HAS(log, "u: passt: ?noise\n");
+    for (const char *p = log; (p = strstr(p, "u: passt: ")); p++)
+        lines++;
+    CHECK_EQ(lines, 20);
     real_path();
     fake_free(m);
 }
