@@ -64,6 +64,14 @@ void rig_device(const struct device_class *cls, const char *options);
 /* Where peers come to. */
 #define STREAM_PATH "n0.sock"
 #define SERIAL_PATH "serial.sock"
+/* A thread that ends by itself once rig.stop is set. */
+void rig_start(void *(*run)(void *arg), void *arg);
+/* peers.c: the netdevs of the scenario; who is at their other ends. */
+void wires_make(void);
+void peers_start(void);
+/* Each thread's own generator, from the scenario's seed. */
+uint64_t seed_for(unsigned thread);
+uint64_t next_random(uint64_t *s);
 /* Says why, and ends the process. */
 void rig_fail(const char *fmt, ...)
     __attribute__((format(printf, 1, 2), noreturn));
