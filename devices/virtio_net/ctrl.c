@@ -399,7 +399,8 @@ const char *vnet_ctrl(struct vnet *n, struct virtqueue *vq)
         vq_flush(vq);
         virtio_queue_irq(&n->v, vq);
     }
-    if (vq_more(vq))
-        virtio_poke(&n->v, vnet_ctrl_index(n)); /* the burst was too short */
+    /* However the burst ended, the next command's kick is asked for. */
+    if (vq_rearm(vq))
+        virtio_poke(&n->v, vnet_ctrl_index(n)); /* it was too short */
     return vq->state == VQ_BROKEN ? vq->fault : NULL;
 }

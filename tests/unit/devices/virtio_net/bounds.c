@@ -264,6 +264,30 @@ BOTH_RINGS(vnet_bounds_control_commands_by_time)
     vd_free(&d);
 }
 
+/* One command that takes that long is all there is: the next one's kick is
+ * still asked for, or a driver that waits for its answer waits for good. */
+BOTH_RINGS(vnet_bounds_control_turn_cut_by_time_asks_for_kicks)
+{
+    struct vd d = {0};
+    vd_up(&d, packed,
+          F(VIRTIO_F_EVENT_IDX) | F(VIRTIO_NET_F_CTRL_VQ) |
+              F(VIRTIO_NET_F_CTRL_RX));
+    struct vd_queue *q = &d.q[2];
+    uint64_t at = vd_alloc(&d, 8, 1);
+    const struct vd_buf b[] = {{at, 3, false}, {at + 4, 1, true}};
+    fake_run_loop(d.m);
+    fake_tick_ns(1000000);
+    for (unsigned i = 0; i < 3; i++) {
+        REQUIRE(vd_put(q, b, 2) >= 0);
+        vd_publish(q);
+        CHECK(vd_kick_wanted(q, packed ? 2 : 1));
+        vd_kick(&d, 2);
+        CHECK_EQ(vd_reap(q), 1);
+    }
+    fake_tick_ns(0);
+    vd_free(&d);
+}
+
 /* ------------------------------------------------------- a guest that feeds */
 
 /* A vCPU that makes every place of a ring available again as soon as it is
