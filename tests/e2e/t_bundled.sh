@@ -172,12 +172,12 @@ cpu_ticks() {
 
 e2e kvm first_byte_at_once "nothing in KVM holds the first instructions up: most starts are about as fast as the fastest"
 test_first_byte_at_once() {
-    local round i times fd end started
+    local round times fd end started
     # Before others on a busy machine, where that is allowed.
     chrt -f -p 1 "$BASHPID" 2>/dev/null || true
     for round in 1 2 3; do
         times=()
-        for i in {1..31}; do
+        for _ in {1..31}; do
             started=${EPOCHREALTIME/./}
             exec {fd}< <(exec "$VMM" -nic none -append ring3 2>&1)
             vmm_pid=$!
