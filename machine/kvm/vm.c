@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The machine's life: made, started, reset, ended. All of it on the main
- * thread, which is also the main loop's.
+ * thread, which is also the main loop's, but for reading the kernel.
  *
  * A reset is a new VM under the same devices: vCPUs are parked, every device
  * goes back to power-on, the VM's file descriptor is closed and a fresh one
