@@ -119,7 +119,7 @@ struct vuser {
     int nmem;
     bool running;
     uint64_t acked;
-    unsigned pairs, active;
+    unsigned pairs;
     struct vhost_ring ring[2 * NET_QUEUES_MAX];
 };
 
@@ -271,7 +271,7 @@ static int put_ring(struct vuser *u, uint32_t i)
     if (r == 0)
         r = put_fd(u, SET_VRING_KICK, i, g->kick);
     if (r == 0 && u->can & BIT(F_PROTOCOL))
-        r = put_state(u, SET_VRING_ENABLE, i, i / 2 < u->active);
+        r = put_state(u, SET_VRING_ENABLE, i, 1);
     return r;
 }
 
@@ -308,7 +308,6 @@ static int user_start(struct vhost *v, uint64_t features,
     pthread_mutex_lock(&u->lock);
     u->acked = features & u->v.mask;
     u->pairs = pairs;
-    u->active = pairs;
     memcpy(u->ring, rings, 2 * pairs * sizeof(*rings));
     u->running = true;
     int err = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -371,7 +370,6 @@ static int user_set_pairs(struct vhost *v, unsigned n)
 {
     struct vuser *u = of(v);
     pthread_mutex_lock(&u->lock);
-    u->active = n;
     for (uint32_t i = 0; u->running && u->fd >= 0 && i < 2 * u->pairs; i++)
         if (u->ring[i].num && u->can & BIT(F_PROTOCOL))
             put_state(u, SET_VRING_ENABLE, i, i / 2 < n);

@@ -175,6 +175,35 @@ TEST(net_stream_blocks_when_full_and_loses_nothing)
     fake_free(m);
 }
 
+/* The longest ones: the kernel takes a part of them at a time. */
+TEST(net_stream_rest_of_a_frame_follows)
+{
+    struct machine *m = fake_new(4096);
+    int peer, sent = 0;
+    struct netdev *nd = pair_open(m, &peer);
+    for (int got = 0; got < 40; got++) {
+        while (nt_send(nd, NET_FRAME_MAX - (size_t)sent % 9, (uint8_t)sent) > 0)
+            sent++;
+        REQUIRE(sent > got);
+        /* A piece at a time, so that the rest goes out in several. */
+        static uint8_t b[4 + NET_FRAME_MAX];
+        size_t len = 4 + NET_FRAME_MAX - (size_t)got % 9, have = 0;
+        while (have < len) {
+            size_t k = len - have < 7000 ? len - have : 7000;
+            ssize_t r = recv(peer, b + have, k, MSG_DONTWAIT);
+            have += r > 0 ? (size_t)r : 0;
+            fake_run_loop(m);
+        }
+        uint32_t head = htonl((uint32_t)len - 4);
+        CHECK_MEM(b, &head, 4);
+        for (size_t i = 4; i < len; i++)
+            REQUIRE_EQ(b[i], (uint8_t)(got + (int)i - 4));
+    }
+    nd->close(nd);
+    close(peer);
+    fake_free(m);
+}
+
 TEST(net_stream_nonsense_length_hangs_up)
 {
     static const uint32_t bad[] = {0, NET_FRAME_MAX + 1, 0xffffffff};
