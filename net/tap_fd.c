@@ -61,7 +61,10 @@ static int tap_iff_error(struct tap *t, const struct tap_opts *o, int err)
     const char *name = o->ifname;
     switch (err) {
     case EBUSY:
-        return fail(-err, "tap %s: in use by another process%s", name,
+        return fail(-err,
+                    "tap %s: in use by another process, or by another "
+                    "netdev of this one%s",
+                    name,
                     o->queues > 1 ? ", or not made with multi_queue" : "");
     case E2BIG:
         return fail(-err, "tap %s: no more queues to be had", name);
@@ -70,9 +73,10 @@ static int tap_iff_error(struct tap *t, const struct tap_opts *o, int err)
         if (t->found)
             return fail(-err,
                         "tap %s: belongs to another user; run with sudo,"
-                        " or once: sudo ip tuntap add %s mode tap user "
-                        "$USER",
-                        name, name);
+                        " or once: sudo ip tuntap del %s mode tap && sudo ip "
+                        "tuntap add %s mode tap user $USER && sudo ip link set "
+                        "%s up",
+                        name, name, name, name);
         return fail(-err,
                     "tap %s: making it needs privileges; run with sudo, "
                     "or once: sudo ip tuntap add %s mode tap user $USER "
