@@ -11,7 +11,7 @@ CC := gcc
 MUSL_CC := musl-gcc
 WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes \
         -Wvla -Wpointer-arith -Wwrite-strings -Werror
-CPPFLAGS := -I. -D_GNU_SOURCE -DVERSION='"$(VERSION)"'
+CPPFLAGS := -I. -I$(B) -D_GNU_SOURCE -DVERSION='"$(VERSION)"'
 # musl-gcc hides the system headers; the kernel's UAPI headers are linked into
 # a directory of their own.
 UAPI := $(B)/uapi
@@ -40,6 +40,14 @@ ROOMS := base host machine devices net block control
 SRC := vmm.c $(shell find $(wildcard $(ROOMS)) -name '*.c' | LC_ALL=C sort)
 OBJ := $(SRC:%.c=$(B)/%.o) $(B)/machine/boot/embed.o
 
+# The commit that `vmm -version` names, if this is a clone; the same whoever
+# builds it, so git does not ask whose the folder is.
+COMMIT := $(shell git -c safe.directory='*' --git-dir=.git describe --always \
+                  --dirty --abbrev=12 --exclude '*' 2>/dev/null)
+ifneq ($(shell cat $(B)/version.h 2>/dev/null),\#define COMMIT "$(COMMIT)")
+$(shell mkdir -p $(B) && echo '#define COMMIT "$(COMMIT)"' >$(B)/version.h)
+endif
+
 .PHONY: all
 all: vmm
 
@@ -47,13 +55,30 @@ include guest/build.mk
 include bios/build.mk
 include tests/build.mk
 
-$(UAPI):
+# Other flags or compilers than last time build everything anew.
+FLAGS := $(CC) $(MUSL_CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(BIOS_CFLAGS) \
+         $(TCC) $(TFLAGS) $(SAN)
+ifneq ($(strip $(file <$(B)/flags)),$(strip $(FLAGS)))
+$(shell mkdir -p $(B))
+$(file >$(B)/flags,$(FLAGS))
+endif
+
+# is_gcc COMPILER: stops, with what to do, where it is not there or is clang.
+is_gcc = $(if $(shell command -v $(1)),,$(error $(1) is missing: `make run` \
+  installs what is missing, or: apt-get install musl-tools gcc))\
+  $(if $(findstring clang,$(shell $(1) --version 2>/dev/null)),$(error $(1): \
+  the binary, the guest and the ROM are built by gcc; clang is for the tests \
+  (TCC=)))
+$(B)/toolchain: $(B)/flags
+	@$(call is_gcc,$(CC))$(call is_gcc,$(MUSL_CC))touch $@
+
+$(UAPI): | $(B)/toolchain
 	@mkdir -p $@
 	@ln -sfn /usr/include/linux $@/linux
 	@ln -sfn /usr/include/asm-generic $@/asm-generic
 	@ln -sfn /usr/include/$$($(CC) -print-multiarch)/asm $@/asm
 
-$(B)/%.o: %.c | $(UAPI)
+$(B)/%.o: %.c $(B)/flags | $(UAPI)
 	@mkdir -p $(@D)
 	@echo "  CC $<"
 	@$(MUSL_CC) $(CPPFLAGS) -idirafter $(UAPI) $(CFLAGS) -MMD -MP -c -o $@ $<
@@ -75,3 +100,40 @@ vmm: $(B)/vmm.debug
 .PHONY: clean
 clean:
 	rm -rf $(B) vmm
+
+# ------------------------------------------------------- installing, packaging
+
+PREFIX ?= /usr/local
+BIN := $(DESTDIR)$(PREFIX)/bin/vmm
+MAN := $(DESTDIR)$(PREFIX)/share/man/man1/vmm.1
+COMPLETION := $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vmm
+
+# From the option table, by what -help prints.
+$(B)/completion: control/completion.sh vmm
+	@sh $< ./vmm >$@
+
+.PHONY: install uninstall dist deb
+install: vmm $(B)/completion
+	install -D -m 755 vmm "$(BIN)"
+	install -D -m 644 vmm.1 "$(MAN)"
+	install -D -m 644 $(B)/completion "$(COMPLETION)"
+
+uninstall:
+	rm -f "$(BIN)" "$(MAN)" "$(COMPLETION)"
+
+# What is committed, as a tarball that says so.
+NAME := vmm-$(VERSION)
+dist:
+	@mkdir -p $(B)
+	git archive --format=tar.gz --prefix=$(NAME)/ -o $(B)/$(NAME).tar.gz HEAD
+	@echo "$(B)/$(NAME).tar.gz"
+
+deb:
+	@tests/setup.sh deb
+	@$(MAKE) --no-print-directory dist
+	rm -rf $(B)/deb
+	mkdir -p $(B)/deb
+	tar -C $(B)/deb -xf $(B)/$(NAME).tar.gz
+	cd $(B)/deb/$(NAME) && dpkg-buildpackage -us -uc -b
+	cd $(B)/deb && lintian --fail-on warning,error vmm_$(VERSION)_*.changes
+	@echo $(B)/deb/vmm_$(VERSION)_*.deb

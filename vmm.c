@@ -12,6 +12,7 @@
  * To add a device: write devices/NAME.c ending with its device_class, and list
  * the class below. To add a backend: the same in net/. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,11 +23,13 @@
 
 #include "base/fd.h"
 #include "control/cmdline.h"
+#include "control/models.h"
 #include "devices/pc/pc.h"
 #include "devices/pci/pci.h"
 #include "devices/nic.h"
 #include "devices/vfio/state.h"
 #include "host/console.h"
+#include "host/pidfile.h"
 #include "host/process.h"
 #include "host/terminal.h"
 #include "machine/kvm/vm.h"
@@ -66,17 +69,15 @@ enum { EXIT_START = 1, EXIT_USAGE = 2 }; /* the others: enum machine_stop */
 #define LOG_PATIENCE_NS 1000000000ull /* for a slow reader, at the end */
 
 static struct config config;
+static int log_fd; /* -D */
 
 /* ------------------------------------------------------------------ devices */
 
 static const struct device_class *find_class(const char *name)
 {
-    for (int i = 0; device_classes[i]; i++) {
-        const char *alias = device_classes[i]->alias;
-        if (!strcmp(device_classes[i]->name, name) ||
-            (alias && !strcmp(alias, name)))
+    for (int i = 0; device_classes[i]; i++)
+        if (!strcmp(device_classes[i]->name, name))
             return device_classes[i];
-    }
     return NULL;
 }
 
@@ -104,13 +105,15 @@ static int make_device(struct machine *m, const char *text, struct needs *needs)
     int err = opts_parse(&o, "-device", text, "driver");
     if (err)
         return err;
+    err = models_adjust(&o);
     const char *name = opts_str(&o, "driver", "");
     const struct device_class *cls = find_class(name);
-    if (!cls) {
+    if (!err && !cls) {
         err = unknown_model(name);
-    } else if (opts_str(&o, "help", NULL)) {
+    } else if (!err && opts_str(&o, "help", NULL)) {
         printf("%s: %s\n", cls->name, cls->help);
         fields_help(cls->fields);
+        models_help(device_classes, cls->name);
         err = 1;
     }
     if (!err) {
@@ -281,28 +284,67 @@ static int told(void)
     return EXIT_START;
 }
 
+/* -pidfile and -D: there and usable, before anything else is made. */
+static int open_files(void)
+{
+    if (config.log) {
+        log_fd =
+            open(config.log,
+                 O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644);
+        if (log_fd < 0)
+            return fail(-errno, "-D %s: %s", config.log, strerror(errno));
+    }
+    return config.pidfile ? pidfile_open(config.pidfile) : 0;
+}
+
+/* The loop's first turn: now it runs. What kept it from that went to standard
+ * error, and left an old -pidfile as it was. */
+static void guest_runs(struct timer *t)
+{
+    (void)t;
+    if (pidfile_write() < 0)
+        vm_quit(control.m, (enum machine_stop)EXIT_START);
+    if (config.log)
+        log_open(log_fd);
+}
+
+static int run(struct machine *m)
+{
+    static struct timer first;
+    timer_init(&first, m->loop, guest_runs, "start");
+    timer_arm(&first, now_ns());
+    int err = vm_run(m);
+    timer_cancel(&first);
+    return err;
+}
+
 int main(int argc, char **argv)
 {
     struct machine *m = NULL;
     process_early();
     log_open(STDERR_FILENO);
-    int err = cmdline_parse(&config, argc, argv);
+    int err = cmdline_parse(&config, device_classes, argc, argv);
     if (err)
         return err > 0 ? told() : EXIT_USAGE;
     log_name(config.name);
+    log_timestamps(config.timestamps);
+    err = open_files();
     /* Before signals are ours: an open() that hangs ends with them. */
-    err = boot_open(&config.boot);
+    if (!err)
+        err = boot_open(&config.boot);
     if (!err)
         err = vm_new(&m, &config.vm);
-    if (err)
+    if (err) {
+        pidfile_close();
         return EXIT_START;
+    }
     m->name = config.name;
     log_watch(m->loop);
     err = watch_signals(m);
     if (!err)
         err = make_devices(m);
     if (!err)
-        err = vm_run(m);
+        err = run(m);
     else
         err = err > 0          ? told()
               : err == -EINVAL ? EXIT_USAGE
@@ -317,7 +359,9 @@ int main(int argc, char **argv)
     netdev_close_all();
     net_free();
     log_watch(NULL);
+    models_free();
     vm_free(m);
     terminal_restore();
+    pidfile_close();
     return err < 0 ? EXIT_START : err;
 }

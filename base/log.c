@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -33,7 +34,7 @@ unsigned trace_mask;
 #define SECOND_NS 1000000000ull
 
 static char prefix[80] = "vmm: "; /* or "vmm NAME: " */
-static bool named;
+static bool named, stamped;
 
 static struct {
     pthread_mutex_t lock;
@@ -235,11 +236,34 @@ void log_close(void)
 
 /* ---------------------------------------------------------------- messages */
 
+/* With the time of day before it, as -msg timestamp=on wants it. */
+static void say(const char *fmt, va_list ap)
+{
+    char before[sizeof(prefix) + 32];
+    struct timespec ts;
+    struct tm tm;
+    if (!stamped) {
+        put_text(prefix, fmt, ap);
+        return;
+    }
+    clock_gettime(CLOCK_REALTIME, &ts);
+    gmtime_r(&ts.tv_sec, &tm);
+    size_t n = strftime(before, sizeof(before), "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(before + n, sizeof(before) - n, ".%06dZ %s",
+             (int)(ts.tv_nsec / 1000), prefix);
+    put_text(before, fmt, ap);
+}
+
+void log_timestamps(bool on)
+{
+    stamped = on;
+}
+
 void log_line(const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    put_text(prefix, fmt, ap);
+    say(fmt, ap);
     va_end(ap);
 }
 
@@ -264,7 +288,7 @@ void fault_note(struct fault *f, const char *fmt, ...)
         return;
     va_list ap;
     va_start(ap, fmt);
-    put_text(prefix, fmt, ap);
+    say(fmt, ap);
     va_end(ap);
 }
 
@@ -328,10 +352,10 @@ int trace_set(const char *list)
         size_t len = strcspn(p, ",");
         unsigned bit = cat_bit(p, len);
         if (!bit)
-            return fail(-EINVAL,
-                        "-trace %.*s: no such category; there are pci virtio "
-                        "queue e1000 irq net bus serial boot vm all",
-                        (int)len, p);
+            return fail(
+                -EINVAL,
+                "-trace %.*s: no such category; there are " TRACE_CATEGORIES,
+                (int)len, p);
         trace_mask |= bit;
         p += len;
         if (!*p)

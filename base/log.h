@@ -41,6 +41,7 @@ bool fault_due(struct fault *f, uint64_t *unsaid);
  * without waiting. */
 void log_open(int fd);
 void log_name(const char *name); /* the machine's; NULL: none */
+void log_timestamps(bool on);    /* the time of day before each line, in UTC */
 /* With a loop, what waits goes out as soon as it can, not with the next line.
  * NULL before that loop is freed. */
 struct loop;
@@ -51,6 +52,8 @@ void log_text(int fd);
 void log_patience(uint64_t ns);
 /* Back to plain writes. */
 void log_close(void);
+
+#define TRACE_CATEGORIES "pci virtio queue e1000 irq net bus serial boot vm all"
 
 /* -trace CAT[,CAT]: one bit a category; a disabled TRACE costs one load and
  * one predicted branch. */

@@ -137,19 +137,70 @@ const char *opts_str(struct opts *o, const char *key, const char *def)
     return val;
 }
 
+bool word_among(const char *word, const char *list)
+{
+    size_t len = strlen(word);
+    for (const char *p = list; len && (p = strstr(p, word)); p += len)
+        if ((p == list || p[-1] == ' ') && (!p[len] || p[len] == ' '))
+            return true;
+    return false;
+}
+
+/* "on" or "off" for any way to say so, else what it was given. */
+static const char *on_or_off(const char *val)
+{
+    if (word_among(val, "on yes true 1"))
+        return "on";
+    return word_among(val, "off no false 0") ? "off" : val;
+}
+
 int opts_bool(struct opts *o, const char *key, bool *out)
 {
-    static const char *const yes[] = {"on", "yes", "true", "1"};
-    static const char *const no[] = {"off", "no", "false", "0"};
     const char *val = opts_str(o, key, NULL);
     if (!val)
         return 0;
-    for (int i = 0; i < 4; i++)
-        if (!strcmp(val, yes[i]) || !strcmp(val, no[i])) {
-            *out = !strcmp(val, yes[i]);
-            return 0;
-        }
-    return fail(-EINVAL, "%s: %s=%s: must be on or off", o->what, key, val);
+    if (!word_among(on_or_off(val), "on off"))
+        return fail(-EINVAL, "%s: %s=%s: must be on or off", o->what, key, val);
+    *out = !strcmp(on_or_off(val), "on");
+    return 0;
+}
+
+/* Is key i in the rows? -EINVAL in *err (said): its value would need more. */
+static bool is_quiet(const struct opts *o, const struct opts_quiet *r, int i,
+                     int *err)
+{
+    const char *val = o->kv[i].val;
+    while (r->key && strcmp(r->key, o->kv[i].key))
+        r++;
+    if (r->key && r->ok && !word_among(val, r->ok) &&
+        !word_among(on_or_off(val), r->ok))
+        *err = fail(-EINVAL, "%s: %s=%s: %s", o->what, r->key, val, r->why);
+    return r->key != NULL;
+}
+
+int opts_quiet(struct opts *o, const struct opts_quiet *rows)
+{
+    int kept = 0, err = 0;
+    for (int i = 0; i < o->n; i++)
+        if (!err && is_quiet(o, rows, i, &err))
+            free(o->kv[i].key);
+        else
+            o->kv[kept++] = o->kv[i];
+    o->n = kept;
+    return err;
+}
+
+int opts_default(struct opts *o, const char *key, const char *val)
+{
+    int err = opts_add(o, key, val);
+    if (err)
+        return err;
+    for (int i = o->n - 1; i > 0; i--) {
+        __typeof__(o->kv[0]) last = o->kv[i];
+        o->kv[i] = o->kv[i - 1];
+        o->kv[i - 1] = last;
+    }
+    return 0;
 }
 
 /* Digits only: no sign, no blanks, no trailing text but *end. */
@@ -177,25 +228,40 @@ int parse_u64(const char *what, const char *text, uint64_t min, uint64_t max,
     return 0;
 }
 
+/* ".5" and so on, in millionths; moves *p behind it. */
+static uint64_t scan_millionths(const char **p)
+{
+    uint64_t v = 0, digit = 1000000;
+    if (**p != '.')
+        return 0;
+    while (*++*p >= '0' && **p <= '9') {
+        digit /= 10;
+        v += digit * (uint64_t)(**p - '0');
+    }
+    return v;
+}
+
 int parse_size(const char *what, const char *text, uint64_t unit, uint64_t *out)
 {
     static const char suffix[] = "bkmgt";
-    uint64_t v;
+    uint64_t v, part;
     const char *end;
     if (!scan_u64(text, &v, &end))
         goto bad;
+    part = scan_millionths(&end);
     if (*end) {
         const char *s = strchr(suffix, *end | 32);
         if (!s || end[1])
             goto bad;
         unit = 1ull << (10 * (s - suffix));
     }
-    if (v > UINT64_MAX / unit)
+    if (v > UINT64_MAX / unit) /* a part is less than a unit */
         goto bad;
-    *out = v * unit;
+    *out = v * unit + part * unit / 1000000;
     return 0;
 bad:
-    return fail(-EINVAL, "%s %s: must be a size such as 64M or 2G", what, text);
+    return fail(-EINVAL, "%s %s: must be a size such as 64M or 1.5G", what,
+                text);
 }
 
 /* Two hex digits and nothing else; -1: they are not. */

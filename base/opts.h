@@ -54,9 +54,22 @@ int opts_u64(struct opts *o, const char *key, uint64_t min, uint64_t max,
 int opts_size(struct opts *o, const char *key, uint64_t unit, uint64_t *out);
 /* aa:bb:cc:dd:ee:ff, unicast and not all zero. */
 int opts_mac(struct opts *o, const char *key, uint8_t mac[6]);
+/* A key that needs nothing done as long as its value is one of the words of
+ * `ok` (NULL: whatever it is; yes, true and 1 are on, and so on). */
+struct opts_quiet {
+    const char *key, *ok, *why; /* why another value is refused */
+};
+/* Takes such keys out of `o`; `rows` end with one without a key. 0, or -EINVAL
+ * (said, with the row's reason). */
+int opts_quiet(struct opts *o, const struct opts_quiet *rows);
+/* Puts KEY=VAL before all others, so that it is a default; as opts_add. */
+int opts_default(struct opts *o, const char *key, const char *val);
 /* Fails (said, naming the keys that exist) when a key was never asked for.
  * Call it after the last getter. */
 int opts_done(struct opts *o);
+
+/* Is `word` one of the words of `list`, which blanks separate? */
+bool word_among(const char *word, const char *list);
 
 /* The same parsers on bare text, for single-value options. */
 int parse_size(const char *what, const char *text, uint64_t unit,

@@ -1,61 +1,49 @@
 /* SPDX-License-Identifier: MIT */
-/* The command line: one table of options, parsed into a configuration. */
+/* The command line: one table of options, parsed into a configuration.
+ *
+ * Theory of operation. A row says all about an option: how it is written, what
+ * is done with it, its line of help. What QEMU has and this VMM does not is in
+ * the table, too: taken where there is nothing to do (NOTHING, ONLY with the
+ * values for which that is true), else refused with the reason (REFUSED). So a
+ * command line written for QEMU either means the same here, or says what it
+ * cannot mean. -help, the man page, the shell completion and the tests follow
+ * the table. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "control/cmdline.h"
+#include "control/models.h"
+#include "control/pc.h"
 #include "host/chardev.h"
-#include "machine/platform.h"
 #include "net/cmdline.h"
+#include "version.h"
 
 static struct config config; /* being filled: the table points into it */
+static const struct device_class *const *models;
 
-static int usage(void);
-
-static int opt_memory(const char *arg)
-{
-    const uint64_t page = 4096, least = 8ull << 20;
-    const char *text = strncmp(arg, "size=", 5) ? arg : arg + 5;
-    int err = parse_size("-m", text, 1 << 20, &config.vm.ram);
-    if (err)
-        return err;
-    if (config.vm.ram % page || config.vm.ram < least ||
-        config.vm.ram > 1ull << 40)
-        return fail(-EINVAL,
-                    "-m %s: must be from 8M to 1T, a multiple of 4 KiB", arg);
-    return 0;
-}
-
-static int opt_smp(const char *arg)
-{
-    uint64_t n = 0;
-    const char *text = strncmp(arg, "cpus=", 5) ? arg : arg + 5;
-    int err = parse_u64("-smp", text, 1, CPUS_MAX, &n);
-    config.vm.cpus = (unsigned)n;
-    return err;
-}
+static int usage(const char *arg);
 
 static int opt_entry(const char *arg)
 {
-    if (strcmp(arg, "16") && strcmp(arg, "32") && strcmp(arg, "64"))
+    if (!word_among(arg, "16 32 64"))
         return fail(-EINVAL, "-entry %s: must be 16, 32 or 64", arg);
     config.boot.entry = atoi(arg);
     return 0;
 }
 
-static int opt_boot(const char *arg)
+static bool asks_help(const char *word)
 {
-    if (strcmp(arg, "n"))
-        return fail(-EINVAL, "-boot %s: must be n (network; there is no disk)",
-                    arg);
-    config.boot.net = true;
-    return 0;
+    return word_among(word, "help ?");
 }
 
 static int opt_device(const char *arg)
 {
+    if (asks_help(arg)) {
+        models_help(models, NULL);
+        return 1;
+    }
     if (config.ndevice == DEVICES_MAX)
         return fail(-EINVAL, "-device: at most %d", DEVICES_MAX);
     config.device[config.ndevice++] = arg;
@@ -70,81 +58,236 @@ static int opt_serial(const char *arg)
     return 0;
 }
 
+static int opt_object(const char *arg)
+{
+    if (asks_help(arg)) {
+        puts("Objects:\nfilter-dump\nmemory-backend-memfd\nmemory-backend-ram");
+        return 1;
+    }
+    if (!strncmp(arg, "memory-backend-", 15) ||
+        !strncmp(arg, "qom-type=memory-backend-", 24))
+        return pc_memory_backend(&config, arg);
+    return net_option("-object", arg);
+}
+
+static int opt_trace(const char *arg)
+{
+    if (asks_help(arg)) {
+        puts(TRACE_CATEGORIES);
+        return 1;
+    }
+    return trace_set(arg);
+}
+
 static int opt_version(const char *arg)
 {
     (void)arg;
-    puts("vmm " VERSION);
+    puts(*COMMIT ? "vmm version " VERSION " (" COMMIT ")"
+                 : "vmm version " VERSION);
     return 1;
 }
 
-static int opt_help(const char *arg)
-{
-    (void)arg;
-    return usage();
-}
-
-/* One row an option: how it is set (one of text, flag, set, net), and its line
- * in -help (NULL: told by its neighbour's). */
-static const struct option {
-    const char *name, *arg;
-    const char **text;
-    bool *flag;
-    int (*set)(const char *arg);
-    bool net;
-    const char *help;
-} options[] = {
-    {"-kernel", "FILE", &config.boot.kernel, 0, 0, 0,
-     "bzImage, ELF, Multiboot; else the built-in guest"},
-    {"-initrd", "FILE[,FILE]", &config.boot.initrd, 0, 0, 0,
-     "initial ramdisk (Multiboot: modules)"},
-    {"-append", "TEXT", &config.boot.cmdline, 0, 0, 0,
-     "command line (a Linux without one: console=ttyS0)"},
-    {"-m", "SIZE", 0, 0, opt_memory, 0, "memory, 8M to 1T (256M)"},
-    {"-smp", "N", 0, 0, opt_smp, 0, "virtual CPUs, 1 to 32 (1)"},
-    {"-entry", "16|32|64", 0, 0, opt_entry, 0,
-     "how to enter a bzImage (best it has)"},
-    {"-bios", "FILE", &config.boot.bios, 0, 0, 0, "another BIOS ROM"},
-    {"-boot", "n", 0, 0, opt_boot, 0, "boot from the network (romfile=)"},
-    {"-tap", "NAME[,model=M]...", 0, 0, 0, true,
-     "a NIC on this TAP, which is made if absent"},
-    {"-nic", "TYPE[,model=M]...", 0, 0, 0, true,
-     "a NIC and its backend in one"},
-    {"-netdev", "TYPE,id=ID...", 0, 0, 0, true,
-     "tap bridge hubport stream dgram socket user\n"
-     "                                vhost-user none; TYPE,help lists keys"},
-    {"-chardev", "TYPE,id=ID...", 0, 0, chardev_add, 0,
-     "null stdio file pty socket, for -serial and\n"
-     "                                vhost-user; TYPE,help lists keys"},
-    {"-net", "nic|TYPE...", 0, 0, 0, true, "the older form, with vlan=N"},
-    {"-device", "MODEL[,netdev=ID]...", 0, 0, opt_device, 0,
-     "virtio-net-pci, e1000 or vfio-pci; MODEL,help\n"
-     "                                lists keys"},
-    {"-object", "filter-dump,...", 0, 0, 0, true,
-     "capture a netdev's frames to a pcap file"},
-    {"-serial", "TO", 0, 0, opt_serial, 0,
-     "stdio null pty file:PATH unix:PATH tcp:HOST:PORT\n"
-     "                                chardev:ID (stdio); the second is ttyS1"},
-    {"-no-reboot", NULL, 0, &config.vm.no_reboot, 0, 0,
-     "a reset ends the run (exit code 3)"},
-    {"-name", "NAME", &config.name, 0, 0, 0,
-     "default MAC addresses are made of it"},
-    {"-stats", NULL, 0, &config.stats, 0, 0, "print counters at the end"},
-    {"-trace", "CAT[,CAT]...", 0, 0, trace_set, 0,
-     "pci virtio queue e1000 irq net bus serial\n"
-     "                                boot vm all"},
-    {"-version", NULL, 0, 0, opt_version, 0, "print the version"},
-    {"-help", NULL, 0, 0, opt_help, 0, "print this"},
+/* One row an option. */
+struct option {
+    const char *names; /* the first is told */
+    const char *arg;   /* what the help calls its argument; NULL: none */
+    const char *help;  /* NULL: not a line of its own */
+    enum { TEXT, FLAG, CALL, PC, NET, NOTHING, ONLY, REFUSED } kind;
+    union {
+        const char **text;                            /* TEXT: kept */
+        bool *flag;                                   /* FLAG: set */
+        int (*call)(const char *arg);                 /* CALL */
+        int (*pc)(struct config *c, const char *arg); /* PC */
+        const char *why; /* REFUSED; ONLY: where it is no word of `arg` */
+    };
 };
 
-static int usage(void)
+/* clang-format off */
+#define TEXT(name, value, member, line)                                        \
+    {name, value, line, TEXT, {.text = &config.member}}
+#define FLAG(name, member, line)                                               \
+    {name, NULL, line, FLAG, {.flag = &config.member}}
+#define CALL(name, value, function, line)                                      \
+    {name, value, line, CALL, {.call = function}}
+#define PC(name, value, function, line)                                        \
+    {name, value, line, PC, {.pc = function}}
+#define NET(name, value, line) {name, value, line, NET, {0}}
+#define NOTHING(name, value) {name, value, NULL, NOTHING, {0}}
+#define ONLY(name, values, reason) {name, values, NULL, ONLY, {.why = reason}}
+#define REFUSED(name, reason) {name, NULL, NULL, REFUSED, {.why = reason}}
+
+static const struct option options[] = {
+    TEXT("-kernel", "FILE", boot.kernel,
+         "bzImage, ELF, Multiboot; else the built-in guest"),
+    TEXT("-initrd", "FILE[,FILE]", boot.initrd,
+         "initial ramdisk (Multiboot: modules)"),
+    TEXT("-append", "TEXT", boot.cmdline,
+         "command line (a Linux without one: console=ttyS0)"),
+    PC("-m", "SIZE", pc_memory, "memory, 8M to 1T (256M)"),
+    PC("-smp", "N[,sockets=N]...", pc_smp,
+       "virtual CPUs, 1 to 32 (1); sockets cores threads"),
+    PC("-machine -M", "pc|q35[,KEY=V]...", pc_machine,
+       "acpi=off; others take what is true here"),
+    CALL("-entry", "16|32|64", opt_entry,
+         "how to enter a bzImage (best it has)"),
+    TEXT("-bios", "FILE", boot.bios, "another BIOS ROM"),
+    PC("-boot", "n", pc_boot, "boot from the network (romfile=)"),
+    NET("-tap", "NAME[,model=M]...",
+        "a NIC on this TAP, which is made if absent"),
+    NET("-nic", "TYPE[,model=M]...", "a NIC and its backend in one"),
+    NET("-netdev", "TYPE,id=ID...",
+        "tap bridge hubport stream dgram socket user\n"
+        "                                "
+        "vhost-user none; TYPE,help lists keys"),
+    CALL("-chardev", "TYPE,id=ID...", chardev_add,
+         "null stdio file pty socket, for -serial and\n"
+         "                                vhost-user; TYPE,help lists keys"),
+    NET("-net", "nic|TYPE...", "the older form, with vlan=N"),
+    CALL("-device", "MODEL[,netdev=ID]...", opt_device,
+         "virtio-net-pci, e1000 or vfio-pci; MODEL,help\n"
+         "                                lists keys"),
+    CALL("-global", "MODEL.KEY=VALUE", models_global,
+         "a default for every -device MODEL"),
+    CALL("-object", "filter-dump,...", opt_object,
+         "capture a netdev's frames to a pcap file"),
+    CALL("-serial", "TO", opt_serial,
+         "stdio null pty file:PATH unix:PATH tcp:HOST:PORT\n"
+         "                                "
+         "chardev:ID (stdio); the second is ttyS1"),
+    FLAG("-no-reboot", vm.no_reboot,
+         "a reset ends the run (exit code 3)"),
+    FLAG("-no-acpi", boot.no_acpi, "the guest finds no ACPI tables"),
+    PC("-name", "NAME", pc_name, "default MAC addresses are made of it"),
+    PC("-uuid", "UUID", pc_uuid, "the guest finds it in SMBIOS"),
+    PC("-smbios", "type=1[,KEY=V]...", pc_smbios,
+       "uuid manufacturer product version serial sku\n"
+       "                                family"),
+    TEXT("-pidfile", "FILE", pidfile, "the process's number, while it runs"),
+    TEXT("-D", "FILE", log, "messages go there once the guest runs"),
+    FLAG("-stats", stats, "print counters at the end"),
+    CALL("-trace", "CAT[,CAT]...", opt_trace,
+         "pci virtio queue e1000 irq net bus serial\n"
+         "                                boot vm all"),
+    CALL("-version", NULL, opt_version, "print the version"),
+    CALL("-help -h -?", NULL, usage, "print this"),
+
+    /* Taken: true here without doing anything. */
+    NOTHING("-enable-kvm", NULL),
+    NOTHING("-nographic", NULL),
+    NOTHING("-nodefaults", NULL),
+    NOTHING("-no-user-config", NULL),
+    NOTHING("-no-hpet", NULL),
+    NOTHING("-no-fd-bootchk", NULL),
+    NOTHING("-usb", NULL),
+    NOTHING("-L", "DIR"),
+    NOTHING("-k", "LAYOUT"),
+    NOTHING("-id", "N"),
+    PC("-accel", "kvm", pc_accel, NULL),
+    PC("-cpu", "host|max", pc_cpu, NULL),
+    PC("-rtc", "base=utc", pc_rtc, NULL),
+    PC("-msg", "timestamp=on", pc_msg, NULL),
+    PC("-overcommit", "mem-lock=off", pc_overcommit, NULL),
+    PC("-action", "reboot=shutdown", pc_action, NULL),
+    PC("-numa", "node,memdev=ID", pc_numa, NULL),
+    ONLY("-display", "none", "there are no graphics; -display none"),
+    ONLY("-vga", "none", "there are no graphics; -vga none"),
+    ONLY("-vnc", "none", "there are no graphics; -vnc none"),
+    ONLY("-monitor", "none null", "there is no monitor"),
+    ONLY("-qmp", "none null", "there is no monitor"),
+    ONLY("-parallel", "none null", "there is no parallel port"),
+    ONLY("-audio", "none", "there is no sound"),
+    ONLY("-audiodev",
+         "none none,id=audio1 {\"id\":\"audio1\",\"driver\":\"none\"}",
+         "there is no sound"),
+    ONLY("-sandbox", "off",
+         "this VMM confines itself by no system call filter; take the "
+         "service manager's"),
+    ONLY("-watchdog-action", "reset shutdown poweroff pause debug none",
+         "no such action"),
+
+    /* Refused, with the reason. */
+    REFUSED("-S", "the guest runs at once; there is no monitor to start it"),
+    REFUSED("-daemonize",
+            "runs in the foreground; start it with systemd-run or setsid"),
+    REFUSED("-no-shutdown",
+            "a guest that powers off ends the run; there is no monitor to "
+            "quit it"),
+    REFUSED("-mon -qmp-pretty", "there is no monitor"),
+    REFUSED("-drive -blockdev -hda -hdb -hdc -hdd -cdrom -fda -fdb -sd "
+            "-mtdblock -pflash -snapshot -iscsi",
+            "there are no disks; give an -initrd, or boot from the network "
+            "(-boot n)"),
+    REFUSED("-fsdev -virtfs", "there are no shared file systems"),
+    REFUSED("-incoming -loadvm -only-migratable -dump-vmstate",
+            "a machine's state is neither saved nor moved"),
+    REFUSED("-spice -curses -sdl -full-screen -rotate -portrait",
+            "there are no graphics"),
+    REFUSED("-usbdevice", "there is no USB"),
+    REFUSED("-soundhw", "there is no sound"),
+    REFUSED("-watchdog", "there is no watchdog"),
+    REFUSED("-tpmdev", "there is no TPM"),
+    REFUSED("-fw_cfg", "there is no fw_cfg device"),
+    REFUSED("-acpitable", "ACPI tables cannot be added"),
+    REFUSED("-dtb", "a PC has no device tree"),
+    REFUSED("-option-rom", "a ROM belongs to a NIC: romfile="),
+    REFUSED("-gdb -s", "no debugger can be attached"),
+    REFUSED("-d -dfilter", "-trace prints what happens"),
+    REFUSED("-icount -singlestep -plugin -seed -async-teardown -no-kvm",
+            "this VMM runs on KVM alone; it emulates no processor"),
+    REFUSED("-runas -chroot -user -run-with",
+            "start it as that user (setpriv, User= of a service)"),
+    REFUSED("-readconfig -writeconfig",
+            "options are given on the command line"),
+    REFUSED("-add-fd -set", "name the descriptor itself: fd="),
+    REFUSED("-mem-path -mem-prealloc",
+            "guest memory is anonymous and comes as it is touched"),
+    REFUSED("-debugcon", "there is no debug port; -serial"),
+    REFUSED("-echr", "the escape character is Ctrl-A"),
+    REFUSED("-preconfig", "there is no monitor"),
+};
+/* clang-format on */
+
+/* The first of a row's names. */
+static int first_name(const struct option *opt, char *buf, size_t size)
 {
+    return snprintf(buf, size, "%.*s", (int)strcspn(opt->names, " "),
+                    opt->names);
+}
+
+static void print_others(void)
+{
+    char word[64];
+    int column = printf("\nAlso, as QEMU has them:") * 0;
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        const struct option *opt = &options[i];
+        if (opt->help || opt->kind == REFUSED)
+            continue;
+        int n = first_name(opt, word, sizeof(word));
+        if (opt->arg)
+            snprintf(word + n, sizeof(word) - (size_t)n, " %.*s",
+                     (int)strcspn(opt->arg, " "), opt->arg);
+        if (!column || column + (int)strlen(word) > 75)
+            column = printf("\n ") - 1;
+        column += printf(" %s,", word);
+    }
+    puts("\n  most of them with nothing to do. The man page has them all, and "
+         "those refused.");
+}
+
+static int usage(const char *arg)
+{
+    (void)arg;
     puts("usage: vmm [OPTION]...   boots a guest kernel with a network card\n");
     for (size_t i = 0; i < ARRAY_LEN(options); i++) {
         char left[64];
-        snprintf(left, sizeof(left), "%s %s", options[i].name,
-                 options[i].arg ? options[i].arg : "");
+        if (!options[i].help)
+            continue;
+        int n = first_name(&options[i], left, sizeof(left));
+        if (options[i].arg)
+            snprintf(left + n, sizeof(left) - (size_t)n, " %s", options[i].arg);
         printf("  %-29s %s\n", left, options[i].help);
     }
+    print_others();
     puts(
         "\nexamples:\n"
         "  vmm -tap tap0                          the bundled guest, 10.0.0.2\n"
@@ -166,64 +309,109 @@ static const struct option *find_option(const char *word)
     if (word[0] == '-' && word[1] == '-')
         word++;
     for (size_t i = 0; i < ARRAY_LEN(options); i++)
-        if (!strcmp(options[i].name, word))
+        if (word[0] == '-' && word_among(word, options[i].names))
             return &options[i];
     return NULL;
 }
 
+/* A suggestion is worth something for a word that is long enough. */
 static int unknown_option(const char *word)
 {
-    const char *names[ARRAY_LEN(options) + 1] = {NULL};
-    for (size_t i = 0; i < ARRAY_LEN(options); i++)
-        names[i] = options[i].name;
-    const char *near = closest(word, names);
+    enum { NAMES = 256, TOO_SHORT = 4 };
+    static char text[NAMES][24];
+    const char *names[NAMES + 1] = {NULL}, *near = NULL;
+    int n = 0;
     if (word[0] != '-')
         return fail(-EINVAL,
                     "%s: not an option; a kernel is given with -kernel", word);
+    for (size_t i = 0; i < ARRAY_LEN(options); i++)
+        for (const char *p = options[i].names; *p && n < NAMES;) {
+            size_t len = strcspn(p, " ");
+            snprintf(text[n], sizeof(text[n]), "%.*s", (int)len, p);
+            names[n] = text[n];
+            n++;
+            p += len + (p[len] == ' ');
+        }
+    if (strlen(word) >= TOO_SHORT)
+        near = closest(word[1] == '-' ? word + 1 : word, names);
     return fail(-EINVAL,
                 near ? "%s: no such option; did you mean %s?"
                      : "%s: no such option; -help lists them",
                 word, near);
 }
 
-/* 0, 1: done (-help), <0: usage error, said. */
-static int take_option(const struct option *opt, const char *arg)
+/* -netdev, -nic, -net, -tap, -chardev. */
+static int take_net(const char *name, const char *arg)
 {
-    if (opt->text) {
-        *opt->text = arg;
-    } else if (opt->flag) {
-        *opt->flag = true;
-    } else if (opt->net) {
-        /* Its process maps our RAM. */
-        config.vm.shared_ram |= arg && !strncmp(arg, "vhost-user", 10);
-        return net_option(opt->name, arg);
-    } else {
-        return opt->set(arg);
+    const char *model = strstr(arg, "model=");
+    if (model && (model == arg || model[-1] == ',') && asks_help(model + 6)) {
+        models_help(models, NULL);
+        return 1;
     }
-    return 0;
+    /* Its process maps our RAM. */
+    config.vm.shared_ram |= !strncmp(arg, "vhost-user", 10);
+    return net_option(name, arg);
+}
+
+/* 0, 1: done (-help), <0: usage error, said. */
+static int take_option(const struct option *opt, const char *name,
+                       const char *arg)
+{
+    switch (opt->kind) {
+    case TEXT:
+        *opt->text = arg;
+        return 0;
+    case FLAG:
+        *opt->flag = true;
+        return 0;
+    case CALL:
+        return opt->call(arg);
+    case PC:
+        return opt->pc(&config, arg);
+    case NET:
+        return take_net(opt->names, arg);
+    case NOTHING:
+        return 0;
+    case ONLY:
+        if (word_among(arg, opt->arg))
+            return 0;
+        if (!asks_help(arg))
+            return fail(-EINVAL, "%s %s: %s", name, arg, opt->why);
+        printf("%s: %s\n", name, opt->arg);
+        return 1;
+    case REFUSED:
+        break;
+    }
+    return fail(-EINVAL, "%s: %s", name, opt->why);
 }
 
 static int take_all(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
         const struct option *opt = find_option(argv[i]);
-        const char *arg = NULL;
+        const char *word = argv[i], *arg = NULL;
         if (!opt)
-            return unknown_option(argv[i]);
+            return unknown_option(word);
         if (opt->arg && !(arg = argv[++i]))
-            return fail(-EINVAL, "%s: needs an argument: %s %s", opt->name,
-                        opt->name, opt->arg);
-        int done = take_option(opt, arg);
-        if (done)
-            return done;
+            return fail(-EINVAL, "%s: needs an argument: %s %s", word, word,
+                        opt->arg);
+        int err = take_option(opt, word, arg);
+        if (err)
+            return err;
     }
-    return 0;
+    return pc_check(&config);
 }
 
-int cmdline_parse(struct config *cfg, int argc, char **argv)
+int cmdline_parse(struct config *cfg, const struct device_class *const *known,
+                  int argc, char **argv)
 {
+    models = known;
     config = (struct config){
-        .vm = {.ram = 256ull << 20, .cpus = 1, .kvm = "/dev/kvm"},
+        .vm = {.ram = 256ull << 20,
+               .cpus = 1,
+               .threads = 1,
+               .package = 1,
+               .kvm = "/dev/kvm"},
     };
     int err = take_all(argc, argv);
     if (err)
@@ -232,5 +420,7 @@ int cmdline_parse(struct config *cfg, int argc, char **argv)
         config.serial[config.nserial++] = "stdio";
     *cfg = config;
     cfg->vm.boot = &cfg->boot;
+    if (cfg->name)
+        cfg->name = cfg->name_text;
     return 0;
 }

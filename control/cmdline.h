@@ -15,14 +15,25 @@ struct config {
     const char *name;
     const char *serial[SERIALS_MAX]; /* -serial, in order: COM1, COM2 */
     int nserial;
+    const char *pidfile, *log; /* -D */
+    char name_text[128];
+    bool timestamps; /* in log lines */
+    /* What pc_check() looks at. */
+    bool kvm_named, disk_boot, boot_timeout;
+    struct {
+        char id[64], named[64]; /* the -object's; whom -machine names */
+        uint64_t size;
+    } memory;
     const char *device[DEVICES_MAX]; /* -device, in order */
     int ndevice;
     bool stats;
 };
 
 /* Takes argv in over the defaults, which it sets first; network options go to
- * net_option(). 0; 1: done, help or the version is out on stdout; -EINVAL
- * (said): wrong use. Opens and creates nothing. */
-int cmdline_parse(struct config *cfg, int argc, char **argv);
+ * net_option(). `models` is what -device can name, NULL-terminated. 0; 1: done,
+ * help or the version is out on stdout; -EINVAL (said): wrong use. Opens and
+ * creates nothing. */
+int cmdline_parse(struct config *cfg, const struct device_class *const *models,
+                  int argc, char **argv);
 
 #endif

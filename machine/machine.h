@@ -196,8 +196,7 @@ struct device {
      * nothing of the old state acts any more. vCPUs are stopped or this is a
      * vCPU's own register write. */
     void (*reset)(struct device *dev);
-    /* Optional. Prints counters beside the COUNTER rows of the class's fields,
-     * as "ID.name value" lines. */
+    /* Optional. Prints counters as "name value" lines (SIGUSR1, -stats). */
     void (*stats)(struct device *dev, int fd);
     /* Optional. Closes what lives outside the process (taps, children). */
     void (*destroy)(struct device *dev);
@@ -208,7 +207,6 @@ struct device {
  * the wiring table of vmm.c. */
 struct device_class {
     const char *name;           /* as in -device NAME */
-    const char *alias;          /* another name, or NULL */
     const char *help;           /* what it is */
     const struct field *fields; /* of its struct; NULL: none */
     size_t size;                /* of it, struct device first */
@@ -236,8 +234,6 @@ int device_create(struct machine *m, struct device *dev);
 void device_free(struct device *dev);
 /* Appends a finished device to the machine. */
 void device_register(struct machine *m, struct device *dev);
-/* Its counters (SIGUSR1, -stats). Any thread. */
-void device_stats(struct device *dev, int fd);
 /* Destroys all, last made first: a device may use those made before it. */
 void devices_destroy(struct machine *m);
 

@@ -438,6 +438,12 @@ static void cfg_written(struct pci_fn *fn, unsigned off, unsigned width,
         e1000_kick(fn->owner, TODO_CFG);
 }
 
+static void e1000_stats(struct device *dev, int fd)
+{
+    struct e1000 *e = container_of(dev, struct e1000, dev);
+    nic_stats_print(&e->nic.stats, dev->id, fd);
+}
+
 static void e1000_destroy(struct device *dev)
 {
     struct e1000 *e = container_of(dev, struct e1000, dev);
@@ -548,6 +554,7 @@ static int e1000_create(struct machine *m, struct device *dev)
     if (err)
         return err;
     e->dev.reset = e1000_reset;
+    e->dev.stats = e1000_stats;
     e->dev.destroy = e1000_destroy;
     eth_crc_init();
     if (e->fcs == AUTO)
@@ -577,10 +584,6 @@ static int e1000_create(struct machine *m, struct device *dev)
 static const struct field e1000_fields[] = {
     FIELDS_OF(device_fields, "", struct e1000, dev),
     FIELDS_OF(nic_fields, "", struct e1000, nic),
-    FIELDS_OF(nic_counters, "", struct e1000, nic.stats),
-    FIELDS_OF(pci_counters, "", struct e1000, pci),
-    COUNT("ring_faults", struct e1000, f_ring, "rings that are not in RAM"),
-    COUNT("desc_faults", struct e1000, f_desc, "buffers that are not in RAM"),
     FIELD(FLAG, "offload", struct e1000, leave, .def = ON,
           .help = "leave checksums and segments to the backend"),
     FIELD(FLAG, "fcs", struct e1000, fcs, .def = AUTO, .max = AUTO,
@@ -594,7 +597,6 @@ static const struct field e1000_fields[] = {
 
 const struct device_class e1000_class = {
     .name = "e1000",
-    .alias = "e1000-82540em",
     .help = "Intel 82540EM",
     .fields = e1000_fields,
     .size = sizeof(struct e1000),

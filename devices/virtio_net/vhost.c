@@ -95,7 +95,7 @@ void vnet_vhost_sync(struct vnet *n)
         return;
     }
     n->vhost_on = true;
-    nic_count(n, vhost_starts, 1);
+    n->vhost_starts++;
     if (n->npairs > 1 && n->vhost->set_pairs)
         n->vhost->set_pairs(n->vhost, n->pairs);
     TRACE(VIRTIO, "%s vhost started", n->nic.id);

@@ -504,7 +504,7 @@ int boot_load(struct machine *m, struct boot *b, struct boot_entry *e)
     c.low_end = m->ram.region[0].size;
     if (c.low_end < 2 * HIMEM_BASE)
         return fail(-EINVAL, "-m: a guest needs at least 2 MiB");
-    err = firmware_build(m, &c.rsdp, c.smbios);
+    err = firmware_build(m, b, &c.rsdp, c.smbios);
     if (!err)
         err = rom_load(&c, &iret); /* a large one lies over the tables */
     if (err)

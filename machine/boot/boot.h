@@ -5,6 +5,14 @@
 
 #include "machine/machine.h"
 
+/* What SMBIOS tells the guest of this machine: its UUID, and manufacturer,
+ * product, version, serial number, SKU and family, empty where not said. */
+#define IDENTITY_TEXTS 6
+struct identity {
+    uint8_t uuid[16];
+    char text[IDENTITY_TEXTS][256];
+};
+
 /* What the operator asked for. */
 struct boot {
     const char *kernel;  /* file, or NULL: the bundled guest */
@@ -13,6 +21,8 @@ struct boot {
     const char *bios;    /* -bios: another ROM image, or NULL */
     int entry;           /* -entry 16|32|64, 0: the best the image offers */
     bool net;            /* -boot n: no kernel, option ROMs boot */
+    bool no_acpi;        /* the guest finds no ACPI tables */
+    struct identity who;
     struct boot_files *files; /* boot_load's own; NULL at first */
 };
 
@@ -48,9 +58,11 @@ struct e820 {
 int e820_build(const struct machine *m, struct e820 *map, int max);
 
 /* Firmware tables (RSDP, XSDT, RSDT, FADT, FACS, MADT, MCFG, DSDT; MP table;
- * SMBIOS) into TABLES_BASE.. and the EBDA; gives the RSDP's address, and the
- * SMBIOS entry point, which the ROM's segment holds. 0 or -errno (said). */
-int firmware_build(struct machine *m, uint64_t *rsdp, uint8_t smbios[32]);
+ * SMBIOS) into TABLES_BASE.. and the EBDA; gives the RSDP's address (0: no
+ * ACPI), and the SMBIOS entry point, which the ROM's segment holds. 0 or -errno
+ * (said). */
+int firmware_build(struct machine *m, const struct boot *b, uint64_t *rsdp,
+                   uint8_t smbios[32]);
 
 /* Embedded images (embed.S). */
 extern const uint8_t guest_image[], guest_image_end[];

@@ -41,7 +41,8 @@ uint32_t fw_pci_gsis(void)
 
 /* The first KiB of the EBDA is where the MP floating pointer is looked for; the
  * ROM's POST leaves that alone. */
-int firmware_build(struct machine *m, uint64_t *rsdp, uint8_t smbios[32])
+int firmware_build(struct machine *m, const struct boot *b, uint64_t *rsdp,
+                   uint8_t smbios[32])
 {
     struct fw f = {.base = ram_ptr(&m->ram, gpa(TABLES_BASE), TABLES_SIZE),
                    .serials = m->serials};
@@ -49,8 +50,8 @@ int firmware_build(struct machine *m, uint64_t *rsdp, uint8_t smbios[32])
 
     if (!f.base || !ebda)
         return fail(-EINVAL, "guest RAM is too small for firmware tables");
-    *rsdp = acpi_build(&f, m->ncpus);
+    *rsdp = b->no_acpi ? 0 : acpi_build(&f, m->ncpus);
     mptable_build(&f, m->ncpus, ebda + 16);
-    smbios_build(&f, smbios);
+    smbios_build(&f, &b->who, smbios);
     return 0;
 }

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct identity; /* machine/boot/boot.h */
+
 /* Guest RAM at TABLES_BASE, filled from the bottom. */
 struct fw {
     uint8_t *base;
@@ -26,6 +28,6 @@ uint32_t fw_pci_gsis(void);
  * segment; mptable_build writes the 16 bytes that belong into the EBDA. */
 uint64_t acpi_build(struct fw *f, unsigned ncpus);
 void mptable_build(struct fw *f, unsigned ncpus, uint8_t pointer[16]);
-void smbios_build(struct fw *f, uint8_t entry[32]);
+void smbios_build(struct fw *f, const struct identity *who, uint8_t entry[32]);
 
 #endif

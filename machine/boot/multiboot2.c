@@ -211,14 +211,16 @@ static bool mb2_tags(struct boot_ctx *c, const struct multiboot *mb,
     uint32_t mem[2] = {EBDA_BASE / 1024,
                        (uint32_t)((c->low_end - HIMEM_BASE) / 1024)};
     uint32_t text[6] = {0xb8000, 0, 160, 80, 25, 16 | 2 << 8};
-    const void *rsdp = ram_ptr(&c->m->ram, gpa(c->rsdp), 36);
+    const void *rsdp = /* NULL: the guest is to find no ACPI */
+        c->rsdp ? ram_ptr(&c->m->ram, gpa(c->rsdp), 36) : NULL;
 
-    return rsdp && mb2_tag(in, MB2_CMDLINE, NULL, 0, c->cmdline) &&
+    return mb2_tag(in, MB2_CMDLINE, NULL, 0, c->cmdline) &&
            mb2_tag(in, MB2_NAME, NULL, 0, LOADER_NAME) &&
            mb2_modules(c, mb, in) && mb2_tag(in, MB2_MEM, mem, 8, NULL) &&
            mb2_mmap(c, in) && mb2_tag(in, MB2_FRAMEBUFFER, text, 24, NULL) &&
-           mb2_smbios(c, in) && mb2_tag(in, MB2_RSDP1, rsdp, 20, NULL) &&
-           mb2_tag(in, MB2_RSDP2, rsdp, 36, NULL);
+           mb2_smbios(c, in) &&
+           (!rsdp || (mb2_tag(in, MB2_RSDP1, rsdp, 20, NULL) &&
+                      mb2_tag(in, MB2_RSDP2, rsdp, 36, NULL)));
 }
 
 static int mb2_load(struct boot_ctx *c)

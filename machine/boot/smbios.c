@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "machine/boot/aml.h"
+#include "machine/boot/boot.h"
 #include "machine/boot/firmware.h"
 #include "machine/machine.h"
 
@@ -57,31 +58,57 @@ static const struct smbios_bios bios = {
 };
 static const char bios_strings[] = "vmm\0" VERSION "\0"
                                    "11/21/2026\0";
-static const struct smbios_system sys = {
+static const struct smbios_system system_base = {
     .type = 1,
     .length = 27,
     .handle = 1,
-    .manufacturer = 1,
-    .product = 2,
     .wakeup = 6 /* power switch */,
 };
-static const char sys_strings[] = "vmm\0"
-                                  "tiny PC\0";
 static const uint8_t end_of_table[] = {127, 4, 2, 0, 0, 0};
 
-void smbios_build(struct fw *f, uint8_t entry[32])
+/* Type 1. Strings are numbered from 1 in the order in which they follow
+ * (§6.1.3). The UUID's first three fields are little-endian (§7.2.1). */
+static void add_system(struct aml *out, const struct identity *who)
 {
-    enum { MAX = 256 };
+    static const char *const defaults[IDENTITY_TEXTS] = {"vmm", "tiny PC"};
+    struct smbios_system sys = system_base;
+    uint8_t *const number[IDENTITY_TEXTS] = {&sys.manufacturer, &sys.product,
+                                             &sys.version,      &sys.serial,
+                                             &sys.sku,          &sys.family};
+    static const uint8_t order[16] = {3, 2, 1,  0,  5,  4,  7,  6,
+                                      8, 9, 10, 11, 12, 13, 14, 15};
+    const char *text[IDENTITY_TEXTS];
+    uint8_t n = 0;
+
+    for (int i = 0; i < 16; i++)
+        sys.uuid[i] = who->uuid[order[i]];
+    for (int i = 0; i < IDENTITY_TEXTS; i++) {
+        const char *s = who->text[i][0] ? who->text[i] : defaults[i];
+        if (!s)
+            continue;
+        text[n++] = s;
+        *number[i] = n;
+    }
+    aml_bytes(out, &sys, sizeof(sys));
+    for (int i = 0; i < n; i++)
+        aml_bytes(out, text[i], strlen(text[i]) + 1);
+    aml_bytes(out, "", 1);
+}
+
+void smbios_build(struct fw *f, const struct identity *who, uint8_t entry[32])
+{
+    enum { MAX = 256 + sizeof(who->text) };
     struct smbios_entry e = {
         .major = 2, .minor = 8, .count = 3, .bcd = 0x28, .length = sizeof(e)};
     uint64_t at;
+    size_t first;
     struct aml out = {fw_alloc(f, MAX, 16, &at), 0, MAX};
 
     aml_bytes(&out, &bios, sizeof(bios));
     aml_bytes(&out, bios_strings, sizeof(bios_strings));
-    e.max_size = (le16)out.n;
-    aml_bytes(&out, &sys, sizeof(sys));
-    aml_bytes(&out, sys_strings, sizeof(sys_strings));
+    first = out.n;
+    add_system(&out, who);
+    e.max_size = (le16)(first > out.n - first ? first : out.n - first);
     aml_bytes(&out, end_of_table, sizeof(end_of_table));
     assert(out.n <= MAX);
     memcpy(e.anchor, "_SM_", 4);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* CPUID: what KVM supports, with the topology of this machine filled in: one
- * package of single-threaded cores, APIC ID = vCPU number (as the MADT says).
- */
+/* CPUID: what KVM supports, with the topology of this machine filled in. The
+ * APIC ID is the vCPU's number (as the MADT says); its low bits number the
+ * thread in its core, the next ones the core in its package, which is why
+ * threads, and CPUs of a package among several, are powers of two. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -30,39 +31,43 @@ static void leaf_1(struct kvm_cpuid_entry2 *e, const struct vcpu *c, unsigned n)
         e->edx |= 1u << 28; /* HTT: EBX[23:16] holds */
 }
 
-/* Leaf 4 (Intel) and 8000001D (AMD): L3 is shared by all, L1 and L2 are not. */
-static void cache_leaf(struct kvm_cpuid_entry2 *e, unsigned n, bool intel)
+/* Leaf 4 (Intel) and 8000001D (AMD): L3 is the package's, L1 and L2 are their
+ * core's. */
+static void cache_leaf(struct kvm_cpuid_entry2 *e, unsigned n, unsigned threads,
+                       bool intel)
 {
     unsigned level = e->eax >> 5 & 7;
     e->eax &= intel ? 0x3fff : 0xfc003fff;
-    if (level >= 3)
-        e->eax |= (n - 1) << 14;
+    e->eax |= ((level >= 3 ? n : threads) - 1) << 14;
     if (intel && e->eax & 0x1f)
-        e->eax |= ((1u << bits_for(n)) - 1) << 26;
+        e->eax |= ((1u << (bits_for(n) - bits_for(threads))) - 1) << 26;
 }
 
-/* Leaves B and 1F: level 0 threads (one), level 1 cores. */
+/* Leaves B and 1F: level 0 threads, level 1 cores. */
 static void topology_leaf(struct kvm_cpuid_entry2 *e, const struct vcpu *c,
-                          unsigned n)
+                          unsigned n, unsigned threads)
 {
-    e->eax = e->index == 1 ? bits_for(n) : 0;
-    e->ebx = e->index == 0 ? 1 : e->index == 1 ? n : 0;
+    unsigned count = e->index == 0 ? threads : e->index == 1 ? n : 0;
+    e->eax = count ? bits_for(count) : 0;
+    e->ebx = count;
     e->ecx = e->index | (e->index < 2 ? (e->index + 1) << 8 : 0);
     e->edx = c->id;
 }
 
-static void adjust(struct kvm_cpuid_entry2 *e, const struct vcpu *c, unsigned n)
+/* n CPUs in a package. */
+static void adjust(struct kvm_cpuid_entry2 *e, const struct vcpu *c, unsigned n,
+                   unsigned threads)
 {
     switch (e->function) {
     case 1:
         leaf_1(e, c, n);
         break;
     case 4:
-        cache_leaf(e, n, true);
+        cache_leaf(e, n, threads, true);
         break;
     case 0xb:
     case 0x1f:
-        topology_leaf(e, c, n);
+        topology_leaf(e, c, n, threads);
         break;
     case 0x80000001:
         e->ecx = n > 1 ? e->ecx | 2 : e->ecx & ~2u; /* CmpLegacy */
@@ -71,12 +76,12 @@ static void adjust(struct kvm_cpuid_entry2 *e, const struct vcpu *c, unsigned n)
         e->ecx = (e->ecx & ~0xf0ffu) | (n - 1) | bits_for(n) << 12;
         break;
     case 0x8000001d:
-        cache_leaf(e, n, false);
+        cache_leaf(e, n, threads, false);
         break;
     case 0x8000001e:
         e->eax = c->id;
-        e->ebx = c->id; /* core number, one thread */
-        e->ecx = 0;
+        e->ebx = c->id % n / threads | (threads - 1) << 8; /* core, threads */
+        e->ecx = c->id / n; /* node: the package */
         break;
     }
 }
@@ -113,7 +118,7 @@ int cpuid_set(struct vm *vm, struct vcpu *c)
     }
     ensure_subleaf(cpuid, 0xb);
     for (uint32_t i = 0; i < cpuid->nent; i++)
-        adjust(&cpuid->entries[i], c, vm->m.ncpus);
+        adjust(&cpuid->entries[i], c, vm->cfg.package, vm->cfg.threads);
     if (ioctl(c->fd, KVM_SET_CPUID2, cpuid) < 0)
         err = -errno;
 out:

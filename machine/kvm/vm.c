@@ -388,5 +388,6 @@ void vm_stats(struct machine *m, int fd)
     dprintf(fd, "vm.unclaimed_mmio %llu\n",
             (unsigned long long)bus_unclaimed(m->mmio));
     for (struct device *d = m->devices; d; d = d->next)
-        device_stats(d, fd);
+        if (d->stats)
+            d->stats(d, fd);
 }

@@ -9,6 +9,8 @@
 struct vm_config {
     uint64_t ram; /* bytes, page aligned */
     unsigned cpus;
+    unsigned threads, package; /* CPUs of a core, of a package: powers of two
+                                  where there are several */
     bool no_reboot;
     bool shared_ram; /* memfd, for vhost-user */
     const char *kvm; /* "/dev/kvm" */

@@ -56,8 +56,9 @@ test_cli_startup_errors() {
     refuses 1 'noise' -kernel "$T/noise"
     refuses 1 'empty' -kernel "$T/empty"
     refuses 1 'truncated' -kernel "$T/truncated"
-    refuses 1 '/nowhere' -initrd /nowhere
-    refuses 1 'initrd|large' -m 32M -initrd "$T/large"
+    refuses 2 'needs -kernel' -initrd /nowhere
+    refuses 1 '/nowhere' -kernel "$root/build/guest/guest.bzimage" -initrd /nowhere
+    refuses 1 'initrd|large' -m 32M -kernel "$root/build/guest/guest.bzimage" -initrd "$T/large"
     refuses '1|2' 'long' -append "$(head -c 70000 /dev/zero | tr '\0' x)"
     refuses 1 '/nowhere' -serial file:/nowhere/log
     refuses 1 '/nowhere' -serial unix:/nowhere/socket
@@ -125,11 +126,11 @@ test_cli_tap_unprivileged() {
     matches "$(cat second.err)" 'root|CAP_NET_ADMIN|ip tuntap|sudo' "the advice"
 }
 
-e2e kvm cli_help_version "-help fits two screens and shows examples; -version is one line; both to stdout with status 0"
+e2e kvm cli_help_version "-help fits two screens of thirty lines and shows examples; -version is one line; both to stdout with status 0"
 test_cli_help_version() {
     start -help
     ends 10 0
-    [ "$(wc -l <out)" -le 50 ] || fail "-help has $(wc -l <out) lines"
+    [ "$(wc -l <out)" -le 60 ] || fail "-help has $(wc -l <out) lines"
     [ -z "$(LC_ALL=C sed 's/[\x80-\xbf]//g' out | LC_ALL=C awk 'length > 100')" ] || fail "-help has lines over 100 columns"
     local option
     for option in -kernel -initrd -append -m -smp -tap -serial -no-reboot -name -version; do
@@ -304,3 +305,79 @@ test_serial_full_disk() {
     ends 5 143
 }
 bigger() { [ "$(stat -c %s "$1")" -gt "$2" ]; }
+e2e kvm cli_pidfile "-pidfile: the process's number while it runs; a second VMM is refused; gone at the end; nothing else is overwritten"
+test_cli_pidfile() {
+    start -pidfile "$T/pid" -append 'test=hang'
+    wait_for 10 "the number" grep -qx "$vmm_pid" pid
+    start_second -pidfile "$T/pid"
+    [ "$second" = 1 ] || fail "exit status $second of a second VMM"
+    matches "$(cat second.err)" "process $vmm_pid holds it" "the reason"
+    kill -INT "$vmm_pid"
+    ends 10 130
+    [ ! -e pid ] || fail "the file is left"
+    echo 99999 >pid
+    refuses 1 'nowhere' -pidfile "$T/pid" -kernel /nowhere
+    # Of a start that failed nothing is to be seen.
+    is "$(cat pid)" 99999 "the old file"
+    start -pidfile "$T/pid" -append test=poweroff
+    ends 20 0
+    [ ! -e pid ] || fail "the old file is left"
+    refuses 1 'nowhere' -pidfile "$T/pid" -kernel /nowhere
+    [ ! -e pid ] || fail "a start that failed left a file"
+    echo precious >file
+    refuses 1 'something else' -pidfile "$T/file"
+    is "$(cat file)" precious "a file that is no pidfile"
+    refuses 1 'regular' -pidfile /dev/null
+    refuses 1 '/nowhere/pid' -pidfile /nowhere/pid
+    ln -s absent link
+    refuses 1 'link' -pidfile "$T/link"
+    judge
+}
+
+e2e kvm cli_log_file "-D: what is said once the guest runs is appended there, with the time under -msg timestamp=on; what prevents the start goes to stderr"
+test_cli_log_file() {
+    echo before >log
+    start -D "$T/log" -msg timestamp=on -name web -no-reboot -append test=triple
+    ends 20 4
+    [ ! -s err ] || fail "stderr: $(head -n 1 err)"
+    is "$(head -n 1 log)" before "the first line"
+    matches "$(sed -n 2p log)" '^20[0-9-]*T[0-9:]*\.[0-9]{6}Z vmm web: ' "the second line"
+    refuses 1 'nowhere' -D "$T/log" -kernel /nowhere
+    refuses 1 '/nowhere/log' -D /nowhere/log
+    judge
+}
+
+# named_by FILE: the option names in a text, one a line.
+option_names() { tr -s ' \t,()"[].' '\n' | grep -E '^-[A-Za-z?][A-Za-z0-9_-]*$' | sort -u; }
+
+e2e kvm cli_documents "-help, the man page, the README and the option table name the same options; the man page's version is the binary's"
+test_cli_documents() {
+    local name missing=''
+    # The table's rows: KIND("-name -alias", ...
+    sed -nE 's/^    (TEXT|FLAG|CALL|PC|NET|NOTHING|ONLY|REFUSED)\("(-[^"]*)".*/\2/p; s/^            "(-[a-z -]+)",?$/\1/p' "$root/control/cmdline.c" |
+        option_names >table
+    [ "$(wc -l <table)" -gt 100 ] || fail "only $(wc -l <table) options found in the table"
+    # In the man page each option is in bold: \-name.
+    sed -nE '/^\.SH OPTIONS/,/^\.SH SIGNALS/{ /^\.B[IR]? /s/\\-/-/gp }' "$root/vmm.1" | sed 's/\\f[IRB]//g' | option_names >man
+    diff table man >differ || fail "table (<) and man page (>): $(grep '^[<>]' differ | tr '\n' ' ')"
+    "$VMM" -help >help
+    sed -nE 's/^  (-[a-z]+[a-z-]*|-[A-Z]|-\?).*/\1/p' help | while read -r name; do
+        grep -qx -- "$name" table || echo "$name"
+    done >unknown
+    [ ! -s unknown ] || fail "-help has options that are not in the table: $(tr '\n' ' ' <unknown)"
+    # What the table has a line for is in -help, and so in the README.
+    sed -nE 's/^    (TEXT|FLAG|CALL|PC|NET)\("(-[^" ]*).*/\2/p' "$root/control/cmdline.c" | while read -r name; do
+        grep -qE -- "(^|[ ,])$name([ ,]|\$)" help || echo "-help lacks $name"
+    done >lacks
+    sed -nE '/^Also/q; s/^  (-[a-z]+|-[A-Z]) .{20}.*/\1/p' help | grep -vx -e -help -e -version | while read -r name; do
+        grep -qE -- "\`[^\`]*$name[ ,\`]" "$root/README.md" || echo "the README lacks $name"
+    done >>lacks
+    [ ! -s lacks ] || fail "$(tr '\n' ';' <lacks)"
+    # Each refused option is refused by its name, each other one is known.
+    while read -r name; do
+        "$VMM" "$name" help </dev/null >said 2>&1 || true
+        ! grep -q 'no such option' said || missing="$missing $name"
+    done <table
+    [ -z "$missing" ] || fail "unknown to the binary:$missing"
+    matches "$(sed -n 's/^\.TH //p' "$root/vmm.1")" "\"$("$VMM" -version | sed -E 's/ version ([^ ]*).*/ \1/')\"" "the man page's version"
+}

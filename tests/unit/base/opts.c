@@ -249,3 +249,58 @@ TEST(opts_made_by_a_program_and_moved)
     opts_free(&a);
     opts_free(&b);
 }
+
+TEST(opts_sizes_with_a_fraction)
+{
+    uint64_t v = 0;
+    CHECK_EQ(parse_size("-m", "1.5G", 1 << 20, &v), 0);
+    CHECK_EQ(v, 1536ull << 20);
+    CHECK_EQ(parse_size("-m", "0.25", 1 << 20, &v), 0);
+    CHECK_EQ(v, 256 << 10);
+    CHECK_EQ(parse_size("-m", "1.0000001k", 1, &v), 0);
+    CHECK_EQ(v, 1024);
+    CHECK_EQ(parse_size("-m", "16777215.5T", 1, &v), 0);
+    CHECK_EQ(v, 0xffffff8000000000ull);
+    CHECK_EQ(parse_size("-m", "16777216.0T", 1, &v), -EINVAL);
+    CHECK_EQ(parse_size("-m", "1.5.5G", 1, &v), -EINVAL);
+    CHECK_EQ(parse_size("-m", ".5G", 1, &v), -EINVAL);
+    CHECK_EQ(parse_size("-m", "1.-5G", 1, &v), -EINVAL);
+}
+
+TEST(opts_words_of_a_list)
+{
+    CHECK(word_among("on", "off on"));
+    CHECK(word_among("ab", "aab ab"));
+    CHECK(word_among("a", "ba a"));
+    CHECK(!word_among("of", "off on"));
+    CHECK(!word_among("", "off on"));
+    CHECK(!word_among("off on", "off"));
+    CHECK(!word_among("n", "on"));
+}
+
+TEST(opts_quiet_keys_go_or_are_refused_with_the_reason)
+{
+    static const struct opts_quiet rows[] = {
+        {"usb", "off", "there is no USB"}, {"menu", NULL, NULL}, {0}};
+    struct opts o = parsed("usb=no,a=1,menu=x,usb=off,b=2", NULL);
+    CHECK_EQ(opts_quiet(&o, rows), 0);
+    REQUIRE_EQ(o.n, 2);
+    CHECK_STR(o.kv[0].key, "a");
+    CHECK_STR(o.kv[1].key, "b");
+    opts_free(&o);
+    o = parsed("menu,a=1,usb=on,b=2", NULL);
+    CHECK_EQ(opts_quiet(&o, rows), -EINVAL);
+    CHECK_HAS(test_log(), "-test: usb=on: there is no USB");
+    opts_free(&o);
+}
+
+TEST(opts_defaults_come_before_all)
+{
+    struct opts o = parsed("a=1,b=2", NULL);
+    CHECK_EQ(opts_default(&o, "a", "0"), 0);
+    CHECK_STR(o.kv[0].val, "0");
+    CHECK_STR(o.kv[1].val, "1");
+    CHECK_STR(o.kv[2].key, "b");
+    CHECK_STR(opts_str(&o, "a", NULL), "1");
+    opts_free(&o);
+}

@@ -16,6 +16,8 @@ struct tables {
     uint8_t smbios[32];
 };
 
+static struct boot boot; /* what -uuid, -smbios and -no-acpi said */
+
 static struct tables build(unsigned ncpus)
 {
     struct tables t = {.m = fake_new(2 * MB)};
@@ -23,7 +25,7 @@ static struct tables build(unsigned ncpus)
     memset(fake_ram(t.m, 0, 2 * MB), 0xff, 2 * MB); /* the last run's */
     t.m->ncpus = ncpus;
     t.m->serials = ncpus > 2 ? 2 : 1;
-    REQUIRE_EQ(firmware_build(t.m, &t.rsdp, t.smbios), 0);
+    REQUIRE_EQ(firmware_build(t.m, &boot, &t.rsdp, t.smbios), 0);
     return t;
 }
 
@@ -268,5 +270,53 @@ TEST(smbios_5_2_1_entry_point)
     }
     CHECK_EQ(at, len);
     CHECK_EQ(n, kit_get32(t.smbios, 28) & 0xffff);
+    fake_free(t.m);
+}
+
+TEST(smbios_7_2_system_has_uuid_and_strings)
+{
+    static const uint8_t uuid[16] = {0x78, 0x56, 0x34, 0x12, 0xbc, 0x9a,
+                                     0xf0, 0xde, 8,    9,    10,   11,
+                                     12,   13,   14,   15};
+    for (int i = 0; i < 16; i++)
+        boot.who.uuid[i] =
+            (uint8_t[]){0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0,
+                        8,    9,    10,   11,   12,   13,   14,   15}[i];
+    strcpy(boot.who.text[3], "serial-1");
+    memset(boot.who.text[5], 'f', 255);
+    struct tables t = build(1);
+    uint16_t len = (uint16_t)kit_get32(t.smbios, 22);
+    const uint8_t *p = fake_ram(t.m, kit_get32(t.smbios, 24), len);
+    const uint8_t *end = p + len;
+    while (p < end && *p != 1) { /* type 0 goes before */
+        for (p += p[1]; p[0] || p[1]; p++)
+            ;
+        p += 2;
+    }
+    REQUIRE(p < end);
+    CHECK_EQ(p[1], 27);
+    CHECK_MEM(p + 8, uuid, 16);
+    CHECK_EQ(p[7], 3); /* serial number: the third string */
+    CHECK_EQ(p[6], 0); /* version: not said */
+    const char *s = (const char *)p + 27;
+    CHECK_STR(s, "vmm");
+    s += strlen(s) + 1;
+    CHECK_STR(s, "tiny PC");
+    s += strlen(s) + 1;
+    CHECK_STR(s, "serial-1");
+    CHECK_EQ(strlen(s + strlen(s) + 1), 255);
+    memset(&boot, 0, sizeof(boot));
+    fake_free(t.m);
+}
+
+TEST(acpi_off_leaves_no_rsdp)
+{
+    boot.no_acpi = true;
+    struct tables t = build(2);
+    const uint8_t *ram = fake_ram(t.m, 0xe0000, 0x20000);
+    CHECK_EQ(t.rsdp, 0);
+    for (unsigned at = 0; at < 0x20000; at += 16)
+        CHECK(memcmp(ram + at, "RSD PTR ", 8) != 0);
+    boot.no_acpi = false;
     fake_free(t.m);
 }

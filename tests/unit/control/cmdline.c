@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT */
+/* The command line: what each option does, and what it says when it cannot. */
+#include "control/cmdline.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "control/models.h"
+#include "net/cmdline.h"
+#include "tests/unit/test.h"
+
+static const struct device_class *const models[] = {NULL};
+static struct config cfg;
+
+/* The words after "vmm", parted by blanks ("~" is one). */
+static int parse(const char *line)
+{
+    static char text[1024];
+    char name[] = "vmm", *argv[64] = {name}, *save = NULL;
+    int argc = 1;
+    strcpy(text, line);
+    for (char *w = strtok_r(text, " ", &save); w;
+         w = strtok_r(NULL, " ", &save)) {
+        for (char *p = w; *p; p++)
+            if (*p == '~')
+                *p = ' ';
+        argv[argc++] = w;
+    }
+    int err = cmdline_parse(&cfg, models, argc, argv);
+    net_free();
+    return err;
+}
+
+static void takes(const char *line)
+{
+    if (parse(line))
+        FAIL("%s: refused: %s", line, test_log());
+    models_free();
+}
+
+/* Refused in one line, which has the option and the reason. */
+static void refuses(const char *line, const char *reason)
+{
+    char option[64];
+    test_log();
+    if (!CHECK_EQ(parse(line), -EINVAL))
+        FAIL("%s: taken", line);
+    const char *log = test_log();
+    CHECK_HAS(log, reason);
+    snprintf(option, sizeof(option), "%.*s", (int)strcspn(line, " "), line);
+    CHECK_HAS(log, option);
+    const char *end = strchr(log, '\n');
+    if (!end || end[1])
+        FAIL("%s: not one line: %s", line, log);
+    models_free();
+}
+
+TEST(cmdline_defaults)
+{
+    takes("");
+    CHECK_EQ(cfg.vm.ram, 256 << 20);
+    CHECK_EQ(cfg.vm.cpus, 1);
+    CHECK_STR(cfg.boot.cmdline, NULL);
+    CHECK_EQ(cfg.nserial, 1);
+    CHECK_STR(cfg.serial[0], "stdio");
+    CHECK(cfg.vm.boot == &cfg.boot);
+}
+
+TEST(cmdline_qemu_options_with_nothing_to_do_are_taken)
+{
+    static const char *const lines[] = {
+        "-nographic -display none -vga none -vnc none -nodefaults "
+        "-no-user-config -enable-kvm -no-hpet -no-fd-bootchk -usb -L /usr/x "
+        "-k en-us -id 100 -monitor none -qmp none -parallel none -sandbox off "
+        "-audio none -audiodev none,id=audio1 -watchdog-action reset",
+        "-machine pc",
+        "-M q35",
+        "--machine type=pc-i440fx-7.2",
+        "-machine pc-q35-8.1,accel=kvm:tcg,usb=off,dump-guest-core=off",
+        "-machine type=pc+pve0,kernel-irqchip=on,vmport=off,hpet=off,smm=auto",
+        "-accel kvm -accel tcg",
+        "-accel kvm,kernel-irqchip=on",
+        "-cpu host",
+        "-cpu max,migratable=off",
+        "-cpu host,+kvm_pv_eoi,check",
+        "-cpu host,hv_relaxed=off",
+        "-rtc base=utc,clock=host,driftfix=none",
+        "-overcommit mem-lock=off,cpu-pm=off",
+        "-msg guest-name=off",
+        "-boot strict=on",
+        "-boot menu=on,splash=x.jpg,reboot-timeout=1000",
+        "-action panic=exit-failure,shutdown=poweroff,watchdog=none",
+        "-name a,debug-threads=on",
+        "-global PIIX4_PM.disable_s3=1",
+        "-global kvm-pit.lost_tick_policy=delay",
+        "-global virtio-net-pci.packed=on"};
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++)
+        takes(lines[i]);
+}
+
+TEST(cmdline_what_cannot_be_meant_is_refused_with_the_reason)
+{
+    static const char *const rows[][2] = {
+        {"-S", "at once"},
+        {"-daemonize", "systemd-run"},
+        {"-no-shutdown", "no monitor"},
+        {"-qmp unix:/x,server", "no monitor"},
+        {"-mon chardev=m", "no monitor"},
+        {"-monitor stdio", "no monitor"},
+        {"-drive file=x", "no disks"},
+        {"-blockdev x", "no disks"},
+        {"-hda x", "no disks"},
+        {"-sandbox on", "filter"},
+        {"-vnc :1", "no graphics"},
+        {"-display gtk", "no graphics"},
+        {"-vga std", "no graphics"},
+        {"-runas nobody", "setpriv"},
+        {"-gdb tcp::1", "debugger"},
+        {"-incoming tcp:x", "moved"},
+        {"-machine microvm", "pc and q35"},
+        {"-machine pc,accel=tcg", "KVM alone"},
+        {"-machine pc,usb=on", "usb=on: there is no USB"},
+        {"-machine pc,hpet=on", "no HPET"},
+        {"-machine pc,colour=red", "no key \"colour\""},
+        {"-machine pc,memory-backend=m", "memory-backend"},
+        {"-accel tcg", "KVM alone"},
+        {"-accel kvm,kernel-irqchip=split", "kernel-irqchip=split"},
+        {"-cpu qemu64", "host and max"},
+        {"-cpu host,-avx", "-avx"},
+        {"-cpu host,pmu=off", "pmu=off"},
+        {"-cpu host,hv_relaxed", "Hyper-V"},
+        {"-rtc base=localtime", "UTC"},
+        {"-rtc driftfix=slew", "lost"},
+        {"-overcommit mem-lock=on", "mem-lock=on"},
+        {"-action panic=pause", "exit code 5"},
+        {"-boot c", "no disk"},
+        {"-boot order=x", "must be n"},
+        {"-boot n,reboot-timeout=0", "reboot-timeout"},
+        {"-initrd x", "needs -kernel"},
+        {"-smbios type=2", "type=1"},
+        {"-uuid 1234", "not a UUID"},
+        {"-numa cpu", "one NUMA node"},
+        {"-global usb-tablet.x=1", "there is no usb-tablet"},
+        {"-global PIIX4_PM.disable_s3=0", "cannot sleep"},
+        {"-global x", "write MODEL.KEY=VALUE"},
+        {"-entry 8", "16, 32 or 64"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        refuses(rows[i][0], rows[i][1]);
+    CHECK_EQ(parse("-append x -boot n"), -EINVAL);
+    CHECK_HAS(test_log(), "-append: needs -kernel");
+}
+
+TEST(cmdline_words_that_are_no_option)
+{
+    refuses("-kernl x", "did you mean -kernel?");
+    refuses("--seriall x", "did you mean -serial?");
+    refuses("stray", "a kernel is given with -kernel");
+    refuses("-kernel", "needs an argument: -kernel FILE");
+    /* Too short for a guess: -V is nothing like -m. */
+    refuses("-V", "-help lists them");
+    refuses("--", "-help lists them");
+    refuses("-", "-help lists them");
+}
+
+TEST(cmdline_memory_sizes)
+{
+    takes("-m 64");
+    CHECK_EQ(cfg.vm.ram, 64 << 20);
+    takes("-m 1.5G");
+    CHECK_EQ(cfg.vm.ram, 1536ull << 20);
+    takes("-m size=512M,slots=2,maxmem=4G");
+    CHECK_EQ(cfg.vm.ram, 512 << 20);
+    takes("-m 10000.1M"); /* to whole pages, upwards */
+    CHECK_EQ(cfg.vm.ram, 10485866496ull);
+    refuses("-m 4K", "from 8M to 1T");
+    refuses("-m 2T", "from 8M to 1T");
+    refuses("-m 1G,maxmem=512M", "maxmem=");
+    refuses("-m x", "such as");
+    refuses("-m 1G,colour=red", "no key");
+}
+
+TEST(cmdline_smp_layout)
+{
+    static const struct {
+        const char *arg;
+        unsigned cpus, threads, package;
+    } rows[] = {
+        {"3", 3, 1, 3},
+        {"cpus=4", 4, 1, 4},
+        {"2,sockets=2,cores=1,threads=1", 2, 1, 1},
+        {"2,sockets=1,cores=2,maxcpus=2", 2, 1, 2},
+        {"4,sockets=2", 4, 1, 2},
+        {"8,sockets=2,threads=2", 8, 2, 4},
+        {"cores=3,threads=2", 6, 2, 6},
+        {"2,maxcpus=4", 2, 1, 2},
+        {"2,sockets=2,cores=2,maxcpus=4", 2, 1, 2},
+        {"sockets=2,dies=1,clusters=1,cores=4", 8, 1, 4},
+        {"32,cores=8,threads=1", 32, 1, 8},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char line[128];
+        snprintf(line, sizeof(line), "-smp %s", rows[i].arg);
+        takes(line);
+        CHECK_EQ(cfg.vm.cpus, rows[i].cpus);
+        CHECK_EQ(cfg.vm.threads, rows[i].threads);
+        CHECK_EQ(cfg.vm.package, rows[i].package);
+    }
+    refuses("-smp 33", "1 to 32");
+    refuses("-smp 2,sockets=0", "sockets");
+    refuses("-smp 3,sockets=2", "must be the number of CPUs");
+    refuses("-smp 4,maxcpus=2", "maxcpus");
+    refuses("-smp 6,sockets=2", "power of two");
+    refuses("-smp 6,threads=3", "power of two");
+    refuses("-smp cores=64", "1 to 32");
+    refuses("-smp 2,books=1", "no key");
+}
+
+TEST(cmdline_name_and_identity)
+{
+    static const uint8_t uuid[16] = {0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc,
+                                     0xde, 0xf0, 0xAB, 0xcd, 0xef, 0x01,
+                                     0x23, 0x45, 0x67, 0x89};
+    takes("-name web,debug-threads=on");
+    CHECK_STR(cfg.name, "web");
+    takes("-name guest=a,,b");
+    CHECK_STR(cfg.name, "a,b");
+    takes("-uuid 12345678-9abc-def0-ABcd-ef0123456789");
+    CHECK_MEM(cfg.boot.who.uuid, uuid, 16);
+    takes("-smbios type=1,serial=ds=nocloud;s=http://10.0.2.2/,product=p,"
+          "uuid=12345678-9abc-def0-abcd-ef0123456789");
+    CHECK_MEM(cfg.boot.who.uuid, uuid, 16);
+    CHECK_STR(cfg.boot.who.text[1], "p");
+    CHECK_STR(cfg.boot.who.text[3], "ds=nocloud;s=http://10.0.2.2/");
+    refuses("-name a,process=sixteen-letters-", "at most 15");
+    refuses("-uuid 12345678-9abc-def0-abcd-ef012345678", "not a UUID");
+    refuses("-uuid 12345678-9abc-def0-abcd-ef01234567890", "not a UUID");
+    refuses("-uuid 1234567:-9abc-def0-abcd-ef0123456789", "not a UUID");
+    refuses("-uuid 12345678x9abc-def0-abcd-ef0123456789", "not a UUID");
+}
+
+TEST(cmdline_boot_and_ends)
+{
+    takes("-boot order=n");
+    CHECK(cfg.boot.net);
+    takes("-boot cdn,menu=on,strict=on");
+    CHECK(cfg.boot.net);
+    takes("-kernel k -boot order=c,reboot-timeout=1 -initrd i");
+    takes("-no-acpi");
+    CHECK(cfg.boot.no_acpi);
+    takes("-machine pc,acpi=off");
+    CHECK(cfg.boot.no_acpi);
+    takes("-action reboot=shutdown");
+    CHECK(cfg.vm.no_reboot);
+    takes("-no-reboot -action reboot=reset");
+    CHECK(!cfg.vm.no_reboot);
+    takes("-msg timestamp=on -D log -pidfile pid");
+    CHECK(cfg.timestamps);
+    CHECK_STR(cfg.log, "log");
+    CHECK_STR(cfg.pidfile, "pid");
+}
+
+TEST(cmdline_memory_backend_must_be_guest_memory)
+{
+    takes("-m 128 -object memory-backend-ram,id=pc.ram,size=134217728 "
+          "-machine pc,memory-backend=pc.ram");
+    CHECK(!cfg.vm.shared_ram);
+    takes("-m 1G -object memory-backend-memfd,id=m,size=1G,share=on "
+          "-numa node,memdev=m");
+    CHECK(cfg.vm.shared_ram);
+    takes("-m 1G -object qom-type=memory-backend-memfd,id=m,size=1G,share=off "
+          "-numa node,memdev=m");
+    CHECK(!cfg.vm.shared_ram);
+    static const char *const bad[][2] = {
+        {"-object memory-backend-ram,id=m,size=64M -machine "
+         "pc,memory-backend=m",
+         "size= must be -m's"},
+        {"-object memory-backend-ram,id=m,size=256M", "nothing names it"},
+        {"-object memory-backend-ram,size=256M", "id= is missing"},
+        {"-object memory-backend-file,id=m,size=256M", "memory-backend-memfd"},
+        {"-object memory-backend-ram,id=m,size=256M,prealloc=on",
+         "prealloc=on"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        refuses(bad[i][0], bad[i][1]);
+}
+
+/* --------------------------------------------------------------- -device */
+
+static struct opts device(const char *text)
+{
+    struct opts o;
+    REQUIRE_EQ(opts_parse(&o, "-device", text, "driver"), 0);
+    return o;
+}
+
+/* The keys that are left, as text. */
+static const char *left(struct opts *o)
+{
+    static char text[512];
+    *text = '\0';
+    for (int i = 0; i < o->n; i++)
+        sprintf(text + strlen(text), "%s%s=%s", i ? " " : "", o->kv[i].key,
+                o->kv[i].val);
+    return text;
+}
+
+static void becomes(const char *text, const char *keys)
+{
+    struct opts o = device(text);
+    CHECK_EQ(models_adjust(&o), 0);
+    CHECK_STR(left(&o), keys);
+    opts_free(&o);
+}
+
+static void device_refused(const char *text, const char *reason)
+{
+    struct opts o = device(text);
+    test_log();
+    CHECK_EQ(models_adjust(&o), -EINVAL);
+    CHECK_HAS(test_log(), reason);
+    opts_free(&o);
+}
+
+TEST(models_aliases_stand_for_models_and_keys)
+{
+    becomes("virtio-net,netdev=n", "driver=virtio-net-pci netdev=n");
+    becomes("virtio-net-pci-transitional,mac=m",
+            "disable-modern=off disable-legacy=off driver=virtio-net-pci "
+            "mac=m");
+    becomes("virtio-net-pci-non-transitional,disable-modern=on",
+            "disable-modern=off disable-legacy=on driver=virtio-net-pci "
+            "disable-modern=on");
+    becomes("e1000-82540em", "driver=e1000");
+    becomes("VGA,gso=on", "driver=VGA gso=on");
+}
+
+TEST(models_keys_of_qemu_that_need_nothing_go)
+{
+    becomes(
+        "virtio-net-pci,tx=bh,gso=on,any_layout=on,acpi-index=0,failover=off,"
+        "netdev=n,romsize=4294967295,aer=off,x-txtimer=1",
+        "driver=virtio-net-pci netdev=n");
+    becomes("e1000,autonegotiation=on,extra_mac_registers=on,"
+            "init-vet=yes",
+            "driver=e1000");
+    becomes("vfio-pci,host=01:00.0,display=off,x-no-mmap=off",
+            "driver=vfio-pci host=01:00.0");
+    device_refused("e1000,autonegotiation=off", "autonegotiation=off: the PHY");
+    device_refused("virtio-net,tx=timer", "tx=timer");
+    device_refused("virtio-net-pci,failover=on", "failover=on");
+    device_refused("virtio-net-pci,acpi-index=3", "acpi-index=3");
+}
+
+TEST(models_globals_are_defaults_of_their_model)
+{
+    CHECK_EQ(models_global("virtio-net-pci.packed=on"), 0);
+    CHECK_EQ(models_global("virtio-pci.disable-legacy=off"), 0);
+    CHECK_EQ(models_global("e1000.fcs=off"), 0);
+    becomes("virtio-net,packed=off",
+            "packed=on disable-legacy=off driver=virtio-net-pci packed=off");
+    becomes("e1000", "fcs=off driver=e1000");
+    models_free();
+    becomes("e1000", "driver=e1000");
+}
