@@ -11,7 +11,7 @@ BIOS_CFLAGS := -m16 -march=i386 -std=gnu11 -Os $(WARN) -ffreestanding -fno-pic \
                -mgeneral-regs-only -fno-jump-tables -fomit-frame-pointer \
                -fno-tree-loop-distribute-patterns -mpreferred-stack-boundary=2
 
-$(B)/bios/%.o: bios/%.c
+$(B)/bios/%.o: bios/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) -I. $(BIOS_CFLAGS) -MMD -MP -c -o $@ $<
 

@@ -19,7 +19,7 @@ UNIT_OBJ := $(patsubst %.c,$(B)/unit/%.o,$(filter-out $(SKIP_SRC),$(UNIT_SRC)))
 # A library, so that only what some test uses must link.
 UNIT_LIB := $(patsubst %.c,$(B)/unit/%.o,$(filter-out $(SKIP_SRC),$(PORTABLE)))
 
-$(B)/unit/%.o: %.c
+$(B)/unit/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	@echo "  CC unit $<"
 	@$(TCC) $(CPPFLAGS) $(TFLAGS) $(SAN) -MMD -MP -c -o $@ $<
@@ -75,7 +75,7 @@ FUZZ_LIB := $(patsubst %.c,$(B)/fuzz/%.o,\
                 tests/unit/fake.c tests/unit/fakenet.c tests/unit/images.c \
                 tests/fuzz/frame.c))
 
-$(B)/fuzz/%.o: %.c
+$(B)/fuzz/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	@echo "  CC fuzz $<"
 	@$(TCC) $(CPPFLAGS) $(TFLAGS) $(SAN) -fsanitize=fuzzer-no-link \
@@ -225,5 +225,9 @@ help:
 	@echo "make format        clang-format over every C file; format-check asks"
 	@echo "make bench         measure"
 	@echo "make size          bytes of the binary and of each room"
+	@echo "make install       binary, man page, completion to PREFIX (/usr/local), DESTDIR"
+	@echo "make uninstall     remove those"
+	@echo "make deb           a Debian package in build/deb, looked at by lintian"
+	@echo "make dist          a tarball of what is committed"
 	@echo "make clean         remove what was built"
 	@echo "B=DIR builds in another directory than build/."

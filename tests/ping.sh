@@ -24,6 +24,7 @@ args=("$@")
 while [ $# -gt 0 ]; do
     case $1 in
     --lab) lab='asked for by --lab'; shift; continue ;;
+    --help | -h) sed -n '5,11s/^# \{0,1\}//p' "$0"; exit ;;
     --) shift; more=("$@"); break ;;
     --kernel | --initrd | --append | --count | --model | --vmm) [ $# -ge 2 ] || die "$1 needs a value" ;;
     *) sed -n '5,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Install the Debian packages that a purpose (run, check, lint, bench, coverage, fresh, lab) needs and this machine lacks.
+# Install the Debian packages that a purpose (run, check, lint, bench, coverage, fresh, lab, deb) needs and this machine lacks.
 #
 # usage: tests/setup.sh [-n] PURPOSE...
 #   -n   only say what is missing (exit status 1 if anything is)
@@ -57,6 +57,9 @@ cppcheck            lint                  lint
 shellcheck          lint                  lint
 strace              bench                 system calls per packet and over a life
 mmdebstrap          fresh                 the minimal Debian
+debhelper           deb                   make deb: the package
+dpkg-dev            deb                   dpkg-buildpackage
+lintian             deb                   looks at the package
 TABLE
 }
 
@@ -134,7 +137,8 @@ for arg in "$@"; do
     run) purposes="$purposes run"; [ -z "$(why_no_kvm)" ] || purposes="$purposes lab" ;;
     check | bench) purposes="$purposes $arg lab" ;;
     lint | lab | coverage | fresh) purposes="$purposes $arg" ;;
-    *) echo "setup: unknown purpose '$arg' (known: run, check, lint, bench, coverage, fresh, lab)" >&2; usage ;;
+    deb) purposes="$purposes run deb" ;;
+    *) echo "setup: unknown purpose '$arg' (known: run, check, lint, bench, coverage, fresh, lab, deb)" >&2; usage ;;
     esac
 done
 
