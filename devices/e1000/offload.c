@@ -43,8 +43,6 @@ static void pull(struct e1000_tx *t, uint32_t want)
     }
 }
 
-/* SDM 3.3.3.1: without IFCS the driver has put the FCS at the end. The wire's
- * own is not ours to give: it goes. */
 static void trim(struct e1000_tx *t, uint32_t cut)
 {
     if (cut > t->bytes)
@@ -58,6 +56,30 @@ static void trim(struct e1000_tx *t, uint32_t cut)
         if (v->iov_len == 0)
             t->n--;
     }
+}
+
+/* SDM 3.3.3.1: without IFCS the driver has put the FCS at the end; the wire's
+ * own is not ours to give, so it goes. But many a driver leaves IFCS out and
+ * gives no FCS either, for no other model of the card looks at the bit: what is
+ * not the frame's CRC-32 is its data. Segments have one each, and none of it
+ * can be the driver's. */
+static void take_fcs(struct e1000_tx *t)
+{
+    uint32_t left, crc = 0;
+    uint8_t fcs[ETH_FCS], mine[ETH_FCS];
+    if (t->bytes < ETH_HLEN + ETH_FCS || t->bytes > E1000_TX_MAX + ETH_FCS)
+        return;
+    left = t->bytes - ETH_FCS;
+    iov_read(&t->iov[t->body], t->n - t->body, left, fcs, ETH_FCS);
+    for (int i = t->body; i < t->n && left; i++) {
+        uint32_t k = (uint32_t)t->iov[i].iov_len;
+        k = k < left ? k : left;
+        crc = eth_crc(crc, t->iov[i].iov_base, k);
+        left -= k;
+    }
+    memcpy(mine, &crc, ETH_FCS);
+    if (memcmp(fcs, mine, ETH_FCS) == 0)
+        trim(t, ETH_FCS);
 }
 
 static bool can_offload(const struct e1000 *e, unsigned bits)
@@ -305,8 +327,8 @@ void tx_prepare(struct e1000 *e)
     t->nsegs = 1;
     if (t->drop)
         return;
-    if (!(t->last & TXD_IFCS))
-        trim(t, ETH_FCS);
+    if (!(t->last & TXD_IFCS) && !tse)
+        take_fcs(t);
     if (t->bytes < ETH_HLEN)
         t->drop = &e->nic.stats.tx_drop_short;
     else if (!tse && t->bytes > E1000_TX_MAX)

@@ -481,18 +481,67 @@ TEST(e1000_13_4_33_psp_pads_with_zeroes)
     drv_free(d);
 }
 
-TEST(e1000_3_3_3_without_ifcs_the_drivers_fcs_is_taken_off)
+/* A frame and its FCS, cut into two descriptors at any place. */
+TEST(e1000_3_3_3_1_without_ifcs_the_drivers_fcs_is_taken_off)
 {
     struct drv *d = drv_new(NULL);
-    uint32_t len = make_tcp(frame, 100, -1);
+    uint32_t len = make_tcp(frame, 100, -1), crc = eth_crc(0, frame, len);
     drv_rings(d, 8);
+    memcpy(frame + len, &crc, 4);
     drv_send(d, frame, len + 4, TXD_EOP | TXD_RS);
     CHECK_EQ(take(d, NULL), len);
+    CHECK_MEM(got, frame, len);
+    for (uint32_t cut = 1; cut < len + 4; cut++) {
+        drv_desc(d, DRV_TXBUF, cut, 0);
+        drv_desc(d, DRV_TXBUF + cut, (len + 4 - cut) | TXD_EOP | TXD_RS, 0);
+        drv_go(d);
+        CHECK_EQ(take(d, NULL), len);
+        CHECK_MEM(got, frame, len);
+    }
+    /* the smallest and the longest; with IFCS it is data like any other */
+    crc = eth_crc(0, frame, 14);
+    memcpy(frame + 14, &crc, 4);
+    wr(d, TCTL, TCTL_EN);
+    drv_send(d, frame, 18, TXD_EOP | TXD_RS);
+    CHECK_EQ(take(d, NULL), 14);
+    drv_send(d, frame, 18, LEGACY);
+    CHECK_EQ(take(d, NULL), 18);
+    make_tcp(frame, 60000, -1);
+    crc = eth_crc(0, frame, E1000_TX_MAX);
+    memcpy(frame + E1000_TX_MAX, &crc, 4);
+    drv_send(d, frame, E1000_TX_MAX + 4, TXD_EOP | TXD_RS);
+    CHECK_EQ(take(d, NULL), E1000_TX_MAX);
+    drv_free(d);
+}
+
+/* What most drivers that leave IFCS out send. */
+TEST(e1000_3_3_3_1_without_ifcs_what_is_no_fcs_is_data)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 46, -1), bad;
+    struct tx_ctx c;
+    drv_rings(d, 8);
+    drv_send(d, frame, len, TXD_EOP | TXD_RS);
+    CHECK_EQ(take(d, NULL), len);
+    CHECK_MEM(got, frame, len);
+    for (unsigned bit = 0; bit < 32; bit++) {
+        bad = eth_crc(0, frame, len) ^ 1u << bit;
+        memcpy(frame + len, &bad, 4);
+        drv_send(d, frame, len + 4, TXD_EOP | TXD_RS);
+        CHECK_EQ(take(d, NULL), len + 4);
+        CHECK_MEM(got, frame, len + 4);
+    }
+    drv_send(d, frame, 17, TXD_EOP | TXD_RS); /* 13 bytes and an FCS? */
+    CHECK_EQ(take(d, NULL), 60);
+    CHECK_MEM(got, frame, 17);
+    len = tso_frame(&c, 3000, 1000, false);
+    drv_context(d, &c);
     memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
-    drv_desc(d, DRV_TXBUF, len - 2, 0); /* over two descriptors */
-    drv_desc(d, DRV_TXBUF + len - 2, 3 | TXD_EOP | TXD_RS, 0);
+    drv_desc(d, DRV_TXBUF,
+             len | TXD_DEXT | TXD_DTYP_DATA | TXD_TSE | TXD_EOP | TXD_RS,
+             (POPTS_IXSM | POPTS_TXSM) << 8);
     drv_go(d);
-    CHECK_EQ(take(d, NULL), len - 3);
+    CHECK_EQ(take(d, NULL), len);
     drv_free(d);
 }
 
