@@ -245,9 +245,7 @@ void *e1000_ring(struct e1000 *e, unsigned lo, uint32_t *n)
 {
     uint64_t base = reg_base(e, lo);
     void *p;
-    *n = reg_get(e, lo + 8) / 16;
-    if (!*n)
-        return NULL;
+    *n = e1000_ring_len(e, lo);
     p = ram_ptr(&e->dev.m->ram, gpa(base), *n * 16ull);
     if (!p)
         fault_note(&e->f_ring,

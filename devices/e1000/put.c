@@ -31,7 +31,8 @@ bool rx_ring_open(struct e1000 *e, struct rx_ring *r)
 }
 
 /* Indices beyond the ring make it empty. RDT one past the end is what some old
- * drivers write for "all of it" (E-24): up to the end, then. */
+ * drivers write for "all of it" (E-24): up to the end, then. A ring of one is
+ * filled again and again for such a tail: its drivers write RDT once. */
 uint32_t rx_avail(const struct rx_ring *r)
 {
     if (r->head >= r->n || r->tail > r->n)
@@ -259,6 +260,8 @@ bool rx_put(struct e1000 *e, struct rx_ring *r, struct rx_frame *f)
     last = (uint64_t)v << 32 | (f->tagged ? (uint64_t)f->info->tci << 48 : 0);
     scatter(e, r, f, pcsum, last);
     reg_put(e, RDH, r->head);
+    if (r->n == 1) /* and it was the last one there is (SDM 13.4.17) */
+        e->causes |= ICR_RXO;
     count(e, da, wire);
     if (e->rx.frames - e->rx.told >= REPORT_EVERY)
         e1000_report(e);

@@ -484,7 +484,7 @@ void e1000_wr_rctl(struct e1000 *e, uint32_t off, uint32_t val)
 void e1000_wr_rdt(struct e1000 *e, uint32_t off, uint32_t val)
 {
     const struct rx_ring r = {
-        .n = reg_get(e, RDLEN) / 16, .head = reg_get(e, RDH), .tail = val};
+        .n = e1000_ring_len(e, RDBAL), .head = reg_get(e, RDH), .tail = val};
     atomic_store(&e->reg[off / 4], val);
     nic_count(&e->nic.stats, rx_kicks, 1);
     uint32_t enough = atomic_load(&e->rx.enough);

@@ -192,6 +192,15 @@ static inline uint64_t reg_base(const struct e1000 *e, unsigned lo)
 {
     return (uint64_t)reg_get(e, lo + 4) << 32 | reg_get(e, lo);
 }
+/* Its count of descriptors. RDLEN and TDLEN count in eights (SDM 13.4.26); a
+ * driver that wants one descriptor writes 16, which is 0, and gets the one at
+ * the base, as every other model of the card gives it. Its tail is 1, one past
+ * the end, for "there it is": see rx_avail() and outstanding(). */
+static inline uint32_t e1000_ring_len(const struct e1000 *e, unsigned lo)
+{
+    uint32_t n = reg_get(e, lo + 8) / 16;
+    return n ? n : 1;
+}
 /* A descriptor ring as its registers describe it: NULL unless all of it is
  * RAM. *n is the count of descriptors. */
 void *e1000_ring(struct e1000 *e, unsigned lo, uint32_t *n);

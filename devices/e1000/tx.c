@@ -156,7 +156,10 @@ static bool fetch(struct e1000 *e, const struct tx_ring *r)
 {
     struct e1000_tx *t = &e->tx;
     uint32_t at = t->next;
-    struct txd d = txd_read(&r->d[at]);
+    struct txd d;
+    if (r->n == 1) /* once for each TDT write; one from now on counts again */
+        atomic_store(&e->reg[TDT / 4], 0);
+    d = txd_read(&r->d[at]);
     t->next = at + 1 == r->n ? 0 : at + 1;
     if ((d.lower & (TXD_DEXT | TXD_DTYP)) == TXD_DEXT) {
         load_context(t, &d);
@@ -197,8 +200,12 @@ static void complete(struct e1000 *e, const struct tx_ring *r)
     reg_put(e, TDH, t->next);
 }
 
+/* Indices beyond the ring make it empty; but of one descriptor tail 1 means
+ * that one (fetch() takes the tail back). */
 static uint32_t outstanding(const struct e1000_tx *t, uint32_t n, uint32_t tail)
 {
+    if (n == 1)
+        return tail == 1 && t->next == 0;
     if (tail >= n || t->next >= n)
         return 0;
     return tail >= t->next ? tail - t->next : tail + n - t->next;
@@ -300,7 +307,7 @@ bool e1000_tx_run(struct e1000 *e)
 /* Is there something a run would do? */
 bool e1000_tx_pending(struct e1000 *e)
 {
-    uint32_t n = reg_get(e, TDLEN) / 16;
+    uint32_t n;
     return tx_on(e) && !e->tx.blocked && e1000_ring(e, TDBAL, &n) &&
            outstanding(&e->tx, n, atomic_load(&e->reg[TDT / 4]));
 }

@@ -581,6 +581,55 @@ TEST(e1000_e24_rdt_one_past_the_end_means_all_of_it)
     drv_free(d);
 }
 
+/* 16 bytes of ring read back as 0. RDT is written once and for all; each frame
+ * takes the place of the one before, and says so: RXO. */
+TEST(e1000_13_4_26_a_ring_of_one_descriptor_is_filled_over_and_over)
+{
+    struct drv *d = drv_new("fcs=on");
+    uint32_t len = make_tcp(frame, 100, -1);
+    unsigned before;
+    uint64_t v;
+    drv_rx_desc(d, 1, DRV_RXBUF + DRV_RXSTEP); /* behind the ring */
+    drv_rx_ring(d, 1, RCTL_EN);
+    CHECK_EQ(rd(d, RDLEN), 0);
+    give(d, len); /* RDT is 0: nothing there yet */
+    CHECK_EQ((uint32_t)drv_rx_result(d, 0), 0);
+    wr(d, IMS, ICR_RXO);
+    wr(d, RDT, 1);
+    run(d);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(drv_recv(d, got, &v), len + 4);
+        CHECK_MEM(got, frame, len);
+        CHECK_EQ(status_of(v) & (RXD_DD | RXD_EOP), RXD_DD | RXD_EOP);
+        CHECK(irq_line(d));
+        CHECK_EQ(rd(d, ICR) & (ICR_RXO | ICR_RXT0), ICR_RXO | ICR_RXT0);
+        CHECK(!irq_line(d));
+        CHECK_EQ(rd(d, RDH), 0);
+        frame[len - 1]++;
+        give(d, len);
+    }
+    CHECK_EQ(drv_rx_result(d, 1), 0);
+    CHECK_EQ(rd(d, GPRC), 4);
+    CHECK_EQ(rd(d, MPC), 0);
+    drv_recv(d, got, NULL);
+    wr(d, RCTL, RCTL_EN | RCTL_LPE); /* more than it can hold: lost, counted */
+    give(d, 2045);
+    CHECK_EQ(drv_recv(d, got, NULL), -1);
+    CHECK_EQ(rd(d, MPC), 1);
+    /* a flood is worked off in bounded bursts, none of it waits */
+    for (int i = 0; i < 150; i++)
+        fake_net_give(d->net, 0, NULL, frame, len);
+    before = fake_net_recvs(d->net);
+    CHECK(loop_poll(d->m->loop, 0) > 0);
+    CHECK(fake_net_recvs(d->net) - before <= 64);
+    run(d);
+    CHECK_EQ(rd(d, GPRC), 150);
+    wr(d, RDT, 2); /* no such place */
+    give(d, len);
+    CHECK_EQ(rd(d, GPRC), 0);
+    drv_free(d);
+}
+
 TEST(e1000_h32_null_and_foreign_buffers_end)
 {
     struct drv *d = drv_new(NULL);

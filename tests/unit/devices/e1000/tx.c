@@ -634,9 +634,11 @@ TEST(e1000_h1_h2_bad_rings_do_nothing)
     wr(d, TDH, 0xfff0);
     wr(d, TDT, 3);
     run(d);
-    wr(d, TDH, 0);
-    wr(d, TDLEN, 0);
+    wr(d, TDLEN, 0); /* one descriptor: there is no second one */
     wr(d, TDT, 1);
+    run(d);
+    wr(d, TDH, 0);
+    wr(d, TDT, 2);
     run(d);
     wr(d, TDLEN, 0xfff80);
     wr(d, TDT, 0);
@@ -683,6 +685,42 @@ TEST(e1000_h3_ring_that_shrinks_under_an_open_packet)
     fake_net_block(d->net, 0, false);
     run(d);
     CHECK_EQ(drv_tx_status(d, 60), 0);
+    drv_free(d);
+}
+
+/* 16 bytes of ring read back as 0: the descriptor at the base. */
+TEST(e1000_13_4_38_a_ring_of_one_descriptor_sends_once_a_doorbell)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    drv_tx_ring(d, 1);
+    CHECK_EQ(rd(d, TDLEN), 0);
+    for (unsigned i = 1; i <= 3; i++) {
+        frame[len - 1] = (uint8_t)i;
+        memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
+        drv_desc(d, DRV_TXBUF, len | LEGACY, 0);
+        wr(d, TDT, 1);
+        run(d);
+        CHECK_EQ(take(d, NULL), len);
+        CHECK_MEM(got, frame, len);
+        CHECK_EQ(drv_tx_status(d, 0), TXD_DD);
+        CHECK_EQ(rd(d, ICR) & (ICR_TXDW | ICR_TXQE), ICR_TXDW | ICR_TXQE);
+        CHECK_EQ(rd(d, TDH), 0);
+        CHECK_EQ(rd(d, GPTC), 1);
+        wr(d, TCTL, TCTL_EN | TCTL_PSP); /* no doorbell: nothing to send */
+        run(d);
+        CHECK_EQ(take(d, NULL), -1);
+    }
+    fake_net_block(d->net, 0, true); /* held, and sent once */
+    drv_desc(d, DRV_TXBUF, len | LEGACY, 0);
+    wr(d, TDT, 1);
+    run(d);
+    CHECK_EQ(drv_tx_status(d, 0), 0);
+    fake_net_block(d->net, 0, false);
+    run(d);
+    CHECK_EQ(take(d, NULL), len);
+    CHECK_EQ(take(d, NULL), -1);
+    CHECK_EQ(drv_tx_status(d, 0), TXD_DD);
     drv_free(d);
 }
 
