@@ -40,7 +40,7 @@ static void peer_who(const struct peer *p, char *buf, size_t size)
         struct sockaddr_in in;
         struct sockaddr_in6 in6;
         struct sockaddr_storage any;
-    } a;
+    } a = {.sa.sa_family = AF_UNSPEC};
     socklen_t len = sizeof(a);
     struct ucred cred;
     char ip[INET6_ADDRSTRLEN] = "";

@@ -185,7 +185,7 @@ static void user_hear(struct user *u)
     for (ssize_t i = 0; i < n; i++) {
         bool end = buf[i] == '\n';
         if (!end)
-            u->line[u->nline++] = buf[i] >= ' ' ? buf[i] : '?';
+            u->line[u->nline++] = (char)(buf[i] >= ' ' ? buf[i] : '?');
         if (!end && u->nline < sizeof(u->line) - 1)
             continue;
         user_line(u);
@@ -291,8 +291,9 @@ static int user_meet(struct user *u, int fd)
     ssize_t n = recv(fd, got, 4, MSG_DONTWAIT);
     if (n == 4) { /* the answer is not the guest's */
         size_t len = (size_t)got[2] << 8 | got[3];
-        n = recv(fd, got, len < sizeof(got) ? len : sizeof(got), MSG_DONTWAIT);
-        return 0;
+        if (len > sizeof(got))
+            len = sizeof(got);
+        return recv(fd, got, len, MSG_DONTWAIT) > 0 ? 0 : -EIO;
     }
     poll(NULL, 0, 20); /* for its last words */
     user_hear(u);

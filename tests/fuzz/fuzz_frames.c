@@ -65,7 +65,7 @@ static int pieces(struct fuzz *f, struct iovec *iov)
         size_t len = fuzz_u8(f);
         if (len > 200)
             len = (len - 200) << 8;
-        iov[i] = (struct iovec){malloc(len), len};
+        iov[i] = (struct iovec){malloc(len ? len : 1), len};
         memset(iov[i].iov_base, 0x10 * i, len);
         if (len > 16)
             for (int k = 0; k < 14; k++)

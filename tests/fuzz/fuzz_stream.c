@@ -80,7 +80,7 @@ static size_t pieces(struct fuzz *f, struct iovec *iov, int n)
             len = (len - 200) << 8;
         if (i == n - 1 && room + len < NET_HDR_LEN + 1)
             len = NET_HDR_LEN + 1;
-        iov[i] = (struct iovec){malloc(len), len};
+        iov[i] = (struct iovec){malloc(len ? len : 1), len};
         memset(iov[i].iov_base, 0x45 + i, len);
         room += len;
     }

@@ -292,7 +292,8 @@ TEST(net_stream_brief_peers_are_paced_and_said_once)
     srv->link_changed = link_changed;
     for (int i = 0; i < 1000; i++) {
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
-        connect(fd, (struct sockaddr *)&sa, sizeof(sa)); /* EAGAIN: full */
+        /* EAGAIN: full */
+        (void)connect(fd, (struct sockaddr *)&sa, sizeof(sa));
         fake_run_loop(m);
         close(fd);
         fake_sleep_ns(m, 10000000);

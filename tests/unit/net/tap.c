@@ -324,6 +324,58 @@ TEST(net_tap_scripts)
     nt_clean();
 }
 
+/* A helper as QEMU's: makes a tap and sends it over the descriptor it is told.
+ */
+static void make_helper(const char *path, const char *body)
+{
+    FILE *f = fopen(path, "w");
+    REQUIRE(f != NULL);
+    fprintf(f,
+            "#!/usr/bin/env python3\n"
+            "import array, fcntl, os, socket, struct, sys\n"
+            "fd = int(sys.argv[-1][5:])\n"
+            "peer = socket.socket(fileno=fd)\n"
+            "def give(fd): peer.sendmsg([b'x'], [(socket.SOL_SOCKET,"
+            " socket.SCM_RIGHTS, array.array('i', [fd]))])\n"
+            "tun = os.open('/dev/net/tun', os.O_RDWR)\n"
+            "fcntl.ioctl(tun, 0x400454ca, struct.pack('16sH22x', b'hlp0',"
+            " 0x1002 | (0x4000 if '--use-vnet' in sys.argv else 0)))\n"
+            "os.system('ip link set hlp0 up')\n"
+            "%s\n",
+            body);
+    fclose(f);
+    chmod(path, 0755);
+}
+
+TEST(net_tap_from_a_bridge_helper)
+{
+    static const char *const bad[][2] = {
+        {"sys.exit(3)", "failed with status 3; bridge br7 must exist"},
+        {"give(0)", "did not send a tap"},
+        {"peer.send(b'x')", "failed with status 0"},
+    };
+    struct machine *m = ns_enter();
+    struct netdev *nd = NULL;
+    char text[200];
+    const char *path = nt_path("helper");
+    snprintf(text, sizeof(text), "id=n,br=br7,helper=%s", path);
+    CHECK(nt_open(m, &bridge_class, text, &nd) < 0);
+    CHECK_HAS(test_log(), "cannot run it");
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        make_helper(path, bad[i][0]);
+        CHECK(nt_open(m, &bridge_class, text, &nd) < 0);
+        CHECK_HAS(test_log(), bad[i][1]);
+    }
+    make_helper(path, "give(tun)");
+    nd = NULL;
+    REQUIRE_EQ(nt_open(m, &bridge_class, text, &nd), 0);
+    netdev_register(nd);
+    CHECK(nd->vnet_hdr);
+    both_ways(nd, "hlp0");
+    ns_leave(m);
+    nt_clean();
+}
+
 TEST(net_tap_bad_options_are_said)
 {
     static const char *const bad[][2] = {
