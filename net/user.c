@@ -273,6 +273,25 @@ static int user_dial(void *arg)
     return err;
 }
 
+/* Just so many bytes, which may come in pieces. 1; 0: not within a second; -1:
+ * the other end is closed. */
+static int user_read(int fd, uint8_t *to, size_t len)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    while (len) {
+        if (poll(&p, 1, 1000) <= 0)
+            return 0;
+        ssize_t n = recv(fd, to, len, MSG_DONTWAIT);
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+            return -1;
+        if (n > 0) {
+            to += n;
+            len -= (size_t)n;
+        }
+    }
+    return 1;
+}
+
 /* Who has the gateway's address? passt answers once it runs; an option it does
  * not like, or a port it cannot have, ends it before. 0: it runs, or says
  * nothing for a second; -errno, said. */
@@ -282,19 +301,15 @@ static int user_meet(struct user *u, int fd)
                            0, 0, 0, 0,  1,    8,    6,    0,    1,    8,    0,
                            6, 4, 0, 1,  2,    0,    0,    0,    0,    1},
                     got[2048];
-    struct pollfd p = {.fd = fd, .events = POLLIN};
     inet_pton(AF_INET, user_option(u, "-a", "10.0.2.15"), ask + 32);
     inet_pton(AF_INET, user_option(u, "-g", "10.0.2.2"), ask + 42);
     send(fd, ask, sizeof(ask), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (poll(&p, 1, 1000) <= 0)
+    int have = user_read(fd, got, 4);
+    size_t len = have > 0 ? (size_t)got[2] << 8 | got[3] : 0;
+    if (have > 0) /* the answer is not the guest's */
+        have = user_read(fd, got, len < sizeof(got) ? len : sizeof(got));
+    if (have >= 0)
         return 0;
-    ssize_t n = recv(fd, got, 4, MSG_DONTWAIT);
-    if (n == 4) { /* the answer is not the guest's */
-        size_t len = (size_t)got[2] << 8 | got[3];
-        if (len > sizeof(got))
-            len = sizeof(got);
-        return recv(fd, got, len, MSG_DONTWAIT) > 0 ? 0 : -EIO;
-    }
     poll(NULL, 0, 20); /* for its last words */
     user_hear(u);
     user_hear(u);

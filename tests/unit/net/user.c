@@ -102,6 +102,29 @@ TEST(net_user_passt_that_does_not_stay_is_given_up)
     fake_free(m);
 }
 
+/* passt writes a frame's length and the frame by themselves. */
+TEST(net_user_answer_in_pieces_is_not_the_guests)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *nd = NULL;
+    fake_passt("head -c 46 <&$fd >/dev/null\n"
+               "printf '\\0\\0\\0\\3' >&$fd; sleep 0.2; printf abc >&$fd\n"
+               "printf '\\0\\0\\0\\24' >&$fd\n"
+               "printf '\\5\\6\\7\\10\\11\\12\\13\\14\\15\\16' >&$fd\n"
+               "printf '\\17\\20\\21\\22\\23\\24\\25\\26\\27\\30' >&$fd\n"
+               "cat <&$fd >/dev/null");
+    REQUIRE_EQ(nt_open(m, &user_class, "id=u", &nd), 0);
+    ssize_t r = 0;
+    for (int i = 0; i < 200 && r == 0; i++) {
+        usleep(10000);
+        r = nt_recv(nd, 2000, 5);
+    }
+    CHECK_EQ(r, 20);
+    nd->close(nd);
+    real_path();
+    fake_free(m);
+}
+
 TEST(net_user_passt_that_ends_at_once_is_an_error)
 {
     struct machine *m = fake_new(4096);
