@@ -141,6 +141,17 @@ test_cli_help_version() {
     is "$(wc -l <out)" 1 "lines of -version"
 }
 
+e2e kvm cli_stats "-stats: counters of the machine, of each device and each netdev, at the end"
+test_cli_stats() {
+    tap tap0 10.0.0.1/24
+    start -stats -tap tap0 -append test=poweroff
+    ends 20 0
+    local name
+    for name in vm.resets serial0.tx_bytes virtio-net.0.rx_frames net0.link; do
+        grep -qE "^$name [0-9]+\$" err || fail "no $name in: $(cat err)"
+    done
+}
+
 e2e kvm tap_made_and_removed "a TAP that is absent is made, and goes with the VMM; one that was there stays"
 test_tap_made_and_removed() {
     start -tap tap9 -append 'ip=10.0.0.2/24 test=poweroff on=ping'
