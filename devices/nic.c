@@ -14,23 +14,12 @@ void nic_stats_add(struct nic_stats *sum, const struct nic_stats *s)
 #undef X
 }
 
-void nic_stats_print(const struct nic_stats *s, const char *id, int fd)
-{
-    static const struct {
-        const char *name;
-        size_t at;
-    } row[] = {
-#define X(field, what) {#field, offsetof(struct nic_stats, field)},
-        NIC_COUNTERS(X)
+const struct field nic_counters[] = {
+#define X(field, what) COUNT(#field, struct nic_stats, field, what),
+    NIC_COUNTERS(X)
 #undef X
-    };
-    for (size_t i = 0; i < ARRAY_LEN(row); i++) {
-        const _Atomic uint64_t *n = (const void *)((const char *)s + row[i].at);
-        uint64_t v = atomic_load_explicit(n, memory_order_relaxed);
-        if (v)
-            dprintf(fd, "%s.%s %llu\n", id, row[i].name, (unsigned long long)v);
-    }
-}
+        {.name = ""},
+};
 
 /* FNV-1a: a MAC from the machine's name and the NIC's number, so that it stays
  * the same from run to run and differs between machines with names. */

@@ -8,7 +8,8 @@
 #include "net/net.h"
 
 /* Every frame that does not reach the other side is charged to one of these.
- * rx and tx are the guest's directions. */
+ * rx and tx are the guest's directions. The man page has the same sentences
+ * (tests/unit/devices/stats.c). */
 #define NIC_COUNTERS(X)                                                        \
     X(rx_frames, "frames given to the guest")                                  \
     X(rx_bytes, "their bytes, without virtio header and FCS")                  \
@@ -50,8 +51,7 @@ struct nic_stats {
         memory_order_relaxed)
 /* sum += s */
 void nic_stats_add(struct nic_stats *sum, const struct nic_stats *s);
-/* "ID.name value" lines for the counters that are not zero. */
-void nic_stats_print(const struct nic_stats *s, const char *id, int fd);
+extern const struct field nic_counters[]; /* of a struct nic_stats */
 
 /* What every NIC model has, and can be told. */
 struct nic {

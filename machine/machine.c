@@ -75,6 +75,13 @@ void device_register(struct machine *m, struct device *dev)
     *p = dev;
 }
 
+void device_stats(struct device *dev, int fd)
+{
+    fields_count(dev->cls->fields, dev, dev->id, fd);
+    if (dev->stats)
+        dev->stats(dev, fd);
+}
+
 static void destroy_from(struct device *d)
 {
     if (!d)

@@ -196,7 +196,8 @@ struct device {
      * nothing of the old state acts any more. vCPUs are stopped or this is a
      * vCPU's own register write. */
     void (*reset)(struct device *dev);
-    /* Optional. Prints counters as "name value" lines (SIGUSR1, -stats). */
+    /* Optional. Prints counters beside the COUNTER rows of the class's fields,
+     * as "ID.name value" lines. */
     void (*stats)(struct device *dev, int fd);
     /* Optional. Closes what lives outside the process (taps, children). */
     void (*destroy)(struct device *dev);
@@ -234,6 +235,8 @@ int device_create(struct machine *m, struct device *dev);
 void device_free(struct device *dev);
 /* Appends a finished device to the machine. */
 void device_register(struct machine *m, struct device *dev);
+/* Its counters (SIGUSR1, -stats). Any thread. */
+void device_stats(struct device *dev, int fd);
 /* Destroys all, last made first: a device may use those made before it. */
 void devices_destroy(struct machine *m);
 

@@ -436,12 +436,6 @@ static void cfg_written(struct pci_fn *fn, unsigned off, unsigned width,
         e1000_kick(fn->owner, TODO_CFG);
 }
 
-static void e1000_stats(struct device *dev, int fd)
-{
-    struct e1000 *e = container_of(dev, struct e1000, dev);
-    nic_stats_print(&e->nic.stats, dev->id, fd);
-}
-
 static void e1000_destroy(struct device *dev)
 {
     struct e1000 *e = container_of(dev, struct e1000, dev);
@@ -552,7 +546,6 @@ static int e1000_create(struct machine *m, struct device *dev)
     if (err)
         return err;
     e->dev.reset = e1000_reset;
-    e->dev.stats = e1000_stats;
     e->dev.destroy = e1000_destroy;
     eth_crc_init();
     if (e->fcs == AUTO)
@@ -582,6 +575,10 @@ static int e1000_create(struct machine *m, struct device *dev)
 static const struct field e1000_fields[] = {
     FIELDS_OF(device_fields, "", struct e1000, dev),
     FIELDS_OF(nic_fields, "", struct e1000, nic),
+    FIELDS_OF(nic_counters, "", struct e1000, nic.stats),
+    FIELDS_OF(pci_counters, "", struct e1000, pci),
+    COUNT("ring_faults", struct e1000, f_ring, "rings that are not in RAM"),
+    COUNT("desc_faults", struct e1000, f_desc, "buffers that are not in RAM"),
     FIELD(FLAG, "offload", struct e1000, leave, .def = ON,
           .help = "leave checksums and segments to the backend"),
     FIELD(FLAG, "fcs", struct e1000, fcs, .def = AUTO, .max = AUTO,

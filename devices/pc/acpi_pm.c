@@ -199,9 +199,16 @@ static int pm_create(struct machine *m, struct device *dev)
     return 0;
 }
 
+static const struct field pm_fields[] = {
+    COUNT("bad_sleeps", struct acpi_pm, sleep,
+          "sleep states asked for that there are none of"),
+    {.name = ""},
+};
+
 const struct device_class acpi_pm_class = {
     .name = "acpi-pm",
     .help = "part of every machine",
+    .fields = pm_fields,
     .size = sizeof(struct acpi_pm),
     .create = pm_create,
 };

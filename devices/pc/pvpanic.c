@@ -60,9 +60,17 @@ static int pvpanic_create(struct machine *m, struct device *dev)
     return 0;
 }
 
+static const struct field pvpanic_fields[] = {
+    COUNT("panics", struct pvpanic, panicked, "panics the guest told of"),
+    COUNT("crash_kernels", struct pvpanic, loaded,
+          "of them with a crash kernel to follow"),
+    {.name = ""},
+};
+
 const struct device_class pvpanic_class = {
     .name = "pvpanic",
     .help = "part of every machine",
+    .fields = pvpanic_fields,
     .size = sizeof(struct pvpanic),
     .create = pvpanic_create,
 };

@@ -488,6 +488,12 @@ static int plug(struct pci_bus *bus, struct pci_fn *fn, unsigned slot)
     return 0;
 }
 
+const struct field pci_counters[] = {
+    COUNT("irq_faults", struct pci_fn, irq_fault,
+          "MSI-X vectors that could not be routed"),
+    {.name = ""},
+};
+
 const struct field pci_fields[] = {
     FIELD(TEXT, "addr", struct pci_place, addr, .arg = "SLOT",
           .help = "PCI slot, 1 to 1f, hexadecimal (the first free)"),

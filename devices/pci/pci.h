@@ -190,6 +190,7 @@ struct pci_place {
     int slot; /* of addr=, or -1: the first free one */
 };
 extern const struct field pci_fields[];
+extern const struct field pci_counters[]; /* of a struct pci_fn */
 /* Makes sense of them: slot; romfile NULL when there is to be none. 0, or
  * -errno (said, beginning with `what`). */
 int pci_check(struct pci_place *p, const char *what, struct needs *needs);

@@ -467,13 +467,6 @@ static int watch_request(struct vfio *v, struct machine *m)
     return loop_add(m->loop, &v->request);
 }
 
-static void vfio_pci_stats(struct device *dev, int fd)
-{
-    struct vfio *v = container_of(dev, struct vfio, dev);
-    dprintf(fd, "%s.trapped %llu\n", dev->id,
-            (unsigned long long)atomic_load(&v->trapped));
-}
-
 static void vfio_pci_destroy(struct device *dev)
 {
     struct vfio *v = container_of(dev, struct vfio, dev);
@@ -541,7 +534,6 @@ int vfio_plug(struct vfio *v, struct machine *m, int slot)
     irq_follow(v);
     v->dev.cls = &vfio_pci_class;
     v->dev.reset = vfio_pci_reset;
-    v->dev.stats = vfio_pci_stats;
     v->dev.destroy = vfio_pci_destroy;
     device_register(m, &v->dev);
     return watch_request(v, m);
@@ -581,6 +573,11 @@ static const struct field vfio_pci_fields[] = {
     FIELD(TEXT, "host", struct vfio, told, .arg = "ADDR",
           .help = "its address there, as lspci prints it: 0000:03:00.0"),
     FIELDS_OF(pci_fields, "", struct vfio, pci),
+    COUNT("trapped", struct vfio, trapped,
+          "register accesses that were trapped"),
+    COUNT("irq_faults", struct vfio, f_irq,
+          "interrupts the host would not deliver"),
+    COUNT("io_faults", struct vfio, f_io, "accesses and resets that failed"),
     {.name = ""},
 };
 

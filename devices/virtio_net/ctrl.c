@@ -366,8 +366,8 @@ static uint32_t answer(struct vnet *n, const struct vq_chain *ch)
         if (more || execute(n, head[0], head[1], &c))
             ack = ACK_OK;
     }
-    n->ctrl_cmds++;
-    n->ctrl_errors += ack;
+    nic_count(n, ctrl_cmds, 1);
+    nic_count(n, ctrl_errors, ack);
     if (!ch->wlen)
         return 0; /* nowhere to say it */
     iov_write(out, ch->nw, 0, &ack, 1);

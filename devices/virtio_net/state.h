@@ -183,12 +183,12 @@ struct vnet {
     /* The control queue; under virtio.lock, but for ctrl_q. */
     bool ctrl_on;
     _Atomic unsigned ctrl_q; /* its number, while started */
-    uint64_t ctrl_cmds, ctrl_errors;
+    _Atomic uint64_t ctrl_cmds, ctrl_errors;
     struct iovec ctrl_iov[VQ_SIZE_MAX];
 
     struct vhost *vhost; /* NULL: packets are moved here */
     bool vhost_on;       /* running; under virtio.lock */
-    uint64_t vhost_starts;
+    _Atomic uint64_t vhost_starts;
 
     struct event lost; /* main loop: a pair found its backend dead */
 };

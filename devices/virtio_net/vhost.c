@@ -95,7 +95,7 @@ void vnet_vhost_sync(struct vnet *n)
         return;
     }
     n->vhost_on = true;
-    n->vhost_starts++;
+    nic_count(n, vhost_starts, 1);
     if (n->npairs > 1 && n->vhost->set_pairs)
         n->vhost->set_pairs(n->vhost, n->pairs);
     TRACE(VIRTIO, "%s vhost started", n->nic.id);

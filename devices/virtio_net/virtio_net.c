@@ -540,32 +540,19 @@ static void vnet_reset(struct device *dev)
     virtio_pci_reset(&container_of(dev, struct vnet, v.dev)->v);
 }
 
+/* Of all pairs together, and of each where there are several. */
 static void vnet_stats(struct device *dev, int fd)
 {
     struct vnet *n = container_of(dev, struct vnet, v.dev);
     struct nic_stats sum = {0};
     for (unsigned i = 0; i < n->npairs; i++)
         nic_stats_add(&sum, &n->pair[i]->stats);
-    nic_stats_print(&sum, n->nic.id, fd);
+    fields_count(nic_counters, &sum, dev->id, fd);
     for (unsigned i = 0; n->npairs > 1 && i < n->npairs; i++) {
         char id[96];
-        snprintf(id, sizeof(id), "%s.pair%u", n->nic.id, i);
-        nic_stats_print(&n->pair[i]->stats, id, fd);
+        snprintf(id, sizeof(id), "%s.pair%u", dev->id, i);
+        fields_count(nic_counters, &n->pair[i]->stats, id, fd);
     }
-    pthread_mutex_lock(&n->v.lock);
-    const struct {
-        const char *name;
-        uint64_t val;
-    } more[] = {{"ctrl_commands", n->ctrl_cmds},
-                {"ctrl_errors", n->ctrl_errors},
-                {"vhost_starts", n->vhost_starts},
-                {"guest_faults",
-                 __atomic_load_n(&n->v.faults.count, __ATOMIC_RELAXED)}};
-    pthread_mutex_unlock(&n->v.lock);
-    for (size_t i = 0; i < ARRAY_LEN(more); i++)
-        if (more[i].val)
-            dprintf(fd, "%s.%s %llu\n", n->nic.id, more[i].name,
-                    (unsigned long long)more[i].val);
 }
 
 static void vnet_destroy(struct device *dev)

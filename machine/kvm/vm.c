@@ -388,6 +388,5 @@ void vm_stats(struct machine *m, int fd)
     dprintf(fd, "vm.unclaimed_mmio %llu\n",
             (unsigned long long)bus_unclaimed(m->mmio));
     for (struct device *d = m->devices; d; d = d->next)
-        if (d->stats)
-            d->stats(d, fd);
+        device_stats(d, fd);
 }

@@ -240,7 +240,7 @@ test_linux_udp_flood() {
         pings "$address" 56 1472 # larger ones find the guest's memory for fragments full, for half a minute
     done
     poweroff_linux
-    ! grep -aE '\.(guest_faults|rx_drop_desc|tx_drop_desc|rx_drop_fit) ' "$T/err" || fail "counters that should be 0"
+    ! grep -aE '\.(guest_faults|rx_drop_desc|tx_drop_desc|rx_drop_fit) [1-9]' "$T/err" || fail "counters that should be 0"
 }
 
 e2e lab linux_link_flaps "the interface goes down and up twenty times and still works"

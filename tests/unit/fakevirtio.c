@@ -604,7 +604,7 @@ uint64_t vd_count(struct vd *d, const char *name)
     char line[256];
     FILE *f = fdopen(memfd_create("stats", 0), "w+");
     REQUIRE(f != NULL);
-    d->dev->stats(d->dev, fileno(f));
+    device_stats(d->dev, fileno(f));
     rewind(f);
     while (fgets(line, sizeof(line), f)) {
         const char *value = strchr(line, ' ');
