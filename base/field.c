@@ -39,9 +39,9 @@ static void put_bit(void *at, const struct field *f, bool on)
 
 /* ----------------------------------------------------------------- reset */
 
-void fields_reset(const struct field *f, void *obj, enum field_use use)
+void fields_reset(const struct field *table, void *obj, enum field_use use)
 {
-    for (; !last(f); f++) {
+    for (const struct field *f = table; !last(f); f++) {
         uint8_t *at = (uint8_t *)obj + f->offset;
         if (f->type == FIELD_PART)
             fields_reset(f->part, at, use);
@@ -352,10 +352,10 @@ void fields_help(const struct field *table)
 
 /* -------------------------------------------------------------- counters */
 
-void fields_count(const struct field *f, const void *obj, const char *id,
+void fields_count(const struct field *table, const void *obj, const char *id,
                   int fd)
 {
-    for (; !last(f); f++) {
+    for (const struct field *f = table; !last(f); f++) {
         const uint8_t *at = (const uint8_t *)obj + f->offset;
         if (f->type == FIELD_PART)
             fields_count(f->part, at, id, fd);

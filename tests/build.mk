@@ -14,7 +14,7 @@ JOBS := $(shell nproc)
 PORTABLE := $(filter-out vmm.c base/clock.c,\
               $(shell grep -L '<linux/kvm.h>\|"machine/kvm/kvm.h"' $(SRC)))
 UNIT_SRC := $(shell find tests/unit -name '*.c' | LC_ALL=C sort)
-# make unit SKIP_SRC="tests/unit/x.c …": without files that do not build now
+# make unit SKIP_SRC="tests/unit/net/tap.c …": without files that do not build now
 UNIT_OBJ := $(patsubst %.c,$(B)/unit/%.o,$(filter-out $(SKIP_SRC),$(UNIT_SRC)))
 # A library, so that only what some test uses must link.
 UNIT_LIB := $(patsubst %.c,$(B)/unit/%.o,$(filter-out $(SKIP_SRC),$(PORTABLE)))
@@ -135,8 +135,7 @@ coverage:
 # ---------------------------------------------------------------------- lint
 
 C_FILES := $(shell git ls-files -co --exclude-standard '*.c' '*.h' 2>/dev/null)
-TIDY_SRC := $(filter %.c,$(filter-out guest/% bios/% tests/%,$(C_FILES))) \
-            $(filter tests/unit/%.c tests/fuzz/%.c tests/tsan/%.c,$(C_FILES))
+TIDY_SRC := $(filter %.c,$(filter-out guest/% bios/%,$(C_FILES)))
 # Programs without a suffix are known by their first line.
 SH_FILES := $(shell git ls-files -co --exclude-standard 2>/dev/null | \
               xargs grep -lIE -m1 '^\#! ?/bin/(ba)?sh' 2>/dev/null)
@@ -148,7 +147,11 @@ $(B)/lint/%.tidy: %.c .clang-tidy $(filter %.h,$(C_FILES))
 	    { cat $@.log; exit 1; }
 	@touch $@
 
-.PHONY: lint lint-tidy lint-cppcheck lint-shell format format-check
+.PHONY: lint lint-house lint-tidy lint-cppcheck lint-shell format format-check
+# Who may include whom, and that no list names a file that is not there.
+lint-house:
+	@tests/house
+
 lint-tidy: $(TIDY_SRC:%.c=$(B)/lint/%.tidy)
 
 lint-cppcheck:
@@ -164,7 +167,7 @@ lint-shell:
 
 lint: lint-deps
 	$(MAKE) --no-print-directory -j$(JOBS) \
-	    vmm lint-shell lint-cppcheck lint-tidy
+	    vmm lint-house lint-shell lint-cppcheck lint-tidy
 	@echo "lint: clean"
 
 format:
@@ -183,10 +186,13 @@ DEPS := run-deps lint-deps check-deps bench-deps fresh-deps
 $(DEPS): %-deps:
 	@tests/setup.sh $*
 
+# Whatever a compiler makes for the product and its tests.
+.PHONY: built
+built: vmm $(B)/unit/unit $(B)/tsan/tsan $(FUZZ_BIN)
+
 # PART="unit kvm": only these parts (tests/check --list).
 check: check-deps
-	@$(MAKE) --no-print-directory -j$(JOBS) vmm $(B)/unit/unit \
-	    $(B)/tsan/tsan $(FUZZ_BIN)
+	@$(MAKE) --no-print-directory -j$(JOBS) built
 	@tests/check $(if $(QUICK),quick,check) $(B) $(PART)
 
 # What needs minutes, by parts of an hour at most: PART=lab, PART=fresh.
@@ -206,7 +212,7 @@ bench: bench-deps
 	@tests/bench/run
 
 size: vmm
-	@tests/size $(B)
+	@tests/size $(B) $(ROOMS)
 
 help:
 	@echo "make               ./vmm, the one static binary"

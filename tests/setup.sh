@@ -45,7 +45,7 @@ ipxe                check bench           network boot tests
 ipxe-qemu           check bench           its ROMs for QEMU's NICs
 memtest86+          check bench           a kernel that is not Linux
 grub-pc-bin         check bench           GRUB as a kernel image
-python3             check bench coverage  fake peers, plots, the table of coverage
+python3             check lint bench coverage  fake peers, the drawing of the rooms, plots
 procps              check bench           sysctl
 acpica-tools        check                 iasl, which reads the ACPI tables back
 clang               check lint coverage   sanitizers and fuzzing
