@@ -63,7 +63,7 @@ static int open_rom(const char *path, struct stat *st)
 int pci_rom_check(const char *what, const char *path)
 {
     uint8_t sign[2] = {0};
-    struct stat st;
+    struct stat st = {0};
     int fd = open_rom(path, &st), err = fd < 0 ? fd : 0;
     if (err)
         return fail(err, "%s: romfile=%s: %s", what, path, strerror(-err));
@@ -82,7 +82,7 @@ int pci_rom_check(const char *what, const char *path)
 int pci_rom_load(struct pci_fn *fn)
 {
     const char *path = fn->romfile;
-    struct stat st;
+    struct stat st = {0};
     int fd = path ? open_rom(path, &st) : 0, err = fd < 0 ? fd : 0;
 
     if (!path)
