@@ -281,8 +281,8 @@ serve_data() {
 # move_both ADDRESS: as much each way, to what serve_data has started there, and compared.
 move_both() {
     head -c "${served}M" /dev/urandom >payload
-    is "$(timeout 60 socat -t 60 - "TCP:$1:5001" <payload | cut -d' ' -f1)" "$(sha256sum <payload | cut -d' ' -f1)" "sha256 of $served MiB to $1"
-    is "$(timeout 60 socat -u "TCP:$1:5002" - | sha256sum | cut -d' ' -f1)" "$sum_there" "sha256 of $served MiB from $1"
+    is "$(timeout 180 socat -t 60 - "TCP:$1:5001" <payload | cut -d' ' -f1)" "$(sha256sum <payload | cut -d' ' -f1)" "sha256 of $served MiB to $1"
+    is "$(timeout 180 socat -u "TCP:$1:5002" - | sha256sum | cut -d' ' -f1)" "$sum_there" "sha256 of $served MiB from $1"
 }
 
 # vlan_up: VLAN 5 on tap0 and on the guest's eth0, 10.5.0.1 here, 10.5.0.2 there.
