@@ -171,8 +171,10 @@ static bool tso_sane(const struct e1000_tx *t)
     const struct tx_ctx *c = &t->ctx;
     bool tcp = c->cmd & TUCMD_TCP, v4 = c->cmd & TUCMD_IP;
     uint32_t paylen = c->cmd & 0xfffff;
+    uint32_t longest = c->hdrlen + (c->mss < paylen ? c->mss : paylen);
     return c->mss && paylen && t->bytes == c->hdrlen + paylen &&
-           c->ipcss >= ETH_HLEN && c->tucss >= c->ipcss + (v4 ? 20 : 40) &&
+           longest <= E1000_TX_MAX && c->ipcss >= ETH_HLEN &&
+           c->tucss >= c->ipcss + (v4 ? 20 : 40) &&
            c->hdrlen >= c->tucss + (tcp ? 20 : 8) &&
            c->tucso == c->tucss + (tcp ? 16 : 6) &&
            (!v4 || c->ipcso == c->ipcss + 10) &&

@@ -17,7 +17,7 @@
 /* SDM 3.2.1 and 3.3.1: bytes on the wire, FCS included. */
 #define E1000_FRAME_MAX 1522
 #define E1000_LONG_MAX 16384
-/* SDM 3.3.3: the longest frame that is not segmented by the card. */
+/* SDM 3.3.3: the longest frame sent, a segment of a bigger one too. */
 #define E1000_TX_MAX 16288
 
 /* --------------------------------------------------------------- transmit */

@@ -418,6 +418,35 @@ TEST(e1000_h10_mss_of_one_ends_and_yields)
     drv_free(d);
 }
 
+/* A segment is a frame like any other: 16288 bytes at most (SDM 3.3.3), to be
+ * cut here or by the backend. */
+TEST(e1000_3_5_segments_are_no_longer_than_frames)
+{
+    struct drv *d = drv_new(NULL);
+    struct tx_ctx c;
+    uint32_t len, n;
+    drv_rings(d, 64);
+    for (int cut = 0; cut < 2; cut++) {
+        d->e->offload = cut ? 0 : fake_net_dev(d->net)->offload;
+        for (uint16_t mss = 16233; mss <= 16235; mss++) {
+            len = tso_frame(&c, 20000, mss, false);
+            send_tso(d, len, &c, 16000, 0, 0);
+            n = 0;
+            for (int k; (k = take(d, NULL)) >= 0;)
+                n += (uint32_t)k;
+            CHECK_EQ(n, mss > 16234 ? 0 : len + (cut ? HDR : 0));
+        }
+        len = tso_frame(&c, 16234, 60000, false); /* one segment */
+        send_tso(d, len, &c, 16000, 0, 0);
+        CHECK_EQ(take(d, NULL), 16288);
+        len = tso_frame(&c, 16235, 60000, false);
+        send_tso(d, len, &c, 16000, 0, 0);
+        CHECK_EQ(take(d, NULL), -1);
+    }
+    CHECK_EQ(rd(d, TSCTFC), 4);
+    drv_free(d);
+}
+
 /* H-14, CVE-2018-3295: a context in mid-packet is the next packet's. */
 TEST(e1000_h14_context_between_descriptors_changes_nothing)
 {
