@@ -24,6 +24,7 @@
 #include "base/fd.h"
 #include "control/cmdline.h"
 #include "control/models.h"
+#include "control/plan.h"
 #include "devices/pc/pc.h"
 #include "devices/pci/pci.h"
 #include "devices/nic.h"
@@ -33,7 +34,6 @@
 #include "host/process.h"
 #include "host/terminal.h"
 #include "machine/kvm/vm.h"
-#include "net/cmdline.h"
 #include "net/dgram.h"
 #include "net/hub.h"
 #include "net/none.h"
@@ -51,7 +51,7 @@ static const struct device_class *const device_classes[] = {
     NULL,
 };
 
-/* What every machine has, in this order. */
+/* What every machine has, in this order; serial ports come last. */
 static const struct device_class *const board_classes[] = {
     &acpi_pm_class, &rtc_class, &i8042_class, &pvpanic_class, NULL,
 };
@@ -63,6 +63,12 @@ static const struct netdev_class *const netdev_classes[] = {
     &vhost_user_class, NULL,
 };
 
+static const struct plan_classes classes = {
+    .devices = device_classes,
+    .netdevs = netdev_classes,
+    .hubport = &hubport_class,
+};
+
 enum { EXIT_START = 1, EXIT_USAGE = 2 }; /* the others: enum machine_stop */
 
 #define SHUTDOWN_SECONDS 30
@@ -71,93 +77,15 @@ enum { EXIT_START = 1, EXIT_USAGE = 2 }; /* the others: enum machine_stop */
 static struct config config;
 static int log_fd; /* -D */
 
-/* ------------------------------------------------------------------ devices */
+/* -------------------------------------------------------------------- board */
 
-static const struct device_class *find_class(const char *name)
+static int plan_boards(void)
 {
-    for (int i = 0; device_classes[i]; i++)
-        if (!strcmp(device_classes[i]->name, name))
-            return device_classes[i];
-    return NULL;
-}
-
-static int unknown_model(const char *name)
-{
-    char list[256] = "";
-    for (int i = 0; device_classes[i]; i++)
-        snprintf(list + strlen(list), sizeof(list) - strlen(list), " %s",
-                 device_classes[i]->name);
-    return fail(-EINVAL, "-device %s: no such device; there are%s", name, list);
-}
-
-static int make(struct machine *m, const struct device_class *cls,
-                struct opts *o, struct needs *needs)
-{
-    struct device *dev;
-    int err = device_new(cls, o, needs, &dev);
-    return err ? err : device_create(m, dev);
-}
-
-/* 0, <0: said, 1: help was printed. */
-static int make_device(struct machine *m, const char *text, struct needs *needs)
-{
-    struct opts o;
-    int err = opts_parse(&o, "-device", text, "driver");
-    if (err)
-        return err;
-    err = models_adjust(&o);
-    const char *name = opts_str(&o, "driver", "");
-    const struct device_class *cls = find_class(name);
-    if (!err && !cls) {
-        err = unknown_model(name);
-    } else if (!err && opts_str(&o, "help", NULL)) {
-        printf("%s: %s\n", cls->name, cls->help);
-        fields_help(cls->fields);
-        models_help(device_classes, cls->name);
-        err = 1;
-    }
-    if (!err) {
-        snprintf(o.what, sizeof(o.what), "-device %s", cls->name);
-        opts_move(NULL, &o, "driver", NULL);
-        err = make(m, cls, &o, needs);
-    }
-    opts_free(&o);
-    return err;
-}
-
-static int make_board(struct machine *m, struct needs *needs)
-{
-    struct opts o;
-    int err = pci_bus_new(m);
-    for (int i = 0; !err && board_classes[i]; i++) {
-        opts_init(&o, board_classes[i]->name);
-        err = make(m, board_classes[i], &o, needs);
-    }
-    for (int i = 0; !err && i < config.nserial; i++) {
-        opts_init(&o, "-serial");
-        err = opts_add(&o, "to", config.serial[i]);
-        if (!err)
-            err = make(m, &serial_class, &o, needs);
-    }
-    return err;
-}
-
-static int make_devices(struct machine *m)
-{
-    struct needs needs = {.name = config.name};
-    int err = make_board(m, &needs);
-    if (!err)
-        err = net_open(m->loop, netdev_classes);
-    const char *text;
-    for (int i = 0; !err && (text = net_device(i)); i++)
-        err = make_device(m, text, &needs);
-    for (int i = 0; !err && i < config.ndevice; i++)
-        err = make_device(m, config.device[i], &needs);
-    if (!err)
-        net_check();
-    if (!err)
-        console_begin_all();
-    fd_close_inherited();
+    int err = 0;
+    for (int i = 0; !err && board_classes[i]; i++)
+        err = plan_board(board_classes[i], board_classes[i]->name, NULL, NULL);
+    for (int i = 0; !err && i < config.nserial; i++)
+        err = plan_board(&serial_class, "-serial", "to", config.serial[i]);
     return err;
 }
 
@@ -284,6 +212,15 @@ static int told(void)
     return EXIT_START;
 }
 
+/* Of a start that failed. */
+static int exit_code(int err)
+{
+    return err > 0          ? told()
+           : err == -EINVAL ? EXIT_USAGE
+           : err == -EINTR  ? called_off()
+                            : EXIT_START;
+}
+
 /* -pidfile and -D: there and usable, before anything else is made. */
 static int open_files(void)
 {
@@ -328,6 +265,16 @@ int main(int argc, char **argv)
         return err > 0 ? told() : EXIT_USAGE;
     log_name(config.name);
     log_timestamps(config.timestamps);
+    struct needs needs = {.name = config.name};
+    err = plan_boards();
+    if (!err)
+        err = plan_check(&classes, &needs);
+    if (err) {
+        plan_free();
+        models_free();
+        return exit_code(err);
+    }
+    config.vm.shared_ram |= needs.shared_ram;
     err = open_files();
     /* Before signals are ours: an open() that hangs ends with them. */
     if (!err)
@@ -339,25 +286,27 @@ int main(int argc, char **argv)
         return EXIT_START;
     }
     m->name = config.name;
+    m->pci_asked = needs.pci_asked;
     log_watch(m->loop);
     err = watch_signals(m);
     if (!err)
-        err = make_devices(m);
+        err = pci_bus_new(m);
+    if (!err)
+        err = plan_open(m);
+    if (!err)
+        console_begin_all();
+    fd_close_inherited();
     if (!err)
         err = run(m);
     else
-        err = err > 0          ? told()
-              : err == -EINVAL ? EXIT_USAGE
-              : err == -EINTR  ? called_off()
-                               : EXIT_START;
+        err = exit_code(err);
     console_flush_all();
     log_patience(LOG_PATIENCE_NS);
     if (config.stats)
         print_stats(m);
     /* NICs use backends, backends use the machine's loop. */
     devices_destroy(m);
-    netdev_close_all();
-    net_free();
+    plan_free();
     log_watch(NULL);
     models_free();
     vm_free(m);

@@ -278,7 +278,8 @@ static void default_of(const struct field *f, char *out, size_t size)
         snprintf(out, size, " (%s)", flags[f->def]);
         return;
     case FIELD_WORD:
-        snprintf(out, size, " (%s)", f->words[f->def]);
+        if (f->words[f->def]) /* the end: not said */
+            snprintf(out, size, " (%s)", f->words[f->def]);
         return;
     case FIELD_NUMBER:
     case FIELD_SIZE:

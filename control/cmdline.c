@@ -16,8 +16,8 @@
 #include "control/cmdline.h"
 #include "control/models.h"
 #include "control/pc.h"
+#include "control/plan.h"
 #include "host/chardev.h"
-#include "net/cmdline.h"
 #include "version.h"
 
 static struct config config; /* being filled: the table points into it */
@@ -44,10 +44,7 @@ static int opt_device(const char *arg)
         models_help(models, NULL);
         return 1;
     }
-    if (config.ndevice == DEVICES_MAX)
-        return fail(-EINVAL, "-device: at most %d", DEVICES_MAX);
-    config.device[config.ndevice++] = arg;
-    return 0;
+    return plan_take("-device", arg);
 }
 
 static int opt_serial(const char *arg)
@@ -67,7 +64,7 @@ static int opt_object(const char *arg)
     if (!strncmp(arg, "memory-backend-", 15) ||
         !strncmp(arg, "qom-type=memory-backend-", 24))
         return pc_memory_backend(&config, arg);
-    return net_option("-object", arg);
+    return plan_take("-object", arg);
 }
 
 static int opt_trace(const char *arg)
@@ -348,9 +345,7 @@ static int take_net(const char *name, const char *arg)
         models_help(models, NULL);
         return 1;
     }
-    /* Its process maps our RAM. */
-    config.vm.shared_ram |= !strncmp(arg, "vhost-user", 10);
-    return net_option(name, arg);
+    return plan_take(name, arg);
 }
 
 /* 0, 1: done (-help), <0: usage error, said. */

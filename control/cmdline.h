@@ -5,7 +5,6 @@
 
 #include "machine/kvm/vm.h"
 
-#define DEVICES_MAX 64
 #define SERIALS_MAX 2
 
 /* What the operator asked for. Texts are argv's. */
@@ -24,15 +23,13 @@ struct config {
         char id[64], named[64]; /* the -object's; whom -machine names */
         uint64_t size;
     } memory;
-    const char *device[DEVICES_MAX]; /* -device, in order */
-    int ndevice;
     bool stats;
 };
 
-/* Takes argv in over the defaults, which it sets first; network options go to
- * net_option(). `models` is what -device can name, NULL-terminated. 0; 1: done,
- * help or the version is out on stdout; -EINVAL (said): wrong use. Opens and
- * creates nothing. */
+/* Takes argv in over the defaults, which it sets first; devices and backends
+ * go to plan_take(). `models` is what -device can name, NULL-terminated. 0; 1:
+ * done, help or the version is out on stdout; -EINVAL (said): wrong use. Opens
+ * and creates nothing. */
 int cmdline_parse(struct config *cfg, const struct device_class *const *models,
                   int argc, char **argv);
 

@@ -76,7 +76,5 @@ int nic_check(struct nic *nic, struct device *dev, struct needs *needs,
     int err = pci_check(&nic->pci, what, needs);
     if (!err && nic->netdev)
         err = take_netdev(nic, what);
-    else if (!err)
-        log_line("warning: %s: no netdev=: a NIC without a cable", nic->id);
     return err;
 }

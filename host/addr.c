@@ -76,73 +76,99 @@ int addr_host_port(const char *what, const char *text, bool any, struct addr *a)
     return addr_inet(what, host, colon + 1, any, a);
 }
 
-int addr_take_fd(const char *what, const char *text)
+int addr_fd(const char *what, const char *text, int type)
 {
     char *end;
     long fd = strtol(text, &end, 10);
+    int is = 0;
+    socklen_t len = sizeof(is);
     if (end == text || *end || fd < 0 || fd > 1 << 20)
-        return fail(-EINVAL, "%s %s: not the number of a descriptor", what,
+        return fail(-EINVAL, "%s=%s: not the number of a descriptor", what,
                     text);
-    int fl = fcntl((int)fd, F_GETFL);
-    if (fl < 0)
-        return fail(-EBADF, "%s %s: no such descriptor is open", what, text);
-    fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+    if (fcntl((int)fd, F_GETFD) < 0)
+        return fail(-EINVAL, "%s=%s: no such descriptor is open", what, text);
+    if (getsockopt((int)fd, SOL_SOCKET, SO_TYPE, &is, &len) < 0 ||
+        (is != type && (type != SOCK_DGRAM || is != SOCK_SEQPACKET)))
+        return fail(-EINVAL, "%s=%s: not a %s", what, text,
+                    type == SOCK_STREAM ? "connected stream socket"
+                                        : "socket for datagrams");
     fd_take((int)fd);
-    fcntl((int)fd, F_SETFL, fl | O_NONBLOCK);
     return (int)fd;
 }
 
-/* The keys are asked for by name: an error message lists what was asked for,
- * so their texts live for good. */
-static const struct {
-    const char *name, *type, *path, *abstract, *tight, *host, *port, *ipv4,
-        *ipv6, *str;
-} keys[] = {
-#define KEYS(k)                                                                \
-    {                                                                          \
-        k, k ".type", k ".path", k ".abstract", k ".tight", k ".host",         \
-            k ".port", k ".ipv4", k ".ipv6", k ".str"                          \
-    }
-    KEYS("addr"),
-    KEYS("local"),
-    KEYS("remote"),
+void addr_own_fd(int fd)
+{
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+}
+
+static const char *const types[] = {"unix", "inet", "fd", NULL};
+enum { UNIX, INET, FD, NONE };
+
+const struct field addr_fields[] = {
+    FIELD(WORD, "type", struct addr_told, type, .words = types, .def = NONE,
+          .help = "what kind of address"),
+    FIELD(TEXT, "path", struct addr_told, path, .arg = "PATH",
+          .help = "unix: the socket's"),
+    FIELD(FLAG, "abstract", struct addr_told, abstract,
+          .help = "unix: a name outside the file system"),
+    FIELD(FLAG, "tight", struct addr_told, tight, .def = ON,
+          .help = "unix: must be on: an abstract name ends where it ends"),
+    FIELD(TEXT, "host", struct addr_told, host, .arg = "IP",
+          .help = "inet: numeric, or localhost"),
+    FIELD(NUMBER, "port", struct addr_told, port, .min = 1, .max = 65535,
+          .help = "inet"),
+    FIELD(FLAG, "ipv4", struct addr_told, ipv4, .def = ON,
+          .help = "inet: may it be IPv4"),
+    FIELD(FLAG, "ipv6", struct addr_told, ipv6, .def = ON,
+          .help = "inet: may it be IPv6"),
+    FIELD(TEXT, "str", struct addr_told, str, .arg = "N",
+          .help = "fd: the descriptor, connected already"),
+    {.help = NULL},
 };
 
-int addr_opts(struct opts *o, const char *key, struct addr *a)
+static int addr_check_inet(const struct addr_told *t, const char *what,
+                           struct addr *a)
 {
-    size_t k = 0;
-    bool abstract = false, ignored;
+    char port[8] = "";
+    if (t->port)
+        snprintf(port, sizeof(port), "%u", t->port);
+    int err = addr_inet(what, t->host, port, false, a);
+    if (!err && !(a->sa.sa_family == AF_INET ? t->ipv4 : t->ipv6))
+        err = fail(-EINVAL, "%s.host=%s: is of the kind that is off", what,
+                   t->host ? t->host : "127.0.0.1");
+    return err;
+}
+
+int addr_check(const struct addr_told *t, const char *what, const char *key,
+               int type, struct addr *a)
+{
+    char label[120];
+    snprintf(label, sizeof(label), "%s: %s", what, key);
     *a = (struct addr){.fd = -1};
-    while (strcmp(keys[k].name, key))
-        k++;
-    const char *type = opts_str(o, keys[k].type, NULL);
-    const char *path = opts_str(o, keys[k].path, NULL);
-    const char *host = opts_str(o, keys[k].host, NULL);
-    const char *port = opts_str(o, keys[k].port, NULL);
-    const char *str = opts_str(o, keys[k].str, NULL);
-    if (opts_bool(o, keys[k].abstract, &abstract) ||
-        opts_bool(o, keys[k].tight, &ignored) ||
-        opts_bool(o, keys[k].ipv4, &ignored) ||
-        opts_bool(o, keys[k].ipv6, &ignored))
-        return -EINVAL;
-    if (!type && !path && !host && !port && !str)
+    if (t->type == NONE && !t->path && !t->host && !t->port && !t->str)
         return 0;
-    if (!type)
-        return fail(-EINVAL, "%s: %s.type= is missing: unix, inet or fd",
-                    o->what, key);
-    if (!strcmp(type, "unix"))
-        return path ? addr_unix(keys[k].path, path, abstract, a)
-                    : fail(-EINVAL, "%s: %s.path= is missing", o->what, key);
-    if (!strcmp(type, "inet"))
-        return addr_inet(keys[k].host, host, port, false, a);
-    if (strcmp(type, "fd"))
-        return fail(-EINVAL, "%s: %s.type=%s: must be unix, inet or fd",
-                    o->what, key, type);
-    if (!str)
-        return fail(-EINVAL, "%s: %s.str= is missing", o->what, key);
-    a->fd = addr_take_fd(keys[k].str, str);
-    snprintf(a->text, sizeof(a->text), "fd:%s", str);
-    return a->fd < 0 ? a->fd : 0;
+    switch (t->type) {
+    case UNIX:
+        if (!t->tight)
+            return fail(-EINVAL,
+                        "%s.tight=off: an abstract name ends where it "
+                        "ends",
+                        label);
+        return t->path ? addr_unix(label, t->path, t->abstract, a)
+                       : fail(-EINVAL, "%s.path= is missing", label);
+    case INET:
+        return addr_check_inet(t, label, a);
+    case FD:
+        if (!t->str)
+            return fail(-EINVAL, "%s.str= is missing", label);
+        snprintf(label, sizeof(label), "%s: %s.str", what, key);
+        a->fd = addr_fd(label, t->str, type);
+        snprintf(a->text, sizeof(a->text), "fd:%s", t->str);
+        return a->fd < 0 ? a->fd : 0;
+    default:
+        return fail(-EINVAL, "%s.type= is missing: unix, inet or fd", label);
+    }
 }
 
 /* A UNIX socket's file outlives its owner: one that nobody answers at, and
@@ -152,9 +178,9 @@ static bool stale(const struct addr *a)
     struct stat st;
     if (lstat(a->un.sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
         return false;
-    static const int types[] = {SOCK_STREAM, SOCK_DGRAM};
-    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
-        int fd = socket(AF_UNIX, types[i] | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    static const int kinds[] = {SOCK_STREAM, SOCK_DGRAM};
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        int fd = socket(AF_UNIX, kinds[i] | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         int r = fd < 0 ? -1 : connect(fd, &a->sa, a->len);
         int err = errno;
         if (fd >= 0)

@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "base/opts.h"
+#include "base/field.h"
 
 struct addr {
     union {
@@ -22,9 +22,19 @@ struct addr {
     char text[128]; /* for messages: "unix:/run/x", "127.0.0.1:1234" */
 };
 
-/* KEY.type=unix|inet|fd with KEY.path=, KEY.host=/KEY.port=, KEY.str=. Absent:
- * len 0 and fd -1. 0 or -errno (said). */
-int addr_opts(struct opts *o, const char *key, struct addr *a);
+/* What an address is told by: KEY.type=unix|inet|fd with KEY.path=, KEY.host=
+ * and KEY.port=, or KEY.str=. */
+struct addr_told {
+    const char *path, *host, *str;
+    uint16_t port;
+    uint8_t type, abstract, tight, ipv4, ipv6;
+};
+extern const struct field addr_fields[];
+/* Makes an address of it; nothing told: len 0 and fd -1. `what` and `key` open
+ * the message. A descriptor must be a socket of `type` (SOCK_STREAM …). 0 or
+ * -errno (said). */
+int addr_check(const struct addr_told *told, const char *what, const char *key,
+               int type, struct addr *a);
 /* Numeric host or "localhost"; NULL or empty: `any` or loopback. */
 int addr_inet(const char *what, const char *host, const char *port, bool any,
               struct addr *a);
@@ -33,8 +43,10 @@ int addr_host_port(const char *what, const char *text, bool any,
                    struct addr *a);
 int addr_unix(const char *what, const char *path, bool abstract,
               struct addr *a);
-/* An own descriptor: close-on-exec, non-blocking; -errno (said). */
-int addr_take_fd(const char *what, const char *text);
+/* The number of an open socket of `type`, or -errno (said). */
+int addr_fd(const char *what, const char *text, int type);
+/* Makes it an own descriptor: close-on-exec, non-blocking. */
+void addr_own_fd(int fd);
 
 /* bind, first removing a UNIX socket that nobody listens at any more. */
 int addr_bind(int fd, const struct addr *a);

@@ -11,20 +11,6 @@
 #include "net/dgram.h"
 #include "base/iov.h"
 
-struct dgram {
-    struct netdev nd;
-    struct netbe be;
-    struct addr local, remote;
-    struct fault f_send, f_recv;
-    struct netdev_counts counts;
-};
-
-static const struct field dgram_counters[] = {
-    COUNT("send_errors", struct dgram, f_send, "frames that could not be sent"),
-    COUNT("recv_errors", struct dgram, f_recv, "reads that failed"),
-    {.help = NULL},
-};
-
 static ssize_t dgram_send(struct netbe *be, const struct iovec *iov, int n)
 {
     struct dgram *d = container_of(be, struct dgram, be);
@@ -97,7 +83,7 @@ static int join_group(int fd, const struct addr *group)
     return 0;
 }
 
-static bool is_group(const struct addr *a)
+bool dgram_is_group(const struct addr *a)
 {
     return a->len && a->sa.sa_family == AF_INET &&
            IN_MULTICAST(ntohl(a->in.sin_addr.s_addr));
@@ -106,21 +92,16 @@ static bool is_group(const struct addr *a)
 static int dgram_socket(struct dgram *d)
 {
     const struct addr *a = d->local.len ? &d->local : &d->remote;
-    int type = 0;
-    socklen_t len = sizeof(type);
     if (d->local.fd >= 0) {
-        getsockopt(d->local.fd, SOL_SOCKET, SO_TYPE, &type, &len);
-        return type == SOCK_DGRAM || type == SOCK_SEQPACKET
-                   ? d->local.fd
-                   : fail(-EINVAL, "%s: %s: not a socket for datagrams",
-                          d->nd.id, d->local.text);
+        addr_own_fd(d->local.fd);
+        return d->local.fd;
     }
     int fd =
         socket(a->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return fail(-errno, "socket: %s", strerror(errno));
     int r = 0;
-    if (is_group(&d->remote) && !d->local.len)
+    if (dgram_is_group(&d->remote) && !d->local.len)
         r = join_group(fd, &d->remote);
     else if (d->local.len)
         r = addr_bind(fd, &d->local);
@@ -136,59 +117,63 @@ static int dgram_socket(struct dgram *d)
     return fd;
 }
 
-int dgram_new(struct loop *l, const char *id, const struct addr *local,
-              const struct addr *remote, struct netdev **out)
+int dgram_open(struct netdev *nd, struct loop *l)
 {
-    struct dgram *d = calloc(1, sizeof(*d));
+    struct dgram *d = container_of(nd, struct dgram, nd);
     (void)l;
-    if (!d)
-        return -ENOMEM;
-    snprintf(d->nd.id, sizeof(d->nd.id), "%s", id);
-    d->local = *local;
-    d->remote = *remote;
-    d->be =
-        (struct netbe){.dev = &d->nd, .send = dgram_send, .recv = dgram_recv};
-    d->nd.nq = 1;
-    d->nd.q[0] = &d->be;
-    d->nd.link_up = true;
-    d->nd.close = dgram_close;
-    netdev_count(&d->nd, &d->counts, dgram_counters, d);
+    d->be = (struct netbe){.dev = nd, .send = dgram_send, .recv = dgram_recv};
+    nd->nq = 1;
+    nd->q[0] = &d->be;
+    nd->link_up = true;
+    nd->close = dgram_close;
     d->be.fd = dgram_socket(d);
-    if (d->be.fd < 0) {
-        int r = d->be.fd;
-        dgram_close(&d->nd);
-        return r;
-    }
-    *out = &d->nd;
+    return d->be.fd < 0 ? d->be.fd : 0;
+}
+
+static int dgram_check(struct netdev *nd)
+{
+    struct dgram *d = container_of(nd, struct dgram, nd);
+    const char *what = nd->opts.what;
+    struct addr *local = &d->local, *remote = &d->remote;
+    int err = addr_check(&d->told_local, what, "local", SOCK_DGRAM, local);
+    if (!err)
+        err = addr_check(&d->told_remote, what, "remote", SOCK_DGRAM, remote);
+    if (err)
+        return err;
+    if (remote->fd >= 0)
+        return fail(-EINVAL, "%s: remote.type= must be unix or inet", what);
+    if (local->fd < 0 && !remote->len)
+        return fail(-EINVAL, "%s: remote.type= is missing", what);
+    if (local->fd < 0 && !local->len && !dgram_is_group(remote))
+        return fail(-EINVAL, "%s: local.type= is missing: unix, inet or fd",
+                    what);
+    if (local->len && local->sa.sa_family != remote->sa.sa_family)
+        return fail(-EINVAL, "%s: local.type= and remote.type= must agree",
+                    what);
     return 0;
 }
 
-static int dgram_open(struct loop *l, struct opts *o, struct netdev **out)
-{
-    struct addr local, remote;
-    const char *id = opts_str(o, "id", "");
-    if (addr_opts(o, "local", &local) || addr_opts(o, "remote", &remote) ||
-        opts_done(o))
-        return -EINVAL;
-    if (remote.fd >= 0)
-        return fail(-EINVAL, "%s: remote.type= must be unix or inet", o->what);
-    if (local.fd < 0 && !remote.len)
-        return fail(-EINVAL, "%s: remote.type= is missing", o->what);
-    if (local.fd < 0 && !local.len && !is_group(&remote))
-        return fail(-EINVAL, "%s: local.type= is missing: unix, inet or fd",
-                    o->what);
-    if (local.len && local.sa.sa_family != remote.sa.sa_family)
-        return fail(-EINVAL, "%s: local.type= and remote.type= must agree",
-                    o->what);
-    return dgram_new(l, id, &local, &remote, out);
-}
+const struct field dgram_counters[] = {
+    COUNT("send_errors", struct dgram, f_send, "frames that nobody took"),
+    COUNT("recv_errors", struct dgram, f_recv, "reads that failed"),
+    {.help = NULL},
+};
+
+static const struct field dgram_fields[] = {
+    FIELDS_OF(netdev_fields, "", struct dgram, nd),
+    FIELDS_OF(addr_fields, "local", struct dgram, told_local),
+    FIELDS_OF(addr_fields, "remote", struct dgram, told_remote),
+    FIELDS_OF(dgram_counters, "", struct dgram, nd), /* the struct's begin */
+    {.help = NULL},
+};
 
 const struct netdev_class dgram_class = {
     .name = "dgram",
-    .help =
-        "local.type=unix,local.path=PATH,remote.type=unix,remote.path=PATH\n"
-        "local.type=inet,local.host=IP,local.port=N,remote.type=inet,…\n"
-        "local.type=fd,local.str=N             connected already\n"
-        "remote.type=inet, a multicast group   one cable for many\n",
+    .help = "datagrams: local.type=unix,local.path=PATH,remote.type=unix,\n"
+            "  remote.path=PATH; both inet, with host and port; local.type=fd;"
+            "\n  or a multicast group alone as remote: one cable for many",
+    .fields = dgram_fields,
+    .size = sizeof(struct dgram),
+    .check = dgram_check,
     .open = dgram_open,
 };

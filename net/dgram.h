@@ -8,9 +8,18 @@
 
 extern const struct netdev_class dgram_class;
 
-/* local: where frames arrive (or len 0), or a connected descriptor; remote:
- * where they go; a multicast group is both. 0 or -errno (said). */
-int dgram_new(struct loop *l, const char *id, const struct addr *local,
-              const struct addr *remote, struct netdev **out);
+struct dgram {
+    struct netdev nd;
+    struct netbe be;
+    /* Where frames arrive (or len 0), or a connected descriptor; where they go;
+     * a multicast group is both. */
+    struct addr local, remote;
+    struct addr_told told_local, told_remote;
+    struct fault f_send, f_recv;
+};
+extern const struct field dgram_counters[];
+bool dgram_is_group(const struct addr *a); /* multicast */
+/* With local and remote known. 0 or -errno (said). */
+int dgram_open(struct netdev *nd, struct loop *l);
 
 #endif

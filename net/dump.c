@@ -20,11 +20,13 @@
 #include "base/iov.h"
 
 struct dump {
+    struct opts opts; /* what it was told */
+    const char *id, *netdev;
     struct netbe be[NET_QUEUES_MAX], *in[NET_QUEUES_MAX];
     void (*close)(struct netdev *nd);
     struct netdev *nd;
     struct dump *under; /* captures of one netdev may be piled up */
-    char *file;
+    const char *file;
     uint32_t maxlen;
     pthread_mutex_t lock;
     int fd;        /* -1: ended */
@@ -33,12 +35,6 @@ struct dump {
     uint64_t records;
     struct fault f_full;
     struct netdev_counts counts;
-};
-
-static const struct field dump_counters[] = {
-    COUNT("pcap_records", struct dump, records, "frames captured"),
-    COUNT("pcap_missed", struct dump, f_full, "frames left out of a capture"),
-    {.help = NULL},
 };
 
 /* https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap */
@@ -174,9 +170,7 @@ static void dump_close(struct netdev *nd)
     nd->close = d->close;
     netdev_uncount(nd, &d->counts);
     pthread_mutex_destroy(&d->lock);
-    free(d->rest);
-    free(d->file);
-    free(d);
+    dump_free(d);
     nd->close(nd);
 }
 
@@ -203,34 +197,87 @@ static int dump_open_file(const char *file, uint32_t maxlen)
     return fail(-err, "capture file %s: %s", file, strerror(err));
 }
 
-int dump_attach(struct netdev *nd, const char *file, uint32_t maxlen)
+const struct field dump_fields[] = {
+    FIELD(TEXT, "id", struct dump, id, .arg = "ID", .help = "its name"),
+    FIELD(TEXT, "netdev", struct dump, netdev, .arg = "ID",
+          .help = "whose frames"),
+    FIELD(TEXT, "file", struct dump, file, .arg = "FILE", .help = "to where"),
+    FIELD(SIZE, "maxlen", struct dump, maxlen, .min = 14, .max = 262144,
+          .def = 65536, .help = "bytes kept of each frame"),
+    COUNT("pcap_records", struct dump, records, "frames captured"),
+    COUNT("pcap_missed", struct dump, f_full, "frames left out of a capture"),
+    {.help = NULL},
+};
+
+/* Could the file be made? */
+static int dump_check_file(const char *what, const char *file)
 {
-    if (nd->taken)
-        return fail(-EBUSY, "capture of %s: a NIC has it already", nd->id);
-    if (nd->vhost == VHOST_USER)
+    char dir[4096];
+    const char *slash = strrchr(file, '/');
+    struct stat st;
+    int n = slash ? (int)(slash - file) : 0;
+    snprintf(dir, sizeof(dir), "%.*s", n ? n : 1, slash ? file : ".");
+    bool there = stat(file, &st) == 0;
+    if (there && S_ISDIR(st.st_mode))
+        return fail(-EISDIR, "%s: file=%s: is a directory", what, file);
+    if (access(there ? file : dir, W_OK) < 0)
+        return fail(-errno, "%s: file=%s: %s", what, file, strerror(errno));
+    return 0;
+}
+
+static int dump_check(struct dump *d)
+{
+    const char *what = d->opts.what;
+    if (!d->netdev || !d->file || !*d->file)
+        return fail(-EINVAL, "%s: netdev= and file= are needed", what);
+    d->nd = netdev_find(d->netdev);
+    if (!d->nd)
+        return fail(-EINVAL, "%s: no netdev %s", what, d->netdev);
+    if (d->nd->vhost == VHOST_USER)
         return fail(-EINVAL,
-                    "capture of %s: its frames never pass through this "
-                    "process (vhost-user); capture in the back-end",
-                    nd->id);
+                    "%s: the frames of %s never pass through this process "
+                    "(vhost-user); capture in the back-end",
+                    what, d->netdev);
+    return dump_check_file(what, d->file);
+}
+
+int dump_new(struct opts *o, struct dump **out)
+{
     struct dump *d = calloc(1, sizeof(*d));
-    if (!d)
-        return -ENOMEM;
+    if (!d) {
+        opts_free(o);
+        return fail(-ENOMEM, "capture: out of memory");
+    }
+    d->opts = *o;
+    o->n = 0;
+    int err = fields_read(dump_fields, d, &d->opts);
+    if (!err)
+        err = dump_check(d);
+    if (err)
+        dump_free(d);
+    else
+        *out = d;
+    return err;
+}
+
+void dump_free(struct dump *d)
+{
+    opts_free(&d->opts);
+    free(d->rest);
+    free(d);
+}
+
+int dump_open(struct dump *d)
+{
+    struct netdev *nd = d->nd;
     d->restcap = sizeof(struct pcap_record) + NET_FRAME_MAX;
     d->rest = malloc(d->restcap);
-    d->file = strdup(file);
-    d->fd = d->rest && d->file ? dump_open_file(file, maxlen) : -ENOMEM;
-    if (d->fd < 0) {
-        int r = d->fd;
-        free(d->rest);
-        free(d->file);
-        free(d);
-        return r;
-    }
+    d->fd = d->rest ? dump_open_file(d->file, d->maxlen) : -ENOMEM;
+    if (d->fd < 0)
+        return d->fd;
     if (nd->vhost == VHOST_KERNEL)
         log_line("%s: captured, so vhost is off", nd->id);
     nd->vhost = VHOST_NONE;
-    d->maxlen = maxlen;
-    d->nd = nd;
     pthread_mutex_init(&d->lock, NULL);
     for (unsigned i = 0; i < nd->nq; i++) {
         d->in[i] = nd->q[i];
@@ -245,32 +292,6 @@ int dump_attach(struct netdev *nd, const char *file, uint32_t maxlen)
     nd->close = dump_close;
     d->under = dumps;
     dumps = d;
-    netdev_count(nd, &d->counts, dump_counters, d);
+    netdev_count(nd, &d->counts, dump_fields, d);
     return 0;
-}
-
-int dump_object(const char *text)
-{
-    struct opts o;
-    uint64_t maxlen = 65536;
-    int r = opts_parse(&o, "-object filter-dump", text, NULL);
-    if (r < 0)
-        return r;
-    opts_str(&o, "id", NULL);
-    const char *id = opts_str(&o, "netdev", NULL);
-    const char *file = opts_str(&o, "file", NULL);
-    r = opts_size(&o, "maxlen", 1, &maxlen);
-    if (r == 0)
-        r = opts_done(&o);
-    struct netdev *nd = r == 0 && id ? netdev_find(id) : NULL;
-    if (r == 0 && (!id || !file))
-        r = fail(-EINVAL, "-object filter-dump: netdev= and file= are needed");
-    else if (r == 0 && !nd)
-        r = fail(-ENODEV, "-object filter-dump: no netdev %s", id);
-    else if (r == 0 && (maxlen < 14 || maxlen > 262144))
-        r = fail(-EINVAL, "-object filter-dump: maxlen= must be 14 to 256K");
-    if (r == 0)
-        r = dump_attach(nd, file, (uint32_t)maxlen);
-    opts_free(&o);
-    return r;
 }

@@ -33,6 +33,9 @@
 
 struct hubport {
     struct netdev nd;
+    const char *netdev;
+    uint32_t hubid;
+    uint8_t learn;
     struct netbe be;
     struct hub *hub;
     int in;              /* the hub's end of the pair */
@@ -40,14 +43,6 @@ struct hubport {
     struct event ready;  /* the backend has frames */
     uint8_t *buf;        /* one packet of the backend's */
     struct fault full, storm;
-    struct netdev_counts counts;
-};
-
-static const struct field hubport_counters[] = {
-    COUNT("drop_full", struct hubport, full,
-          "frames for a port that had no room"),
-    COUNT("drop_storm", struct hubport, storm, "group frames beyond the rate"),
-    {.help = NULL},
 };
 
 struct hub {
@@ -205,29 +200,12 @@ static void hub_back_link(void *nic, bool up)
     loop_add(l, &p->ready);
 }
 
-static int hub_take_back(struct hubport *p, struct loop *l, const char *id)
+static int hub_take_back(struct hubport *p, struct loop *l)
 {
-    struct netdev *nd = netdev_find(id);
-    if (!nd)
-        return fail(-ENODEV,
-                    "-netdev hubport: no netdev %s (it must come "
-                    "first)",
-                    id);
-    if (nd->taken)
-        return fail(-EBUSY, "-netdev hubport: netdev %s is in use", id);
-    if (nd->close == p->nd.close)
-        return fail(-EINVAL,
-                    "-netdev hubport: netdev %s is a hub port itself; "
-                    "give both one hubid=",
-                    id);
-    if (nd->vhost != VHOST_NONE)
-        return fail(-EINVAL,
-                    "-netdev hubport: netdev %s is vhost; a hub needs its "
-                    "frames in this process",
-                    id);
+    struct netdev *nd = p->back;
     p->buf = malloc(NET_HDR_LEN + NET_FRAME_MAX);
     if (!p->buf)
-        return -ENOMEM;
+        return fail(-ENOMEM, "%s: out of memory", p->nd.id);
     if (nd->set_offload)
         nd->set_offload(nd, 0);
     if (nd->set_queues)
@@ -238,11 +216,9 @@ static int hub_take_back(struct hubport *p, struct loop *l, const char *id)
                               .name = "hub"};
     int r = nd->q[0]->fd >= 0 ? loop_add(l, &p->ready) : 0;
     if (r < 0)
-        return r;
-    nd->taken = true;
+        return fail(r, "%s: %s: %s", p->nd.id, nd->id, strerror(-r));
     nd->nic = p;
     nd->link_changed = hub_back_link;
-    p->back = nd;
     return 0;
 }
 
@@ -303,16 +279,16 @@ static void hubport_close(struct netdev *nd)
     free(p);
 }
 
-static int hubport_join(struct hubport *p, uint32_t id, bool learn)
+static int hubport_join(struct hubport *p)
 {
     int sv[2], size = 4 << 20;
-    struct hub *h = hub_get(id);
+    struct hub *h = hub_get(p->hubid);
     if (!h)
         return -ENOMEM;
     p->hub = h;
     if (h->n == PORTS_MAX)
-        return fail(-ENOSPC, "-netdev hubport: hub %u has %d ports already", id,
-                    PORTS_MAX);
+        return fail(-ENOSPC, "-netdev hubport: hub %u has %d ports already",
+                    p->hubid, PORTS_MAX);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
                    sv) < 0)
         return fail(-errno, "socketpair: %s", strerror(errno));
@@ -320,53 +296,72 @@ static int hubport_join(struct hubport *p, uint32_t id, bool learn)
     p->in = sv[1];
     setsockopt(p->in, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
     setsockopt(p->in, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
-    h->learn |= learn;
+    h->learn |= p->learn;
     h->port[h->n++] = p;
     return 0;
 }
 
-static int hubport_open(struct loop *l, struct opts *o, struct netdev **out)
+static int hubport_open(struct netdev *nd, struct loop *l)
 {
-    uint64_t id = 0;
-    bool learn = false;
-    struct hubport *p = calloc(1, sizeof(*p));
-    if (!p)
-        return -ENOMEM;
+    struct hubport *p = container_of(nd, struct hubport, nd);
     p->in = p->be.fd = -1;
-    p->nd.close = hubport_close;
-    netdev_count(&p->nd, &p->counts, hubport_counters, p);
-    const char *back = opts_str(o, "netdev", NULL);
-    int r = netdev_read_id(&p->nd, o);
-    if (r == 0)
-        r = opts_u64(o, "hubid", 0, UINT32_MAX, &id);
-    if (r == 0)
-        r = opts_bool(o, "learn", &learn);
-    if (r == 0)
-        r = opts_done(o);
-    if (r == 0 && back)
-        r = hub_take_back(p, l, back);
-    if (r == 0)
-        r = hubport_join(p, (uint32_t)id, learn);
-    if (r < 0) {
-        hubport_close(&p->nd);
-        return r;
-    }
-    p->be.dev = &p->nd;
+    nd->close = hubport_close;
+    p->be.dev = nd;
     p->be.send = hubport_send;
     p->be.recv = hubport_recv;
-    p->nd.nq = 1;
-    p->nd.q[0] = &p->be;
-    p->nd.link_up = true;
-    p->nd.taken = back != NULL; /* the cable leads to the backend */
-    *out = &p->nd;
+    nd->nq = 1;
+    nd->q[0] = &p->be;
+    nd->link_up = true;
+    int r = p->back ? hub_take_back(p, l) : 0;
+    return r < 0 ? r : hubport_join(p);
+}
+
+static int hubport_check(struct netdev *nd)
+{
+    struct hubport *p = container_of(nd, struct hubport, nd);
+    const char *what = nd->opts.what;
+    if (!p->netdev)
+        return 0;
+    struct netdev *back = netdev_find(p->netdev);
+    if (!back)
+        return fail(-EINVAL, "%s: no netdev %s (it must come first)", what,
+                    p->netdev);
+    if (back->taken)
+        return fail(-EINVAL, "%s: netdev %s is in use", what, back->id);
+    if (back->cls == nd->cls)
+        return fail(-EINVAL,
+                    "%s: netdev %s is a hub port itself; give both one hubid=",
+                    what, back->id);
+    if (back->vhost != VHOST_NONE)
+        return fail(-EINVAL,
+                    "%s: netdev %s is vhost; a hub needs its frames in this "
+                    "process",
+                    what, back->id);
+    p->back = back;
+    back->taken = true;
+    nd->taken = true; /* the cable leads to the backend */
     return 0;
 }
 
+static const struct field hubport_fields[] = {
+    FIELDS_OF(netdev_fields, "", struct hubport, nd),
+    FIELD(NUMBER, "hubid", struct hubport, hubid, .help = "which hub",
+          .max = UINT32_MAX),
+    FIELD(TEXT, "netdev", struct hubport, netdev, .arg = "ID",
+          .help = "a backend behind the port, else it is for a NIC"),
+    FIELD(FLAG, "learn", struct hubport, learn,
+          .help = "send frames only where they belong"),
+    COUNT("drop_full", struct hubport, full, "frames a full port lost"),
+    COUNT("drop_storm", struct hubport, storm,
+          "frames dropped in a broadcast storm"),
+    {.help = NULL},
+};
+
 const struct netdev_class hubport_class = {
     .name = "hubport",
-    .help = "hubid=N           which hub (0)\n"
-            "netdev=ID         a backend behind the port, else it is for a "
-            "NIC\n"
-            "learn=on|off      send frames only where they belong (off)\n",
+    .help = "a port of an Ethernet hub inside this process",
+    .fields = hubport_fields,
+    .size = sizeof(struct hubport),
+    .check = hubport_check,
     .open = hubport_open,
 };

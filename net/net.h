@@ -84,9 +84,12 @@ struct netdev_counts {
     struct netdev_counts *next;
 };
 
-/* One -netdev: what an operator named. */
+/* One -netdev: what an operator named. First in its class's struct. */
 struct netdev {
-    char id[64];
+    const struct netdev_class *cls;
+    const char *id;
+    const char *pcap; /* capture to there, or NULL */
+    struct opts opts; /* what it was told; texts in the struct point here */
     unsigned offload; /* NETBE_*: what recv could be made to deliver, and what
                          send understands (CSUM and GSO types alike) */
     bool vnet_hdr;    /* false: headers are dropped on the way, offload is 0 */
@@ -104,7 +107,8 @@ struct netdev {
     int (*set_offload)(struct netdev *nd, unsigned bits);
     /* How many queues, from q[0], carry packets from now on. NULL: all. */
     int (*set_queues)(struct netdev *nd, unsigned n);
-    /* Ends it: closes, runs the down-script, ends children, unlinks. */
+    /* Ends it, also one that was opened in part: closes, runs the down-script,
+     * ends children, unlinks. Frees its struct. NULL: not opened. */
     void (*close)(struct netdev *nd);
     struct netdev_counts *counts; /* what went wrong, for -stats */
     struct fault vhost_errors;    /* rings that vhost found broken */
@@ -121,16 +125,28 @@ struct netdev {
 /* One kind of backend: the one const row at the end of its file, listed once
  * in the wiring table of vmm.c. */
 struct netdev_class {
-    const char *name; /* as in -netdev NAME */
-    const char *help;
-    /* Opens one; `l` is the main loop, for backends with work of their own
-     * (connecting, reading a stream). The class calls opts_done. 0 or -errno,
-     * said. Reads id= with netdev_read_id. */
-    int (*open)(struct loop *l, struct opts *o, struct netdev **out);
+    const char *name;           /* as in -netdev NAME */
+    const char *help;           /* what it is */
+    const struct field *fields; /* of its struct */
+    size_t size;                /* of it */
+    enum netdev_vhost vhost;    /* VHOST_USER: needs memory that is shared */
+    /* Optional. Looks whether what the fields say can be had. Touches nothing
+     * outside. 0 or -errno, said. */
+    int (*check)(struct netdev *nd);
+    /* Opens it; `l` is the main loop, for backends with work of their own
+     * (connecting, reading a stream). Sets nd->close as soon as there is
+     * something to end. 0 or -errno, said. */
+    int (*open)(struct netdev *nd, struct loop *l);
 };
+/* The rows that every class's table begins with. */
+extern const struct field netdev_fields[];
 
-/* id= into nd->id; 0, or -EINVAL (said) when too long. */
-int netdev_read_id(struct netdev *nd, struct opts *o);
+/* First half: one as `o` (taken over) wants it, checked and listed. 0 or -errno
+ * (said), nothing left then. */
+int netdev_new(const struct netdev_class *cls, struct opts *o,
+               struct netdev **out);
+/* Ends and frees one that is not listed any more. */
+void netdev_free(struct netdev *nd);
 /* For backends, on the main loop's thread (or before it runs): the cable came
  * or went. The NIC hears of it unless the operator has pulled the cable. */
 void netdev_set_link(struct netdev *nd, bool up);
@@ -146,7 +162,7 @@ void netdev_stats(int fd);
 /* SIGUSR2: pulls every cable, or puts them all back. Main loop's thread. */
 void netdev_toggle_cables(void);
 
-/* The list of open netdevs; vmm.c fills it. */
+/* The list of netdevs. */
 struct netdev *netdev_find(const char *id);
 void netdev_register(struct netdev *nd);
 void netdev_close_all(void);

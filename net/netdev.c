@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* The list of open netdevs. */
+/* The list of netdevs. */
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "net/net.h"
@@ -10,14 +11,50 @@
 struct netdev *netdevs;
 static _Atomic bool pulled; /* every cable, by the operator */
 
-int netdev_read_id(struct netdev *nd, struct opts *o)
+const struct field netdev_fields[] = {
+    FIELD(TEXT, "id", struct netdev, id, .arg = "ID", .help = "its name"),
+    FIELD(TEXT, "pcap", struct netdev, pcap, .arg = "FILE",
+          .help = "capture its frames to a file"),
+    {.help = NULL},
+};
+
+int netdev_new(const struct netdev_class *cls, struct opts *o,
+               struct netdev **out)
 {
-    const char *id = opts_str(o, "id", "");
-    if (strlen(id) >= sizeof(nd->id))
-        return fail(-EINVAL, "%s: id=%s: longer than %zu characters", o->what,
-                    id, sizeof(nd->id) - 1);
-    strcpy(nd->id, id);
+    struct netdev *nd = calloc(1, cls->size);
+    if (!nd) {
+        opts_free(o);
+        return fail(-ENOMEM, "-netdev %s: out of memory", cls->name);
+    }
+    nd->cls = cls;
+    nd->vhost = cls->vhost;
+    nd->opts = *o;
+    o->n = 0;
+    int err = fields_read(cls->fields, nd, &nd->opts);
+    const char *what = nd->opts.what;
+    if (!err && (!nd->id || !*nd->id))
+        err = fail(-EINVAL, "%s: id= is missing", what);
+    else if (!err && netdev_find(nd->id))
+        err = fail(-EINVAL, "%s: id=%s: used twice", what, nd->id);
+    if (!err && cls->check)
+        err = cls->check(nd);
+    if (err) {
+        netdev_free(nd);
+        return err;
+    }
+    netdev_register(nd);
+    *out = nd;
     return 0;
+}
+
+void netdev_free(struct netdev *nd)
+{
+    struct opts opts = nd->opts; /* its texts outlive it */
+    if (nd->close)
+        nd->close(nd);
+    else
+        free(nd);
+    opts_free(&opts);
 }
 
 bool netdev_link(const struct netdev *nd)
@@ -76,6 +113,8 @@ void netdev_stats(int fd)
         dprintf(fd, "%s.link %d\n", nd->id, netdev_link(nd));
         if (nd->vhost != VHOST_NONE)
             fields_count(vhost_counters, nd, nd->id, fd);
+        if (nd->cls)
+            fields_count(nd->cls->fields, nd, nd->id, fd);
         for (const struct netdev_counts *c = nd->counts; c; c = c->next)
             fields_count(c->table, c->base, nd->id, fd);
     }
@@ -108,6 +147,6 @@ void netdev_close_all(void)
             p = &(*p)->next;
         struct netdev *nd = *p;
         *p = NULL;
-        nd->close(nd);
+        netdev_free(nd);
     }
 }

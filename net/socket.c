@@ -63,104 +63,173 @@ static int connect_now(const struct addr *a)
                 a->text, strerror(err));
 }
 
-static int stream_by_addr(struct loop *l, const char *id, const struct addr *a,
-                          bool server, unsigned redial_ms, struct netdev **out)
+/* -netdev stream, and the half of -netdev socket that is one. */
+struct stream_dev {
+    struct stream s;
+    struct addr addr;
+    struct addr_told told;
+    uint8_t server;
+    uint32_t reconnect, reconnect_ms;
+};
+
+static int open_by_addr(struct stream_dev *d, struct loop *l)
 {
-    struct stream_conf c = {
-        .peer = a->text, .fd = a->fd, .listen_fd = -1, .redial_ms = redial_ms};
-    if (a->fd >= 0 && server)
-        return fail(-EINVAL, "server=on needs an address, not a descriptor");
-    if (server) {
+    const struct addr *a = &d->addr;
+    struct stream_conf c = {.peer = a->text,
+                            .fd = a->fd,
+                            .listen_fd = -1,
+                            .redial_ms = d->reconnect_ms ? d->reconnect_ms
+                                                         : d->reconnect * 1000};
+    if (d->server) {
         c.bound = a;
         c.listen_fd = listen_at(a);
         if (c.listen_fd < 0)
             return c.listen_fd;
-    } else if (redial_ms && a->fd < 0) {
+    } else if (c.redial_ms && a->fd < 0) {
         c.dial = dial_addr;
-        c.end = free;
-        c.arg = malloc(sizeof(*a));
-        if (!c.arg)
-            return -ENOMEM;
-        memcpy(c.arg, a, sizeof(*a));
+        c.arg = &d->addr;
     } else if (a->fd < 0) {
         c.fd = connect_now(a);
         if (c.fd < 0)
             return c.fd;
+    } else {
+        addr_own_fd(a->fd);
     }
-    return stream_new(l, id, &c, out);
+    return stream_open(&d->s, l, &c);
 }
 
-static int stream_open(struct loop *l, struct opts *o, struct netdev **out)
+static int stream_check(struct netdev *nd)
 {
-    struct addr a;
-    bool server = false;
-    uint64_t s = 0, ms = 0;
-    const char *id = opts_str(o, "id", "");
-    int r = addr_opts(o, "addr", &a);
-    r |= opts_bool(o, "server", &server);
-    r |= opts_u64(o, "reconnect", 0, 3600, &s);
-    r |= opts_u64(o, "reconnect-ms", 0, 3600000, &ms);
-    if (r || opts_done(o))
-        return -EINVAL;
-    if (!a.len && a.fd < 0)
+    struct stream_dev *d = container_of(nd, struct stream_dev, s.nd);
+    const char *what = nd->opts.what;
+    int err = addr_check(&d->told, what, "addr", SOCK_STREAM, &d->addr);
+    if (err)
+        return err;
+    if (!d->addr.len && d->addr.fd < 0)
         return fail(-EINVAL, "%s: addr.type= is missing: unix, inet or fd",
-                    o->what);
-    if (server && (s || ms))
-        return fail(-EINVAL, "%s: a server does not reconnect", o->what);
-    return stream_by_addr(l, id, &a, server, (unsigned)(ms ? ms : s * 1000),
-                          out);
+                    what);
+    if (d->server && d->addr.fd >= 0)
+        return fail(-EINVAL, "%s: server=on needs an address, not a descriptor",
+                    what);
+    if (d->server && (d->reconnect || d->reconnect_ms))
+        return fail(-EINVAL, "%s: a server does not reconnect", what);
+    return 0;
 }
+
+static int stream_dev_open(struct netdev *nd, struct loop *l)
+{
+    return open_by_addr(container_of(nd, struct stream_dev, s.nd), l);
+}
+
+static const struct field stream_fields[] = {
+    FIELDS_OF(netdev_fields, "", struct stream_dev, s.nd),
+    FIELDS_OF(addr_fields, "addr", struct stream_dev, told),
+    FIELD(FLAG, "server", struct stream_dev, server,
+          .help = "wait for the peer, or go to it"),
+    FIELD(NUMBER, "reconnect-ms", struct stream_dev, reconnect_ms,
+          .max = 3600000, .help = "go to it again and again, with this pause"),
+    FIELD(NUMBER, "reconnect", struct stream_dev, reconnect, .max = 3600,
+          .help = "the same in seconds"),
+    FIELDS_OF(stream_counters, "", struct stream_dev, s),
+    {.help = NULL},
+};
 
 const struct netdev_class stream_class = {
     .name = "stream",
-    .help = "addr.type=unix,addr.path=PATH[,addr.abstract=on]\n"
-            "addr.type=inet,addr.host=IP,addr.port=N\n"
-            "addr.type=fd,addr.str=N   connected already\n"
-            "server=on|off             wait for the peer, or go to it (off)\n"
-            "reconnect-ms=N            go to it again and again\n",
-    .open = stream_open,
+    .help = "a stream of frames, each behind its length",
+    .fields = stream_fields,
+    .size = sizeof(struct stream_dev),
+    .check = stream_check,
+    .open = stream_dev_open,
 };
 
-static int socket_open(struct loop *l, struct opts *o, struct netdev **out)
+/* The older form: a stream or datagrams, as its keys say. */
+struct socket_dev {
+    union {
+        struct netdev nd;
+        struct stream_dev stream;
+        struct dgram dgram;
+    };
+    const char *fd, *listen, *connect, *mcast, *udp, *localaddr;
+};
+
+static int socket_check_stream(struct socket_dev *d, const char *what)
 {
-    const char *id = opts_str(o, "id", "");
-    const char *fd = opts_str(o, "fd", NULL);
-    const char *lis = opts_str(o, "listen", NULL);
-    const char *con = opts_str(o, "connect", NULL);
-    const char *mcast = opts_str(o, "mcast", NULL);
-    const char *udp = opts_str(o, "udp", NULL);
-    const char *local = opts_str(o, "localaddr", NULL);
-    struct addr a = {.fd = -1}, b = {.fd = -1};
-    int r = opts_done(o);
-    if (r < 0)
-        return r;
-    if (!!fd + !!lis + !!con + !!mcast + !!udp != 1)
+    struct addr *a = &d->stream.addr;
+    char label[120];
+    d->stream.server = d->listen != NULL;
+    if (d->fd) {
+        snprintf(label, sizeof(label), "%s: fd", what);
+        *a = (struct addr){.fd = addr_fd(label, d->fd, SOCK_STREAM)};
+        snprintf(a->text, sizeof(a->text), "fd:%s", d->fd);
+        return a->fd < 0 ? a->fd : 0;
+    }
+    snprintf(label, sizeof(label), "%s: %s", what,
+             d->listen ? "listen" : "connect");
+    return addr_host_port(label, d->listen ? d->listen : d->connect,
+                          d->listen != NULL, a);
+}
+
+static int socket_check_dgram(struct socket_dev *d, const char *what)
+{
+    struct addr *local = &d->dgram.local, *remote = &d->dgram.remote;
+    char label[120];
+    local->fd = -1;
+    snprintf(label, sizeof(label), "%s: %s", what, d->mcast ? "mcast" : "udp");
+    int err =
+        addr_host_port(label, d->mcast ? d->mcast : d->udp, false, remote);
+    if (err)
+        return err;
+    if (d->mcast)
+        return dgram_is_group(remote)
+                   ? 0
+                   : fail(-EINVAL, "%s=%s: not a multicast address", label,
+                          d->mcast);
+    if (!d->localaddr)
+        return fail(-EINVAL, "%s: udp= needs localaddr=", what);
+    snprintf(label, sizeof(label), "%s: localaddr", what);
+    return addr_host_port(label, d->localaddr, true, local);
+}
+
+static int socket_check(struct netdev *nd)
+{
+    struct socket_dev *d = container_of(nd, struct socket_dev, nd);
+    const char *what = nd->opts.what;
+    if (!!d->fd + !!d->listen + !!d->connect + !!d->mcast + !!d->udp != 1)
         return fail(-EINVAL,
                     "%s: exactly one of fd=, listen=, connect=, mcast= and "
                     "udp= is needed",
-                    o->what);
-    if (fd) {
-        a.fd = addr_take_fd("fd", fd);
-        snprintf(a.text, sizeof(a.text), "fd:%s", fd);
-        return a.fd < 0 ? a.fd : stream_by_addr(l, id, &a, false, 0, out);
-    }
-    if (lis || con) {
-        r = addr_host_port(lis ? "listen" : "connect", lis ? lis : con,
-                           lis != NULL, &a);
-        return r < 0 ? r : stream_by_addr(l, id, &a, lis != NULL, 0, out);
-    }
-    r = addr_host_port(mcast ? "mcast" : "udp", mcast ? mcast : udp, false, &a);
-    if (r == 0 && udp && !local)
-        r = fail(-EINVAL, "%s: udp= needs localaddr=", o->what);
-    if (r == 0 && udp)
-        r = addr_host_port("localaddr", local, true, &b);
-    return r < 0 ? r : dgram_new(l, id, &b, &a, out);
+                    what);
+    if (d->localaddr && !d->udp)
+        return fail(-EINVAL, "%s: localaddr= goes with udp=", what);
+    return d->mcast || d->udp ? socket_check_dgram(d, what)
+                              : socket_check_stream(d, what);
 }
+
+static int socket_open(struct netdev *nd, struct loop *l)
+{
+    struct socket_dev *d = container_of(nd, struct socket_dev, nd);
+    return d->mcast || d->udp ? dgram_open(nd, l) : open_by_addr(&d->stream, l);
+}
+
+#define SOCKET_TEXT(key, value, text)                                          \
+    FIELD(TEXT, #key, struct socket_dev, key, .arg = value, .help = text)
+static const struct field socket_fields[] = {
+    FIELDS_OF(netdev_fields, "", struct socket_dev, nd),
+    SOCKET_TEXT(listen, "[IP]:PORT", "a stream (TCP): wait for the peer"),
+    SOCKET_TEXT(connect, "IP:PORT", "or go to it"),
+    SOCKET_TEXT(fd, "N", "or it is connected already"),
+    SOCKET_TEXT(udp, "IP:PORT", "datagrams: where they go"),
+    SOCKET_TEXT(localaddr, "[IP]:PORT", "and where they come"),
+    SOCKET_TEXT(mcast, "IP:PORT", "a multicast group: one cable for many"),
+    {.help = NULL},
+};
 
 const struct netdev_class socket_class = {
     .name = "socket",
-    .help = "listen=[IP]:PORT  connect=IP:PORT  fd=N   a stream (TCP)\n"
-            "udp=IP:PORT,localaddr=[IP]:PORT            datagrams\n"
-            "mcast=IP:PORT                              one cable for many\n",
+    .help = "stream and dgram, as older versions of QEMU have them",
+    .fields = socket_fields,
+    .size = sizeof(struct socket_dev),
+    .check = socket_check,
     .open = socket_open,
 };

@@ -17,36 +17,13 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "host/peer.h"
 #include "base/iov.h"
 #include "net/stream.h"
-
-struct stream {
-    struct netdev nd;
-    struct netbe be;
-    struct stream_conf c;
-    struct addr bound;
-    struct peer peer;
-    struct loop *loop;
-
-    pthread_mutex_t lock; /* all below, and what be.fd is */
-    bool up;
-    uint8_t head[4]; /* length of the frame that comes next */
-    unsigned nhead;
-    uint8_t *rx; /* NET_FRAME_MAX: the first `have` bytes of it */
-    size_t have;
-    uint8_t *tx; /* a frame's rest, [txpos, txend) */
-    size_t txpos, txend;
-    uint8_t mac[6]; /* the guest's, from its frames (passt only) */
-    struct fault f_frame;
-    struct netdev_counts counts;
-};
 
 /* ------------------------------------------------------------- hot path */
 
@@ -314,7 +291,7 @@ static void stream_close(struct netdev *nd)
     free(s);
 }
 
-static const struct field stream_counters[] = {
+const struct field stream_counters[] = {
     COUNT("connects", struct stream, peer.connects, "connections made"),
     COUNT("hangups", struct stream, peer.drops, "connections lost"),
     COUNT("bad_frames", struct stream, f_frame,
@@ -329,26 +306,17 @@ static int stream_begin(struct stream *s)
     s->tx = malloc(NET_FRAME_MAX + sizeof(s->head));
     if (s->be.fd < 0 || !s->rx || !s->tx)
         return fail(-ENOMEM, "%s: out of memory or descriptors", s->nd.id);
-    int fd = s->c.fd, type = 0;
-    socklen_t len = sizeof(type);
+    int fd = s->c.fd;
     s->c.fd = -1;
-    if (fd >= 0 && (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
-                    type != SOCK_STREAM))
-        return fail(-EINVAL, "%s: %s: not a connected stream socket", s->nd.id,
-                    s->peer.name);
     return peer_begin(&s->peer, s->loop, fd);
 }
 
-int stream_new(struct loop *l, const char *id, const struct stream_conf *conf,
-               struct netdev **out)
+int stream_open(struct stream *s, struct loop *l,
+                const struct stream_conf *conf)
 {
-    struct stream *s = calloc(1, sizeof(*s));
-    if (!s)
-        return -ENOMEM;
     s->c = *conf;
     if (conf->bound)
         s->bound = *conf->bound;
-    snprintf(s->nd.id, sizeof(s->nd.id), "%s", id);
     s->loop = l;
     s->peer = (struct peer){.listen_fd = conf->listen_fd,
                             .dial = conf->dial ? stream_dial : NULL,
@@ -357,7 +325,7 @@ int stream_new(struct loop *l, const char *id, const struct stream_conf *conf,
                             .closed = stream_closed,
                             .ready = stream_room,
                             .conn.fd = -1};
-    snprintf(s->peer.id, sizeof(s->peer.id), "%s", id);
+    snprintf(s->peer.id, sizeof(s->peer.id), "%s", s->nd.id);
     snprintf(s->peer.name, sizeof(s->peer.name), "%s", conf->peer);
     pthread_mutex_init(&s->lock, NULL);
     s->be.dev = &s->nd;
@@ -366,12 +334,5 @@ int stream_new(struct loop *l, const char *id, const struct stream_conf *conf,
     s->nd.nq = 1;
     s->nd.q[0] = &s->be;
     s->nd.close = stream_close;
-    netdev_count(&s->nd, &s->counts, stream_counters, s);
-    int r = stream_begin(s);
-    if (r < 0) {
-        stream_close(&s->nd);
-        return r;
-    }
-    *out = &s->nd;
-    return 0;
+    return stream_begin(s);
 }

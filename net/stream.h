@@ -4,7 +4,10 @@
 #ifndef NET_STREAM_H
 #define NET_STREAM_H
 
+#include <pthread.h>
+
 #include "host/addr.h"
+#include "host/peer.h"
 #include "net/net.h"
 
 extern const struct netdev_class stream_class, socket_class, user_class;
@@ -25,8 +28,28 @@ struct stream_conf {
     void (*end)(void *arg); /* at close; frees arg */
     void *arg;
 };
-/* Takes over conf's descriptors and arg, on failure too. */
-int stream_new(struct loop *l, const char *id, const struct stream_conf *conf,
-               struct netdev **out);
+struct stream {
+    struct netdev nd;
+    struct netbe be;
+    struct stream_conf c;
+    struct addr bound;
+    struct peer peer;
+    struct loop *loop;
+
+    pthread_mutex_t lock; /* all below, and what be.fd is */
+    bool up;
+    uint8_t head[4]; /* length of the frame that comes next */
+    unsigned nhead;
+    uint8_t *rx; /* NET_FRAME_MAX: the first `have` bytes of it */
+    size_t have;
+    uint8_t *tx; /* a frame's rest, [txpos, txend) */
+    size_t txpos, txend;
+    uint8_t mac[6]; /* the guest's, from its frames (passt only) */
+    struct fault f_frame;
+};
+extern const struct field stream_counters[];
+/* Takes over conf's descriptors and arg, on failure too. 0 or -errno (said). */
+int stream_open(struct stream *s, struct loop *l,
+                const struct stream_conf *conf);
 
 #endif

@@ -301,10 +301,10 @@ static unsigned tap_probe_offload(int fd)
 }
 
 /* Header size, offloads, send buffer: on every queue's file. */
-static int tap_setup(struct tap *t, const struct tap_opts *o)
+static int tap_setup(struct tap *t)
 {
     struct netdev *nd = &t->nd;
-    int hdr = NET_HDR_LEN, sndbuf = (int)o->sndbuf;
+    int hdr = NET_HDR_LEN, sndbuf = (int)t->o.sndbuf;
 
     nd->vnet_hdr = t->flags & IFF_VNET_HDR;
     t->sndbuf = sndbuf;
@@ -330,42 +330,17 @@ static int tap_setup(struct tap *t, const struct tap_opts *o)
     return 0;
 }
 
-/* --------------------------------------------------------------- options */
-
-static int tap_read_opts(struct opts *o, struct tap_opts *t, bool bridge)
-{
-    int r = 0;
-    *t = (struct tap_opts){.queues = 1, .vnet_hdr = true};
-    opts_str(o, "id", NULL);
-    t->br = opts_str(o, "br", bridge ? "br0" : NULL);
-    t->helper = opts_str(o, "helper", NULL);
-    if (bridge)
-        return opts_done(o);
-    t->ifname = opts_str(o, "ifname", NULL);
-    t->fd = opts_str(o, "fd", NULL);
-    t->fds = opts_str(o, "fds", NULL);
-    t->script = opts_str(o, "script", "no");
-    t->downscript = opts_str(o, "downscript", "no");
-    t->vhostfd = opts_str(o, "vhostfd", NULL);
-    t->vhostfds = opts_str(o, "vhostfds", NULL);
-    r |= opts_u64(o, "queues", 1, NET_QUEUES_MAX, &t->queues);
-    r |= opts_size(o, "sndbuf", 1, &t->sndbuf);
-    r |= opts_bool(o, "vnet_hdr", &t->vnet_hdr);
-    r |= opts_bool(o, "vhost", &t->vhost);
-    r |= opts_bool(o, "vhostforce", &t->vhostforce);
-    r |= opts_u64(o, "poll-us", 0, 1000000, &t->poll_us);
-    if (t->sndbuf > INT32_MAX)
-        t->sndbuf = INT32_MAX;
-    return r ? -EINVAL : opts_done(o);
-}
+/* ---------------------------------------------------------------- checking */
 
 /* Keys that exclude each other, as in QEMU's net_init_tap. */
-static int tap_check_opts(const struct tap_opts *o, struct opts *given)
+static int tap_check_keys(struct tap *t)
 {
     static const char *const not_with_fd[] = {
         "ifname", "script", "downscript", "vnet_hdr", "helper", "br", "queues"};
     static const char *const not_with_helper[] = {
         "ifname", "script", "downscript", "queues", "vnet_hdr"};
+    const struct tap_opts *o = &t->o;
+    struct opts *given = &t->nd.opts;
     const char *with = o->fd       ? "fd"
                        : o->fds    ? "fds"
                        : o->helper ? "helper"
@@ -375,27 +350,92 @@ static int tap_check_opts(const struct tap_opts *o, struct opts *given)
     size_t n =
         no == not_with_fd ? ARRAY_LEN(not_with_fd) : ARRAY_LEN(not_with_helper);
     if (o->fd && o->fds)
-        return fail(-EINVAL, "fd= and fds= exclude each other");
+        return fail(-EINVAL, "%s: fd= and fds= exclude each other",
+                    given->what);
     for (size_t i = 0; with && i < n; i++)
         if (opts_str(given, no[i], NULL))
-            return fail(-EINVAL, "%s= means nothing together with %s=", no[i],
-                        with);
+            return fail(-EINVAL,
+                        "%s: %s= means nothing together with %s=", given->what,
+                        no[i], with);
     if (o->vhostfd && o->vhostfds)
-        return fail(-EINVAL, "vhostfd= and vhostfds= exclude each other");
+        return fail(-EINVAL, "%s: vhostfd= and vhostfds= exclude each other",
+                    given->what);
     return 0;
 }
 
-static int tap_open_any(struct tap *t, struct tap_opts *o)
+static int tap_check_script(const char *what, const char *key, const char **s)
 {
+    if (!*s || !strcmp(*s, "no") || !**s)
+        *s = NULL;
+    if (*s && access(*s, X_OK) < 0)
+        return fail(-errno, "%s: %s=%s: cannot run it: %s", what, key, *s,
+                    strerror(errno));
+    return 0;
+}
+
+static int tap_check_vhostfds(struct tap *t)
+{
+    const struct tap_opts *o = &t->o;
+    int n = tap_parse_fds(t->nd.opts.what, o->vhostfd ? "vhostfd" : "vhostfds",
+                          o->vhostfd ? o->vhostfd : o->vhostfds, t->nd.vhostfd);
+    return n < 0 ? n : 0;
+}
+
+static int tap_check(struct netdev *nd)
+{
+    struct tap *t = container_of(nd, struct tap, nd);
+    struct tap_opts *o = &t->o;
+    const char *what = nd->opts.what;
+    for (int i = 0; i < NET_QUEUES_MAX; i++)
+        nd->vhostfd[i] = -1;
+    int err = tap_check_keys(t);
+    if (!err && o->ifname && strlen(o->ifname) >= IFNAMSIZ)
+        err = fail(-EINVAL, "%s: ifname=%s: name longer than %d characters",
+                   what, o->ifname, IFNAMSIZ - 1);
+    if (!err && o->br && !o->fd && !o->fds && !o->helper && if_mtu(o->br) < 0)
+        err =
+            fail(-ENODEV, "%s: bridge %s: %s; sudo ip link add %s type bridge",
+                 what, o->br, strerror(-if_mtu(o->br)), o->br);
+    if (!err)
+        err = tap_check_script(what, "script", &o->script);
+    if (!err)
+        err = tap_check_script(what, "downscript", &o->downscript);
+    if (!err)
+        err = tap_check_script(what, "helper", &o->helper);
+    if (!err && (o->fd || o->fds))
+        err = tap_check_fds(t);
+    if (!err && (o->vhostfd || o->vhostfds))
+        err = tap_check_vhostfds(t);
+    if (o->vhost || o->vhostforce || o->vhostfd || o->vhostfds)
+        nd->vhost = VHOST_KERNEL;
+    nd->vhost_forced = o->vhostforce || o->vhostfd || o->vhostfds;
+    nd->poll_us = o->poll_us;
+    return err;
+}
+
+static int bridge_check(struct netdev *nd)
+{
+    struct tap *t = container_of(nd, struct tap, nd);
+    t->o.queues = t->o.vnet_hdr = 1;
+    if (!t->o.br)
+        t->o.br = "br0";
+    return tap_check(nd);
+}
+
+/* ----------------------------------------------------------------- opening */
+
+static int tap_open_any(struct tap *t)
+{
+    struct tap_opts *o = &t->o;
     if (o->fd || o->fds)
-        return tap_open_fds(t, o);
+        return tap_open_fds(t);
     if (o->helper)
-        return tap_open_helper(t, o);
+        return tap_open_helper(t);
     /* A bridge and no name: the helper exists so that people without
      * privileges can; with them its access list would only stand in the way */
     if (o->br && !o->ifname && !can_net_admin()) {
         if (access(TAP_HELPER, X_OK) == 0)
-            return tap_open_helper(t, o);
+            return tap_open_helper(t);
         return fail(-EPERM,
                     "bridge %s: needs privileges, or Debian's package "
                     "qemu-system-common for " TAP_HELPER,
@@ -403,46 +443,57 @@ static int tap_open_any(struct tap *t, struct tap_opts *o)
     }
     if (!o->ifname)
         o->ifname = "tap%d"; /* the kernel counts */
-    int r = tap_open_name(t, o);
+    int r = tap_open_name(t);
     if (r == 0 && o->br)
         r = tap_join_bridge(t, o->br);
     return r;
 }
 
-static int tap_vhost_opts(struct tap *t, const struct tap_opts *o)
+static int tap_own_vhostfds(struct tap *t)
 {
-    struct netdev *nd = &t->nd;
-    nd->poll_us = (uint32_t)o->poll_us;
-    nd->vhost_forced = o->vhostforce || o->vhostfd || o->vhostfds;
-    if (o->vhost || o->vhostforce || o->vhostfd || o->vhostfds)
-        nd->vhost = VHOST_KERNEL;
-    if (!o->vhostfd && !o->vhostfds)
-        return 0;
-    int fd[NET_QUEUES_MAX];
-    int n = tap_parse_fds(o->vhostfd ? "vhostfd" : "vhostfds",
-                          o->vhostfd ? o->vhostfd : o->vhostfds, fd);
-    if (n < 0)
-        return n;
-    if ((unsigned)n != nd->nq)
-        return fail(-EINVAL, "%d vhost descriptors for %u queues", n, nd->nq);
-    memcpy(nd->vhostfd, fd, (size_t)n * sizeof(fd[0]));
+    unsigned n = 0;
+    while (n < NET_QUEUES_MAX && t->nd.vhostfd[n] >= 0)
+        fcntl(t->nd.vhostfd[n++], F_SETFD, FD_CLOEXEC);
+    if (n && n != t->nd.nq)
+        return fail(-EINVAL, "%s: %u vhost descriptors for %u queues",
+                    t->nd.opts.what, n, t->nd.nq);
     return 0;
 }
 
-static int tap_run_scripts(struct tap *t, const struct tap_opts *o)
+static int tap_run_scripts(struct tap *t)
 {
-    if (o->fd || o->fds || o->helper)
+    if (t->o.fd || t->o.fds || t->o.helper)
         return 0;
-    if (o->downscript && strcmp(o->downscript, "no") && o->downscript[0]) {
-        int r = script_watch(&t->down, o->downscript, t->ifname);
+    if (t->o.downscript) {
+        int r = script_watch(&t->down, t->o.downscript, t->ifname);
         if (r < 0)
             return r;
     }
-    if (o->script && strcmp(o->script, "no") && o->script[0])
-        return script_up(o->script, t->ifname);
-    return 0;
+    return t->o.script ? script_up(t->o.script, t->ifname) : 0;
 }
 
+static int tap_open(struct netdev *nd, struct loop *l)
+{
+    struct tap *t = container_of(nd, struct tap, nd);
+    nd->close = tap_close;
+    nd->set_offload = tap_set_offload;
+    nd->set_queues = tap_set_queues;
+    t->links = (struct event){
+        .fd = -1, .want = EPOLLIN, .ready = tap_links, .name = "tap links"};
+    int r = tap_open_any(t);
+    if (r == 0)
+        r = tap_own_vhostfds(t);
+    if (r == 0)
+        r = tap_run_scripts(t);
+    if (r == 0) {
+        tap_bring_up(t);
+        r = tap_setup(t);
+    }
+    return r == 0 ? tap_watch_links(t, l) : r;
+}
+
+#define TAP_TEXT(key, value, text)                                             \
+    FIELD(TEXT, #key, struct tap, o.key, .arg = value, .help = text)
 static const struct field tap_counters[] = {
     COUNT("send_while_down", struct tap, f_down,
           "frames sent while the interface was down"),
@@ -453,77 +504,57 @@ static const struct field tap_counters[] = {
     {.help = NULL},
 };
 
-static int tap_open(struct loop *l, struct tap_opts *o, struct opts *given,
-                    struct netdev **out)
-{
-    int r = tap_check_opts(o, given);
-    if (r < 0)
-        return r;
-    struct tap *t = calloc(1, sizeof(*t));
-    if (!t)
-        return -ENOMEM;
-    t->nd.close = tap_close;
-    netdev_count(&t->nd, &t->counts, tap_counters, t);
-    t->nd.set_offload = tap_set_offload;
-    t->nd.set_queues = tap_set_queues;
-    for (int i = 0; i < NET_QUEUES_MAX; i++)
-        t->nd.vhostfd[i] = -1;
-    t->links = (struct event){
-        .fd = -1, .want = EPOLLIN, .ready = tap_links, .name = "tap links"};
-    r = netdev_read_id(&t->nd, given);
-    if (r == 0)
-        r = tap_open_any(t, o);
-    if (r == 0)
-        r = tap_vhost_opts(t, o);
-    if (r == 0)
-        r = tap_run_scripts(t, o);
-    if (r == 0) {
-        tap_bring_up(t);
-        r = tap_setup(t, o);
-    }
-    if (r == 0)
-        r = tap_watch_links(t, l);
-    if (r < 0) {
-        tap_close(&t->nd);
-        return r;
-    }
-    *out = &t->nd;
-    return 0;
-}
-
-static int tap_class_open(struct loop *l, struct opts *o, struct netdev **out)
-{
-    struct tap_opts t;
-    int r = tap_read_opts(o, &t, false);
-    return r < 0 ? r : tap_open(l, &t, o, out);
-}
-
-static int bridge_class_open(struct loop *l, struct opts *o,
-                             struct netdev **out)
-{
-    struct tap_opts t;
-    int r = tap_read_opts(o, &t, true);
-    return r < 0 ? r : tap_open(l, &t, o, out);
-}
+static const struct field tap_fields[] = {
+    FIELDS_OF(netdev_fields, "", struct tap, nd),
+    TAP_TEXT(ifname, "NAME",
+             "the interface; made, and removed at the end, if it\n"
+             "                            does not exist (needs privileges)"),
+    TAP_TEXT(fd, "N", "opened already, by a parent process"),
+    TAP_TEXT(fds, "N:N...", "the same, a descriptor for each queue"),
+    FIELD(NUMBER, "queues", struct tap, o.queues, .min = 1,
+          .max = NET_QUEUES_MAX, .def = 1, .help = "how many"),
+    TAP_TEXT(br, "BRIDGE", "make it a port of a bridge"),
+    TAP_TEXT(helper, "PATH", "QEMU's bridge helper opens it"),
+    TAP_TEXT(script, "PATH", "run with the name when it is open (no)"),
+    TAP_TEXT(downscript, "PATH", "and at the end (no)"),
+    FIELD(FLAG, "vnet_hdr", struct tap, o.vnet_hdr, .def = ON,
+          .help = "offloads"),
+    FIELD(SIZE, "sndbuf", struct tap, o.sndbuf, .min = 1, .max = INT32_MAX,
+          .help = "bytes in flight before sending waits"),
+    FIELD(FLAG, "vhost", struct tap, o.vhost,
+          .help = "the kernel moves frames"),
+    FIELD(FLAG, "vhostforce", struct tap, o.vhostforce,
+          .help = "the same, or an error"),
+    TAP_TEXT(vhostfd, "N", "an opened /dev/vhost-net"),
+    TAP_TEXT(vhostfds, "N:N...", "one for each queue"),
+    FIELD(NUMBER, "poll-us", struct tap, o.poll_us, .max = 1000000,
+          .help = "look at rings for so long before sleeping"),
+    FIELDS_OF(tap_counters, "", struct tap, nd), /* the struct's begin */
+    {.help = NULL},
+};
 
 const struct netdev_class tap_class = {
     .name = "tap",
-    .help = "ifname=NAME      the interface; made, and removed at the end, if\n"
-            "                 it does not exist (needs privileges)\n"
-            "fd=N fds=N:N…    opened already, by a parent process\n"
-            "queues=N         1 to 16\n"
-            "br=BRIDGE        make it a port of a bridge\n"
-            "helper=PATH      QEMU's bridge helper opens it\n"
-            "script=PATH downscript=PATH  run with the name; default: no\n"
-            "vnet_hdr=on|off  offloads (on)\n"
-            "sndbuf=SIZE      bytes in flight before sending waits\n"
-            "vhost=on|off vhostforce= vhostfd=N vhostfds=N:N…\n"
-            "poll-us=N        look at rings for so long before sleeping\n",
-    .open = tap_class_open,
+    .help = "a network interface of the host",
+    .fields = tap_fields,
+    .size = sizeof(struct tap),
+    .check = tap_check,
+    .open = tap_open,
+};
+
+static const struct field bridge_fields[] = {
+    FIELDS_OF(netdev_fields, "", struct tap, nd),
+    TAP_TEXT(br, "BRIDGE", "the bridge (br0)"),
+    TAP_TEXT(helper, "PATH", "QEMU's bridge helper opens it"),
+    FIELDS_OF(tap_counters, "", struct tap, nd),
+    {.help = NULL},
 };
 
 const struct netdev_class bridge_class = {
     .name = "bridge",
-    .help = "br=BRIDGE (br0)  helper=PATH   a tap that is a port of BRIDGE\n",
-    .open = bridge_class_open,
+    .help = "a tap that is a port of a bridge",
+    .fields = bridge_fields,
+    .size = sizeof(struct tap),
+    .check = bridge_check,
+    .open = tap_open,
 };

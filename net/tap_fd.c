@@ -56,8 +56,9 @@ static int tap_open_macvtap(const char *ifname)
 }
 
 /* Why TUNSETIFF failed, in words (tun_set_iff). */
-static int tap_iff_error(struct tap *t, const struct tap_opts *o, int err)
+static int tap_iff_error(struct tap *t, int err)
 {
+    const struct tap_opts *o = &t->o;
     const char *name = o->ifname;
     switch (err) {
     case EBUSY:
@@ -106,8 +107,9 @@ static int tap_attach(int fd, const char *name, unsigned flags, char *out)
 /* Opens one queue of the interface by name. The first one finds out whether
  * the interface wants IFF_MULTI_QUEUE: attaching to one that exists with
  * another setting than it was made with is EINVAL, like a wrong kind. */
-static int tap_open_queue(struct tap *t, const struct tap_opts *o)
+static int tap_open_queue(struct tap *t)
 {
+    const struct tap_opts *o = &t->o;
     const char *name = t->nd.nq ? t->ifname : o->ifname;
     int fd = tap_open_tun();
     if (fd < 0)
@@ -136,7 +138,7 @@ static int tap_open_queue(struct tap *t, const struct tap_opts *o)
     }
     if (err) {
         close(fd);
-        return tap_iff_error(t, o, err);
+        return tap_iff_error(t, err);
     }
     tap_add_queue(t, fd);
     if (o->queues > 1 && !(t->flags & IFF_MULTI_QUEUE))
@@ -147,11 +149,9 @@ static int tap_open_queue(struct tap *t, const struct tap_opts *o)
     return 0;
 }
 
-int tap_open_name(struct tap *t, const struct tap_opts *o)
+int tap_open_name(struct tap *t)
 {
-    if (strlen(o->ifname) >= IFNAMSIZ)
-        return fail(-ENAMETOOLONG, "tap %s: name longer than %d characters",
-                    o->ifname, IFNAMSIZ - 1);
+    const struct tap_opts *o = &t->o;
     t->found = if_nametoindex(o->ifname) != 0;
     t->named = true;
     t->flags = IFF_TAP | IFF_NO_PI;
@@ -160,62 +160,88 @@ int tap_open_name(struct tap *t, const struct tap_opts *o)
     if (o->queues > 1)
         t->flags |= IFF_MULTI_QUEUE;
     for (unsigned i = 0; i < o->queues; i++) {
-        int r = tap_open_queue(t, o);
+        int r = tap_open_queue(t);
         if (r < 0)
             return r;
     }
     return 0;
 }
 
-int tap_parse_fds(const char *key, const char *text, int *fd)
+int tap_parse_fds(const char *what, const char *key, const char *text, int *fd)
 {
     int n = 0;
     for (const char *p = text; *p; n++) {
         char *end;
         unsigned long v = strtoul(p, &end, 10);
         if (end == p || (*end && *end != ':') || v > 1u << 20)
-            return fail(-EINVAL, "%s=%s: not a list of descriptors", key, text);
+            return fail(-EINVAL, "%s: %s=%s: not a list of descriptors", what,
+                        key, text);
         if (n == NET_QUEUES_MAX)
-            return fail(-EINVAL, "%s=: more than %d", key, NET_QUEUES_MAX);
+            return fail(-EINVAL, "%s: %s=: more than %d", what, key,
+                        NET_QUEUES_MAX);
         fd[n] = (int)v;
+        if (fcntl(fd[n], F_GETFD) < 0)
+            return fail(-EBADF, "%s: %s=%s: descriptor %d is not open", what,
+                        key, text, fd[n]);
         fd_take(fd[n]);
-        if (fcntl(fd[n], F_SETFD, FD_CLOEXEC) < 0)
-            return fail(-EBADF, "%s=%s: descriptor %d is not open", key, text,
-                        fd[n]);
         p = *end ? end + 1 : end;
     }
-    return n ? n : fail(-EINVAL, "%s=: empty", key);
+    return n ? n : fail(-EINVAL, "%s: %s=: empty", what, key);
 }
 
-/* Descriptors that a parent opened for us, of a tap or a macvtap. */
-int tap_open_fds(struct tap *t, const struct tap_opts *o)
+static int parse_own_fds(const struct tap *t, int *fd)
 {
-    int fd[NET_QUEUES_MAX];
-    int n = tap_parse_fds(o->fd ? "fd" : "fds", o->fd ? o->fd : o->fds, fd);
-    if (n < 0)
-        return n;
-    if (o->fd && n != 1)
+    const struct tap_opts *o = &t->o;
+    const char *what = t->nd.opts.what;
+    int n =
+        tap_parse_fds(what, o->fd ? "fd" : "fds", o->fd ? o->fd : o->fds, fd);
+    if (o->fd && n > 1)
         return fail(-EINVAL,
-                    "fd=%s: one descriptor; several go to fds=", o->fd);
+                    "%s: fd=%s: one descriptor; several go to fds=", what,
+                    o->fd);
+    return n;
+}
+
+int tap_check_fds(const struct tap *t)
+{
+    const char *what = t->nd.opts.what;
+    int fd[NET_QUEUES_MAX], n = parse_own_fds(t, fd);
+    unsigned flags = 0;
     for (int i = 0; i < n; i++) {
         struct ifreq ifr = {0};
         if (ioctl(fd[i], TUNGETIFF, &ifr) < 0)
-            return fail(-errno, "descriptor %d: not a tap's", fd[i]);
+            return fail(-EINVAL, "%s: descriptor %d: not a tap's", what, fd[i]);
         if (!(ifr.ifr_flags & IFF_TAP) || !(ifr.ifr_flags & IFF_NO_PI))
             return fail(-EINVAL,
-                        "descriptor %d: not opened with IFF_TAP and "
+                        "%s: descriptor %d: not opened with IFF_TAP and "
                         "IFF_NO_PI",
-                        fd[i]);
-        if (i && ((t->flags ^ (unsigned)ifr.ifr_flags) & IFF_VNET_HDR))
-            return fail(-EINVAL, "fds=%s: some have IFF_VNET_HDR, some not",
-                        o->fds);
-        t->flags = (unsigned short)ifr.ifr_flags;
-        memcpy(t->ifname, ifr.ifr_name, IFNAMSIZ);
-        t->ifname[IFNAMSIZ - 1] = 0;
-        if (fcntl(fd[i], F_SETFL, fcntl(fd[i], F_GETFL) | O_NONBLOCK) < 0)
-            return fail(-errno, "descriptor %d: %s", fd[i], strerror(errno));
+                        what, fd[i]);
+        if (i && ((flags ^ (unsigned)ifr.ifr_flags) & IFF_VNET_HDR))
+            return fail(-EINVAL, "%s: fds=%s: some have IFF_VNET_HDR, some not",
+                        what, t->o.fds);
+        flags = (unsigned short)ifr.ifr_flags;
+    }
+    return n < 0 ? n : 0;
+}
+
+/* Descriptors that a parent opened for us, of a tap or a macvtap. */
+int tap_open_fds(struct tap *t)
+{
+    int fd[NET_QUEUES_MAX], n = parse_own_fds(t, fd);
+    struct ifreq ifr = {0};
+    for (int i = 0; i < n; i++) {
+        if (fcntl(fd[i], F_SETFD, FD_CLOEXEC) < 0 ||
+            fcntl(fd[i], F_SETFL, fcntl(fd[i], F_GETFL) | O_NONBLOCK) < 0 ||
+            ioctl(fd[i], TUNGETIFF, &ifr) < 0)
+            return fail(-errno, "%s: descriptor %d: %s", t->nd.opts.what, fd[i],
+                        strerror(errno));
         tap_add_queue(t, fd[i]);
     }
+    if (n < 0)
+        return n;
+    t->flags = (unsigned short)ifr.ifr_flags;
+    memcpy(t->ifname, ifr.ifr_name, IFNAMSIZ);
+    t->ifname[IFNAMSIZ - 1] = 0;
     t->found = true;
     return 0;
 }
@@ -240,8 +266,9 @@ static int take_fd(int sock)
 
 /* QEMU's bridge helper, setuid root where it is installed: makes a tap, adds
  * it to a bridge its /etc/qemu/bridge.conf allows, sends it to us. */
-int tap_open_helper(struct tap *t, const struct tap_opts *o)
+int tap_open_helper(struct tap *t)
 {
+    const struct tap_opts *o = &t->o;
     const char *helper = o->helper ? o->helper : TAP_HELPER;
     char fdarg[32], brarg[32];
     int sv[2];

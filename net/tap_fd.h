@@ -11,8 +11,17 @@
 
 #define TAP_HELPER "/usr/lib/qemu/qemu-bridge-helper"
 
+/* What the command line says. */
+struct tap_opts {
+    const char *ifname, *br, *helper, *script, *downscript;
+    const char *fd, *fds, *vhostfd, *vhostfds;
+    uint32_t sndbuf, poll_us;
+    uint8_t queues, vnet_hdr, vhost, vhostforce;
+};
+
 struct tap {
     struct netdev nd;
+    struct tap_opts o;
     struct netbe q[NET_QUEUES_MAX];
     char ifname[IFNAMSIZ];
     unsigned flags; /* IFF_*, as TUNGETIFF has them */
@@ -26,23 +35,17 @@ struct tap {
     struct event links; /* rtnetlink: some interface changed */
     _Atomic bool dead;
     struct fault f_down, f_send, f_recv, f_again;
-    struct netdev_counts counts;
-};
-
-/* What the command line says. */
-struct tap_opts {
-    const char *ifname, *br, *helper, *script, *downscript;
-    const char *fd, *fds, *vhostfd, *vhostfds;
-    uint64_t queues, sndbuf, poll_us;
-    bool vnet_hdr, vhost, vhostforce;
 };
 
 /* Each adds queues to t and sets flags, ifname and found. 0 or -errno (said);
  * the queues opened until then are closed by the caller. */
-int tap_open_name(struct tap *t, const struct tap_opts *o);
-int tap_open_fds(struct tap *t, const struct tap_opts *o);
-int tap_open_helper(struct tap *t, const struct tap_opts *o);
-/* "3" or "3:4:5" into fd[NET_QUEUES_MAX]; how many, or -EINVAL (said). */
-int tap_parse_fds(const char *key, const char *text, int *fd);
+int tap_open_name(struct tap *t);
+int tap_open_fds(struct tap *t);
+int tap_open_helper(struct tap *t);
+/* "3" or "3:4:5" into fd[NET_QUEUES_MAX]; how many, or -errno (said): each must
+ * be open. `what` opens the message. */
+int tap_parse_fds(const char *what, const char *key, const char *text, int *fd);
+/* Are they a tap's? 0, or -errno (said). */
+int tap_check_fds(const struct tap *t);
 
 #endif

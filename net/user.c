@@ -27,6 +27,10 @@
 #define ARGS_MAX (32 + 2 * FWD_MAX)
 
 struct user {
+    struct stream s;
+    const char *net, *host, *dns, *dhcpstart;
+    uint16_t mtu;
+    uint8_t ipv4, ipv6;
     char *argv[ARGS_MAX + 3]; /* room for --fd N, NULL */
     int argc;
     pid_t pid; /* 0: none */
@@ -37,7 +41,6 @@ struct user {
     char line[256];    /* the beginning of a line of it */
     size_t nline;
     unsigned lines; /* said of this one */
-    char id[64];
 };
 
 static int user_arg(struct user *u, const char *arg)
@@ -121,50 +124,65 @@ static int user_net(const char *text, uint32_t *base, int *bits)
     return 0;
 }
 
-static int user_addr(struct user *u, struct opts *o, const char *opt,
-                     const char *key, uint32_t def)
+static int user_addr(struct user *u, const char *opt, const char *key,
+                     const char *text, uint32_t def)
 {
     struct in_addr a = {htonl(def)};
-    const char *text = key ? opts_str(o, key, NULL) : NULL;
     char buf[16];
     if (text && inet_pton(AF_INET, text, &a) != 1)
-        return fail(-EINVAL, "%s: %s=%s: must be an IPv4 address", o->what, key,
-                    text);
+        return fail(-EINVAL, "%s: %s=%s: must be an IPv4 address",
+                    u->s.nd.opts.what, key, text);
     inet_ntop(AF_INET, &a, buf, sizeof(buf));
     return user_arg2(u, opt, buf);
 }
 
-static int user_args(struct user *u, struct opts *o)
+/* passt's command line. */
+static int user_args(struct user *u)
 {
+    struct opts *o = &u->s.nd.opts;
     uint32_t base = 10u << 24 | 2 << 8;
-    int bits = 24, r = 0;
-    bool v4 = true, v6 = true;
-    char num[16];
-    const char *net = opts_str(o, "net", NULL);
-    if (net && user_net(net, &base, &bits))
+    int bits = 24;
+    char num[16], mtu[16];
+    if (u->net && user_net(u->net, &base, &bits))
         return fail(-EINVAL, "%s: net=%s: must be like 10.0.2.0/24", o->what,
-                    net);
-    snprintf(num, sizeof(num), "%d", bits);
-    r |= user_arg(u, "passt") || user_arg(u, "-f") || user_arg(u, "-q");
-    if (opts_bool(o, "ipv4", &v4) || opts_bool(o, "ipv6", &v6))
-        return -EINVAL;
-    if (!v4 && !v6)
+                    u->net);
+    if (!u->ipv4 && !u->ipv6)
         return fail(-EINVAL, "%s: neither ipv4 nor ipv6 is left", o->what);
-    if (!v4 || !v6)
-        r |= user_arg(u, v4 ? "-4" : "-6");
-    if (v4) {
-        r |= user_addr(u, o, "-a", "dhcpstart", base + 15);
-        r |= user_addr(u, o, "-g", "host", base + 2);
-        r |= user_addr(u, o, "--dns-forward", "dns", base + 3);
-        r |= user_arg2(u, "-n", num);
-    }
-    const char *mtu = opts_str(o, "mtu", NULL);
-    if (mtu)
-        r |= user_arg2(u, "-m", mtu);
+    snprintf(num, sizeof(num), "%d", bits);
+    snprintf(mtu, sizeof(mtu), "%u", u->mtu);
+    int r = user_arg(u, "passt") || user_arg(u, "-f") || user_arg(u, "-q");
+    if (!u->ipv4 || !u->ipv6)
+        r = r || user_arg(u, u->ipv4 ? "-4" : "-6");
+    if (u->ipv4)
+        r = r || user_addr(u, "-a", "dhcpstart", u->dhcpstart, base + 15) ||
+            user_addr(u, "-g", "host", u->host, base + 2) ||
+            user_addr(u, "--dns-forward", "dns", u->dns, base + 3) ||
+            user_arg2(u, "-n", num);
+    if (u->mtu)
+        r = r || user_arg2(u, "-m", mtu);
     const char *fwd;
     for (int i = 0; !r && (fwd = opts_nth(o, "hostfwd", i)); i++)
         r = user_hostfwd(u, fwd);
-    return r ? -EINVAL : opts_done(o);
+    return r ? -EINVAL : 0;
+}
+
+static void user_free_args(struct user *u)
+{
+    while (u->argc)
+        free(u->argv[--u->argc]);
+}
+
+static void user_close(struct netdev *nd)
+{
+    user_free_args(container_of(nd, struct user, s.nd));
+    free(nd);
+}
+
+static int user_check(struct netdev *nd)
+{
+    struct user *u = container_of(nd, struct user, s.nd);
+    nd->close = user_close;
+    return user_args(u);
 }
 
 /* What passt says goes to the log, under the netdev's name; no more of one
@@ -175,7 +193,7 @@ static void user_line(struct user *u)
 {
     u->line[u->nline] = '\0';
     if (u->nline && u->lines++ < LINES_MAX)
-        log_line("%s: passt: %s", u->id, u->line);
+        log_line("%s: passt: %s", u->s.nd.id, u->line);
 }
 
 static void user_hear(struct user *u)
@@ -313,7 +331,8 @@ static int user_meet(struct user *u, int fd)
     poll(NULL, 0, 20); /* for its last words */
     user_hear(u);
     user_hear(u);
-    return fail(-EIO, "%s: passt ended at once; what it says is above", u->id);
+    return fail(-EIO, "%s: passt ended at once; what it says is above",
+                u->s.nd.id);
 }
 
 /* The stream has closed its end by now. */
@@ -323,33 +342,27 @@ static void user_end(void *arg)
     user_reap(u, true);
     user_hear(u);
     user_deaf(u);
-    for (int i = 0; i < u->argc; i++)
-        free(u->argv[i]);
-    free(u);
+    user_free_args(u);
 }
 
-static int user_open(struct loop *l, struct opts *o, struct netdev **out)
+static int user_open(struct netdev *nd, struct loop *l)
 {
-    struct user *u = calloc(1, sizeof(*u));
-    const char *id = opts_str(o, "id", "");
-    if (!u)
-        return -ENOMEM;
+    struct user *u = container_of(nd, struct user, s.nd);
     u->loop = l;
     u->says.fd = -1;
-    snprintf(u->id, sizeof(u->id), "%s", id);
-    int r = user_args(u, o);
-    int fd = r < 0 ? r : user_dial(u);
-    if (fd >= 0 && (r = user_meet(u, fd)) < 0) {
+    int fd = user_dial(u);
+    if (fd == -ENOENT)
+        return fail(fd, "%s: passt is not installed; sudo apt install passt",
+                    nd->opts.what);
+    if (fd < 0)
+        return fail(fd, "%s: passt: cannot start it: %s", nd->opts.what,
+                    strerror(-fd));
+    int err = user_meet(u, fd);
+    if (err) {
         close(fd);
-        fd = r;
-    }
-    if (fd < 0) {
-        user_end(u);
-        if (fd == -ENOENT)
-            return fail(fd, "-netdev user: passt is not installed; "
-                            "sudo apt install passt");
-        return r < 0 ? r
-                     : fail(fd, "passt: cannot start it: %s", strerror(-fd));
+        user_reap(u, true);
+        user_deaf(u);
+        return err;
     }
     struct stream_conf c = {.peer = "passt",
                             .fd = fd,
@@ -359,13 +372,35 @@ static int user_open(struct loop *l, struct opts *o, struct netdev **out)
                             .passt = true, /* see above */
                             .end = user_end,
                             .arg = u};
-    return stream_new(l, id, &c, out);
+    return stream_open(&u->s, l, &c);
 }
+
+#define USER_TEXT(key, value, text)                                            \
+    FIELD(TEXT, #key, struct user, key, .arg = value, .help = text)
+static const struct field user_fields[] = {
+    FIELDS_OF(netdev_fields, "", struct user, s.nd),
+    {.name = "hostfwd",
+     .type = FIELD_LIST,
+     .use = OPTION,
+     .arg = "FORWARD",
+     .help = "tcp|udp:[IP]:PORT-[IP]:PORT, a port of the host's; repeat it"},
+    USER_TEXT(net, "10.0.2.0/24", "the guest's network"),
+    USER_TEXT(host, "IP", "the host in it (10.0.2.2)"),
+    USER_TEXT(dns, "IP", "the name server in it (10.0.2.3)"),
+    USER_TEXT(dhcpstart, "IP", "the guest's address (10.0.2.15)"),
+    FIELD(FLAG, "ipv4", struct user, ipv4, .def = ON, .help = "with IPv4"),
+    FIELD(FLAG, "ipv6", struct user, ipv6, .def = ON, .help = "with IPv6"),
+    FIELD(NUMBER, "mtu", struct user, mtu, .min = 68, .max = 65520,
+          .help = "told to the guest"),
+    FIELDS_OF(stream_counters, "", struct user, s),
+    {.help = NULL},
+};
 
 const struct netdev_class user_class = {
     .name = "user",
-    .help = "hostfwd=tcp|udp:[IP]:PORT-[IP]:PORT   a port of the host's\n"
-            "net=10.0.2.0/24 host=IP dns=IP dhcpstart=IP  addresses\n"
-            "ipv4=on|off ipv6=on|off mtu=N\n",
+    .help = "networking without privileges, by passt",
+    .fields = user_fields,
+    .size = sizeof(struct user),
+    .check = user_check,
     .open = user_open,
 };

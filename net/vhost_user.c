@@ -96,21 +96,23 @@ _Static_assert(MSG_HEAD == 12, "vhost-user message header");
 
 struct vuser {
     struct netdev nd;
+    const char *path, *chardev;
+    uint32_t reconnect, reconnect_ms;
+    uint8_t queues, server, vhostforce;
     struct vhost v;
     struct netbe be[NET_QUEUES_MAX];
     struct addr addr;
     struct loop *loop;
     struct peer peer;
     struct event err; /* the rings' errors: a fresh file for each start */
-    bool server, attached;
-    struct netdev_counts counts;
+    bool attached;
 
     /* The greeting; main loop. */
     uint32_t asked;    /* the request whose answer is awaited */
     struct message in; /* the first `have` bytes of it */
     size_t have;
-    uint64_t queues;
-    char few[48]; /* too few queues, in words */
+    uint64_t served; /* queues */
+    char few[48];    /* too few queues, in words */
 
     pthread_mutex_t lock; /* what is below */
     int fd;               /* -1: nobody there, or not greeted yet */
@@ -124,12 +126,6 @@ struct vuser {
 };
 
 static const char lacks_features[] = "lacks features that the guest uses";
-
-static const struct field user_counters[] = {
-    COUNT("connects", struct vuser, peer.connects, "connections made"),
-    COUNT("hangups", struct vuser, peer.drops, "connections lost"),
-    {.help = NULL},
-};
 
 /* -------------------------------------------------------------- messages */
 
@@ -435,7 +431,7 @@ static int greet_next(struct vuser *u)
         u->asked = u->protocol ? GET_QUEUE_NUM : SET_OWNER;
         break;
     default:
-        u->queues = u->in.u64;
+        u->served = u->in.u64;
         u->asked = SET_OWNER;
     }
     int err = send_msg(fd, &m, u->asked, 0, NULL, 0);
@@ -444,9 +440,9 @@ static int greet_next(struct vuser *u)
 
 static void greeted(struct vuser *u)
 {
-    if (u->queues < u->nd.nq) {
+    if (u->served < u->nd.nq) {
         snprintf(u->few, sizeof(u->few), "serves %u queues, not %u",
-                 (unsigned)u->queues, u->nd.nq);
+                 (unsigned)u->served, u->nd.nq);
         peer_drop(&u->peer, u->few);
         return;
     }
@@ -493,7 +489,7 @@ static void user_opened(struct peer *p)
     struct vuser *u = container_of(p, struct vuser, peer);
     u->have = 0;
     u->asked = 0;
-    u->queues = 1;
+    u->served = 1;
     if (greet_next(u) < 0)
         peer_drop(p, "hung up");
     else
@@ -639,35 +635,25 @@ static int vuser_meet(struct vuser *u, int fd)
                 u->peer.lost ? u->peer.lost : "does not answer");
 }
 
-static int vuser_opts(struct vuser *u, struct opts *o)
+static int vuser_check(struct netdev *nd)
 {
-    uint64_t queues = 1, s = 0, ms = 0;
-    bool force;
-    const char *name = opts_str(o, "chardev", NULL);
-    const char *path = opts_str(o, "path", NULL);
-    int r = netdev_read_id(&u->nd, o);
-    r |= opts_bool(o, "server", &u->server);
-    r |= opts_bool(o, "vhostforce", &force);
-    r |= opts_u64(o, "queues", 1, NET_QUEUES_MAX, &queues);
-    r |= opts_u64(o, "reconnect", 0, 3600, &s);
-    r |= opts_u64(o, "reconnect-ms", 0, 3600000, &ms);
-    if (r || opts_done(o))
-        return -EINVAL;
-    u->nd.nq = (unsigned)queues;
-    u->peer.redial_ms = (unsigned)(ms ? ms : s * 1000);
-    struct chardev *c = name ? chardev_find(name) : NULL;
-    if (name && !c)
-        return fail(-ENODEV, "%s: no -chardev %s", o->what, name);
-    if (!name == !path)
-        return fail(-EINVAL, "%s: either path= or chardev= is needed", o->what);
-    if (!name)
-        return addr_unix(o->what, path, false, &u->addr);
+    struct vuser *u = container_of(nd, struct vuser, nd);
+    const char *what = nd->opts.what;
+    struct chardev *c = u->chardev ? chardev_find(u->chardev) : NULL;
+    nd->nq = u->queues;
+    u->peer.redial_ms = u->reconnect_ms ? u->reconnect_ms : u->reconnect * 1000;
+    if (u->chardev && !c)
+        return fail(-EINVAL, "%s: no -chardev %s", what, u->chardev);
+    if (!u->chardev == !u->path)
+        return fail(-EINVAL, "%s: either path= or chardev= is needed", what);
+    if (!u->chardev)
+        return addr_unix(what, u->path, false, &u->addr);
     if (c->type != CHARDEV_SOCKET || c->addr.sa.sa_family != AF_UNIX ||
         c->taken)
         return fail(-EINVAL,
                     "%s: chardev=%s: must be socket,path=PATH, and no one "
                     "else's",
-                    o->what, name);
+                    what, u->chardev);
     c->taken = true;
     u->addr = c->addr;
     u->server |= c->server;
@@ -675,65 +661,77 @@ static int vuser_opts(struct vuser *u, struct opts *o)
     return 0;
 }
 
-static int vuser_open(struct loop *l, struct opts *o, struct netdev **out)
+static int vuser_open(struct netdev *nd, struct loop *l)
 {
-    struct vuser *u = calloc(1, sizeof(*u));
-    if (!u)
-        return -ENOMEM;
+    struct vuser *u = container_of(nd, struct vuser, nd);
     u->loop = l;
     u->fd = -1;
     u->peer = (struct peer){.listen_fd = -1,
                             .dial = dial,
+                            .redial_ms = u->peer.redial_ms,
                             .opened = user_opened,
                             .closed = user_closed,
                             .ready = user_ready,
                             .conn.fd = -1};
+    snprintf(u->peer.id, sizeof(u->peer.id), "%s", nd->id);
+    memcpy(u->peer.name, u->addr.text, sizeof(u->peer.name));
     u->err = (struct event){.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
                             .want = EPOLLIN | EPOLLET,
                             .ready = user_err,
                             .name = "vhost-user error"};
-    netdev_count(&u->nd, &u->counts, user_counters, u);
     pthread_mutex_init(&u->lock, NULL);
-    u->nd.close = vuser_close;
-    u->nd.vhost = VHOST_USER;
+    nd->close = vuser_close;
     u->v = (struct vhost){.mask = USER_MASK,
                           .start = user_start,
                           .stop = user_stop,
                           .set_call = user_set_call,
                           .set_pairs = user_set_pairs,
                           .close = user_detach};
-    int r = u->err.fd < 0 ? -errno : vuser_opts(u, o);
-    memcpy(u->peer.id, u->nd.id, sizeof(u->peer.id));
-    memcpy(u->peer.name, u->addr.text, sizeof(u->peer.name));
-    if (r == 0)
-        r = loop_add(l, &u->err);
-    if (r == 0)
-        r = vuser_first(u);
+    int r = u->err.fd < 0 ? -errno : loop_add(l, &u->err);
+    if (r < 0)
+        return fail(r, "%s: %s", nd->id, strerror(-r));
+    r = vuser_first(u);
     if (r >= 0)
         r = vuser_meet(u, r);
-    if (r < 0) {
-        vuser_close(&u->nd);
+    if (r < 0)
         return r;
-    }
     u->v.features = u->can & USER_MASK & ~BIT(F_RING_PACKED);
-    u->v.pairs = u->nd.nq;
-    for (unsigned i = 0; i < u->nd.nq; i++) {
-        u->be[i] = (struct netbe){.dev = &u->nd,
-                                  .fd = -1,
-                                  .send = user_no_send,
-                                  .recv = user_no_recv};
-        u->nd.q[i] = &u->be[i];
+    u->v.pairs = nd->nq;
+    for (unsigned i = 0; i < nd->nq; i++) {
+        u->be[i] = (struct netbe){
+            .dev = nd, .fd = -1, .send = user_no_send, .recv = user_no_recv};
+        nd->q[i] = &u->be[i];
     }
-    *out = &u->nd;
     return 0;
 }
 
+static const struct field vuser_fields[] = {
+    FIELDS_OF(netdev_fields, "", struct vuser, nd),
+    FIELD(TEXT, "path", struct vuser, path, .arg = "PATH",
+          .help = "the back-end's UNIX socket"),
+    FIELD(TEXT, "chardev", struct vuser, chardev, .arg = "ID",
+          .help = "or a -chardev socket,id=ID,path=PATH"),
+    FIELD(FLAG, "server", struct vuser, server,
+          .help = "wait for the back-end, or go to it"),
+    FIELD(NUMBER, "reconnect-ms", struct vuser, reconnect_ms, .max = 3600000,
+          .help = "go to it again and again, with this pause"),
+    FIELD(NUMBER, "reconnect", struct vuser, reconnect, .max = 3600,
+          .help = "the same in seconds"),
+    FIELD(NUMBER, "queues", struct vuser, queues, .min = 1,
+          .max = NET_QUEUES_MAX, .def = 1, .help = "how many"),
+    FIELD(FLAG, "vhostforce", struct vuser, vhostforce,
+          .help = "taken; it is always so"),
+    COUNT("connects", struct vuser, peer.connects, "connections made"),
+    COUNT("hangups", struct vuser, peer.drops, "connections lost"),
+    {.help = NULL},
+};
+
 const struct netdev_class vhost_user_class = {
     .name = "vhost-user",
-    .help = "path=PATH         the back-end's UNIX socket\n"
-            "chardev=ID        or a -chardev socket,id=ID,path=PATH\n"
-            "server=on|off     wait for the back-end, or go to it (off)\n"
-            "reconnect-ms=N    go to it again and again\n"
-            "queues=N          1 to 16\n",
+    .help = "another process serves the rings",
+    .fields = vuser_fields,
+    .size = sizeof(struct vuser),
+    .vhost = VHOST_USER,
+    .check = vuser_check,
     .open = vuser_open,
 };

@@ -66,6 +66,7 @@ enum { /* MSR: four lines, and their changes in the low bits */
 struct serial {
     struct device dev;
     const char *to; /* as -serial has it */
+    struct chardev *where;
     char id[16];
     bool holds; /* the machine, until somebody has connected */
     struct region ports;
@@ -385,8 +386,7 @@ static void host_came(void *owner)
     s->holds = false;
 }
 
-static int serial_wire(struct serial *s, struct machine *m, const char *to,
-                       unsigned irq)
+static int serial_wire(struct serial *s, struct machine *m, unsigned irq)
 {
     struct console_user user = {.owner = s,
                                 .room = host_room,
@@ -394,7 +394,6 @@ static int serial_wire(struct serial *s, struct machine *m, const char *to,
                                 .drained = host_drained,
                                 .quit = host_quit,
                                 .came = host_came};
-    struct chardev *dev;
     int err = irq_isa(m, &s->irq, irq);
     if (err)
         return fail(err, "%s: no interrupt %u: %s", s->id, irq, strerror(-err));
@@ -403,9 +402,7 @@ static int serial_wire(struct serial *s, struct machine *m, const char *to,
         fail(err, "%s: port 0x%x is taken", s->id, (unsigned)s->ports.base);
         goto free_irq;
     }
-    err = chardev_serial(to, &dev);
-    if (!err)
-        err = console_open(m->loop, dev, &user, &s->console);
+    err = console_open(m->loop, s->where, &user, &s->console);
     if (err)
         goto del_ports;
     return 0;
@@ -416,6 +413,15 @@ free_irq:
     return err;
 }
 
+static int serial_check(struct device *dev, struct needs *needs)
+{
+    struct serial *s = container_of(dev, struct serial, dev);
+    (void)needs;
+    if (!s->to)
+        s->to = "stdio";
+    return chardev_serial(s->to, &s->where);
+}
+
 static int serial_create(struct machine *m, struct device *dev)
 {
     static const struct {
@@ -423,9 +429,8 @@ static int serial_create(struct machine *m, struct device *dev)
         unsigned irq;
     } com[] = {{PORT_COM1, IRQ_COM1}, {PORT_COM2, IRQ_COM2}};
     struct serial *s = container_of(dev, struct serial, dev);
-    const char *to = s->to ? s->to : "stdio";
     if (m->serials == ARRAY_LEN(com))
-        return fail(-EINVAL, "-serial %s: there are two serial ports", to);
+        return fail(-EINVAL, "-serial %s: there are two serial ports", s->to);
     pthread_mutex_init(&s->lock, NULL);
     snprintf(s->id, sizeof(s->id), "serial%u", m->serials);
     s->dev.id = s->id;
@@ -438,7 +443,7 @@ static int serial_create(struct machine *m, struct device *dev)
                                .write = serial_write,
                                .owner = s,
                                .name = "serial"};
-    int err = serial_wire(s, m, to, com[m->serials].irq);
+    int err = serial_wire(s, m, com[m->serials].irq);
     if (err)
         return err;
     m->serials++;
@@ -461,5 +466,6 @@ const struct device_class serial_class = {
     .help = "a 16550A",
     .fields = serial_fields,
     .size = sizeof(struct serial),
+    .check = serial_check,
     .create = serial_create,
 };

@@ -16,6 +16,7 @@ struct fake_q {
 
 struct fake_net {
     struct netdev nd;
+    char id[64];
     struct fake_q q[NET_QUEUES_MAX];
     int send_fails, send_err, recv_fails, recv_err;
     unsigned offload, queues, sends, recvs;
@@ -84,7 +85,8 @@ struct fake_net *fake_net_new(const char *id, unsigned nq)
         abort();
     f->next = all;
     all = f;
-    snprintf(f->nd.id, sizeof(f->nd.id), "%s", id);
+    snprintf(f->id, sizeof(f->id), "%s", id);
+    f->nd.id = f->id;
     f->nd.offload = NETBE_CSUM | NETBE_TSO4 | NETBE_TSO6 | NETBE_ECN |
                     NETBE_USO4 | NETBE_USO6;
     f->nd.vnet_hdr = true;

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "control/models.h"
-#include "net/cmdline.h"
+#include "control/plan.h"
 #include "tests/unit/test.h"
 
 static const struct device_class *const models[] = {NULL};
@@ -27,7 +27,7 @@ static int parse(const char *line)
         argv[argc++] = w;
     }
     int err = cmdline_parse(&cfg, models, argc, argv);
-    net_free();
+    plan_free();
     return err;
 }
 

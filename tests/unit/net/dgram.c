@@ -37,7 +37,7 @@ TEST(net_dgram_unix_pair)
         CHECK_EQ(nt_recv(b, 2000, 2), 0);
         CHECK_EQ(nt_send(b, 61, 3), 73);
         CHECK_EQ(nt_recv(a, 2000, 3), 61);
-        b->close(b);
+        netdev_free(b);
         CHECK(nt_send(a, 60, 1) < 0);
     }
     /* a peer that does not read costs frames, not time */
@@ -48,8 +48,8 @@ TEST(net_dgram_unix_pair)
     CHECK_EQ(r, -ENOBUFS);
     CHECK_EQ(nt_recv(b, 2000, 1), 1000);
     CHECK_EQ(nt_send(a, 1000, 1), 1012);
-    b->close(b);
-    a->close(a);
+    netdev_free(b);
+    netdev_free(a);
     CHECK_EQ(access(pa, F_OK), -1);
     fake_free(m);
     nt_clean();
@@ -76,8 +76,8 @@ TEST(net_dgram_udp_and_descriptor)
     CHECK_EQ(nt_send(b, 1514, 2), 1526);
     CHECK_EQ(nt_recv(a, 2000, 2), 1514);
     CHECK_EQ(nt_recv(a, 2000, 2), 0);
-    a->close(a);
-    b->close(b);
+    netdev_free(a);
+    netdev_free(b);
     REQUIRE_EQ(socketpair(AF_UNIX, SOCK_DGRAM, 0, sv), 0);
     snprintf(text, sizeof(text), "id=c,local.type=fd,local.str=%d", sv[0]);
     REQUIRE_EQ(nt_open(m, &dgram_class, text, &a), 0);
@@ -86,7 +86,7 @@ TEST(net_dgram_udp_and_descriptor)
     CHECK_EQ(read(sv[1], buf, sizeof(buf)), 60);
     CHECK_EQ(write(sv[1], buf, 60), 60);
     CHECK_EQ(nt_recv(a, 2000, 1), 60);
-    a->close(a);
+    netdev_free(a);
     close(sv[1]);
     fake_free(m);
 }
@@ -102,7 +102,7 @@ TEST(net_dgram_bad_options_are_said)
         {"id=a,local.type=inet,local.host=127.0.0.1,local.port=1,"
          "remote.type=unix,remote.path=/y",
          "must agree"},
-        {"id=a,remote.type=fd,remote.str=1", "remote.type= must be"},
+        {"id=a,remote.type=fd,remote.str=1", "not a socket for datagrams"},
         {"id=a,mtu=9", "mtu"},
     };
     struct machine *m = fake_new(4096);

@@ -38,7 +38,7 @@ TEST(net_dump_records_both_ways_without_virtio_header)
         frame[i] = (uint8_t)i;
     nd->vhost = VHOST_KERNEL;
     snprintf(text, sizeof(text), "id=d,netdev=n0,file=%s,maxlen=64", path);
-    REQUIRE_EQ(dump_object(text), 0);
+    REQUIRE_EQ(nt_dump(text), 0);
     CHECK_EQ(nd->vhost, VHOST_NONE);
     CHECK_HAS(test_log(), "vhost is off");
     CHECK_EQ(nt_send(nd, 60, 7), 72);
@@ -65,12 +65,8 @@ TEST(net_dump_records_both_ways_without_virtio_header)
     CHECK_EQ(at(108), 64);
     CHECK_EQ(at(112), 100);
     CHECK_MEM(file + 116, frame, 64);
-    nd->taken = true;
-    CHECK(dump_object(text) < 0);
-    CHECK_HAS(test_log(), "NIC has it");
-    nd->taken = false;
     nd->vhost = VHOST_USER; /* nothing to capture here */
-    CHECK_EQ(dump_object(text), -EINVAL);
+    CHECK_EQ(nt_dump(text), -EINVAL);
     CHECK_HAS(test_log(), "capture in the back-end");
     CHECK_EQ(nd->vhost, VHOST_USER);
     netdev_close_all();
@@ -83,8 +79,8 @@ TEST(net_dump_two_on_one_netdev)
     struct machine *m = fake_new(4096);
     struct fake_net *f = fake_net_new("n0", 2);
     struct netdev *nd = fake_net_dev(f);
-    REQUIRE_EQ(dump_attach(nd, nt_path("1.pcap"), 65536), 0);
-    REQUIRE_EQ(dump_attach(nd, nt_path("2.pcap"), 65536), 0);
+    REQUIRE_EQ(nt_capture(nd, nt_path("1.pcap")), 0);
+    REQUIRE_EQ(nt_capture(nd, nt_path("2.pcap")), 0);
     CHECK_EQ(nt_send(nd, 60, 7), 72);
     CHECK_EQ(slurp(nt_path("1.pcap")), 24 + 16 + 60);
     CHECK_EQ(slurp(nt_path("2.pcap")), 24 + 16 + 60);
@@ -101,7 +97,7 @@ TEST(net_dump_reader_that_stops_costs_records_only)
     uint8_t got[2000];
     const char *path = nt_path("fifo");
     REQUIRE_EQ(mkfifo(path, 0600), 0);
-    REQUIRE_EQ(dump_attach(nd, path, 65536), 0);
+    REQUIRE_EQ(nt_capture(nd, path), 0);
     int fd = open(path, O_RDONLY | O_NONBLOCK);
     REQUIRE(fd >= 0);
     for (int i = 0; i < 200; i++) {
@@ -137,14 +133,15 @@ TEST(net_dump_bad_options_are_said)
         {"id=d,netdev=n0", "file= are needed"},
         {"id=d,file=/tmp/x", "netdev= and"},
         {"id=d,netdev=zz,file=/tmp/x", "no netdev zz"},
-        {"id=d,netdev=n0,file=/nonexistent/x", "capture file"},
+        {"id=d,netdev=n0,file=/nonexistent/x",
+         "file=/nonexistent/x: No such file"},
         {"id=d,netdev=n0,file=/tmp/x,maxlen=3", "maxlen="},
         {"id=d,netdev=n0,file=/tmp/x,foo=3", "foo"},
     };
     struct machine *m = fake_new(4096);
     fake_net_new("n0", 1);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        CHECK(dump_object(bad[i][0]) < 0);
+        CHECK(nt_dump(bad[i][0]) < 0);
         CHECK_HAS(test_log(), bad[i][1]);
     }
     netdev_close_all();

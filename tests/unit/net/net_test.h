@@ -9,17 +9,52 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "net/dump.h"
 #include "tests/unit/fake.h"
 
 static inline int nt_open(struct machine *m, const struct netdev_class *c,
                           const char *text, struct netdev **out)
 {
     struct opts o;
+    struct netdev *nd, **p = &netdevs;
     int r = opts_parse(&o, c->name, text, NULL);
     if (r == 0)
-        r = c->open(m->loop, &o, out);
-    opts_free(&o);
+        r = netdev_new(c, &o, &nd);
+    if (r < 0)
+        return r;
+    while (*p != nd)
+        p = &(*p)->next;
+    *p = NULL; /* the caller's, not listed */
+    r = c->open(nd, m->loop);
+    if (r < 0)
+        netdev_free(nd);
+    else
+        *out = nd;
     return r;
+}
+
+/* A capture, by the text behind -object filter-dump. */
+static inline int nt_dump(const char *text)
+{
+    struct opts o;
+    struct dump *d;
+    int r = opts_parse(&o, "-object filter-dump", text, NULL);
+    if (r == 0)
+        r = dump_new(&o, &d);
+    if (r < 0)
+        return r;
+    r = dump_open(d);
+    if (r < 0)
+        dump_free(d);
+    return r;
+}
+
+/* All of a netdev's frames to a file. */
+static inline int nt_capture(struct netdev *nd, const char *file)
+{
+    char text[300];
+    snprintf(text, sizeof(text), "netdev=%s,file=%s", nd->id, file);
+    return nt_dump(text);
 }
 
 /* Sends a frame of `len` bytes, each (seed + index); what send gives. */

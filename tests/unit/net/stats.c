@@ -43,7 +43,7 @@ TEST(net_stats_each_backend_shows_its_counters)
     struct netdev *d = open_one(m, &dgram_class, text);
     open_one(m, &hubport_class, "id=h");
     struct netdev *n = open_one(m, &none_class, "id=n");
-    REQUIRE_EQ(dump_attach(d, nt_path("d.pcap"), 100), 0);
+    REQUIRE_EQ(nt_capture(d, nt_path("d.pcap")), 0);
     n->vhost = VHOST_KERNEL;
     const char *got = stats();
     CHECK_HAS(got, "s.link 1\ns.connects 1\ns.hangups 0\ns.bad_frames 0\n");

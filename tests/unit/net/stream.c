@@ -64,7 +64,7 @@ TEST(net_stream_frame_is_led_by_its_length)
     CHECK_EQ(nt_send(nd, 1514, 2), 1526);
     peer_read(peer, 60, 1);
     peer_read(peer, 1514, 2);
-    nd->close(nd);
+    netdev_free(nd);
     close(peer);
     fake_free(m);
 }
@@ -83,7 +83,7 @@ TEST(net_stream_one_frame_a_read_and_readable_while_more)
         CHECK_EQ(more, i < 4 ? 1 : -1);
     }
     CHECK_EQ(nt_recv(nd, 2000, 0), 0);
-    nd->close(nd);
+    netdev_free(nd);
     close(peer);
     fake_free(m);
 }
@@ -101,7 +101,7 @@ TEST(net_stream_frame_in_single_bytes)
             CHECK_EQ(write(peer, f + i, 1), 1);
             CHECK_EQ(nt_recv(nd, 2000, 9), i < 73 ? 0 : 70);
         }
-    nd->close(nd);
+    netdev_free(nd);
     close(peer);
     fake_free(m);
 }
@@ -115,7 +115,7 @@ TEST(net_stream_frame_longer_than_the_room_is_cut)
     peer_write(peer, 64, 4);
     CHECK_EQ(nt_recv(nd, 100, 3), 100);
     CHECK_EQ(nt_recv(nd, 100, 4), 64);
-    nd->close(nd);
+    netdev_free(nd);
     close(peer);
     fake_free(m);
 }
@@ -144,7 +144,7 @@ TEST(net_stream_any_cut_of_the_iovec)
         CHECK_EQ(p[12], (uint8_t)(cut + 1));
         CHECK_EQ(p[101], (uint8_t)(cut + 90));
     }
-    nd->close(nd);
+    netdev_free(nd);
     close(peer);
     fake_free(m);
 }
@@ -170,7 +170,7 @@ TEST(net_stream_blocks_when_full_and_loses_nothing)
         fcntl(peer, F_SETFL, 0);
         peer_read(peer, 9000 + (size_t)got % 7, (uint8_t)got);
     }
-    nd->close(nd);
+    netdev_free(nd);
     close(peer);
     fake_free(m);
 }
@@ -199,7 +199,7 @@ TEST(net_stream_rest_of_a_frame_follows)
         for (size_t i = 4; i < len; i++)
             REQUIRE_EQ(b[i], (uint8_t)(got + (int)i - 4));
     }
-    nd->close(nd);
+    netdev_free(nd);
     close(peer);
     fake_free(m);
 }
@@ -223,7 +223,7 @@ TEST(net_stream_nonsense_length_hangs_up)
         CHECK(!netdev_link(nd));
         CHECK_EQ(nt_recv(nd, 2000, 0), 0);
         CHECK_EQ(nt_send(nd, 60, 0), -ENOTCONN);
-        nd->close(nd);
+        netdev_free(nd);
         close(peer);
         fake_free(m);
     }
@@ -254,13 +254,13 @@ TEST(net_stream_server_takes_one_peer_after_the_other)
         CHECK_EQ(nt_recv(srv, 100, 5), 60);
         CHECK_EQ(nt_send(srv, 61, 6), 73);
         CHECK_EQ(nt_recv(cli, 100, 6), 61);
-        cli->close(cli);
+        netdev_free(cli);
         fake_run_loop(m);
         CHECK(!l.up);
         fake_sleep_ns(m, 4000000000); /* it did not stay: a pause */
     }
     CHECK_EQ(l.changes, 6);
-    srv->close(srv);
+    netdev_free(srv);
     CHECK_EQ(access(path, F_OK), -1);
     fake_free(m);
     nt_clean();
@@ -324,7 +324,7 @@ TEST(net_stream_brief_peers_are_paced_and_said_once)
     CHECK(l.up);
     CHECK_EQ(lines(test_log()), 2);
     close(fd);
-    srv->close(srv);
+    netdev_free(srv);
     fake_free(m);
     nt_clean();
 }
@@ -351,12 +351,12 @@ TEST(net_stream_client_comes_back)
         CHECK(l.up);
         CHECK_EQ(nt_send(cli, 60, 5), 72);
         CHECK_EQ(nt_recv(srv, 100, 5), 60);
-        srv->close(srv);
+        netdev_free(srv);
         fake_run_loop(m);
         CHECK(!l.up);
         fake_sleep_ns(m, 1000000000);
     }
-    cli->close(cli);
+    netdev_free(cli);
     fake_free(m);
     nt_clean();
 }
@@ -375,7 +375,7 @@ TEST(net_stream_tcp_both_spellings)
     fake_run_loop(m);
     CHECK_EQ(nt_send(cli, 60, 5), 72);
     CHECK_EQ(nt_recv(srv, 100, 5), 60);
-    cli->close(cli);
+    netdev_free(cli);
     fake_run_loop(m);
     fake_sleep_ns(m, 200000000);
     REQUIRE_EQ(nt_open(m, &socket_class, "id=b,connect=127.0.0.1:39171", &cli),
@@ -383,8 +383,8 @@ TEST(net_stream_tcp_both_spellings)
     fake_run_loop(m);
     CHECK_EQ(nt_send(srv, 60, 5), 72);
     CHECK_EQ(nt_recv(cli, 100, 5), 60);
-    cli->close(cli);
-    srv->close(srv);
+    netdev_free(cli);
+    netdev_free(srv);
     fake_free(m);
 }
 
@@ -405,7 +405,7 @@ TEST(net_stream_stale_socket_is_taken_over_a_live_one_not)
     CHECK_EQ(nt_open(m, &stream_class, st, &b), -EADDRINUSE);
     CHECK_HAS(test_log(), "cannot listen");
     CHECK_EQ(access(path, F_OK), 0);
-    a->close(a);
+    netdev_free(a);
     fd = open(path, O_CREAT | O_WRONLY, 0600); /* no socket: not ours */
     close(fd);
     CHECK_EQ(nt_open(m, &stream_class, st, &b), -EADDRINUSE);
@@ -418,7 +418,7 @@ TEST(net_stream_bad_options_are_said)
 {
     static const char *const bad[][2] = {
         {"id=a", "addr.type= is missing"},
-        {"id=a,addr.type=carrier-pigeon", "must be unix, inet or fd"},
+        {"id=a,addr.type=carrier-pigeon", "must be one of unix, inet, fd"},
         {"id=a,addr.type=unix", "addr.path= is missing"},
         {"id=a,addr.type=unix,addr.path=/nonexistent/x", "start the other"},
         {"id=a,addr.type=inet,addr.host=127.0.0.1", "no port"},

@@ -294,7 +294,7 @@ TEST(net_tap_bridge_port)
     CHECK_EQ(nt_open(m, &tap_class, "id=n,ifname=t1,br=br5", &nd), -EBUSY);
     CHECK_HAS(test_log(), "cannot add t1");
     REQUIRE_EQ(nt_open(m, &bridge_class, "id=n,br=br5", &nd), 0);
-    nd->close(nd);
+    netdev_free(nd);
     CHECK(nt_open(m, &bridge_class, "id=n", &nd) < 0);
     CHECK_HAS(test_log(), "bridge br0: ");
     ns_leave(m);
@@ -324,9 +324,9 @@ TEST(net_tap_scripts)
     CHECK_HAS(test_log(), "failed with status 1");
     CHECK_EQ(if_nametoindex("t0"), 0);
     CHECK(nt_open(m, &tap_class, "id=n,ifname=t0,script=/no", &nd) < 0);
-    CHECK_HAS(test_log(), "script /no: cannot run it: No such file");
+    CHECK_HAS(test_log(), "script=/no: cannot run it: No such file");
     CHECK(nt_open(m, &tap_class, "id=n,ifname=t0,downscript=/no", &nd) < 0);
-    CHECK_HAS(test_log(), "downscript /no: cannot run it");
+    CHECK_HAS(test_log(), "downscript=/no: cannot run it");
     ns_leave(m);
     nt_clean();
 }
@@ -386,28 +386,29 @@ TEST(net_tap_from_a_bridge_helper)
 TEST(net_tap_bad_options_are_said)
 {
     static const char *const bad[][2] = {
-        {"ifname=lo", "not a tap interface"},
-        {"ifname=abcdefghijklmnop", "longer than 15"},
-        {"ifname=a/b", "not a name"},
-        {"fd=0,ifname=x", "means nothing together with fd="},
-        {"fd=0,fds=1:2", "exclude each other"},
-        {"fd=900", "not open"},
-        {"fd=a", "not a list"},
-        {"fds=", "empty"},
-        {"helper=/x,queues=2", "queues= means nothing together with helper="},
-        {"helper=/nonexistent", "cannot run it"},
-        {"queues=17", "1 to 16"},
-        {"queues=0", "1 to 16"},
-        {"vhost=perhaps", "on or off"},
-        {"vhostfd=1,vhostfds=1", "exclude each other"},
-        {"sndbuf=lots", "sndbuf"},
-        {"tap0", "tap0"},
+        {"id=n,ifname=lo", "not a tap interface"},
+        {"id=n,ifname=abcdefghijklmnop", "longer than 15"},
+        {"id=n,ifname=a/b", "not a name"},
+        {"id=n,fd=0,ifname=x", "means nothing together with fd="},
+        {"id=n,fd=0,fds=1:2", "exclude each other"},
+        {"id=n,fd=900", "not open"},
+        {"id=n,fd=a", "not a list"},
+        {"id=n,fds=", "empty"},
+        {"id=n,helper=/x,queues=2",
+         "queues= means nothing together with helper="},
+        {"id=n,helper=/nonexistent", "cannot run it"},
+        {"id=n,queues=17", "1 to 16"},
+        {"id=n,queues=0", "1 to 16"},
+        {"id=n,vhost=perhaps", "on or off"},
+        {"id=n,vhostfd=1,vhostfds=1", "exclude each other"},
+        {"id=n,sndbuf=lots", "sndbuf"},
+        {"id=n,tap0", "tap0"},
     };
     struct machine *m = ns_enter();
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct netdev *nd = NULL;
         if (!CHECK(nt_open(m, &tap_class, bad[i][0], &nd) < 0))
-            nd->close(nd);
+            netdev_free(nd);
         CHECK_HAS(test_log(), bad[i][1]);
     }
     ns_leave(m);

@@ -73,7 +73,7 @@ TEST(net_user_speaks_to_passt_and_ends_it)
         r = nd->q[0]->recv(nd->q[0], iov, 2);
     }
     CHECK_EQ(r, NET_HDR_LEN + 44);
-    nd->close(nd);
+    netdev_free(nd);
     char cmd[128];
     snprintf(cmd, sizeof(cmd), "! pgrep -f '%s' >/dev/null",
              nt_path("[p]asst"));
@@ -97,7 +97,7 @@ TEST(net_user_passt_that_does_not_stay_is_given_up)
     }
     CHECK(gave_up);
     CHECK(!netdev_link(nd));
-    nd->close(nd);
+    netdev_free(nd);
     real_path();
     fake_free(m);
 }
@@ -120,7 +120,7 @@ TEST(net_user_answer_in_pieces_is_not_the_guests)
         r = nt_recv(nd, 2000, 5);
     }
     CHECK_EQ(r, 20);
-    nd->close(nd);
+    netdev_free(nd);
     real_path();
     fake_free(m);
 }
@@ -147,7 +147,7 @@ TEST(net_user_what_passt_says_is_bounded)
                "for i in {1..1000}; do echo noise >&2; done; cat <&$fd >&$fd");
     REQUIRE_EQ(nt_open(m, &user_class, "id=u", &nd), 0);
     fake_sleep_ns(m, 1000000);
-    nd->close(nd);
+    netdev_free(nd);
     int lines = 0;
     const char *log = test_log();
     CHECK_HAS(log, "u: passt: 000");
@@ -171,7 +171,7 @@ TEST(net_user_addresses)
                0);
     CHECK(args_have("-4 -a 192.168.76.15 -g 192.168.76.2 --dns-forward "
                     "192.168.76.9 -n 24 -m 1400"));
-    nd->close(nd);
+    netdev_free(nd);
     real_path();
     fake_free(m);
 }
@@ -179,17 +179,17 @@ TEST(net_user_addresses)
 TEST(net_user_errors_are_said)
 {
     static const char *const bad[][2] = {
-        {"hostfwd=tcp:2222-22", "must be tcp|udp"},
-        {"hostfwd=tcp::2222", "must be tcp|udp"},
-        {"hostfwd=sctp::1-:1", "must be tcp|udp"},
-        {"hostfwd=tcp::70000-:1", "must be tcp|udp"},
-        {"hostfwd=tcp::1-:0", "must be tcp|udp"},
-        {"hostfwd=tcp::1-:22x", "must be tcp|udp"},
-        {"net=10/8", "10.0.2.0/24"},
-        {"net=10.0.0.0/40", "10.0.2.0/24"},
-        {"dns=x", "IPv4 address"},
-        {"ipv4=off,ipv6=off", "neither"},
-        {"tftp=/srv", "tftp"},
+        {"id=u,hostfwd=tcp:2222-22", "must be tcp|udp"},
+        {"id=u,hostfwd=tcp::2222", "must be tcp|udp"},
+        {"id=u,hostfwd=sctp::1-:1", "must be tcp|udp"},
+        {"id=u,hostfwd=tcp::70000-:1", "must be tcp|udp"},
+        {"id=u,hostfwd=tcp::1-:0", "must be tcp|udp"},
+        {"id=u,hostfwd=tcp::1-:22x", "must be tcp|udp"},
+        {"id=u,net=10/8", "10.0.2.0/24"},
+        {"id=u,net=10.0.0.0/40", "10.0.2.0/24"},
+        {"id=u,dns=x", "IPv4 address"},
+        {"id=u,ipv4=off,ipv6=off", "neither"},
+        {"id=u,tftp=/srv", "tftp"},
     };
     struct machine *m = fake_new(4096);
     struct netdev *nd = NULL;

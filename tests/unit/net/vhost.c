@@ -161,7 +161,7 @@ TEST(net_vhost_kernel_moves_frames_and_gives_rings_back)
         CHECK_EQ(base[0], rx_used);
     }
     v->close(v);
-    nd->close(nd);
+    netdev_free(nd);
     close(host);
     munmap(mem, MEM);
     fake_free(m);

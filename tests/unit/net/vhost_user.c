@@ -309,7 +309,7 @@ TEST(net_vhost_user_tells_all_and_tells_it_again)
     v->stop(v, base);
     CHECK_EQ(base[2], 42);
     v->close(v);
-    nd->close(nd);
+    netdev_free(nd);
     close(l);
     fake_free(m);
     nt_clean();
@@ -332,7 +332,7 @@ TEST(net_vhost_user_server_and_chardev)
     REQUIRE_EQ(nt_open(m, &vhost_user_class, "id=u,chardev=c9", &nd), 0);
     CHECK_HAS(test_log(), "waiting for a vhost-user back-end");
     CHECK(netdev_link(nd));
-    nd->close(nd);
+    netdev_free(nd);
     CHECK_EQ(access(path, F_OK), -1);
     backend_end(b);
     fake_free(m);
@@ -474,7 +474,7 @@ TEST(net_vhost_user_greeting_waits_on_the_loop)
     CHECK_STR(test_log(), "");
     close(fd);
     v->close(v);
-    nd->close(nd);
+    netdev_free(nd);
     fake_free(m);
     nt_clean();
 }
@@ -516,7 +516,7 @@ TEST(net_vhost_user_wrong_answers_end_the_greeting)
         fake_sleep_ns(m, 4000000000);
     }
     v->close(v);
-    nd->close(nd);
+    netdev_free(nd);
     fake_free(m);
     nt_clean();
 }
@@ -559,7 +559,7 @@ TEST(net_vhost_user_that_does_not_read_is_hung_up_on)
     CHECK_EQ(v->set_pairs(v, 1), 0);
     close(fd);
     v->close(v);
-    nd->close(nd);
+    netdev_free(nd);
     fake_free(m);
     nt_clean();
 }
@@ -611,7 +611,7 @@ TEST(net_vhost_user_stop_waits_a_quarter_of_a_second_in_all)
         fake_sleep_ns(m, 6000000000);
     }
     v->close(v);
-    nd->close(nd);
+    netdev_free(nd);
     fake_free(m);
     nt_clean();
 }
@@ -640,7 +640,7 @@ TEST(net_vhost_user_wrong_ring_in_an_answer)
     CHECK_EQ(link_seen, 2);
     close(fd);
     v->close(v);
-    nd->close(nd);
+    netdev_free(nd);
     fake_free(m);
     nt_clean();
 }
@@ -694,7 +694,7 @@ TEST(net_vhost_user_error_is_told_once_for_each_start)
     close(b->fd);
     free(b);
     v->close(v);
-    nd->close(nd);
+    netdev_free(nd);
     fake_free(m);
     nt_clean();
 }

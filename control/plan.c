@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+/* What is asked for, before anything is there.
+ *
+ * Theory of operation. Options come in as text or JSON, are parsed once, and
+ * kept in order (plan_take). plan_check makes an object of each: it is filled
+ * from its class's table of fields, looked at together with the others (names,
+ * ids, slots), and touches nothing outside this process. Only when all of them
+ * are right plan_open lets them do what they do to the world. So a wrong last
+ * word of a command line truncates no file, makes no interface and runs no
+ * script. */
+#include "control/plan.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/asked.h"
+#include "control/models.h"
+
+/* How each option is parsed: what a first word without "=" is the value of. */
+static const struct form {
+    const char *opt, *first;
+} forms[] = {
+    {"-netdev", "type"}, {"-nic", "type"},        {"-net", "type"},
+    {"-tap", "ifname"},  {"-object", "qom-type"}, {"-device", "driver"},
+};
+
+/* As it came. */
+static struct {
+    const struct form *form;
+    struct opts o;
+} * came[PLAN_MAX];
+static int ncame;
+
+static struct asked_list nets, nics, devices, boards;
+static struct dump *dumps[PLAN_MAX];
+static int ndumps;
+
+int plan_take(const char *opt, const char *arg)
+{
+    size_t i = 0;
+    while (strcmp(forms[i].opt, opt))
+        i++;
+    if (ncame == PLAN_MAX)
+        return fail(-EINVAL, "%s: at most %d such options", opt, PLAN_MAX);
+    came[ncame] = calloc(1, sizeof(*came[0]));
+    if (!came[ncame])
+        return fail(-ENOMEM, "%s: out of memory", opt);
+    came[ncame]->form = &forms[i];
+    return opts_parse(&came[ncame++]->o, opt, arg, forms[i].first);
+}
+
+int plan_board(const struct device_class *cls, const char *what,
+               const char *key, const char *val)
+{
+    struct asked *a = asked_add(&boards);
+    if (!a)
+        return -EINVAL;
+    a->dev = cls;
+    opts_init(&a->o, what);
+    return key ? opts_add(&a->o, key, val) : 0;
+}
+
+/* ---------------------------------------------------------------- checking */
+
+static int take_device(const struct plan_classes *c, struct opts *o)
+{
+    const struct device_class *cls = plan_model(c, o, "-device ", false);
+    if (!cls)
+        return -EINVAL;
+    if (opts_str(o, "help", NULL)) {
+        printf("%s: %s\n", cls->name, cls->help);
+        fields_help(cls->fields);
+        models_help(c->devices, cls->name);
+        return 1;
+    }
+    struct asked *a = asked_add(&devices);
+    if (!a)
+        return -EINVAL;
+    const char *id = opts_str(o, "id", NULL);
+    snprintf(o->what, sizeof(o->what), "-device %s%s%s", cls->name,
+             id ? ",id=" : "", id ? id : "");
+    a->dev = cls;
+    a->o = *o;
+    o->n = 0;
+    return 0;
+}
+
+static int new_dump(struct opts *o)
+{
+    if (ndumps == PLAN_MAX) {
+        opts_free(o);
+        return fail(-EINVAL, "%s: at most %d captures", o->what, PLAN_MAX);
+    }
+    int err = dump_new(o, &dumps[ndumps]);
+    ndumps += !err;
+    return err;
+}
+
+static int take_object(struct opts *o)
+{
+    const char *type = opts_str(o, "qom-type", "");
+    if (strcmp(type, "filter-dump"))
+        return fail(-EINVAL, "-object %s: the only object is filter-dump",
+                    type);
+    if (opts_str(o, "help", NULL)) {
+        puts("-object filter-dump: a netdev's frames, to a pcap file");
+        fields_help(dump_fields);
+        return 1;
+    }
+    opts_move(NULL, o, "qom-type", NULL);
+    snprintf(o->what, sizeof(o->what), "-object filter-dump");
+    return new_dump(o);
+}
+
+static int pcap_of(const struct netdev *nd)
+{
+    struct opts o;
+    opts_init(&o, nd->opts.what);
+    int err = opts_add(&o, "netdev", nd->id);
+    if (!err)
+        err = opts_add(&o, "file", nd->pcap);
+    return err ? err : new_dump(&o);
+}
+
+static int check_netdevs(struct needs *needs)
+{
+    int err = 0;
+    for (int i = 0; i < nets.n && !err; i++) {
+        struct asked *a = nets.at[i];
+        needs->shared_ram |= a->net->vhost == VHOST_USER;
+        err = netdev_new(a->net, &a->o, &a->netdev);
+    }
+    for (int i = 0; i < nets.n && !err; i++)
+        if (nets.at[i]->netdev->pcap)
+            err = pcap_of(nets.at[i]->netdev);
+    return err;
+}
+
+static bool id_taken(const struct asked_list *l, int upto, const char *id)
+{
+    for (int i = 0; i < upto; i++)
+        if (!strcmp(l->at[i]->device->id, id))
+            return true;
+    return false;
+}
+
+static int check_devices(struct asked_list *l, struct needs *needs)
+{
+    int err = 0;
+    for (int i = 0; i < l->n && !err; i++) {
+        struct asked *a = l->at[i];
+        err = device_new(a->dev, &a->o, needs, &a->device);
+        if (!err && l != &boards &&
+            (id_taken(l, i, a->device->id) ||
+             (l == &devices && id_taken(&nics, nics.n, a->device->id))))
+            err = fail(-EINVAL, "%s: id=%s: used twice", a->device->opts.what,
+                       a->device->id);
+    }
+    return err;
+}
+
+/* Those of one option, in their order. */
+static int sort_out(const struct plan_classes *c, bool objects)
+{
+    int err = 0;
+    for (int i = 0; i < ncame && !err; i++) {
+        struct opts *o = &came[i]->o;
+        const char *opt = came[i]->form->opt;
+        if (!strcmp(opt, "-object") != objects)
+            continue;
+        if (objects)
+            err = take_object(o);
+        else if (!strcmp(opt, "-device"))
+            err = take_device(c, o);
+        else
+            err = asked_net(c, opt, o, &nets, &nics);
+    }
+    return err;
+}
+
+/* A NIC without a cable, a cable without a NIC. */
+static void warn_of_loose_ends(void)
+{
+    for (int i = 0; i < nics.n + devices.n; i++) {
+        struct device *dev =
+            (i < nics.n ? nics.at[i] : devices.at[i - nics.n])->device;
+        if (fields_find(dev->cls->fields, "netdev") &&
+            !opts_str(&dev->opts, "netdev", NULL))
+            log_line("warning: %s: no netdev=: a NIC without a cable", dev->id);
+    }
+    for (const struct netdev *nd = netdevs; nd; nd = nd->next)
+        if (!nd->taken)
+            log_line("warning: netdev %s has no NIC; -device "
+                     "virtio-net-pci,netdev=%s",
+                     nd->id, nd->id);
+}
+
+int plan_check(const struct plan_classes *c, struct needs *needs)
+{
+    int err = sort_out(c, false);
+    if (!err)
+        err = asked_vlans(c, &nets, &nics);
+    if (!err)
+        err = check_netdevs(needs);
+    if (!err)
+        err = sort_out(c, true);
+    if (!err)
+        err = check_devices(&nics, needs);
+    if (!err)
+        err = check_devices(&devices, needs);
+    if (!err)
+        err = check_devices(&boards, needs);
+    if (!err)
+        warn_of_loose_ends();
+    return err;
+}
+
+/* ----------------------------------------------------------------- opening */
+
+static int create(struct machine *m, struct asked_list *l)
+{
+    int err = 0;
+    for (int i = 0; i < l->n && !err; i++) {
+        struct device *dev = l->at[i]->device;
+        l->at[i]->device = NULL; /* the machine's now */
+        err = device_create(m, dev);
+    }
+    return err;
+}
+
+int plan_open(struct machine *m)
+{
+    int err = 0;
+    for (struct netdev *nd = netdevs; nd && !err; nd = nd->next)
+        err = nd->cls->open(nd, m->loop);
+    for (int i = 0; i < ndumps && !err; i++) {
+        struct dump *d = dumps[i];
+        err = dump_open(d);
+        if (!err)
+            dumps[i] = NULL; /* its netdev's now */
+    }
+    if (!err)
+        err = create(m, &nics);
+    if (!err)
+        err = create(m, &devices);
+    return err ? err : create(m, &boards);
+}
+
+void plan_free(void)
+{
+    netdev_close_all();
+    for (int i = 0; i < ncame; i++) {
+        opts_free(&came[i]->o);
+        free(came[i]);
+    }
+    for (int i = 0; i < ndumps; i++)
+        if (dumps[i])
+            dump_free(dumps[i]);
+    ncame = ndumps = 0;
+    asked_free(&nets);
+    asked_free(&nics);
+    asked_free(&devices);
+    asked_free(&boards);
+}

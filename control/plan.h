@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* What is asked for, before anything is there: taken in, checked as a whole,
+ * then opened. */
+#ifndef PLAN_H
+#define PLAN_H
+
+#include "machine/machine.h"
+#include "net/net.h"
+
+/* What can be named; each list ends with NULL. */
+struct plan_classes {
+    const struct device_class *const *devices;
+    const struct netdev_class *const *netdevs;
+    const struct netdev_class *hubport; /* for -net's vlan= */
+};
+
+/* For main(), in this order, on its thread.
+ *
+ * Takes one of -netdev, -nic, -net, -tap, -device and -object in, as
+ * text. 0, or -EINVAL (said). */
+int plan_take(const char *opt, const char *arg);
+/* A part of the board; `key` (NULL: none) is told it as an option. 0 or -errno
+ * (said). */
+int plan_board(const struct device_class *cls, const char *what,
+               const char *key, const char *val);
+/* Makes netdevs, captures and devices of it, each as far as it touches nothing
+ * outside, and adds up what they need. 0; 1: help is out on stdout; -errno
+ * (said). */
+int plan_check(const struct plan_classes *c, struct needs *needs);
+/* Opens them: netdevs, captures, devices, and last the board, whose serial
+ * ports write to files. 0 or -errno (said). */
+int plan_open(struct machine *m);
+/* Ends netdevs and what was not opened. After devices_destroy: NICs use
+ * netdevs. */
+void plan_free(void);
+
+#endif
