@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "control/asked.h"
 #include "control/models.h"
 
@@ -47,8 +48,12 @@ int plan_take(const char *opt, const char *arg)
     came[ncame] = calloc(1, sizeof(*came[0]));
     if (!came[ncame])
         return fail(-ENOMEM, "%s: out of memory", opt);
-    came[ncame]->form = &forms[i];
-    return opts_parse(&came[ncame++]->o, opt, arg, forms[i].first);
+    struct opts *o = &came[ncame]->o;
+    came[ncame++]->form = &forms[i];
+    if (!json_looks_like(arg))
+        return opts_parse(o, opt, arg, forms[i].first);
+    opts_init(o, opt);
+    return json_opts(o, arg, strlen(arg));
 }
 
 int plan_board(const struct device_class *cls, const char *what,

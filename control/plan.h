@@ -16,8 +16,8 @@ struct plan_classes {
 
 /* For main(), in this order, on its thread.
  *
- * Takes one of -netdev, -nic, -net, -tap, -device and -object in, as
- * text. 0, or -EINVAL (said). */
+ * Takes one of -netdev, -nic, -net, -tap, -device and -object in, as key=value
+ * text or as JSON. 0, or -EINVAL (said). */
 int plan_take(const char *opt, const char *arg);
 /* A part of the board; `key` (NULL: none) is told it as an option. 0 or -errno
  * (said). */

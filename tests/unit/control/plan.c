@@ -305,3 +305,33 @@ TEST(plan_vhost_user_asks_for_shared_memory_however_it_is_written)
     CHECK(!needs.shared_ram);
     done(fake_new(4096));
 }
+
+TEST(plan_json_is_the_same_as_text)
+{
+    struct machine *m = fake_new(4096);
+    REQUIRE_EQ(LINE(m, "-netdev",
+                    "{\"type\":\"tap\",\"id\":\"hostnet0\",\"vhost\":true}",
+                    "-device",
+                    "{\"driver\":\"virtio-net-pci\",\"netdev\":\"hostnet0\","
+                    "\"id\":\"net0\",\"mac\":\"52:54:00:00:00:07\","
+                    "\"bus\":\"pci.0\",\"addr\":\"0x3\",\"mq\":false,"
+                    "\"rx_queue_size\":512,\"bootindex\":1}",
+                    "-netdev",
+                    "{\"type\":\"user\",\"id\":\"u\",\"hostfwd\":[{\"str\":"
+                    "\"tcp::1-:1\"},{\"str\":\"tcp::2-:2\"}]}"),
+               0);
+    CHECK_STR(opened[0], "id=hostnet0,vhost=on");
+    CHECK_STR(opened[1], "id=u,hostfwd=tcp::1-:1,hostfwd=tcp::2-:2");
+    CHECK_STR(nic(0), "virtio-net-pci,netdev=hostnet0,id=net0,"
+                      "mac=52:54:00:00:00:07,bus=pci.0,addr=0x3,mq=off,"
+                      "rx_queue_size=512,bootindex=1");
+    done(m);
+    struct needs needs = {0};
+    CHECK_EQ(CHECKS(&needs, "-netdev", "{\"type\":\"tap\",\"id\":{\"x\":1}}"),
+             -EINVAL);
+    CHECK_HAS(test_log(), "no key \"id.x\"");
+    done(fake_new(4096));
+    CHECK_EQ(CHECKS(&needs, "-device", "{\"driver\":\"e1000\""), -EINVAL);
+    CHECK_HAS(test_log(), "-device: JSON, byte 18: a comma or }");
+    done(fake_new(4096));
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* JSON as options: RFC 8259, and what is no JSON. */
+#include "base/json.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/bytes.h"
+#include "tests/unit/test.h"
+
+/* "key=value,key=value", or the error's line. */
+static const char *read_json(const char *text)
+{
+    static char out[2048];
+    struct opts o;
+    opts_init(&o, "-x");
+    int err = json_opts(&o, text, strlen(text));
+    *out = '\0';
+    if (err)
+        snprintf(out, sizeof(out), "%s", test_log());
+    for (int i = 0; !err && i < o.n; i++)
+        snprintf(out + strlen(out), sizeof(out) - strlen(out), "%s%s=%s",
+                 i ? "," : "", o.kv[i].key, o.kv[i].val);
+    opts_free(&o);
+    return out;
+}
+
+TEST(json_members_are_keys_and_values)
+{
+    CHECK_STR(read_json("{}"), "");
+    CHECK_STR(read_json(" { \"a\" : \"x\" ,\n\t\"b\":true,\"c\":false,"
+                        "\"n\":-12,\"f\":1.5e3 } \r\n"),
+              "a=x,b=on,c=off,n=-12,f=1.5e3");
+    CHECK_STR(read_json("{\"a\":\"x,y=z\"}"), "a=x,y=z");
+}
+
+TEST(json_objects_in_objects_have_dotted_keys)
+{
+    CHECK_STR(read_json("{\"type\":\"stream\",\"addr\":{\"type\":\"unix\","
+                        "\"path\":\"/x\"},\"server\":true}"),
+              "type=stream,addr.type=unix,addr.path=/x,server=on");
+    CHECK_STR(read_json("{\"a\":{\"b\":{\"c\":1},\"d\":2}}"), "a.b.c=1,a.d=2");
+}
+
+TEST(json_arrays_repeat_their_key)
+{
+    CHECK_STR(read_json("{\"h\":[\"a\",\"b\",3],\"i\":[]}"), "h=a,h=b,h=3");
+    CHECK_STR(read_json("{\"hostfwd\":[{\"str\":\"tcp::1-:1\"},"
+                        "{\"str\":\"tcp::2-:2\"}]}"),
+              "hostfwd=tcp::1-:1,hostfwd=tcp::2-:2");
+    CHECK_STR(read_json("{\"str\":\"x\",\"a\":{\"str\":\"y\"}}"),
+              "str=x,a.str=y");
+}
+
+TEST(json_strings_and_their_escapes)
+{
+    CHECK_STR(read_json("{\"a\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"}"),
+              "a=\"\\/\b\f\n\r\t");
+    CHECK_STR(read_json("{\"a\":\"\\u0041\\u00e4\\u20AC\\ud83d\\ude00\"}"),
+              "a=A\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80");
+    CHECK_STR(read_json("{\"\\u0061\":\"\xc3\xa4\"}"), "a=\xc3\xa4");
+}
+
+TEST(json_errors_say_what_and_where)
+{
+    static const char *const bad[][2] = {
+        {"", "byte 1: an object"},
+        {"[]", "byte 1: an object"},
+        {"{", "a string in double quotes"},
+        {"{\"a\"}", "byte 5: a colon"},
+        {"{\"a\":}", "byte 6: no value"},
+        {"{\"a\":null}", "no value"},
+        {"{\"a\":yes}", "no value"},
+        {"{\"a\":-}", "no value"},
+        {"{\"a\":1,}", "a string in double quotes"},
+        {"{\"a\":1 \"b\":2}", "a comma or }"},
+        {"{\"a\":[1 2]}", "a comma or ]"},
+        {"{\"a\":[1}", "a comma or ]"},
+        {"{\"a\":1}}", "byte 8: nothing more"},
+        {"{\"a\":1}x", "nothing more"},
+        {"{\"\":1}", "an empty key"},
+        {"{\"a\":\"x", "does not end"},
+        {"{\"a\":\"\\", "no character"},
+        {"{\"a\":\"\\x\"}", "no character"},
+        {"{\"a\":\"\n\"}", "no character"},
+        {"{\"a\":\"\\u00\"}", "no character"},
+        {"{\"a\":\"\\u0000\"}", "no character"},
+        {"{\"a\":\"\\ud83d\"}", "no character"},
+        {"{\"a\":\"\\ude00\"}", "no character"},
+        {"{\"a\":\"\\ud83d\\u0041\"}", "no character"},
+        {"{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{}}}}}}}}}",
+         "too deep"},
+        {"{\"a\":[[[[[[[[[[", "too deep"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        CHECK_HAS(read_json(bad[i][0]), bad[i][1]);
+    CHECK_HAS(read_json("{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{"
+                        "\"a\":1}}}}}}}}"),
+              "a.a.a.a.a.a.a.a=1");
+}
+
+TEST(json_lengths_are_bounded)
+{
+    static char text[JSON_TEXT + 8];
+    memset(text, 'x', sizeof(text) - 1);
+    memcpy(text, "{\"a\":\"", 6);
+    CHECK_HAS(read_json(text), "too long");
+    strcpy(text + 6 + 4096, "\"}");
+    CHECK_HAS(read_json(text), "too long");
+    strcpy(text + 6 + 4095, "\"}");
+    CHECK(!strstr(read_json(text), "JSON"));
+    memset(text, 'x', 300);
+    memcpy(text, "{\"", 2);
+    strcpy(text + 2 + 128, "\":1}");
+    CHECK_HAS(read_json(text), "too long");
+    /* more members than there is room for */
+    int n = sprintf(text, "{\"a\":1");
+    for (int i = 0; i < OPTS_MAX; i++)
+        n += sprintf(text + n, ",\"a\":1");
+    sprintf(text + n, "}");
+    CHECK_HAS(read_json(text), "more than 64 keys");
+}
+
+TEST(json_is_known_by_its_brace)
+{
+    CHECK(json_looks_like("{}") && json_looks_like(" {\"a\":1}"));
+    CHECK(!json_looks_like("tap,id=x") && !json_looks_like(""));
+}
