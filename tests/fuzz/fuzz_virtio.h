@@ -1,23 +1,30 @@
 /* SPDX-License-Identifier: MIT */
-/* What the virtio targets share: a virtio-net with small rings at fixed places
- * in a small RAM, a driver that plays along as far as the input says, and the
- * proof after each input that a reset brings the device back. */
+/* What the virtio targets share: a virtio-net with small rings in a small RAM,
+ * a driver that plays along as far as the input says, and the proof after each
+ * input that a reset brings the device back. Behind RAM's end every byte is
+ * poisoned (tests/unit/fake.c): rings and buffers lie against it as often as
+ * inside. */
 #ifndef FUZZ_VIRTIO_H
 #define FUZZ_VIRTIO_H
 
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include "devices/virtio_net/state.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/wire.h"
 #include "tests/unit/fakedrv.h"
 
-#define FV_RAM 0x40000u
+#define FV_RAM 0x14000u
 #define FV_SIZE 32u      /* entries of a ring */
-#define FV_BUF 0x10000u  /* buffers from here on */
-#define FV_TABLE 0xf000u /* indirect tables */
+#define FV_TABLE 0x8000u /* indirect tables */
+#define FV_DATA 0x9000u  /* commands */
+#define FV_ACK 0xa000u
+#define FV_BUF 0xb000u /* buffers from here on */
 #define FV_QUEUES 8u
 #define FV_BUDGET 150000u
+#define FV_STARTS 3u
+#define FV_COMMANDS 3u
+#define FV_ACTS 48 /* of an input; what is longer only costs time */
 
 enum {
     FV_NEXT = 1,
@@ -29,21 +36,50 @@ enum {
 
 struct fv {
     struct machine *m;
-    struct fake_net *net;
-    unsigned slot, nq, pairs;
+    struct wire *net;
+    unsigned slot, nq, pairs, ctrl; /* ctrl: its control queue, 0: none */
     uint64_t bar, common, isr, config, notify;
     bool packed, msix;
+    bool end_taken; /* a ring lies at RAM's end: buffers do not */
     uint64_t offered;
     struct {
+        uint64_t desc, avail, used; /* packed: ring, driver's and device's */
         uint16_t add;
         bool wrap;
     } q[FV_QUEUES];
-    uint32_t budget; /* bytes the sockets still take */
+    uint32_t budget;           /* bytes that are still given */
+    unsigned starts, commands; /* that are still made: they take long */
 };
 
-static inline uint64_t fv_ring(unsigned q) /* avail at +0x200, used at +0x400 */
+static inline uint64_t fv_ring(unsigned q)
 {
     return 0x1000 + 0x800ull * q;
+}
+
+/* Where the rings are; one area of one queue may end where RAM does (used rings
+ * cannot quite: they begin at a multiple of 4 and are 2 longer). */
+static inline void fv_layout(struct fv *v, uint8_t how)
+{
+    for (unsigned q = 0; q < FV_QUEUES; q++) {
+        v->q[q].desc = fv_ring(q);
+        v->q[q].avail = fv_ring(q) + 0x200;
+        v->q[q].used = fv_ring(q) + 0x400;
+    }
+    unsigned q = (how >> 3) % v->nq;
+    v->end_taken = how & 1;
+    if ((how & 7) == 1)
+        v->q[q].desc = FV_RAM - 16 * FV_SIZE;
+    if ((how & 7) == 3)
+        v->q[q].avail = FV_RAM - (v->packed ? 4 : 6 + 2 * FV_SIZE);
+    if ((how & 7) == 5)
+        v->q[q].used = FV_RAM - (v->packed ? 4 : (6 + 8 * FV_SIZE + 3) & ~3u);
+}
+
+/* Room for a buffer: against the end as often as not. */
+static inline uint64_t fv_buffer(const struct fv *v, uint8_t how, uint32_t len)
+{
+    return how & 1 && !v->end_taken && len <= FV_RAM - FV_BUF ? FV_RAM - len
+                                                              : FV_BUF;
 }
 
 /* The four structures, by the first capability of each type. */
@@ -70,21 +106,23 @@ static inline void fv_find(struct fv *v)
 static inline void fv_make(struct fv *v, const char *options, unsigned pairs)
 {
     v->m = fake_pc(FV_RAM);
-    v->net = fake_net_new("n0", pairs);
+    v->net = wire_new("n0", pairs);
     v->pairs = pairs;
     CHECK_EQ(fake_device(v->m, &virtio_net_class, "fuzz", options), 0);
 }
 
 static inline void fv_queue(struct fv *v, unsigned q, unsigned size)
 {
-    uint64_t c = v->common, ring = fv_ring(q);
-    memset(fake_ram(v->m, ring, 0x800), 0, 0x800);
+    uint64_t c = v->common;
+    memset(fake_ram(v->m, v->q[q].desc, 16 * FV_SIZE), 0, 16 * FV_SIZE);
+    memset(fake_ram(v->m, v->q[q].avail, 4), 0, 4);
+    memset(fake_ram(v->m, v->q[q].used, 4), 0, 4);
     drv_w16(v->m, c + 0x16, (uint16_t)q);
     drv_w16(v->m, c + 0x18, (uint16_t)size);
     drv_w16(v->m, c + 0x1a, (uint16_t)(q + 1));
-    drv_w64(v->m, c + 0x20, ring);
-    drv_w64(v->m, c + 0x28, ring + 0x200);
-    drv_w64(v->m, c + 0x30, ring + 0x400);
+    drv_w64(v->m, c + 0x20, v->q[q].desc);
+    drv_w64(v->m, c + 0x28, v->q[q].avail);
+    drv_w64(v->m, c + 0x30, v->q[q].used);
     drv_w16(v->m, c + 0x1c, 1);
     v->q[q].add = 0;
     v->q[q].wrap = true;
@@ -93,7 +131,12 @@ static inline void fv_queue(struct fv *v, unsigned q, unsigned size)
 /* A driver's beginning, with those of the features that are offered. */
 static inline void fv_start(struct fv *v, uint64_t want)
 {
+    const uint64_t many = 1ull << VIRTIO_NET_F_MQ | 1ull << VIRTIO_NET_F_RSS;
     uint64_t c = v->common;
+    if (!v->starts--) {
+        v->starts = 0;
+        return;
+    }
     drv_w8(v->m, c + 0x14, 0);
     want |= 1ull << VIRTIO_F_VERSION_1;
     if (v->packed)
@@ -108,7 +151,11 @@ static inline void fv_start(struct fv *v, uint64_t want)
         drv_w32(v->m, c + 12, bits & (uint32_t)(want >> 32 * i));
     }
     drv_w8(v->m, c + 0x14, 11);
-    for (unsigned q = 0; q < v->nq; q++)
+    want &= v->offered;
+    v->ctrl = 0;
+    if (has(want, VIRTIO_NET_F_CTRL_VQ))
+        v->ctrl = want & many ? v->nq - 1 : 2;
+    for (unsigned q = 0; q < (v->ctrl > 2 ? v->nq : v->ctrl ? 3 : 2); q++)
         fv_queue(v, q, FV_SIZE);
     drv_w8(v->m, c + 0x14, 15);
 }
@@ -116,21 +163,16 @@ static inline void fv_start(struct fv *v, uint64_t want)
 /* What an input begins with: power-on, nothing on the wire. */
 static inline void fv_begin(struct fv *v)
 {
-    uint8_t byte;
-    fake_net_fail_send(v->net, 0, 0);
-    fake_net_fail_recv(v->net, 0, 0);
+    wire_clear(v->net);
     fake_reset(v->m);
-    for (unsigned i = 0; i < v->pairs; i++) {
-        struct netbe *be = fake_net_dev(v->net)->q[i];
-        while (fake_net_take(v->net, i, NULL, &byte, 1) >= 0)
-            continue;
-        while (recv(be->fd, &byte, 1, MSG_DONTWAIT) >= 0)
-            continue;
-    }
-    netdev_set_link(fake_net_dev(v->net), true);
+    netdev_set_link(&v->net->nd, true);
     fake_run_loop(v->m);
     v->budget = FV_BUDGET;
+    v->starts = FV_STARTS;
+    v->commands = FV_COMMANDS;
+    v->ctrl = 0;
     fv_find(v);
+    fv_layout(v, 0);
     CHECK_EQ(drv_r8(v->m, v->common + 0x14), 0);
 }
 
@@ -145,7 +187,7 @@ static inline void fv_desc(struct fv *v, unsigned q, uint64_t at, uint32_t len,
                            uint16_t flags)
 {
     unsigned i = v->q[q].add % FV_SIZE;
-    uint8_t *p = fake_ram(v->m, fv_ring(q) + 16 * i, 16);
+    uint8_t *p = fake_ram(v->m, v->q[q].desc + 16 * i, 16);
     uint16_t tail[2] = {flags, (uint16_t)((i + 1) % FV_SIZE)};
     if (v->packed) {
         tail[0] = (uint16_t)i;
@@ -162,9 +204,9 @@ static inline void fv_desc(struct fv *v, unsigned q, uint64_t at, uint32_t len,
 /* Split: shows a chain that begins at `head`. */
 static inline void fv_show(struct fv *v, unsigned q, uint16_t head)
 {
-    uint16_t *avail = fake_ram(v->m, fv_ring(q) + 0x200, 4 + 2 * FV_SIZE);
     if (v->packed)
         return;
+    uint16_t *avail = fake_ram(v->m, v->q[q].avail, 4 + 2 * FV_SIZE);
     avail[2 + avail[1] % FV_SIZE] = head;
     avail[1]++;
 }
@@ -181,6 +223,16 @@ static inline void fv_chain(struct fv *v, unsigned q, uint64_t at, unsigned n,
     fv_kick(v, q);
 }
 
+/* About as long as buffers are (powers of two, and few of them). */
+static inline uint32_t fv_near(struct fuzz *f)
+{
+    uint8_t how = fuzz_u8(f);
+    uint32_t len = (1u + (how >> 4 & 3)) << (4 + how % 13);
+    len += fuzz_u8(f);
+    len = len > 140 ? len - 140 : 14;
+    return len < NET_FRAME_MAX ? len : NET_FRAME_MAX;
+}
+
 /* A frame arrives: addresses and types such that filters have a choice. */
 static inline void fv_give(struct fv *v, struct fuzz *f)
 {
@@ -191,7 +243,7 @@ static inline void fv_give(struct fv *v, struct fuzz *f)
                                       {2, 0, 0, 0, 0, 9}};
     struct net_hdr h = {0};
     uint8_t how = fuzz_u8(f);
-    uint32_t len = how & 0x80 ? fuzz_u16(f) : 14u + fuzz_u8(f);
+    uint32_t len = how & 0x80 ? fv_near(f) : 14u + fuzz_u8(f);
     if (how & 0x40) {
         uint64_t bits = fuzz_take(f, 8);
         memcpy(&h, &bits, 8);
@@ -201,19 +253,10 @@ static inline void fv_give(struct fv *v, struct fuzz *f)
     frame[13] = 0;
     frame[14] = how & 8 ? fuzz_u8(f) : 0x45;
     frame[15] = how & 8 ? fuzz_u8(f) : 0;
-    uint32_t cost = 2 * len + 1000; /* the kernel rounds up to 2^n */
-    if (cost > v->budget)
+    if (len > v->budget)
         return;
-    v->budget -= cost;
-    fake_net_give(v->net, (how >> 4 & 3) % v->pairs, &h, frame, len);
-}
-
-static inline void fv_drain(struct fv *v)
-{
-    uint8_t byte;
-    for (unsigned i = 0; i < v->pairs; i++)
-        while (fake_net_take(v->net, i, NULL, &byte, 1) >= 0)
-            continue;
+    v->budget -= len;
+    wire_give(v->net, (how >> 4 & 3) % v->pairs, &h, frame, len);
 }
 
 /* Time, and errors of the wire. A send that gives 0 would block. */
@@ -223,16 +266,18 @@ static inline void fv_world(struct fv *v, struct fuzz *f)
     uint8_t how = fuzz_u8(f);
     switch (how & 7) {
     case 0:
-        fake_net_fail_send(v->net, 1 + (how >> 5), errors[how >> 3 & 3]);
+        v->net->send_fails = 1 + (how >> 5);
+        v->net->send_err = errors[how >> 3 & 3];
         break;
     case 1:
-        fake_net_fail_recv(v->net, 1 + (how >> 5), errors[how >> 3 & 3]);
+        v->net->recv_fails = 1 + (how >> 5);
+        v->net->recv_err = errors[how >> 3 & 3];
         break;
     case 2:
-        netdev_set_link(fake_net_dev(v->net), how >> 3 & 1);
+        netdev_set_link(&v->net->nd, how >> 3 & 1);
         break;
-    case 3:
-        fv_drain(v);
+    case 3: /* what a coalescing timer waits for */
+        fake_advance_ns(1000ull << (how >> 3));
         break;
     default:
         fake_advance_ns(1ull << (how >> 3));
@@ -241,22 +286,28 @@ static inline void fv_world(struct fv *v, struct fuzz *f)
     fake_run_loop(v->m);
 }
 
-/* The device rests, and a driver that starts anew can send and receive. */
-static inline void fv_end(struct fv *v)
+/* The device rests, and a driver that starts anew (after a machine's reset
+ * where the BARs may have moved) can send and receive. */
+static inline void fv_end(struct fv *v, bool moved)
 {
     static const uint8_t frame[60] = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
-    uint8_t got[64];
+    static const struct net_hdr h;
     fake_run_loop(v->m);
     fake_advance_ns(1000000000);
     fake_run_loop(v->m);
-    fv_begin(v);
+    if (moved)
+        fv_begin(v);
+    wire_clear(v->net);
+    netdev_set_link(&v->net->nd, true);
+    fv_layout(v, 0);
+    v->starts = 1;
     fv_start(v, 0);
-    memset(fake_ram(v->m, FV_BUF, 4096), 0, 4096);
-    fv_chain(v, 1, FV_BUF, 1, 72, false);
+    memset(fake_ram(v->m, FV_RAM - 72, 72), 0, 72);
+    fv_chain(v, 1, FV_RAM - 72, 1, 72, false);
     fv_chain(v, 0, FV_BUF, 1, 2000, true);
-    fake_net_give(v->net, 0, NULL, frame, 60);
+    wire_give(v->net, 0, &h, frame, 60);
     fake_run_loop(v->m);
-    CHECK_EQ(fake_net_take(v->net, 0, NULL, got, 64), 60);
+    CHECK_EQ(v->net->sent_len, 72);
     CHECK_EQ(*(uint8_t *)fake_ram(v->m, FV_BUF + 12, 1), 0x52);
     CHECK_EQ(drv_r8(v->m, v->common + 0x14), 15);
 }
@@ -274,7 +325,9 @@ static inline uint64_t fv_features(uint8_t bits)
         1ull << VIRTIO_NET_F_GUEST_CSUM | 1ull << VIRTIO_NET_F_GUEST_TSO4 |
             1ull << VIRTIO_NET_F_GUEST_TSO6 | 1ull << VIRTIO_NET_F_GUEST_ECN,
         1ull << VIRTIO_F_IN_ORDER,
-        1ull << VIRTIO_NET_F_CTRL_VQ | 1ull << VIRTIO_NET_F_HASH_REPORT,
+        1ull << VIRTIO_NET_F_CTRL_VQ | 1ull << VIRTIO_NET_F_HASH_REPORT |
+            1ull << VIRTIO_NET_F_MQ | 1ull << VIRTIO_NET_F_RSS |
+            1ull << VIRTIO_NET_F_NOTF_COAL | 1ull << VIRTIO_NET_F_VQ_NOTF_COAL,
     };
     uint64_t f = 0;
     for (unsigned i = 0; i < 8; i++)
@@ -285,7 +338,7 @@ static inline uint64_t fv_features(uint8_t bits)
 /* --------------------------------------------------------- hostile rings */
 
 /* Where a descriptor may point. */
-static inline uint64_t fv_somewhere(struct fuzz *f)
+static inline uint64_t fv_somewhere(struct fv *v, struct fuzz *f)
 {
     uint8_t how = fuzz_u8(f);
     switch (how & 7) {
@@ -294,11 +347,11 @@ static inline uint64_t fv_somewhere(struct fuzz *f)
     case 1:
         return fuzz_take(f, 8);
     case 2:
-        return fv_ring(how >> 4 & 1) + 16ull * fuzz_u8(f);
+        return v->q[how >> 4 & 1].desc + 16ull * (fuzz_u8(f) & 31);
     case 3:
         return FV_TABLE + 16ull * (how >> 3);
     default:
-        return FV_BUF + fuzz_u16(f);
+        return FV_BUF + (fuzz_u16(f) & 0x7fff);
     }
 }
 
@@ -306,7 +359,7 @@ static inline uint64_t fv_somewhere(struct fuzz *f)
 static inline void fv_table(struct fv *v, struct fuzz *f)
 {
     uint8_t *p = fake_ram(v->m, FV_TABLE + 16ull * (fuzz_u8(f) & 31), 16);
-    uint64_t at = fv_somewhere(f), tail = fuzz_u32(f);
+    uint64_t at = fv_somewhere(v, f), tail = fuzz_u32(f);
     uint32_t len = fuzz_u16(f);
     memcpy(p, &at, 8);
     memcpy(p + 8, &len, 4);
@@ -316,11 +369,13 @@ static inline void fv_table(struct fv *v, struct fuzz *f)
 static inline void fv_one_desc(struct fv *v, struct fuzz *f, unsigned q)
 {
     uint8_t how = fuzz_u8(f);
-    uint64_t at = fv_somewhere(f);
+    uint64_t at = fv_somewhere(v, f);
     uint32_t len = how & 0x80 ? fuzz_u32(f) : fuzz_u16(f) & 0xfff;
     uint16_t head = v->q[q].add % FV_SIZE;
     if (how & FV_INDIRECT)
         len = 16 * (len & 31) + (how & 0x40 ? 1 : 0);
+    else if (how & 0x20 && len && len <= FV_RAM - FV_BUF)
+        at = FV_RAM - len; /* against the end */
     fv_desc(v, q, at, len, how & 7);
     if (how & 0x10)
         fv_show(v, q, head);
@@ -328,9 +383,61 @@ static inline void fv_one_desc(struct fv *v, struct fuzz *f, unsigned q)
 
 static inline void fv_poke(struct fv *v, struct fuzz *f)
 {
-    uint64_t at = 0x1000 + fuzz_u16(f) % 0x1000;
-    uint64_t val = fuzz_take(f, 1u << (at & 3));
-    memcpy(fake_ram(v->m, at, 8), &val, 1u << (at & 3));
+    uint16_t how = fuzz_u16(f);
+    unsigned width = 1u << (how & 3);
+    uint64_t area = how & 4 ? v->q[how >> 13].desc : v->q[how >> 13].avail;
+    uint64_t at = area + (how >> 3 & 0x3ff) % (16 * FV_SIZE);
+    uint64_t val = fuzz_take(f, width);
+    if (ram_ptr(&v->m->ram, gpa(at), width))
+        memcpy(fake_ram(v->m, at, width), &val, width);
+}
+
+/* A command in one piece of FV_DATA. */
+static inline void fv_command(struct fv *v, uint32_t len)
+{
+    uint16_t head = v->q[v->ctrl].add % FV_SIZE;
+    if (!v->commands)
+        return;
+    v->commands--;
+    fv_desc(v, v->ctrl, FV_DATA, len, FV_NEXT);
+    fv_desc(v, v->ctrl, FV_ACK, 1, FV_WRITE);
+    fv_show(v, v->ctrl, head);
+    fv_kick(v, v->ctrl);
+    fake_run_loop(v->m);
+}
+
+/* A whole RSS configuration: the longest command, near the valid ones. */
+static inline void fv_rss(struct fv *v, struct fuzz *f)
+{
+    uint8_t b = fuzz_u8(f), *p = fake_ram(v->m, FV_DATA, 512);
+    unsigned n = 1u << (b & 7);
+    memset(p, 0, 512);
+    p[0] = 4;
+    p[1] = 1;
+    p[2] = fuzz_u8(f) & 0x3f;
+    p[6] = (uint8_t)(n - 1);
+    p[8] = b >> 4 & 1;
+    for (unsigned i = 0; i < n; i++)
+        p[10 + 2 * i] = b & 0x20 ? fuzz_u8(f) & 1 : i & 1;
+    p[10 + 2 * n] = 2;
+    p[12 + 2 * n] = 40;
+    p[13 + 2 * n] = fuzz_u8(f);
+    fv_command(v, 2 + 8 + 2 * n + 2 + 1 + 40);
+}
+
+/* Coalescing that holds interrupts back, for all queues or one. */
+static inline void fv_coal(struct fv *v, struct fuzz *f)
+{
+    uint8_t how = fuzz_u8(f), *p = fake_ram(v->m, FV_DATA, 16);
+    uint8_t *params = p + (how & 2 ? 6 : 2);
+    memset(p, 0, 16);
+    p[0] = 6;
+    p[1] = how & 3;
+    if (how & 2)
+        p[2] = how >> 2 & 7;
+    params[0] = how >> 5;
+    params[4] = fuzz_u8(f);
+    fv_command(v, how & 2 ? 14 : 10);
 }
 
 static inline void fv_act(struct fv *v, struct fuzz *f)
@@ -370,16 +477,25 @@ static inline void fv_act(struct fv *v, struct fuzz *f)
         for (unsigned i = 0; i < 12; i++)
             *(uint8_t *)fake_ram(v->m, FV_BUF + i, 1) = fuzz_u8(f);
         break;
-    case 11: /* the driver's event words */
-        memcpy(fake_ram(v->m, fv_ring(q) + (v->packed ? 0x200 : 0x244), 4),
-               &(uint32_t){fuzz_u32(f)}, 4);
+    case 11: { /* the driver's event words */
+        uint32_t val = fuzz_u32(f);
+        memcpy(fake_ram(v->m, v->q[q].avail + (v->packed ? 0 : 4 + 2 * FV_SIZE),
+                        v->packed ? 4 : 2),
+               &val, v->packed ? 4 : 2);
         break;
+    }
     case 12:
-        fake_run_loop(v->m);
+        if (v->ctrl && b & 0x80)
+            (b & 0x40 ? fv_rss : fv_coal)(v, f);
+        else
+            fake_run_loop(v->m);
         break;
     default: {
         uint8_t n = fuzz_u8(f);
-        fv_chain(v, q, FV_BUF, 1 + (n & 15), 1u << (n >> 4), !(q & 1));
+        uint32_t count = 1u + (n & 15), each = 1u << (n >> 4);
+        if (count * each > FV_RAM - FV_BUF)
+            count = 1;
+        fv_chain(v, q, fv_buffer(v, b, count * each), count, each, !(q & 1));
         break;
     }
     }

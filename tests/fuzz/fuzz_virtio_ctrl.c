@@ -4,11 +4,7 @@
  * (fuzz_vring_* has the others). */
 #include "tests/fuzz/fuzz_virtio.h"
 
-#define DATA 0x20000u
-#define ACK 0x30000u
-
 static struct fv v;
-static unsigned ctrl;
 
 /* Command and data as they are in the input, cut into pieces. */
 static void command(struct fuzz *f)
@@ -17,8 +13,8 @@ static void command(struct fuzz *f)
     uint8_t how = fuzz_u8(f);
     uint32_t len = how & 0x80 ? fuzz_u8(f) * 4u : lens[how & 7];
     uint32_t total = len + 2, step = how & 0x40 ? 1u + total / 8 : total;
-    uint8_t *p = fake_ram(v.m, DATA, total);
-    uint16_t head = v.q[ctrl].add % FV_SIZE;
+    uint8_t *p = fake_ram(v.m, FV_DATA, total);
+    uint16_t head = v.q[v.ctrl].add % FV_SIZE;
     p[0] = fuzz_u8(f);
     p[1] = fuzz_u8(f);
     if (how & 0x20) {
@@ -27,41 +23,17 @@ static void command(struct fuzz *f)
     }
     for (uint32_t i = 0; i < len; i++)
         p[2 + i] = fuzz_u8(f);
-    *(uint8_t *)fake_ram(v.m, ACK, 1) = 0xee;
+    *(uint8_t *)fake_ram(v.m, FV_ACK, 1) = 0xee;
     for (uint32_t off = 0; off < total; off += step)
-        fv_desc(&v, ctrl, DATA + off, total - off < step ? total - off : step,
-                FV_NEXT);
-    fv_desc(&v, ctrl, ACK, how & 0x10 ? 16 : 1, FV_WRITE);
-    fv_show(&v, ctrl, head);
-    fv_kick(&v, ctrl);
+        fv_desc(&v, v.ctrl, FV_DATA + off,
+                total - off < step ? total - off : step, FV_NEXT);
+    fv_desc(&v, v.ctrl, FV_ACK, how & 0x10 ? 16 : 1, FV_WRITE);
+    fv_show(&v, v.ctrl, head);
+    fv_kick(&v, v.ctrl);
     fake_run_loop(v.m);
     /* V-72: always answered, and with 0 or 1. */
     CHECK(drv_r8(v.m, v.common + 0x14) & VIRTIO_NEEDS_RESET ||
-          *(uint8_t *)fake_ram(v.m, ACK, 1) <= 1);
-}
-
-/* A whole RSS configuration: the longest command, near the valid ones. */
-static void rss(struct fuzz *f)
-{
-    uint8_t b = fuzz_u8(f), *p = fake_ram(v.m, DATA, 512);
-    unsigned n = 1u << (b & 7);
-    uint16_t head = v.q[ctrl].add % FV_SIZE;
-    memset(p, 0, 512);
-    p[0] = 4;
-    p[1] = 1;
-    p[2] = fuzz_u8(f) & 0x3f;
-    p[6] = (uint8_t)(n - 1);
-    p[8] = b >> 4 & 1;
-    for (unsigned i = 0; i < n; i++)
-        p[10 + 2 * i] = fuzz_u8(f) & 1;
-    p[10 + 2 * n] = 2;
-    p[12 + 2 * n] = 40;
-    p[13 + 2 * n] = fuzz_u8(f);
-    fv_desc(&v, ctrl, DATA, 2 + 8 + 2 * n + 2 + 1 + 40, FV_NEXT);
-    fv_desc(&v, ctrl, ACK, 1, FV_WRITE);
-    fv_show(&v, ctrl, head);
-    fv_kick(&v, ctrl);
-    fake_run_loop(v.m);
+          *(uint8_t *)fake_ram(v.m, FV_ACK, 1) <= 1);
 }
 
 static void restart(struct fuzz *f)
@@ -78,7 +50,6 @@ static void restart(struct fuzz *f)
     if (bits & 8)
         drop |= 1ull << VIRTIO_NET_F_CTRL_RX;
     fv_start(&v, ~drop);
-    ctrl = v.offered & ~drop & many ? v.nq - 1 : 2;
 }
 
 static void act(struct fuzz *f)
@@ -89,20 +60,23 @@ static void act(struct fuzz *f)
         fv_give(&v, f);
         break;
     case 1:
-        fv_chain(&v, ctrl > 2 ? b >> 4 & 2 : 0, FV_BUF, 1 + (b >> 6), 1526,
-                 true);
+        fv_chain(&v, v.ctrl > 2 ? b >> 4 & 2 : 0,
+                 fv_buffer(&v, b >> 3, (1u + (b >> 6)) * 1526), 1 + (b >> 6),
+                 1526, true);
         break;
     case 2:
-        fv_chain(&v, ctrl > 2 ? 1 + (b >> 4 & 2) : 1, FV_BUF, 2, 60, false);
+        fv_chain(&v, v.ctrl > 2 ? 1 + (b >> 4 & 2) : 1, FV_BUF, 2, 60, false);
         break;
     case 3:
         fv_world(&v, f);
         break;
     case 4:
         if (b & 0x80)
-            rss(f);
+            fv_rss(&v, f);
         else if (b & 0x40)
             restart(f);
+        else
+            fv_coal(&v, f);
         break;
     default:
         command(f);
@@ -116,9 +90,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!v.m)
         fv_make(&v, "netdev=n0,mac=52:54:00:12:34:56,mq=on,rss=on,hash=on", 2);
     fv_begin(&v);
+    fv_layout(&v, fuzz_u8(&f));
     restart(&f);
-    for (int i = 0; f.n && i < 400; i++)
+    for (int i = 0; f.n && i < FV_ACTS; i++)
         act(&f);
-    fv_end(&v);
+    fv_end(&v, false);
     return 0;
 }

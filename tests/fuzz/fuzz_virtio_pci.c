@@ -156,10 +156,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!v.m)
         fv_make(&v, "netdev=n0,mac=52:54:00:12:34:56,disable-legacy=off", 1);
     fv_begin(&v);
+    fv_layout(&v, fuzz_u8(&f));
     if (fuzz_u8(&f) & 1)
         fv_start(&v, fv_features(fuzz_u8(&f)));
-    for (int i = 0; f.n && i < 400; i++)
+    for (int i = 0; f.n && i < FV_ACTS; i++)
         act(&f);
-    fv_end(&v);
+    fv_end(&v, true);
     return 0;
 }
