@@ -138,6 +138,39 @@ coverage:
 	@$(MAKE) --no-print-directory -j$(JOBS) $(COV_BIN)
 	@tests/coverage $(filter -l,$(COV)) $(B)/cov $(filter-out -l,$(COV))
 
+# ---------------------------------------------------------------------- cost
+
+# The product's own objects beside the fake machine and drivers, all built as
+# the product is: what a packet, a register, an exit costs, counted.
+COST_SRC := $(wildcard tests/cost/*.c) tests/unit/fake.c tests/unit/fakenet.c \
+            tests/unit/fakevirtio.c tests/unit/devices/e1000/drv.c
+# Calls that are answered in tests/cost; see cost.c and exit.c.
+COST_WRAP := -Wl,--wrap=syscall,--wrap=epoll_wait,--wrap=ioctl
+
+$(B)/cost/include:
+	@mkdir -p $@
+	@ln -sfn /usr/include/valgrind $@/valgrind
+
+$(B)/tests/cost/%.o: CPPFLAGS += -idirafter $(B)/cost/include
+# It has vcpu.c in it.
+$(B)/tests/cost/exit.o: OPT := $(if $(filter machine/kvm/vcpu,$(HOT)),-O2,$(OPT))
+$(COST_SRC:%.c=$(B)/%.o): | $(B)/cost/include
+
+$(B)/cost/lib.a: $(PORTABLE:%.c=$(B)/%.o)
+	@rm -f $@
+	@ar qcs $@ $^
+
+$(B)/cost/cost: $(COST_SRC:%.c=$(B)/%.o) $(B)/cost/lib.a
+	@echo "  LD $@"
+	@$(MUSL_CC) $(CFLAGS) $(LDFLAGS) $(COST_WRAP) -o $@ $(CRT_BEGIN) $^ \
+	    $(CRT_END)
+
+# cost compares with the kept table, cost-keep writes it.
+.PHONY: cost cost-keep
+cost cost-keep: cost%: check-deps
+	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/cost/cost
+	@tests/cost/run $(if $*,--keep) $(B)/cost/cost
+
 # ---------------------------------------------------------------------- lint
 
 C_FILES := $(shell git ls-files -co --exclude-standard '*.c' '*.h' 2>/dev/null)
@@ -194,7 +227,7 @@ $(DEPS): %-deps:
 
 # Whatever a compiler makes for the product and its tests.
 .PHONY: built
-built: vmm $(B)/unit/unit $(B)/tsan/tsan $(FUZZ_BIN)
+built: vmm $(B)/unit/unit $(B)/tsan/tsan $(FUZZ_BIN) $(B)/cost/cost
 
 # PART="unit kvm": only these parts (tests/check --list).
 check: check-deps
@@ -233,6 +266,8 @@ help:
 	@echo "make fuzz-keep     keep the inputs that reach most (commit them)"
 	@echo "make fuzz-corpus   each kept input once"
 	@echo "make coverage      lines and branches that tests and kept inputs reach"
+	@echo "make cost          instructions and system calls of a packet, a register, an exit"
+	@echo "make cost-keep     keep them as the table that check compares with (commit it)"
 	@echo "make lint          compiler warnings, clang-tidy, cppcheck, shellcheck"
 	@echo "make format        clang-format over every C file; format-check asks"
 	@echo "make bench         measure"

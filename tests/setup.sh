@@ -55,7 +55,8 @@ clang-tidy          lint                  lint
 clang-format        lint                  format-check
 cppcheck            lint                  lint
 shellcheck          lint                  lint
-strace              bench                 system calls per packet and over a life
+strace              check bench           system calls per packet and over a life
+valgrind            check                 instructions per packet
 mmdebstrap          fresh                 the minimal Debian
 debhelper           deb                   make deb: the package
 dpkg-dev            deb                   dpkg-buildpackage
