@@ -384,7 +384,7 @@ static int take_all(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
         const struct option *opt = find_option(argv[i]);
-        const char *word = argv[i], *arg = NULL;
+        const char *word = argv[i], *arg = "";
         if (!opt)
             return unknown_option(word);
         if (opt->arg && !(arg = argv[++i]))

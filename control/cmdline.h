@@ -27,10 +27,10 @@ struct config {
 };
 
 /* Takes argv in over the defaults, which it sets first; devices and backends
- * go to plan_take(). `models` is what -device can name, NULL-terminated. 0; 1:
+ * go to plan_take(). `known` is what -device can name, NULL-terminated. 0; 1:
  * done, help or the version is out on stdout; -EINVAL (said): wrong use. Opens
  * and creates nothing. */
-int cmdline_parse(struct config *cfg, const struct device_class *const *models,
+int cmdline_parse(struct config *cfg, const struct device_class *const *known,
                   int argc, char **argv);
 
 #endif
