@@ -289,6 +289,9 @@ void vnet_coal_reset(struct coal *c);
  * started, with a cable, and a ring that is on. */
 int vnet_vhost_open(struct vnet *n, struct machine *m);
 void vnet_vhost_sync(struct vnet *n);
+/* Of a queue that is stopped: what was popped and not used is available again,
+ * to whoever goes on with it. */
+void vnet_vhost_rewind(struct virtqueue *vq);
 void vnet_vhost_stop(struct vnet *n);
 void vnet_vhost_call(struct virtio *v, unsigned q);
 void vnet_vhost_close(struct vnet *n);

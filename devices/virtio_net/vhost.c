@@ -40,6 +40,12 @@ static void set_position(struct virtqueue *vq, uint32_t base)
         vq->avail_wrap = vq->used_wrap = base >> 15 & 1;
 }
 
+void vnet_vhost_rewind(struct virtqueue *vq)
+{
+    if (vq->state == VQ_READY)
+        set_position(vq, position(vq));
+}
+
 /* Rings of pairs that are on, with their doorbells; the others have num 0. How
  * many there are; -errno. */
 static int lend(struct vnet *n, struct vhost_ring *rings)

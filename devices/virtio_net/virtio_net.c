@@ -233,9 +233,12 @@ static void stop_queue(struct vnet *n, unsigned q)
 static void start_queues(struct vnet *n)
 {
     bool before = n->vhost_on;
-    for (unsigned q = 0; n->vhost && !before && q < 2 * n->npairs; q++)
-        if (pair_of(n, q))
-            stop_queue(n, q);
+    for (unsigned q = 0; n->vhost && !before && q < 2 * n->npairs; q++) {
+        if (!pair_of(n, q))
+            continue;
+        stop_queue(n, q);
+        vnet_vhost_rewind(&n->v.vq[q]);
+    }
     vnet_vhost_sync(n);
     for (unsigned q = 0; q < n->v.nvq; q++)
         start_queue(n, q);

@@ -250,6 +250,32 @@ BOTH_RINGS(vnet_vhost_position_survives_link_changes)
     vd_free(&d);
 }
 
+/* Where vhost cannot start, frames go on here, and into the buffers that were
+ * popped before it was asked again. */
+BOTH_RINGS(vnet_vhost_that_fails_leaves_no_buffer_behind)
+{
+    struct vd d = {.packed = packed};
+    uint8_t f[60];
+    uint64_t at[4];
+    lend_to_test(&d);
+    w.fail = -EIO;
+    vd_again(&d, F(VIRTIO_NET_F_MRG_RXBUF));
+    for (unsigned i = 0; i < 4; i++)
+        at[i] = vd_post(&d, RX0, 2000);
+    vd_kick(&d, RX0);
+    for (unsigned i = 0; i < 4; i++) {
+        netdev_set_link(fake_net_dev(d.net), false);
+        netdev_set_link(fake_net_dev(d.net), true);
+        vd_frame(f, sizeof(f), i);
+        fake_net_give(d.net, 0, NULL, f, sizeof(f));
+        fake_run_loop(d.m);
+        CHECK_EQ(vd_reap(&d.q[RX0]), 1);
+        CHECK_MEM((uint8_t *)vd_ram(&d, at[i], 72) + 12, f, sizeof(f));
+    }
+    CHECK_EQ(w.starts, 0);
+    vd_free(&d);
+}
+
 BOTH_RINGS(vnet_vhost_queue_reset)
 {
     struct vd d = {.packed = packed};
