@@ -5,7 +5,6 @@
 #ifndef WIRE_H
 #define WIRE_H
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -127,7 +126,7 @@ static inline struct wire *wire_new(const char *id, unsigned nq)
     struct wire *w = calloc(1, sizeof(*w));
     if (!w)
         abort();
-    snprintf(w->nd.id, sizeof(w->nd.id), "%s", id);
+    w->nd.id = id;
     w->nd.offload = NETBE_CSUM | NETBE_TSO4 | NETBE_TSO6 | NETBE_ECN |
                     NETBE_USO4 | NETBE_USO6;
     w->nd.vnet_hdr = true;
