@@ -77,7 +77,8 @@ void device_register(struct machine *m, struct device *dev)
 
 void device_stats(struct device *dev, int fd)
 {
-    fields_count(dev->cls->fields, dev, dev->id, fd);
+    if (dev->cls) /* the buses and the board's own parts have none */
+        fields_count(dev->cls->fields, dev, dev->id, fd);
     if (dev->stats)
         dev->stats(dev, fd);
 }
