@@ -8,7 +8,7 @@ GUEST_OBJCOPY ?= objcopy
 GUEST_NM ?= nm
 
 # Plain integer code for the oldest 64-bit CPU: where ring 0 is interpreted
-# (LAB.md) there is no SSE and not every newer instruction.
+# (without hardware virtualisation) there is no SSE and not every newer instruction.
 GUEST_CFLAGS := -std=gnu11 -Os -march=x86-64 -mtune=generic -m64 \
 	-ffreestanding -fno-builtin -nostdlib -mno-red-zone -mgeneral-regs-only \
 	-mcmodel=small -fno-pic -fno-pie -fno-stack-protector \

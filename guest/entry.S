@@ -16,7 +16,7 @@
  * structure. The page tables below map the first 4 GiB one to one by 2 MiB
  * pages, which every CPU has. They are data, not code: 24 KiB of file save the
  * 10000 instructions that would fill them, which where ring 0 is interpreted
- * (LAB.md) is half of the time to boot.
+ * (ring.c) is half of the time to boot.
  *
  * Interrupts are taken only inside irq_wait() (irq.c), so no stub has to care
  * about what it interrupts; they restore everything all the same.

@@ -5,7 +5,7 @@
  * Theory of operation
  *
  * A hypervisor without hardware virtualisation, as on our build machines, runs
- * ring 3 at native speed and interprets ring 0 (LAB.md: 2 to 4 million
+ * ring 3 at native speed and interprets ring 0 (2 to 4 million
  * instructions a second). With `ring3` all but a handful of instructions are
  * carried out in ring 3. The guest has no secrets from itself: all pages are
  * the user's, and ports are reached through the TSS's permission bitmap.

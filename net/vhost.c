@@ -4,7 +4,7 @@
  * One /dev/vhost-net file, and so one kernel thread, for each queue pair. The
  * files are set up at open (owner, memory) and given rings and the tap at start
  * (drivers/vhost/net.c, vhost_net_set_backend); stopping takes the tap away,
- * which waits for what is in flight (T-11, T-12 in DEVICES.md). */
+ * which waits for what is in flight. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vhost.h>
@@ -158,7 +158,7 @@ static int kernel_set_pairs(struct vhost *v, unsigned n)
     return 0;
 }
 
-/* Rings share an eventfd: which one broke is not told (T-15). */
+/* Rings share an eventfd: which one broke is not told. */
 static void kernel_err(struct event *ev, uint32_t got)
 {
     struct kvhost *k = container_of(ev, struct kvhost, err);

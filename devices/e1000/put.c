@@ -31,7 +31,7 @@ bool rx_ring_open(struct e1000 *e, struct rx_ring *r)
 }
 
 /* Indices beyond the ring make it empty. RDT one past the end is what some old
- * drivers write for "all of it" (E-24): up to the end, then. A ring of one is
+ * drivers write for "all of it": up to the end, then. A ring of one is
  * filled again and again for such a tail: its drivers write RDT once. */
 uint32_t rx_avail(const struct rx_ring *r)
 {

@@ -10,7 +10,7 @@
  *   count, stride  an array of registers: count of them, stride bytes apart
  *   wmask          the bits a write changes; all others keep their value
  *   lock           cold: writes take the device's lock. hot: they do not,
- *                  everything about the register is atomic (HOUSE rule 6)
+ *                  everything about the register is atomic
  *   read           plain: gives the stored value, without a lock
  *   write          plain: stores; anything else is e1000_wr_NAME
  * ALIAS(offset, count, to)  the 82542's place for the register at `to`

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The 82540EM's insides, shared by e1000*.c only. e1000.c tells how the parts
- * work together; HOUSE rules 5-7 tell who may touch what. */
+ * work together. Fields are the loop's, under the lock; hot registers are
+ * atomics, which vCPUs read and write without it. */
 #ifndef E1000_H
 #define E1000_H
 

@@ -16,7 +16,7 @@
  * `next` is where the card reads, TDH what it has finished with: they differ
  * while a packet is gathered or the backend has no room for it. In that last
  * case STATUS.TXOFF is set, as if the partner had sent a PAUSE frame; drivers
- * do not take it for a hang then (E-38).
+ * do not take it for a hang then.
  *
  * Nothing a guest writes here is trusted: a descriptor is copied before it is
  * looked at, every buffer goes through ram_ptr, an index beyond the ring means

@@ -335,7 +335,7 @@ static void put16(struct rtc *r, unsigned at, uint64_t v)
     r->ram[at + 1] = (uint8_t)(v >> 8);
 }
 
-/* What a PC's firmware leaves in CMOS about memory (B-24). */
+/* What a PC's firmware leaves in CMOS about memory. */
 static void fill_nvram(struct rtc *r)
 {
     const struct machine *m = r->dev.m;

@@ -82,7 +82,7 @@ static uint32_t largest_packet(const struct vnet *n)
 }
 
 /* A chain that is no receive buffer: back to the driver, unused, but in order
- * (V-27): false when older ones must be used first. */
+ * (virtio 1.2 §2.7.13.3): false when older ones must be used first. */
 static bool refuse(struct vnet_pair *p, const struct vq_chain *c)
 {
     p->rx_stuck = p->win.cfirst != p->win.cend;

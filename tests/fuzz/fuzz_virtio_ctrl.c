@@ -31,7 +31,7 @@ static void command(struct fuzz *f)
     fv_show(&v, v.ctrl, head);
     fv_kick(&v, v.ctrl);
     fake_run_loop(v.m);
-    /* V-72: always answered, and with 0 or 1. */
+    /* Always answered, and with 0 or 1. */
     CHECK(drv_r8(v.m, v.common + 0x14) & VIRTIO_NEEDS_RESET ||
           *(uint8_t *)fake_ram(v.m, FV_ACK, 1) <= 1);
 }

@@ -124,7 +124,7 @@ static inline void drv_msix_vector(struct machine *m, unsigned slot, unsigned v,
     drv_w32(m, entry + 12, masked);
 }
 
-/* Turns MSI-X on as Linux does (P-10): enable with all masked, n entries, then
+/* Turns MSI-X on as Linux does: enable with all masked, n entries, then
  * the function unmasked and INTx off. Memory decoding must be on. */
 static inline void drv_msix_on(struct machine *m, unsigned slot, unsigned n)
 {

@@ -103,8 +103,8 @@ TEST(e1000_3_2_runts_are_padded_and_secrc_strips)
     drv_free(d);
 }
 
-/* H-30, E-43: every length around every buffer size, canaries behind. */
-TEST(e1000_h30_frames_of_every_length_over_every_buffer_size)
+/* Every length around every buffer size, canaries behind. */
+TEST(e1000_frames_of_every_length_over_every_buffer_size)
 {
     static const struct {
         uint32_t bits, size;
@@ -159,7 +159,7 @@ TEST(e1000_13_4_22_lpe_and_sbp_limit_lengths)
     drv_free(d);
 }
 
-/* DEVICES.md A-2. */
+/* Known addresses: which bit of the table each is, for each offset. */
 TEST(e1000_13_5_filters)
 {
     static const uint8_t mc[3][6] = {{0x33, 0x33, 0, 0, 0, 1},
@@ -244,7 +244,7 @@ TEST(e1000_9_3_vlan_filter_and_strip)
     give(d, len);
     CHECK_EQ(drv_recv(d, got, &v), len);
     wr(d, RCTL, RCTL_EN);
-    for (uint32_t n = 14; n < 20; n++) { /* H-31 */
+    for (uint32_t n = 14; n < 20; n++) { /* runts too */
         give(d, n);
         CHECK_EQ(drv_recv(d, got, &v), 64);
     }
@@ -291,7 +291,7 @@ TEST(e1000_13_4_37_checksums_verified_when_asked)
     drv_free(d);
 }
 
-TEST(e1000_e46_partial_sums_are_completed)
+TEST(e1000_partial_sums_are_completed)
 {
     struct drv *d = drv_new(NULL);
     struct eth_info i;
@@ -317,7 +317,7 @@ TEST(e1000_e46_partial_sums_are_completed)
     drv_free(d);
 }
 
-/* ----------------------------------------------------------- big packets */
+/* ------------------------------------------------------------ big packets */
 
 static void give_gso(struct drv *d, uint32_t len, uint16_t mss, bool v6,
                      bool tag)
@@ -491,7 +491,7 @@ static uint32_t rdh_after(struct drv *d, uint32_t rdt)
 
 /* A driver behind in a flood gives descriptors back few at a time: the loop is
  * woken for a quarter of the ring, or after a moment. */
-TEST(e1000_e49_starved_ring_waits_for_enough)
+TEST(e1000_starved_ring_waits_for_enough)
 {
     struct drv *d = drv_new(NULL);
     uint32_t len = make_tcp(frame, 100, -1);
@@ -521,7 +521,7 @@ TEST(e1000_e49_starved_ring_waits_for_enough)
     drv_free(d);
 }
 
-TEST(e1000_e49_back_pressure_and_rdt_rearms_at_once)
+TEST(e1000_back_pressure_and_rdt_rearms_at_once)
 {
     struct drv *d = drv_new(NULL);
     uint32_t len = make_tcp(frame, 100, -1);
@@ -548,7 +548,7 @@ TEST(e1000_e49_back_pressure_and_rdt_rearms_at_once)
     drv_free(d);
 }
 
-TEST(e1000_e40_nothing_arrives_at_rdh_equal_rdt_or_disabled)
+TEST(e1000_nothing_arrives_at_rdh_equal_rdt_or_disabled)
 {
     struct drv *d = drv_new(NULL);
     uint32_t len = make_tcp(frame, 100, -1);
@@ -565,7 +565,7 @@ TEST(e1000_e40_nothing_arrives_at_rdh_equal_rdt_or_disabled)
     drv_free(d);
 }
 
-TEST(e1000_e24_rdt_one_past_the_end_means_all_of_it)
+TEST(e1000_rdt_one_past_the_end_means_all_of_it)
 {
     struct drv *d = drv_new(NULL);
     uint32_t len = make_tcp(frame, 100, -1);
@@ -630,7 +630,7 @@ TEST(e1000_13_4_26_a_ring_of_one_descriptor_is_filled_over_and_over)
     drv_free(d);
 }
 
-TEST(e1000_h32_null_and_foreign_buffers_end)
+TEST(e1000_null_and_foreign_buffers_end)
 {
     struct drv *d = drv_new(NULL);
     uint32_t len = make_tcp(frame, 100, -1);
@@ -642,7 +642,7 @@ TEST(e1000_h32_null_and_foreign_buffers_end)
     wr(d, RDT, 8);
     run(d); /* and with RDT past the end */
     drv_rx_ring(d, 8, RCTL_EN);
-    drv_rx_desc(d, 0, d->bar); /* H-20: into the card itself */
+    drv_rx_desc(d, 0, d->bar); /* into the card itself */
     drv_rx_desc(d, 1, DRV_RAM - 100);
     drv_rx_desc(d, 2, ~0ull - 5);
     for (int i = 0; i < 4; i++)
@@ -652,7 +652,7 @@ TEST(e1000_h32_null_and_foreign_buffers_end)
     drv_free(d);
 }
 
-TEST(e1000_h32_ring_over_its_own_buffers)
+TEST(e1000_ring_over_its_own_buffers)
 {
     struct drv *d = drv_new(NULL);
     uint32_t len = make_tcp(frame, 1400, -1);
@@ -729,7 +729,7 @@ TEST(e1000_rx_doorbells_are_silent_while_it_has_descriptors)
     drv_free(d);
 }
 
-/* ------------------------------------------------------ ethtool -t offline */
+/* ----------------------------------------------------- ethtool -t offline */
 
 TEST(e1000_ethtool_register_test_is_inert_with_traffic)
 {
@@ -816,7 +816,7 @@ static void to_loopback(struct drv *d)
     phy_write(d, 30, 0x8ff0);
 }
 
-/* E-59: 640 frames of 1024 bytes into 255 buffers, the last posted once; what
+/* 640 frames of 1024 bytes into 255 buffers, the last posted once; what
  * finds none is dropped, and transmit goes on. None reaches the wire. */
 TEST(e1000_ethtool_loopback_test_passes)
 {
@@ -871,9 +871,9 @@ TEST(e1000_13_4_22_mac_loopback)
     drv_free(d);
 }
 
-/* H-21, CVE-2021-3416: a 64 KiB TSO looped into a ring that never moves, its
+/* CVE-2021-3416: a 64 KiB TSO looped into a ring that never moves, its
  * buffers over the transmit ring. */
-TEST(e1000_h21_loopback_of_tso_does_not_recurse)
+TEST(e1000_loopback_of_tso_does_not_recurse)
 {
     struct drv *d = drv_new(NULL);
     uint32_t len = make_tcp(frame, 60000, -1);
@@ -902,7 +902,7 @@ TEST(e1000_h21_loopback_of_tso_does_not_recurse)
     drv_free(d);
 }
 
-TEST(e1000_h33_receiver_toggled_and_tail_anywhere)
+TEST(e1000_receiver_toggled_and_tail_anywhere)
 {
     struct drv *d = drv_new(NULL);
     uint32_t len = make_tcp(frame, 1000, -1);

@@ -148,9 +148,9 @@ TEST(e1000_3_3_7_checksums_are_left_to_the_backend)
     CHECK_EQ(h.csum_offset, 16);
     CHECK_EQ(csum_fold(csum_partial(got + 14, 20, 0, false)), 0);
     CHECK_MEM(got + 34, frame + 34, len - 34);
-    CHECK_EQ(drv_tx_status(d, 0), 0); /* a context without RS: E-24 */
+    CHECK_EQ(drv_tx_status(d, 0), 0); /* a context without RS */
     CHECK_EQ(drv_tx_status(d, 1), TXD_DD);
-    CHECK_EQ(take(d, &h), len); /* the context holds on: E-27 */
+    CHECK_EQ(take(d, &h), len); /* the context holds on */
     CHECK_EQ(h.flags, NET_F_NEEDS_CSUM);
     CHECK_MEM(got, frame, len); /* no IXSM */
     drv_free(d);
@@ -182,7 +182,7 @@ TEST(e1000_3_3_7_checksums_are_computed_where_nobody_else_does)
     drv_free(d);
 }
 
-TEST(e1000_h13_checksum_offsets_anywhere_stay_inside_the_frame)
+TEST(e1000_checksum_offsets_anywhere_stay_inside_the_frame)
 {
     static const uint16_t v[] = {0,  13, 14,  33,  34,  58,   59,
                                  60, 61, 254, 255, 300, 65535};
@@ -242,7 +242,7 @@ static uint32_t tso_frame(struct tx_ctx *c, uint32_t payload, uint16_t mss,
     return len;
 }
 
-/* DEVICES.md appendix C. */
+/* IPv4 and TCP, as Linux asks for it. */
 TEST(e1000_3_5_tso_is_one_gso_packet)
 {
     struct drv *d = drv_new(NULL);
@@ -365,7 +365,7 @@ TEST(e1000_3_5_9_software_and_gso_segments_are_the_same)
     differential(3000, 999, true, true);
 }
 
-TEST(e1000_h10_tso_nonsense_is_dropped_and_counted)
+TEST(e1000_tso_nonsense_is_dropped_and_counted)
 {
     static const struct {
         uint8_t hdrlen;
@@ -399,7 +399,7 @@ TEST(e1000_h10_tso_nonsense_is_dropped_and_counted)
     drv_free(d);
 }
 
-TEST(e1000_h10_mss_of_one_ends_and_yields)
+TEST(e1000_mss_of_one_ends_and_yields)
 {
     struct drv *d = drv_new(NULL);
     struct tx_ctx c;
@@ -447,8 +447,8 @@ TEST(e1000_3_5_segments_are_no_longer_than_frames)
     drv_free(d);
 }
 
-/* H-14, CVE-2018-3295: a context in mid-packet is the next packet's. */
-TEST(e1000_h14_context_between_descriptors_changes_nothing)
+/* CVE-2018-3295: a context in mid-packet is the next packet's. */
+TEST(e1000_context_between_descriptors_changes_nothing)
 {
     struct drv *d = drv_new(NULL);
     struct tx_ctx c, evil;
@@ -489,7 +489,7 @@ TEST(e1000_9_2_1_vle_inserts_vet_and_special)
     CHECK_EQ(eth_get32(got + 12), 0x8100abcd);
     CHECK_MEM(got, frame, 12);
     CHECK_MEM(got + 16, frame + 12, len - 12);
-    CHECK_EQ(take(d, NULL), 60); /* H-15: 14 bytes and a tag, padded */
+    CHECK_EQ(take(d, NULL), 60); /* 14 bytes and a tag, padded */
     CHECK_EQ(take(d, NULL), -1); /* no Ethernet header */
     drv_free(d);
 }
@@ -574,7 +574,7 @@ TEST(e1000_3_3_3_1_without_ifcs_what_is_no_fcs_is_data)
     drv_free(d);
 }
 
-TEST(e1000_h12_lengths_at_the_limits)
+TEST(e1000_lengths_at_the_limits)
 {
     struct drv *d = drv_new(NULL);
     drv_rings(d, 8);
@@ -592,7 +592,7 @@ TEST(e1000_h12_lengths_at_the_limits)
     drv_free(d);
 }
 
-TEST(e1000_h12_thousands_of_one_byte_pieces)
+TEST(e1000_thousands_of_one_byte_pieces)
 {
     struct drv *d = drv_new(NULL);
     uint32_t len = make_tcp(frame, 1400, -1);
@@ -609,8 +609,8 @@ TEST(e1000_h12_thousands_of_one_byte_pieces)
     drv_free(d);
 }
 
-/* E-30: and the driver needs its descriptors back to give the rest. */
-TEST(e1000_e30_packet_over_several_kicks_and_the_whole_ring)
+/* And the driver needs its descriptors back to give the rest. */
+TEST(e1000_packet_over_several_kicks_and_the_whole_ring)
 {
     struct drv *d = drv_new(NULL);
     uint32_t len = make_tcp(frame, 1400, -1), at = 0;
@@ -630,7 +630,7 @@ TEST(e1000_e30_packet_over_several_kicks_and_the_whole_ring)
     drv_free(d);
 }
 
-TEST(e1000_h11_endless_packet_keeps_memory_and_descriptors)
+TEST(e1000_endless_packet_keeps_memory_and_descriptors)
 {
     struct drv *d = drv_new(NULL);
     drv_rings(d, 8);
@@ -648,7 +648,7 @@ TEST(e1000_h11_endless_packet_keeps_memory_and_descriptors)
     drv_free(d);
 }
 
-TEST(e1000_h1_h2_bad_rings_do_nothing)
+TEST(e1000_bad_rings_do_nothing)
 {
     static const uint64_t base[] = {
         DRV_RAM,    DRV_RAM - 16,          0xfee00000,
@@ -685,7 +685,7 @@ TEST(e1000_h1_h2_bad_rings_do_nothing)
     drv_free(d);
 }
 
-TEST(e1000_h2_h20_buffers_outside_ram_are_dropped_and_reported)
+TEST(e1000_buffers_outside_ram_are_dropped_and_reported)
 {
     struct drv *d = drv_new(NULL);
     drv_rings(d, 8);
@@ -700,7 +700,7 @@ TEST(e1000_h2_h20_buffers_outside_ram_are_dropped_and_reported)
     drv_free(d);
 }
 
-TEST(e1000_h3_ring_that_shrinks_under_an_open_packet)
+TEST(e1000_ring_that_shrinks_under_an_open_packet)
 {
     struct drv *d = drv_new(NULL);
     drv_rings(d, 64);
@@ -753,9 +753,9 @@ TEST(e1000_13_4_38_a_ring_of_one_descriptor_sends_once_a_doorbell)
     drv_free(d);
 }
 
-/* --------------------------------------------------- the world, reports */
+/* ----------------------------------------------------- the world, reports */
 
-TEST(e1000_e38_full_backend_pauses_and_goes_on)
+TEST(e1000_full_backend_pauses_and_goes_on)
 {
     struct drv *d = drv_new(NULL);
     uint32_t len = make_tcp(frame, 100, -1);
@@ -779,7 +779,7 @@ TEST(e1000_e38_full_backend_pauses_and_goes_on)
 }
 
 /* Found by fuzz_e1000: the loop span on EPOLLOUT. */
-TEST(e1000_e38_blocked_and_switched_off_does_not_spin)
+TEST(e1000_blocked_and_switched_off_does_not_spin)
 {
     struct drv *d = drv_new(NULL);
     uint32_t len = make_tcp(frame, 100, -1);
@@ -796,7 +796,7 @@ TEST(e1000_e38_blocked_and_switched_off_does_not_spin)
     drv_free(d);
 }
 
-TEST(e1000_e38_write_errors_complete_the_descriptor)
+TEST(e1000_write_errors_complete_the_descriptor)
 {
     struct drv *d = drv_new(NULL);
     uint32_t len = make_tcp(frame, 100, -1);
@@ -812,7 +812,7 @@ TEST(e1000_e38_write_errors_complete_the_descriptor)
     drv_free(d);
 }
 
-TEST(e1000_e16_without_link_frames_are_dropped_and_reported)
+TEST(e1000_without_link_frames_are_dropped_and_reported)
 {
     struct drv *d = drv_new(NULL);
     uint32_t len = make_tcp(frame, 100, -1);
@@ -911,7 +911,7 @@ TEST(e1000_kicks_ring_only_a_sleeping_loop)
     drv_free(d);
 }
 
-TEST(e1000_e52_reset_in_mid_packet_sends_nothing_more)
+TEST(e1000_reset_in_mid_packet_sends_nothing_more)
 {
     struct drv *d = drv_new(NULL);
     uint32_t len = make_tcp(frame, 100, -1);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* RTC, keyboard controller, ACPI PM, pvpanic. B-n: DEVICES.md. */
+/* RTC, keyboard controller, ACPI PM, pvpanic. */
 #include "devices/pc/pc.h"
 #include "tests/unit/fake.h"
 

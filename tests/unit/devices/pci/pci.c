@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The PCI bus, BARs, INTx and MSI-X; P-n: DEVICES.md §0. */
+/* The PCI bus, BARs, INTx and MSI-X. */
 #include "devices/pci/pci.h"
 
 #include <errno.h>
@@ -81,9 +81,9 @@ static struct machine *toy_pc(struct toy **t)
     return m;
 }
 
-/* -------------------------------------------------------------- P-1 to P-4 */
+/* ------------------------------------------------------------------ ports */
 
-TEST(pci_p1_only_a_dword_write_changes_config_address)
+TEST(pci_only_a_dword_write_changes_config_address)
 {
     struct machine *m = fake_pc(4096);
     outb(m, 0xcfb, 1); /* Linux, pci_check_type1 */
@@ -96,7 +96,7 @@ TEST(pci_p1_only_a_dword_write_changes_config_address)
     fake_free(m);
 }
 
-TEST(pci_p1_host_bridge_in_slot_0)
+TEST(pci_host_bridge_in_slot_0)
 {
     struct machine *m = fake_pc(4096);
     CHECK_EQ(drv_cfg_read(m, 0, 0x0a, 2), 0x0600);
@@ -104,7 +104,7 @@ TEST(pci_p1_host_bridge_in_slot_0)
     fake_free(m);
 }
 
-TEST(pci_p2_lanes_and_enable_bit)
+TEST(pci_lanes_and_enable_bit)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);
@@ -121,7 +121,7 @@ TEST(pci_p2_lanes_and_enable_bit)
     fake_free(m);
 }
 
-TEST(pci_p3_absent_functions_read_ones)
+TEST(pci_absent_functions_read_ones)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);
@@ -139,7 +139,7 @@ TEST(pci_p3_absent_functions_read_ones)
     fake_free(m);
 }
 
-TEST(pci_p4_cf9_is_a_byte_of_its_own)
+TEST(pci_cf9_is_a_byte_of_its_own)
 {
     struct machine *m = fake_pc(4096);
     outl(m, 0xcf8, 0x80000600); /* would be CF9 = 06 */
@@ -157,7 +157,7 @@ TEST(pci_p4_cf9_is_a_byte_of_its_own)
     fake_free(m);
 }
 
-/* -------------------------------------------------------------- P-5 to P-9 */
+/* ------------------------------------------------------------------- BARs */
 
 static uint32_t size_bar(struct machine *m, unsigned slot, unsigned reg)
 {
@@ -172,7 +172,7 @@ static uint32_t size_bar(struct machine *m, unsigned slot, unsigned reg)
     return mask;
 }
 
-TEST(pci_p5_bar_sizing)
+TEST(pci_bar_sizing)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);
@@ -186,7 +186,7 @@ TEST(pci_p5_bar_sizing)
     fake_free(m);
 }
 
-TEST(pci_p5_sizing_with_decode_off_does_not_remap)
+TEST(pci_sizing_with_decode_off_does_not_remap)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);
@@ -196,7 +196,7 @@ TEST(pci_p5_sizing_with_decode_off_does_not_remap)
     fake_free(m);
 }
 
-TEST(pci_p6_decode_off_reads_ones_and_takes_kicks_away)
+TEST(pci_decode_off_reads_ones_and_takes_kicks_away)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);
@@ -216,7 +216,7 @@ TEST(pci_p6_decode_off_reads_ones_and_takes_kicks_away)
     fake_free(m);
 }
 
-TEST(pci_p6_command_register_bits)
+TEST(pci_command_register_bits)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);
@@ -228,7 +228,7 @@ TEST(pci_p6_command_register_bits)
     fake_free(m);
 }
 
-TEST(pci_p7_status_shows_the_line_before_intx_off)
+TEST(pci_status_shows_the_line_before_intx_off)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);
@@ -252,7 +252,7 @@ TEST(pci_p7_status_shows_the_line_before_intx_off)
     fake_free(m);
 }
 
-TEST(pci_p8_capability_list_ends)
+TEST(pci_capability_list_ends)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);
@@ -280,7 +280,7 @@ TEST(pci_read_only_bytes_stay)
     fake_free(m);
 }
 
-TEST(pci_p9_bars_move_with_their_kicks)
+TEST(pci_bars_move_with_their_kicks)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);
@@ -296,7 +296,7 @@ TEST(pci_p9_bars_move_with_their_kicks)
     fake_free(m);
 }
 
-TEST(pci_p9_two_bars_on_one_address)
+TEST(pci_two_bars_on_one_address)
 {
     struct toy *t, *u;
     struct machine *m = toy_pc(&t);
@@ -318,7 +318,7 @@ TEST(pci_p9_two_bars_on_one_address)
     fake_free(m);
 }
 
-TEST(pci_p9_bars_at_silly_addresses_are_inert)
+TEST(pci_bars_at_silly_addresses_are_inert)
 {
     static const uint64_t silly[] = {
         0,          0x1000,     0xfee00000, 0xfec00000,     0xfffff000,
@@ -340,7 +340,7 @@ TEST(pci_p9_bars_at_silly_addresses_are_inert)
     fake_free(m);
 }
 
-TEST(pci_p9_kick_refused_by_kvm_falls_back_to_the_write)
+TEST(pci_kick_refused_by_kvm_falls_back_to_the_write)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);
@@ -356,10 +356,9 @@ TEST(pci_p9_kick_refused_by_kvm_falls_back_to_the_write)
     fake_free(m);
 }
 
-/* ---------------------------------------------------------- P-10, P-11: MSI-X
- */
+/* ------------------------------------------------------------------ MSI-X */
 
-TEST(pci_p10_msix_capability)
+TEST(pci_msix_capability)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);
@@ -372,7 +371,7 @@ TEST(pci_p10_msix_capability)
     fake_free(m);
 }
 
-TEST(pci_p10_msix_as_linux_sets_it_up)
+TEST(pci_msix_as_linux_sets_it_up)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);
@@ -391,7 +390,7 @@ TEST(pci_p10_msix_as_linux_sets_it_up)
     fake_free(m);
 }
 
-TEST(pci_p10_masked_vector_is_pending_and_comes_once)
+TEST(pci_masked_vector_is_pending_and_comes_once)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);
@@ -411,7 +410,7 @@ TEST(pci_p10_masked_vector_is_pending_and_comes_once)
     fake_free(m);
 }
 
-TEST(pci_p10_function_mask_holds_all_vectors)
+TEST(pci_function_mask_holds_all_vectors)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);
@@ -426,7 +425,7 @@ TEST(pci_p10_function_mask_holds_all_vectors)
     fake_free(m);
 }
 
-TEST(pci_p10_table_access_widths)
+TEST(pci_table_access_widths)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);
@@ -447,7 +446,7 @@ TEST(pci_p10_table_access_widths)
     fake_free(m);
 }
 
-TEST(pci_p11_a_vector_changes_its_target)
+TEST(pci_a_vector_changes_its_target)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);
@@ -463,14 +462,14 @@ TEST(pci_p11_a_vector_changes_its_target)
     fake_free(m);
 }
 
-/* ------------------------------------------------------------- P-12 to P-15 */
+/* ------------------------------------------------------------- ECAM, INTx */
 
 static uint64_t ecam(unsigned slot, unsigned off)
 {
     return PCI_ECAM_BASE + ((uint64_t)slot << 15) + off;
 }
 
-TEST(pci_p12_ecam_and_ports_see_one_state)
+TEST(pci_ecam_and_ports_see_one_state)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);
@@ -491,7 +490,7 @@ TEST(pci_p12_ecam_and_ports_see_one_state)
     fake_free(m);
 }
 
-TEST(pci_p13_reset_brings_power_on_back_in_mid_traffic)
+TEST(pci_reset_brings_power_on_back_in_mid_traffic)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);
@@ -513,7 +512,7 @@ TEST(pci_p13_reset_brings_power_on_back_in_mid_traffic)
     fake_free(m);
 }
 
-TEST(pci_p14_interrupt_line_is_the_gsi)
+TEST(pci_interrupt_line_is_the_gsi)
 {
     struct machine *m = fake_pc(4096);
     for (int slot = 1; slot < 9; slot++) {
@@ -528,7 +527,7 @@ TEST(pci_p14_interrupt_line_is_the_gsi)
     fake_free(m);
 }
 
-TEST(pci_p14_shared_line_stays_up_for_the_other)
+TEST(pci_shared_line_stays_up_for_the_other)
 {
     struct machine *m = fake_pc(4096);
     struct toy *a = toy_new(m, 1), *b = NULL;
@@ -547,7 +546,7 @@ TEST(pci_p14_shared_line_stays_up_for_the_other)
     fake_free(m);
 }
 
-TEST(pci_p15_every_width_everywhere)
+TEST(pci_every_width_everywhere)
 {
     struct toy *t;
     struct machine *m = toy_pc(&t);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* When rings interrupt and when they ask for kicks (virtio 1.2 §2.7.7,
- * §2.7.10, §2.8.14); V-n: DEVICES.md §2.3, §2.4. */
+ * §2.7.10, §2.8.14). */
 #include "tests/unit/fakevirtio.h"
 
 static const uint8_t frame[60] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0};
@@ -35,7 +35,7 @@ BOTH_RINGS(virtqueue_2_7_7_2_flag_holds_irq_without_event_idx)
     vd_free(&d);
 }
 
-/* V-22: without EVENT_IDX the event word is just memory. */
+/* Without EVENT_IDX the event word is just memory. */
 TEST(virtqueue_2_7_7_2_used_event_is_ignored_when_not_negotiated)
 {
     struct vd d = {0};
@@ -51,7 +51,7 @@ TEST(virtqueue_2_7_7_2_used_event_is_ignored_when_not_negotiated)
     vd_free(&d);
 }
 
-/* V-23: and with it, the flag. */
+/* And with it, the flag. */
 TEST(virtqueue_2_7_7_2_avail_flag_is_ignored_with_event_idx)
 {
     struct vd d = {0};
@@ -64,7 +64,7 @@ TEST(virtqueue_2_7_7_2_avail_flag_is_ignored_with_event_idx)
     vd_free(&d);
 }
 
-/* V-23: an event inside the batch, at its end, before and behind it. */
+/* An event inside the batch, at its end, before and behind it. */
 BOTH_RINGS(virtqueue_2_7_7_2_used_event_holds_irq)
 {
     struct vd d = {.qsize = 32};
@@ -86,7 +86,7 @@ BOTH_RINGS(virtqueue_2_7_7_2_used_event_holds_irq)
     vd_free(&d);
 }
 
-/* V-23: at reset the last decision was made at index 0. */
+/* At reset the last decision was made at index 0. */
 BOTH_RINGS(virtqueue_2_7_7_2_first_batch_after_reset_interrupts)
 {
     struct vd d = {0};
@@ -115,7 +115,7 @@ BOTH_RINGS(virtqueue_2_7_7_2_a_passed_event_stays_silent)
     vd_free(&d);
 }
 
-/* V-83: an interrupt for every buffer nobody used would be a spurious one. */
+/* An interrupt for every buffer nobody used would be a spurious one. */
 BOTH_RINGS(virtqueue_2_7_7_no_irq_without_used_buffers)
 {
     struct vd d = {0};
@@ -132,7 +132,7 @@ BOTH_RINGS(virtqueue_2_7_7_no_irq_without_used_buffers)
     vd_free(&d);
 }
 
-/* ---------------------------------------------------------- V-24: kicks */
+/* ------------------------------------------------------------------ kicks */
 
 /* A device at rest wants to be kicked, always. */
 BOTH_RINGS(virtqueue_2_7_10_idle_device_wants_kicks)
@@ -154,7 +154,7 @@ BOTH_RINGS(virtqueue_2_7_10_idle_device_wants_kicks)
     }
 }
 
-/* V-24, V-66: starved of receive buffers the device wants kicks, and the
+/* Starved of receive buffers the device wants kicks, and the
  * buffers that come are used. */
 BOTH_RINGS(virtqueue_2_7_10_starved_receiver_wants_kicks)
 {
@@ -176,7 +176,7 @@ BOTH_RINGS(virtqueue_2_7_10_starved_receiver_wants_kicks)
     }
 }
 
-/* V-24: what used.flags and avail_event may hold. */
+/* What used.flags and avail_event may hold. */
 TEST(virtqueue_2_7_10_2_used_flags_are_0_with_event_idx_and_0_or_1_without)
 {
     struct vd d = {0};
@@ -200,7 +200,6 @@ TEST(virtqueue_2_7_10_2_used_flags_are_0_with_event_idx_and_0_or_1_without)
     vd_free(&d);
 }
 
-/* V-25 */
 BOTH_RINGS(virtqueue_2_7_10_2_spurious_kicks_do_no_harm)
 {
     struct vd d = {0};
@@ -215,7 +214,7 @@ BOTH_RINGS(virtqueue_2_7_10_2_spurious_kicks_do_no_harm)
     vd_free(&d);
 }
 
-/* V-25: the ring is looked at, whatever the kick's value says. */
+/* The ring is looked at, whatever the kick's value says. */
 BOTH_RINGS(virtqueue_4_1_5_2_the_address_of_a_kick_counts)
 {
     struct vd d = {0};
@@ -232,7 +231,7 @@ BOTH_RINGS(virtqueue_4_1_5_2_the_address_of_a_kick_counts)
     vd_free(&d);
 }
 
-/* V-56: with notification data a kick is a dword of index and position; it
+/* With notification data a kick is a dword of index and position; it
  * counts as any other. */
 BOTH_RINGS(virtqueue_2_9_kicks_with_notification_data)
 {
@@ -252,7 +251,7 @@ BOTH_RINGS(virtqueue_2_9_kicks_with_notification_data)
     vd_free(&d);
 }
 
-/* P-9, V-46: where KVM has no room for an ioeventfd the kick still works. */
+/* Where KVM has no room for an ioeventfd the kick still works. */
 BOTH_RINGS(virtqueue_4_1_5_2_kicks_work_without_ioeventfd)
 {
     struct vd d = {.packed = packed};
@@ -264,7 +263,7 @@ BOTH_RINGS(virtqueue_4_1_5_2_kicks_work_without_ioeventfd)
     vd_free(&d);
 }
 
-/* ------------------------------------------------- V-48, V-44: which irq */
+/* -------------------------------------------------------------- which irq */
 
 BOTH_RINGS(virtio_4_1_5_intx_level_until_isr_is_read)
 {
@@ -317,7 +316,8 @@ BOTH_RINGS(virtio_4_1_5_queue_bit_of_isr_is_for_intx_only)
     vd_free(&d);
 }
 
-/* P-10 seen from here: masked in mid-traffic, nothing lost, one comes. */
+/* The function mask seen from here: masked in mid-traffic, nothing lost, one
+ * comes. */
 BOTH_RINGS(virtio_4_1_5_masked_vector_is_pending)
 {
     struct vd d = {0};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Rings of a hostile driver: H-40 to H-44 and H-59 of DEVICES.md. Each must
- * end with either the buffer dropped or the device asking for a reset, never
- * with a hang, and a reset must bring everything back. */
+/* Rings of a hostile driver. Each must end with either the buffer dropped or
+ * the device asking for a reset, never with a hang, and a reset must bring
+ * everything back. */
 #include "tests/unit/fakevirtio.h"
 
 #define BUF 0x8000u /* 4 KiB of RAM for hostile chains */
@@ -52,9 +52,9 @@ static void returned(bool packed, unsigned q, const struct vd_raw *r,
     vd_free(&d);
 }
 
-/* -------------------------------------------------------------- H-40 */
+/* ----------------------------------------------------------------- chains */
 
-TEST(h40_chain_that_points_to_itself)
+TEST(hostile_chain_that_points_to_itself)
 {
     const struct vd_raw r = {BUF, 100, D_NEXT, 0};
     const struct vd_raw w = {BUF, 100, D_NEXT | D_WRITE, 0};
@@ -62,20 +62,20 @@ TEST(h40_chain_that_points_to_itself)
     breaks(false, RX0, false, &w, 1);
 }
 
-TEST(h40_chain_of_two_that_loops)
+TEST(hostile_chain_of_two_that_loops)
 {
     const struct vd_raw r[] = {{BUF, 100, D_NEXT, 1}, {BUF, 100, D_NEXT, 0}};
     breaks(false, TX0, false, r, 2);
 }
 
-TEST(h40_loop_of_empty_pieces)
+TEST(hostile_loop_of_empty_pieces)
 {
     const struct vd_raw r[] = {{BUF, 0, D_NEXT, 1}, {BUF, 0, D_NEXT, 0}};
     breaks(false, TX0, false, r, 2);
     breaks(false, RX0, false, r, 2);
 }
 
-TEST(h40_next_outside_of_the_table)
+TEST(hostile_next_outside_of_the_table)
 {
     const uint16_t bad[] = {16, 17, 255, 0x7fff, 0x8000, 0xffff};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -86,7 +86,7 @@ TEST(h40_next_outside_of_the_table)
 
 /* One more than the ring has can only be a loop (split) or a chain that never
  * ends (packed: NEXT in each place). */
-BOTH_RINGS(h40_chain_longer_than_the_ring)
+BOTH_RINGS(hostile_chain_longer_than_the_ring)
 {
     struct vd_raw r[16];
     for (uint16_t i = 0; i < 16; i++)
@@ -97,7 +97,7 @@ BOTH_RINGS(h40_chain_longer_than_the_ring)
     breaks(packed, RX0, false, r, 16);
 }
 
-BOTH_RINGS(h40_buffer_not_in_ram)
+BOTH_RINGS(hostile_buffer_not_in_ram)
 {
     const struct vd_raw bad[] = {
         {VD_LOW_RAM, 100, 0, 0},
@@ -122,7 +122,7 @@ BOTH_RINGS(h40_buffer_not_in_ram)
 }
 
 /* The last bytes of RAM are as good as others. */
-BOTH_RINGS(h40_buffer_at_the_end_of_ram)
+BOTH_RINGS(hostile_buffer_at_the_end_of_ram)
 {
     static const uint64_t ends[] = {VD_LOW_RAM, VD_HIGH_BASE + VD_HIGH_RAM};
     for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
@@ -148,7 +148,7 @@ BOTH_RINGS(h40_buffer_at_the_end_of_ram)
 
 /* Two pieces of nearly 4 GiB: more than the length of a chain can say. RAM is
  * smaller here, so each is outside of it; the same for its sum. */
-BOTH_RINGS(h40_chain_of_huge_pieces)
+BOTH_RINGS(hostile_chain_of_huge_pieces)
 {
     struct vd d = {.qsize = 256};
     struct vd_raw r[256];
@@ -164,7 +164,7 @@ BOTH_RINGS(h40_chain_of_huge_pieces)
     vd_free(&d);
 }
 
-BOTH_RINGS(h40_nothing_readable_to_send)
+BOTH_RINGS(hostile_nothing_readable_to_send)
 {
     const struct vd_raw w = {BUF, 100, D_WRITE, 0};
     const struct vd_raw none = {BUF, 0, 0, 0};
@@ -172,7 +172,7 @@ BOTH_RINGS(h40_nothing_readable_to_send)
     returned(packed, TX0, &none, 1);
 }
 
-BOTH_RINGS(h40_nothing_writable_to_receive_into)
+BOTH_RINGS(hostile_nothing_writable_to_receive_into)
 {
     const struct vd_raw r = {BUF, 2000, 0, 0};
     const struct vd_raw none = {BUF, 0, D_WRITE, 0};
@@ -183,8 +183,8 @@ BOTH_RINGS(h40_nothing_writable_to_receive_into)
     returned(packed, RX0, mixed, 2);
 }
 
-/* V-17: §2.7.4.2 readable ones come first. */
-BOTH_RINGS(h40_writable_before_readable)
+/* §2.7.4.2: readable ones come first. */
+BOTH_RINGS(hostile_writable_before_readable)
 {
     const struct vd_raw r[] = {{BUF, 100, D_WRITE | D_NEXT, 1},
                                {BUF, 100, 0, 0}};
@@ -193,7 +193,7 @@ BOTH_RINGS(h40_writable_before_readable)
 }
 
 /* OpenVMM #4045: frames wait for a queue that is broken. The device sleeps. */
-BOTH_RINGS(h40_broken_receive_queue_does_not_spin)
+BOTH_RINGS(hostile_broken_receive_queue_does_not_spin)
 {
     struct vd d = {0};
     uint8_t frame[60] = {2};
@@ -210,9 +210,9 @@ BOTH_RINGS(h40_broken_receive_queue_does_not_spin)
     vd_free(&d);
 }
 
-/* -------------------------------------------------------------- H-41 */
+/* ----------------------------------------------------- the available ring */
 
-TEST(h41_avail_idx_jump_breaks_queue)
+TEST(hostile_avail_idx_jump_breaks_queue)
 {
     static const uint16_t jump[] = {17, 18, 255, 32768, 65535};
     for (size_t i = 0; i < ARRAY_LEN(jump); i++)
@@ -228,7 +228,7 @@ TEST(h41_avail_idx_jump_breaks_queue)
 }
 
 /* The same in mid-traffic, backwards. */
-TEST(h41_avail_idx_goes_back)
+TEST(hostile_avail_idx_goes_back)
 {
     struct vd d = {0};
     up(&d, false, false);
@@ -241,7 +241,7 @@ TEST(h41_avail_idx_goes_back)
     vd_free(&d);
 }
 
-TEST(h41_head_outside_of_the_table)
+TEST(hostile_head_outside_of_the_table)
 {
     static const uint16_t head[] = {16, 255, 0x8000, 0xffff};
     for (size_t i = 0; i < ARRAY_LEN(head); i++)
@@ -258,7 +258,7 @@ TEST(h41_head_outside_of_the_table)
 
 /* A whole ring of one head is legal to send (nothing is in flight twice at
  * once), and kept in bounds when receiving. */
-TEST(h41_all_heads_identical)
+TEST(hostile_all_heads_identical)
 {
     struct vd d = {0};
     uint8_t frame[60] = {2}, got[64];
@@ -284,7 +284,7 @@ TEST(h41_all_heads_identical)
 
 /* More receive buffers than the ring has places: offered again while all are
  * in flight (CVE-2016-5403). */
-BOTH_RINGS(h41_more_buffers_in_flight_than_places)
+BOTH_RINGS(hostile_more_buffers_in_flight_than_places)
 {
     struct vd d = {0};
     up(&d, packed, false);
@@ -311,7 +311,7 @@ BOTH_RINGS(h41_more_buffers_in_flight_than_places)
     vd_free(&d);
 }
 
-/* -------------------------------------------------------------- H-42 */
+/* -------------------------------------------------------- indirect tables */
 
 static void table_breaks(bool packed, uint64_t at, uint32_t len, uint16_t flags)
 {
@@ -319,7 +319,7 @@ static void table_breaks(bool packed, uint64_t at, uint32_t len, uint16_t flags)
     breaks(packed, TX0, true, &r, 1);
 }
 
-BOTH_RINGS(h42_indirect_table_of_wrong_length)
+BOTH_RINGS(hostile_indirect_table_of_wrong_length)
 {
     static const uint32_t bad[] = {0,    1,          8,          15,
                                    17,   31,         0x7fffffff, 0xfffffff0,
@@ -328,7 +328,7 @@ BOTH_RINGS(h42_indirect_table_of_wrong_length)
         table_breaks(packed, 0x9000, bad[i], 0);
 }
 
-BOTH_RINGS(h42_indirect_table_not_in_ram)
+BOTH_RINGS(hostile_indirect_table_not_in_ram)
 {
     table_breaks(packed, VD_LOW_RAM, 16, 0);
     table_breaks(packed, VD_LOW_RAM - 16, 32, 0);
@@ -338,12 +338,12 @@ BOTH_RINGS(h42_indirect_table_not_in_ram)
     table_breaks(packed, 1ull << 63, 16, 0);
 }
 
-BOTH_RINGS(h42_indirect_with_next)
+BOTH_RINGS(hostile_indirect_with_next)
 {
     table_breaks(packed, BUF, 16, D_NEXT);
 }
 
-BOTH_RINGS(h42_indirect_not_negotiated)
+BOTH_RINGS(hostile_indirect_not_negotiated)
 {
     const struct vd_raw r = {0x9000, 16, D_INDIRECT, 0};
     breaks(packed, TX0, false, &r, 1);
@@ -364,13 +364,13 @@ static void inside_breaks(const struct vd_desc *t, unsigned n)
     vd_free(&d);
 }
 
-TEST(h42_nested_indirect)
+TEST(hostile_nested_indirect)
 {
     const struct vd_desc t = {BUF, 16, {{D_INDIRECT, 0}}};
     inside_breaks(&t, 1);
 }
 
-TEST(h42_next_inside_a_table_outside_of_it)
+TEST(hostile_next_inside_a_table_outside_of_it)
 {
     static const uint16_t bad[] = {2, 3, 15, 0xffff};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -380,30 +380,30 @@ TEST(h42_next_inside_a_table_outside_of_it)
     }
 }
 
-TEST(h42_loop_inside_a_table)
+TEST(hostile_loop_inside_a_table)
 {
     const struct vd_desc t[] = {{0x9000, 50, {{D_NEXT, 1}}},
                                 {0x9000, 50, {{D_NEXT, 0}}}};
     inside_breaks(t, 2);
 }
 
-TEST(h42_buffer_inside_a_table_not_in_ram)
+TEST(hostile_buffer_inside_a_table_not_in_ram)
 {
     const struct vd_desc t = {VD_LOW_RAM - 10, 100, {{0, 0}}};
     inside_breaks(&t, 1);
 }
 
 /* §2.8.7: packed rings have one descriptor for a table, no chain. */
-TEST(h42_packed_indirect_in_a_chain)
+TEST(hostile_packed_indirect_in_a_chain)
 {
     const struct vd_raw r[] = {{BUF, 100, D_NEXT, 0},
                                {0x9000, 16, D_INDIRECT, 0}};
     breaks(true, TX0, true, r, 2);
 }
 
-/* V-18: the longest of all: a ring of direct descriptors, then a table. No
+/* The longest of all: a ring of direct descriptors, then a table. No
  * driver may make one (§2.7.5.3.1); it must not stop the queue for ever. */
-TEST(h42_direct_chain_and_a_full_table)
+TEST(hostile_direct_chain_and_a_full_table)
 {
     struct vd d = {.qsize = 16};
     vd_up(&d, false, F(VIRTIO_F_INDIRECT_DESC));
@@ -427,11 +427,11 @@ TEST(h42_direct_chain_and_a_full_table)
     vd_free(&d);
 }
 
-/* -------------------------------------------------------------- H-43 */
+/* ----------------------------------------------------------- packed rings */
 
 /* Every combination of flags at the first place: nothing hangs, and what was
  * not available stays untouched. */
-TEST(h43_packed_flag_combinations)
+TEST(hostile_packed_flag_combinations)
 {
     struct vd d = {0};
     up(&d, true, true);
@@ -455,7 +455,7 @@ TEST(h43_packed_flag_combinations)
 }
 
 /* The buffer id is the driver's: any comes back as it was. */
-TEST(h43_packed_any_buffer_id)
+TEST(hostile_packed_any_buffer_id)
 {
     static const uint16_t ids[] = {0, 15, 16, 0x7fff, 0x8000, 0xffff};
     struct vd d = {0};
@@ -474,7 +474,7 @@ TEST(h43_packed_any_buffer_id)
 }
 
 /* The driver makes every place available again and again, without waiting. */
-TEST(h43_packed_wrap_flips)
+TEST(hostile_packed_wrap_flips)
 {
     struct vd d = {0};
     up(&d, true, false);
@@ -500,7 +500,7 @@ TEST(h43_packed_wrap_flips)
 }
 
 /* A ring of one place, chained to itself (CVE-2026-16457). */
-TEST(h43_packed_ring_of_one)
+TEST(hostile_packed_ring_of_one)
 {
     struct vd d = {.qsize = 1};
     vd_up(&d, true, 0);
@@ -513,10 +513,10 @@ TEST(h43_packed_ring_of_one)
     vd_free(&d);
 }
 
-/* -------------------------------------------------------------- H-44 */
+/* ----------------------------------------------------------------- floods */
 
 /* A driver that never takes used buffers back. */
-BOTH_RINGS(h44_used_ring_never_reaped)
+BOTH_RINGS(hostile_used_ring_never_reaped)
 {
     struct vd d = {0};
     uint8_t frame[60] = {2};
@@ -534,7 +534,7 @@ BOTH_RINGS(h44_used_ring_never_reaped)
     vd_free(&d);
 }
 
-BOTH_RINGS(h44_kick_storm)
+BOTH_RINGS(hostile_kick_storm)
 {
     struct vd d = {0};
     up(&d, packed, false);
@@ -545,10 +545,10 @@ BOTH_RINGS(h44_kick_storm)
     vd_free(&d);
 }
 
-/* -------------------------------------------------------------- H-59 */
+/* --------------------------------------------------------------- overlaps */
 
 /* Rings on top of each other, of the other queue, and of the buffers. */
-BOTH_RINGS(h59_rings_over_each_other)
+BOTH_RINGS(hostile_rings_over_each_other)
 {
     struct vd d = {.packed = packed, .qsize = 16};
     uint8_t frame[60] = {2};

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What a driver may expect of split and packed rings (virtio 1.2 §2.6-2.8);
- * V-n: DEVICES.md §2.3, §2.4. */
+/* What a driver may expect of split and packed rings (virtio 1.2 §2.6-2.8). */
 #include "tests/unit/fakevirtio.h"
 
-/* ----------------------------------------------------------- V-14: layout */
+/* ----------------------------------------------------------------- layout */
 
 /* Enables queue 0 with these addresses; does the device take it? */
 static bool enables(struct vd *d, uint64_t desc, uint64_t avail, uint64_t used)
@@ -118,7 +117,7 @@ TEST(virtqueue_2_8_10_packed_sizes_that_are_no_power_of_two)
     vd_free(&d);
 }
 
-/* --------------------------------------------- V-16, V-18, V-28: chains */
+/* ----------------------------------------------------------------- chains */
 
 /* A packet cut into pieces of `step` bytes, direct or indirect. */
 static int send_cut(struct vd *d, const uint8_t *frame, size_t len,
@@ -228,7 +227,7 @@ BOTH_RINGS(virtqueue_2_7_5_3_indirect_tables_of_receive_buffers)
     vd_free(&d);
 }
 
-/* V-18: as many descriptors as the ring has, and empty ones in between. */
+/* As many descriptors as the ring has, and empty ones in between. */
 BOTH_RINGS(virtqueue_2_7_5_a_chain_as_long_as_the_ring)
 {
     struct vd d = {.qsize = 64};
@@ -263,7 +262,7 @@ BOTH_RINGS(virtqueue_2_7_5_pieces_without_bytes_are_nothing)
     vd_free(&d);
 }
 
-/* V-19: direct descriptors, then one indirect. Packed rings have no such
+/* Direct descriptors, then one indirect. Packed rings have no such
  * chains (§2.8.7: INDIRECT alone). */
 TEST(virtqueue_2_7_5_3_direct_descriptors_then_an_indirect_one)
 {
@@ -288,7 +287,7 @@ TEST(virtqueue_2_7_5_3_direct_descriptors_then_an_indirect_one)
     vd_free(&d);
 }
 
-/* V-19: WRITE means nothing on the descriptor of a table itself. */
+/* WRITE means nothing on the descriptor of a table itself. */
 BOTH_RINGS(virtqueue_2_7_5_3_2_write_flag_of_an_indirect_descriptor_is_ignored)
 {
     struct vd d = {0};
@@ -328,7 +327,7 @@ TEST(virtqueue_2_8_7_packed_tables_are_used_in_order)
     vd_free(&d);
 }
 
-/* V-17: the device reads descriptors and never writes them (split), nor the
+/* The device reads descriptors and never writes them (split), nor the
  * available ring, nor buffers it shall read. */
 TEST(virtqueue_2_7_5_1_driver_memory_is_not_written)
 {
@@ -354,7 +353,7 @@ TEST(virtqueue_2_7_5_1_driver_memory_is_not_written)
     vd_free(&d);
 }
 
-/* V-21: nothing is written beyond what the used length says, and that is
+/* Nothing is written beyond what the used length says, and that is
  * everything up to it. */
 BOTH_RINGS(virtqueue_2_7_8_2_used_length_is_what_was_written)
 {
@@ -380,7 +379,7 @@ BOTH_RINGS(virtqueue_2_7_8_2_used_length_is_what_was_written)
     vd_free(&d);
 }
 
-/* V-20, V-26, V-30: far beyond the wrap of every index. */
+/* Far beyond the wrap of every index. */
 BOTH_RINGS(virtqueue_2_7_6_indices_run_freely)
 {
     struct vd d = {.qsize = 4};
@@ -406,7 +405,7 @@ BOTH_RINGS(virtqueue_2_7_6_indices_run_freely)
     vd_free(&d);
 }
 
-/* V-27: with IN_ORDER buffers come back in the order they were shown, whatever
+/* With IN_ORDER buffers come back in the order they were shown, whatever
  * became of what was in them. */
 BOTH_RINGS(virtqueue_2_7_9_in_order)
 {
@@ -445,7 +444,7 @@ BOTH_RINGS(virtqueue_2_7_9_in_order)
     vd_free(&d);
 }
 
-/* V-26: the words the device writes are in guest memory, and not believed. */
+/* The words the device writes are in guest memory, and not believed. */
 TEST(virtqueue_2_7_8_used_ring_words_are_never_read_back)
 {
     struct vd d = {0};
@@ -500,7 +499,7 @@ TEST(virtqueue_2_8_6_packed_id_is_the_last_descriptors)
     vd_free(&d);
 }
 
-/* V-30, §2.8.1: a descriptor whose AVAIL and USED are the same, or that is a
+/* §2.8.1: a descriptor whose AVAIL and USED are the same, or that is a
  * lap away, is not available. */
 TEST(virtqueue_2_8_1_packed_wrap_counters_start_at_one)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Device status, features, reset and queue reset (virtio 1.2 §2.1-2.6, §3, §6);
- * V-1 to V-15 of DEVICES.md, H-51, H-54, H-56 to H-58. */
+/* Device status, features, reset and queue reset (virtio 1.2 §2.1-2.6, §3, §6).
+ */
 #include "tests/unit/fakevirtio.h"
 
 #define ACK_DRIVER (VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER)
@@ -9,7 +9,7 @@
 static const uint8_t frame[60] = {0x52, 0x54, 0, 0x12, 0x34, 0x56, 2,
                                   0,    0,    0, 0,    2,    8,    0};
 
-/* ----------------------------------------------------------- V-1: status */
+/* ----------------------------------------------------------------- status */
 
 TEST(virtio_2_1_status_bits_are_set_one_by_one_and_never_cleared)
 {
@@ -27,7 +27,7 @@ TEST(virtio_2_1_status_bits_are_set_one_by_one_and_never_cleared)
     vd_free(&d);
 }
 
-/* NEEDS_RESET is the device's; SUSPEND (V-13) was not negotiated. */
+/* NEEDS_RESET is the device's; SUSPEND was not negotiated. */
 TEST(virtio_2_1_bits_that_are_not_the_drivers)
 {
     struct vd d = {0};
@@ -40,7 +40,7 @@ TEST(virtio_2_1_bits_that_are_not_the_drivers)
     vd_free(&d);
 }
 
-/* V-2: buffers before DRIVER_OK wait for it, kicked or not. */
+/* Buffers before DRIVER_OK wait for it, kicked or not. */
 BOTH_RINGS(virtio_2_1_2_nothing_moves_before_driver_ok)
 {
     struct vd d = {.packed = packed};
@@ -83,7 +83,7 @@ TEST(virtio_3_1_1_driver_ok_needs_features_ok)
     vd_free(&d);
 }
 
-/* -------------------------------------------------- V-4 to V-7: features */
+/* --------------------------------------------------------------- features */
 
 TEST(virtio_6_what_is_offered)
 {
@@ -93,14 +93,13 @@ TEST(virtio_6_what_is_offered)
     CHECK(f & F(VIRTIO_F_VERSION_1));
     CHECK_EQ(f & F(30), 0);                         /* §6.3: unused */
     CHECK_EQ(f & F(37), 0);                         /* SR-IOV: no capability */
-    CHECK_EQ(f & (F(41) | F(42)), 0);               /* V-70 */
+    CHECK_EQ(f & (F(41) | F(42)), 0);               /* §5.1.3.1 */
     CHECK_EQ(f & F(VIRTIO_F_NOTIFICATION_DATA), 0); /* kicks carry none */
     CHECK_EQ(f & F(43), 0);                         /* 1.4: SUSPEND */
     CHECK_EQ(f & F(61), 0);                         /* RSC_EXT */
     vd_free(&d);
 }
 
-/* V-37 */
 TEST(virtio_4_1_4_3_1_feature_selectors_beyond_1)
 {
     static const uint32_t sel[] = {2, 3, 31, 0x10000, 0x80000000, 0xffffffff};
@@ -124,7 +123,6 @@ TEST(virtio_4_1_4_3_1_feature_selectors_beyond_1)
     vd_free(&d);
 }
 
-/* V-38 */
 TEST(virtio_4_1_4_3_1_driver_features_read_back)
 {
     struct vd d = {0};
@@ -138,7 +136,7 @@ TEST(virtio_4_1_4_3_1_driver_features_read_back)
     vd_free(&d);
 }
 
-/* V-4, H-58: a bit that was not offered is refused, each of them. */
+/* A bit that was not offered is refused, each of them. */
 TEST(virtio_2_2_2_unoffered_features_are_refused)
 {
     struct vd d = {0};
@@ -157,7 +155,7 @@ TEST(virtio_2_2_2_unoffered_features_are_refused)
     vd_free(&d);
 }
 
-/* §5.1.3.1, V-70: {feature, what one of which it needs} */
+/* §5.1.3.1: {feature, what one of which it needs} */
 static const struct {
     uint8_t bit;
     uint64_t needs;
@@ -208,7 +206,7 @@ TEST(virtio_2_2_2_no_feature_is_offered_without_what_it_needs)
     check_closed("guest_tso4=off,guest_tso6=off");
 }
 
-/* V-4, V-5: every feature with what it needs, and alone, again and again. */
+/* Every feature with what it needs, and alone, again and again. */
 TEST(virtio_2_2_2_valid_subsets_are_accepted_again_and_again)
 {
     struct vd d = {0};
@@ -230,7 +228,7 @@ TEST(virtio_2_2_2_valid_subsets_are_accepted_again_and_again)
     vd_free(&d);
 }
 
-/* V-6: some test drivers negotiate nothing at all. */
+/* Some test drivers negotiate nothing at all. */
 TEST(virtio_6_2_no_features_at_all_are_accepted)
 {
     struct vd d = {0};
@@ -239,7 +237,6 @@ TEST(virtio_6_2_no_features_at_all_are_accepted)
     vd_free(&d);
 }
 
-/* V-7 */
 BOTH_RINGS(virtio_3_1_1_features_are_closed_by_features_ok)
 {
     struct vd d = {.packed = packed};
@@ -262,7 +259,6 @@ BOTH_RINGS(virtio_3_1_1_features_are_closed_by_features_ok)
     vd_free(&d);
 }
 
-/* V-7: §2.5.2 */
 TEST(virtio_2_5_2_config_reads_before_features_ok)
 {
     struct vd d = {0};
@@ -272,9 +268,9 @@ TEST(virtio_2_5_2_config_reads_before_features_ok)
     vd_free(&d);
 }
 
-/* ------------------------------------------------------ V-8, V-9: reset */
+/* ------------------------------------------------------------------ reset */
 
-/* V-8, H-57: a reset in mid-traffic, with packets stuck both ways: from then on
+/* A reset in mid-traffic, with packets stuck both ways: from then on
  * not a byte of the rings changes. */
 BOTH_RINGS(virtio_2_4_1_after_reset_nothing_is_touched)
 {
@@ -311,7 +307,7 @@ BOTH_RINGS(virtio_2_4_1_after_reset_nothing_is_touched)
     vd_free(&d);
 }
 
-/* V-9 */
+/* Everything of the driver's is as it was at power on. */
 static void check_power_on(struct vd *d, const struct vd_queue *size)
 {
     CHECK_EQ(vd_status(d), 0);
@@ -364,7 +360,7 @@ TEST(virtio_2_4_reset_brings_registers_to_power_on)
     }
 }
 
-/* V-8: indices, wrap counters and events begin anew. */
+/* Indices, wrap counters and events begin anew. */
 BOTH_RINGS(virtio_2_4_rings_begin_anew_after_each_reset)
 {
     struct vd d = {.qsize = 8};
@@ -380,7 +376,7 @@ BOTH_RINGS(virtio_2_4_rings_begin_anew_after_each_reset)
     vd_free(&d);
 }
 
-/* The machine's reset does all that and PCI's part too (H-60 in small). */
+/* The machine's reset does all that and PCI's part too. */
 BOTH_RINGS(virtio_machine_reset_in_mid_traffic)
 {
     struct vd d = {0};
@@ -402,7 +398,7 @@ BOTH_RINGS(virtio_machine_reset_in_mid_traffic)
     vd_free(&d);
 }
 
-/* --------------------------------------------- V-10, V-12: configuration */
+/* ---------------------------------------------------------- configuration */
 
 BOTH_RINGS(virtio_2_5_link_change_is_told_with_a_new_generation)
 {
@@ -417,7 +413,7 @@ BOTH_RINGS(virtio_2_5_link_change_is_told_with_a_new_generation)
     CHECK_EQ(vd_get(&d, C_GENERATION, 1), before); /* stable in between */
     CHECK_EQ(drv_r16(d.m, d.config + 6) & 1, 0);
     CHECK_EQ(vd_config_irqs(&d), 1);
-    CHECK_EQ(drv_r8(d.m, d.isr), 2); /* V-47: with MSI-X too */
+    CHECK_EQ(drv_r8(d.m, d.isr), 2); /* with MSI-X too */
     CHECK_EQ(drv_r8(d.m, d.isr), 0);
     netdev_set_link(fake_net_dev(d.net), true);
     fake_run_loop(d.m);
@@ -440,7 +436,6 @@ TEST(virtio_3_2_1_config_change_by_intx)
     vd_free(&d);
 }
 
-/* V-12: OpenVMM #4049 */
 TEST(virtio_3_2_1_driver_ok_is_no_config_change)
 {
     for (int intx = 0; intx < 2; intx++) {
@@ -466,8 +461,8 @@ TEST(virtio_3_2_1_no_config_interrupt_before_driver_ok)
     vd_free(&d);
 }
 
-/* H-54: the vector comes and goes while the link does. */
-TEST(h54_config_vector_and_link_toggling)
+/* The vector comes and goes while the link does. */
+TEST(hostile_config_vector_and_link_toggling)
 {
     struct vd d = {0};
     vd_up(&d, false, F(VIRTIO_NET_F_STATUS));
@@ -481,7 +476,7 @@ TEST(h54_config_vector_and_link_toggling)
     vd_free(&d);
 }
 
-/* ----------------------------------------------------- V-15: queue reset */
+/* ------------------------------------------------------------ queue reset */
 
 /* With its rings emptied by hand the driver enables it again. */
 static void requeue(struct vd *d, unsigned q, uint16_t size)
@@ -557,7 +552,7 @@ TEST(virtqueue_2_6_1_no_queue_reset_unless_negotiated)
     vd_free(&d);
 }
 
-BOTH_RINGS(h47_queue_reset_between_pop_and_push)
+BOTH_RINGS(hostile_queue_reset_between_pop_and_push)
 {
     struct vd d = {.qsize = 16};
     vd_up(&d, packed, RESET_BIT | F(VIRTIO_NET_F_MRG_RXBUF));
@@ -577,10 +572,10 @@ BOTH_RINGS(h47_queue_reset_between_pop_and_push)
     vd_free(&d);
 }
 
-/* ------------------------------------------------------- H-51, 56 and 58 */
+/* --------------------------------------------------------- hostile orders */
 
-/* H-51: fewer features after a reset, then kicks of what was there before. */
-BOTH_RINGS(h51_kicks_of_queues_that_are_gone)
+/* Fewer features after a reset, then kicks of what was there before. */
+BOTH_RINGS(hostile_kicks_of_queues_that_are_gone)
 {
     struct vd d = {0};
     vd_up(&d, packed, 0);
@@ -590,12 +585,12 @@ BOTH_RINGS(h51_kicks_of_queues_that_are_gone)
     for (unsigned i = 0; i < 64; i++)
         drv_w16(d.m, d.notify + (uint64_t)i * d.mult, (uint16_t)i);
     fake_run_loop(d.m);
-    vd_check_tx(&d, 1, 60); /* V-42: some queues are enough */
+    vd_check_tx(&d, 1, 60); /* some queues are enough */
     vd_free(&d);
 }
 
-/* H-56: CVE-2026-5747 */
-BOTH_RINGS(h56_queue_registers_are_frozen_once_enabled)
+/* CVE-2026-5747 */
+BOTH_RINGS(hostile_queue_registers_are_frozen_once_enabled)
 {
     struct vd d = {.qsize = 16};
     vd_up(&d, packed, 0);
@@ -620,8 +615,8 @@ BOTH_RINGS(h56_queue_registers_are_frozen_once_enabled)
     vd_free(&d);
 }
 
-/* H-54: every value, in every state a driver gets to. */
-TEST(h54_every_status_value_in_every_state)
+/* Every value, in every state a driver gets to. */
+TEST(hostile_every_status_value_in_every_state)
 {
     struct vd d = {0};
     vd_new(&d);
@@ -646,8 +641,8 @@ TEST(h54_every_status_value_in_every_state)
     vd_free(&d);
 }
 
-/* H-58 */
-TEST(h58_feature_words)
+/* All ones, halves, every other bit; FEATURES_OK twice. */
+TEST(hostile_feature_words)
 {
     static const uint64_t words[] = {~0ull,
                                      1ull << 63,

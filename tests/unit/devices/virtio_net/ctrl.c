@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* virtio-net's control queue (virtio 1.2 §5.1.6.5; coalescing: 1.3): V-72 to
- * V-82 and V-84 of DEVICES.md, H-49. */
+/* virtio-net's control queue (virtio 1.2 §5.1.6.5; coalescing: 1.3). */
 #include "tests/unit/fakevirtio.h"
 
 #define CTRL_VQ F(VIRTIO_NET_F_CTRL_VQ)
@@ -76,7 +75,7 @@ static uint8_t command16(struct vd *d, uint8_t class, uint8_t cmd,
     return command(d, class, cmd, &data, 2);
 }
 
-/* ------------------------------------------------------- V-72, V-81, V-84 */
+/* ----------------------------------------------------- what no command is */
 
 BOTH_RINGS(vnet_5_1_6_5_unknown_commands_answer_err)
 {
@@ -150,7 +149,7 @@ BOTH_RINGS(vnet_5_1_6_5_answer_is_one_byte)
     vd_free(&d);
 }
 
-BOTH_RINGS(vnet_v84_control_queue_works_without_link)
+BOTH_RINGS(vnet_control_queue_works_without_link)
 {
     struct vd d = {0};
     up(&d, packed, CTRL_RX | F(VIRTIO_NET_F_STATUS));
@@ -186,8 +185,8 @@ BOTH_RINGS(vnet_5_1_6_5_many_commands_at_once)
     vd_free(&d);
 }
 
-/* V-81, H-49: every known command with every wrong length. */
-BOTH_RINGS(h49_known_commands_of_any_length)
+/* Every known command with every wrong length. */
+BOTH_RINGS(hostile_known_commands_of_any_length)
 {
     static const struct {
         uint8_t class, cmd, len;
@@ -222,7 +221,7 @@ BOTH_RINGS(h49_known_commands_of_any_length)
     vd_free(&d);
 }
 
-/* --------------------------------------------- V-73, V-74: what is received */
+/* ------------------------------------------------------- what is received */
 
 static const uint8_t mine[6] = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
 static const uint8_t other[6] = {0x52, 0x54, 0, 9, 9, 9};
@@ -288,7 +287,7 @@ BOTH_RINGS(vnet_5_1_6_5_1_mac_tables_filter)
     CHECK(!receives(&d, other));
     CHECK(vd_count(&d, "rx_drop_filter") >= 4);
     d.brk = 0x10000;
-    vd_again(&d, CTRL_RX); /* V-9: the filter is gone */
+    vd_again(&d, CTRL_RX); /* the filter is gone */
     CHECK(receives(&d, mine));
     CHECK(receives(&d, all));
     vd_free(&d);
@@ -319,8 +318,8 @@ BOTH_RINGS(vnet_5_1_6_5_1_extra_receive_modes)
     vd_free(&d);
 }
 
-/* V-74: tables with counts that do not fit their data. */
-BOTH_RINGS(h49_mac_tables_of_wrong_size)
+/* Tables with counts that do not fit their data. */
+BOTH_RINGS(hostile_mac_tables_of_wrong_size)
 {
     static const uint32_t n[] = {1,          2,          0x100,
                                  0x2aaaaaaa, 0x2aaaaaab, 0x7fffffff,
@@ -341,7 +340,7 @@ BOTH_RINGS(h49_mac_tables_of_wrong_size)
     vd_free(&d);
 }
 
-/* V-74: more addresses than are kept: OK, and nothing wanted is lost. */
+/* More addresses than are kept: OK, and nothing wanted is lost. */
 BOTH_RINGS(vnet_5_1_6_5_2_more_addresses_than_are_kept)
 {
     struct vd d = {0};
@@ -375,11 +374,10 @@ BOTH_RINGS(vnet_5_1_6_5_2_mac_address_changes_at_once)
     CHECK(receives(&d, other));
     CHECK(!receives(&d, mine));
     vd_set(&d, C_STATUS, 1, 0);
-    CHECK_EQ(drv_r32(d.m, d.config), 0x12005452); /* V-9 */
+    CHECK_EQ(drv_r32(d.m, d.config), 0x12005452); /* the card's own again */
     vd_free(&d);
 }
 
-/* V-75 */
 static bool receives_vlan(struct vd *d, uint16_t vid)
 {
     uint8_t f[64] = {0};
@@ -415,14 +413,13 @@ BOTH_RINGS(vnet_5_1_6_5_3_vlan_filter)
     }
     d.brk = 0x10000;
     vd_again(&d, CTRL_VLAN);
-    CHECK(!receives_vlan(&d, 4095)); /* V-9: the table is empty again */
+    CHECK(!receives_vlan(&d, 4095)); /* the table is empty again */
     d.brk = 0x10000;
     vd_again(&d, CTRL_VQ);
     CHECK(receives_vlan(&d, 5)); /* not negotiated: all pass */
     vd_free(&d);
 }
 
-/* V-76 */
 /* As QEMU and hardware: who captures or bridges sees every VLAN. */
 BOTH_RINGS(vnet_5_1_6_5_1_promiscuous_lifts_the_vlan_filter)
 {
@@ -453,7 +450,7 @@ BOTH_RINGS(vnet_5_1_6_5_4_announce)
     vd_free(&d);
 }
 
-/* --------------------------------------------------------------- V-77: MQ */
+/* --------------------------------------------------------------------- MQ */
 
 static unsigned pairs_that_receive(struct vd *d)
 {
@@ -493,7 +490,7 @@ BOTH_RINGS(vnet_5_1_6_5_5_queue_pairs)
     vd_free(&d);
 }
 
-/* V-57: without MQ the control queue is number 2, whatever the device has. */
+/* Without MQ the control queue is number 2, whatever the device has. */
 BOTH_RINGS(vnet_5_1_2_control_queue_without_mq)
 {
     struct vd d = {.pairs = 4};
@@ -547,8 +544,8 @@ BOTH_RINGS(vnet_5_1_6_5_6_4_steered_to_a_broken_queue_sleeps)
     vd_free(&d);
 }
 
-/* H-51: pairs on, reset, kicks of what was there. */
-BOTH_RINGS(h51_pairs_then_reset_then_kicks)
+/* Pairs on, reset, kicks of what was there. */
+BOTH_RINGS(hostile_pairs_then_reset_then_kicks)
 {
     struct vd d = {.pairs = 4};
     up(&d, packed, CTRL_MQ);
@@ -563,7 +560,7 @@ BOTH_RINGS(h51_pairs_then_reset_then_kicks)
     vd_free(&d);
 }
 
-/* ----------------------------------------------- V-79, V-80: what else */
+/* -------------------------------------------------------------- what else */
 
 BOTH_RINGS(vnet_5_1_6_5_6_guest_offloads)
 {

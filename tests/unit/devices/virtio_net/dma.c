@@ -11,7 +11,7 @@ static void set_command(struct vd *d, unsigned cmd)
     fake_run_loop(d->m);
 }
 
-BOTH_RINGS(vnet_p6_transmit_waits_for_bus_master)
+BOTH_RINGS(vnet_transmit_waits_for_bus_master)
 {
     struct vd d = {0};
     uint8_t got[64];
@@ -27,7 +27,7 @@ BOTH_RINGS(vnet_p6_transmit_waits_for_bus_master)
     vd_free(&d);
 }
 
-BOTH_RINGS(vnet_p6_receive_waits_for_bus_master)
+BOTH_RINGS(vnet_receive_waits_for_bus_master)
 {
     struct vd d = {0};
     vd_up(&d, packed, 0);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Packets through virtio-net (virtio 1.2 §5.1): headers, offloads, mergeable
- * buffers, back-pressure; V-57 to V-71, V-83, V-86 of DEVICES.md, H-45, H-46,
- * H-48. */
+ * buffers, back-pressure. */
 #include <errno.h>
 #include <pthread.h>
 
@@ -14,7 +13,7 @@
 
 static uint8_t big[NET_FRAME_MAX + 16], got[NET_FRAME_MAX + 16];
 
-/* ------------------------------------------------- V-57, V-58: the device */
+/* ------------------------------------------------------------- the device */
 
 TEST(vnet_5_1_2_queues_and_5_1_4_config)
 {
@@ -24,7 +23,7 @@ TEST(vnet_5_1_2_queues_and_5_1_4_config)
     bool ctrl = f & F(VIRTIO_NET_F_CTRL_VQ);
     CHECK(f & F(VIRTIO_NET_F_MAC));
     CHECK_EQ(d.nq, ctrl ? 3 : 2);
-    CHECK_EQ(drv_r8(d.m, d.config) & 1, 0); /* V-86: unicast */
+    CHECK_EQ(drv_r8(d.m, d.config) & 1, 0); /* unicast */
     if (f & F(VIRTIO_NET_F_STATUS))
         CHECK_EQ(drv_r16(d.m, d.config + 6) & ~2, 1);
     if (f & F(VIRTIO_NET_F_MQ))
@@ -36,7 +35,7 @@ TEST(vnet_5_1_2_queues_and_5_1_4_config)
     vd_free(&d);
 }
 
-BOTH_RINGS(vnet_v86_mac_survives_resets)
+BOTH_RINGS(vnet_mac_survives_resets)
 {
     struct vd d = {0};
     vd_up(&d, packed, 0);
@@ -48,7 +47,7 @@ BOTH_RINGS(vnet_v86_mac_survives_resets)
     vd_free(&d);
 }
 
-/* ------------------------------------------------------ V-62, V-63: send */
+/* ------------------------------------------------------------------- send */
 
 BOTH_RINGS(vnet_5_1_6_2_frames_of_every_length)
 {
@@ -61,13 +60,13 @@ BOTH_RINGS(vnet_5_1_6_2_frames_of_every_length)
         vd_check_tx(&d, (unsigned)len, len);
     }
     d.brk = 0x80000;
-    vd_check_tx(&d, 1, NET_FRAME_MAX); /* V-63 */
+    vd_check_tx(&d, 1, NET_FRAME_MAX); /* the longest */
     vd_free(&d);
 }
 
-/* V-62, V-63, H-45: what cannot be sent is given back with length 0 and
+/* What cannot be sent is given back with length 0 and
  * counted, and the next frame goes. */
-BOTH_RINGS(h45_chains_that_are_no_packet)
+BOTH_RINGS(hostile_chains_that_are_no_packet)
 {
     static const uint32_t len[] = {1, 11, 12, 13, 25};
     struct vd d = {0};
@@ -87,7 +86,7 @@ BOTH_RINGS(h45_chains_that_are_no_packet)
     vd_free(&d);
 }
 
-BOTH_RINGS(h45_frames_that_are_too_long)
+BOTH_RINGS(hostile_frames_that_are_too_long)
 {
     struct vd d = {0};
     vd_up(&d, packed, 0);
@@ -106,7 +105,7 @@ BOTH_RINGS(h45_frames_that_are_too_long)
 }
 
 /* More pieces than one system call takes. */
-BOTH_RINGS(h45_more_pieces_than_iov_max)
+BOTH_RINGS(hostile_more_pieces_than_iov_max)
 {
     struct vd d = {.qsize = 256};
     static struct vd_buf b[1024];
@@ -136,7 +135,7 @@ static bool sent(struct vd *d, const struct net_hdr *h, struct net_hdr *out)
     vd_frame(big, 200, 1);
     vd_send(d, TX0, h, big, 200);
     vd_kick(d, TX0);
-    CHECK_EQ(vd_reap(&d->q[TX0]), 1); /* V-63: in any case */
+    CHECK_EQ(vd_reap(&d->q[TX0]), 1); /* in any case */
     return fake_net_take(d->net, 0, out, got, sizeof(got)) == 200;
 }
 
@@ -186,7 +185,7 @@ static const struct {
      F(VIRTIO_NET_F_HOST_TSO6) | F(VIRTIO_NET_F_HOST_ECN)},
 };
 
-/* V-62: a GSO type goes through exactly when it was negotiated. */
+/* A GSO type goes through exactly when it was negotiated. */
 BOTH_RINGS(vnet_5_1_6_2_2_gso_types_need_their_feature)
 {
     struct vd d = {.packed = packed};
@@ -214,8 +213,8 @@ BOTH_RINGS(vnet_5_1_6_2_2_gso_types_need_their_feature)
     vd_free(&d);
 }
 
-/* H-45: every type there is, with the extremes of the other fields. */
-BOTH_RINGS(h45_every_gso_type)
+/* Every type there is, with the extremes of the other fields. */
+BOTH_RINGS(hostile_every_gso_type)
 {
     static const uint16_t x[] = {0, 1, 13, 14, 54, 199, 200, 201, 65535};
     struct vd d = {.packed = packed};
@@ -273,7 +272,7 @@ BOTH_RINGS(vnet_tx_full_backend_keeps_frames_and_order)
     vd_free(&d);
 }
 
-/* T-5: each refusal of the tap drops one frame and no more. */
+/* Each refusal of the tap drops one frame and no more. */
 BOTH_RINGS(vnet_tx_backend_errors_drop_one_frame_each)
 {
     static const int err[] = {-EINVAL, -EIO, -ENOMEM, -ENOBUFS, -EBADFD};
@@ -302,7 +301,7 @@ BOTH_RINGS(vnet_tx_without_link_is_completed_and_counted)
     vd_free(&d);
 }
 
-/* ---------------------------------------------------- V-64 to V-69: receive */
+/* ---------------------------------------------------------------- receive */
 
 static void give(struct vd *d, const struct net_hdr *h, size_t len, unsigned i)
 {
@@ -323,11 +322,10 @@ BOTH_RINGS(vnet_5_1_6_4_num_buffers_is_1_without_mergeable_buffers)
     REQUIRE_EQ(vd_reap(&d.q[RX0]), 1);
     const struct net_hdr *p = vd_ram(&d, at, 12);
     const struct net_hdr want = {.num_buffers = 1};
-    CHECK_MEM(p, &want, 12); /* T-4: and nothing stale */
+    CHECK_MEM(p, &want, 12); /* and nothing stale */
     vd_free(&d);
 }
 
-/* V-65 */
 BOTH_RINGS(vnet_5_1_6_4_too_small_a_buffer_drops_the_packet)
 {
     struct vd d = {0};
@@ -354,7 +352,7 @@ BOTH_RINGS(vnet_5_1_6_4_too_small_a_buffer_drops_the_packet)
     vd_free(&d);
 }
 
-/* V-66: all but the last are filled; num_buffers is what was used. */
+/* All but the last are filled; num_buffers is what was used. */
 static void check_merged(struct vd *d, const uint64_t *at, uint32_t each,
                          size_t len, unsigned i)
 {
@@ -398,7 +396,7 @@ BOTH_RINGS(vnet_5_1_6_4_mergeable_buffers)
     vd_free(&d);
 }
 
-/* V-66: a large packet with GSO over many buffers. */
+/* A large packet with GSO over many buffers. */
 BOTH_RINGS(vnet_5_1_6_4_mergeable_buffers_take_64k)
 {
     struct vd d = {0};
@@ -439,7 +437,7 @@ BOTH_RINGS(vnet_5_1_6_4_large_packet_after_small_ones)
     vd_free(&d);
 }
 
-/* V-66: too few buffers: the packet waits, uses none of them half, and comes
+/* Too few buffers: the packet waits, uses none of them half, and comes
  * whole when more are posted. */
 BOTH_RINGS(vnet_5_1_6_4_packet_waits_for_enough_buffers)
 {
@@ -465,8 +463,8 @@ BOTH_RINGS(vnet_5_1_6_4_packet_waits_for_enough_buffers)
     vd_free(&d);
 }
 
-/* H-46: a packet no ring of these buffers could ever hold. */
-BOTH_RINGS(h46_packet_larger_than_the_whole_ring)
+/* A packet no ring of these buffers could ever hold. */
+BOTH_RINGS(hostile_packet_larger_than_the_whole_ring)
 {
     struct vd d = {.qsize = 8};
     uint64_t at[8];
@@ -482,9 +480,9 @@ BOTH_RINGS(h46_packet_larger_than_the_whole_ring)
     vd_free(&d);
 }
 
-/* H-46: half a ring, no more buffers coming: after a while the packet goes
+/* Half a ring, no more buffers coming: after a while the packet goes
  * and the ones behind it come through. */
-BOTH_RINGS(h46_held_packet_does_not_stall_for_ever)
+BOTH_RINGS(hostile_held_packet_does_not_stall_for_ever)
 {
     struct vd d = {.qsize = 8};
     vd_up(&d, packed, MRG);
@@ -499,9 +497,9 @@ BOTH_RINGS(h46_held_packet_does_not_stall_for_ever)
     vd_free(&d);
 }
 
-/* H-46: a packet waits, and what comes next in the ring is no receive buffer:
+/* A packet waits, and what comes next in the ring is no receive buffer:
  * nothing more can come, so nothing is waited for (and the loop rests). */
-BOTH_RINGS(h46_refused_buffer_behind_a_held_packet)
+BOTH_RINGS(hostile_refused_buffer_behind_a_held_packet)
 {
     struct vd d = {.qsize = 8};
     vd_up(&d, packed, MRG);
@@ -520,7 +518,7 @@ BOTH_RINGS(h46_refused_buffer_behind_a_held_packet)
     vd_free(&d);
 }
 
-/* V-59: the MTU that was named stays, and nothing longer is delivered, a VLAN
+/* The MTU that was named stays, and nothing longer is delivered, a VLAN
  * tag's room aside. */
 BOTH_RINGS(vnet_5_1_4_1_frames_longer_than_the_mtu_are_dropped)
 {
@@ -562,8 +560,8 @@ BOTH_RINGS(vnet_5_1_6_4_merged_frame_larger_than_the_mtu)
     vd_free(&d);
 }
 
-/* H-46: buffers of all silly sizes, and no stall. */
-BOTH_RINGS(h46_tiny_buffers)
+/* Buffers of all silly sizes, and no stall. */
+BOTH_RINGS(hostile_tiny_buffers)
 {
     static const uint32_t size[] = {1, 2, 11, 12, 13, 25, 26, 27};
     for (int mrg = 0; mrg < 2; mrg++)
@@ -587,8 +585,8 @@ BOTH_RINGS(h46_tiny_buffers)
         }
 }
 
-/* H-46: 1024 pieces of a byte. */
-BOTH_RINGS(h46_chain_of_1024_bytes)
+/* 1024 pieces of a byte. */
+BOTH_RINGS(hostile_chain_of_1024_bytes)
 {
     struct vd d = {0};
     static struct vd_buf b[1024];
@@ -608,7 +606,7 @@ BOTH_RINGS(h46_chain_of_1024_bytes)
     vd_free(&d);
 }
 
-/* V-67: what the driver did not ask for it does not see. */
+/* What the driver did not ask for it does not see. */
 BOTH_RINGS(vnet_5_1_6_4_1_no_flags_without_guest_csum)
 {
     struct vd d = {0};
@@ -616,7 +614,8 @@ BOTH_RINGS(vnet_5_1_6_4_1_no_flags_without_guest_csum)
     CHECK_EQ(fake_net_offload(d.net), 0);
     uint64_t at = vd_post(&d, RX0, 2000);
     vd_kick(&d, RX0);
-    struct net_hdr h = {.flags = NET_F_DATA_VALID}; /* T-10 */
+    /* The tap may say so unasked. */
+    struct net_hdr h = {.flags = NET_F_DATA_VALID};
     give(&d, &h, 60, 1);
     REQUIRE_EQ(vd_reap(&d.q[RX0]), 1);
     CHECK_EQ(((const struct net_hdr *)vd_ram(&d, at, 12))->flags, 0);
@@ -641,7 +640,7 @@ BOTH_RINGS(vnet_5_1_6_4_1_flags_with_guest_csum)
     vd_free(&d);
 }
 
-/* T-2: the backend is told what was negotiated, no more. */
+/* The backend is told what was negotiated, no more. */
 TEST(vnet_t2_offloads_follow_the_negotiated_features)
 {
     static const struct {
@@ -693,7 +692,6 @@ BOTH_RINGS(vnet_rx_without_buffers_frames_wait_in_the_backend)
     vd_free(&d);
 }
 
-/* V-69, H-62 */
 BOTH_RINGS(vnet_rx_runts_are_dropped_and_counted)
 {
     struct vd d = {0};
@@ -722,8 +720,8 @@ BOTH_RINGS(vnet_rx_backend_error_is_counted_and_passes)
     vd_free(&d);
 }
 
-/* V-83: one interrupt for a burst, not one for each frame. */
-BOTH_RINGS(vnet_v83_a_burst_is_few_interrupts)
+/* One interrupt for a burst, not one for each frame. */
+BOTH_RINGS(vnet_a_burst_is_few_interrupts)
 {
     struct vd d = {0};
     vd_up(&d, packed, 0);
@@ -739,7 +737,7 @@ BOTH_RINGS(vnet_v83_a_burst_is_few_interrupts)
     vd_free(&d);
 }
 
-/* ------------------------------------------------------------------ H-48 */
+/* ------------------------------------------------------ changed under way */
 
 struct flipper {
     struct vd_desc *desc[2];
@@ -762,7 +760,7 @@ static void *flip(void *arg)
     return NULL;
 }
 
-BOTH_RINGS(h48_descriptors_change_while_they_are_read)
+BOTH_RINGS(hostile_descriptors_change_while_they_are_read)
 {
     struct vd d = {.qsize = 16};
     pthread_t t;

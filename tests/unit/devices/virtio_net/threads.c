@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio-net with a thread for each pair (iothreads=on): packets move, and a
- * reset ends all work whatever the threads are at (H-57). */
+ * reset ends all work whatever the threads are at. */
 #include <time.h>
 
 #include "tests/unit/fakevirtio.h"
@@ -41,7 +41,7 @@ BOTH_RINGS(vnet_iothreads_move_packets)
 }
 
 /* After the reset not a byte of the rings changes. */
-BOTH_RINGS(vnet_h57_reset_while_threads_work)
+BOTH_RINGS(vnet_reset_while_threads_work)
 {
     struct vd d = {.opts = "iothreads=on"};
     uint8_t f[60] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, sink[64];
