@@ -22,7 +22,8 @@ CFLAGS = -std=c11 $(OPT) -g $(WARN) -fno-strict-aliasing -fPIE -fdata-sections \
 # warns of variables that are set; clang and -O2 builds of the tests see those.)
 OPT := -Os -Wno-maybe-uninitialized
 HOT := machine/kvm/vcpu machine/bus base/loop machine/machine net/tap net/hub \
-       devices/virtio/queue devices/virtio/packed devices/virtio_net/% devices/e1000/%
+       devices/virtio/queue devices/virtio/split devices/virtio/packed \
+       devices/virtio/walk devices/virtio_net/% devices/e1000/%
 $(HOT:%=$(B)/%.o): OPT := -O2
 # A static program that can lie anywhere, its tables read-only (host/process.c).
 # musl-gcc takes -static-pie for a dynamic program's; so by hand, with what the

@@ -3,7 +3,7 @@
  * told apart by two flag bits and each side's wrap counter. */
 #include <string.h>
 
-#include "devices/virtio/ring.h"
+#include "devices/virtio/walk.h"
 
 #define DESC_AVAIL (1 << 7)
 #define DESC_USED (1 << 15)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Virtqueues: the verbs, and the split ring (virtio 1.2 §2.7).
+/* Virtqueues: the verbs, on a split or a packed ring (virtio 1.2 §2.6-2.8).
  *
  * Theory of operation
  * -------------------
@@ -20,32 +20,8 @@
 #include "devices/virtio/queue.h"
 
 #include <errno.h>
-#include <string.h>
 
-#include "devices/virtio/ring.h"
-
-#define SPLIT_USED_NO_NOTIFY 1     /* §2.7.8 */
-#define SPLIT_AVAIL_NO_INTERRUPT 1 /* §2.7.6 */
-
-struct vring_avail {
-    le16 flags, idx, ring[];
-};
-struct vring_used_elem {
-    le32 id, len;
-};
-struct vring_used {
-    le16 flags, idx;
-    struct vring_used_elem ring[];
-};
-_Static_assert(sizeof(struct vring_desc) == 16, "§2.7.5");
-_Static_assert(sizeof(struct vring_used_elem) == 8, "§2.7.8");
-
-enum vq_got vq_broken(struct virtqueue *vq, const char *why)
-{
-    vq->state = VQ_BROKEN;
-    vq->fault = why;
-    return VQ_FAULT;
-}
+#include "devices/virtio/walk.h"
 
 /* ---------------------------------------------------------- enable, reset */
 
@@ -90,163 +66,6 @@ void vq_reset(struct virtqueue *vq)
         .size = max, .size_max = max, .vector = 0xffff, .state = VQ_OFF};
 }
 
-/* ---------------------------------------------------------------- walking */
-
-static bool vq_bad(struct virtqueue *vq, const char *why)
-{
-    vq_broken(vq, why);
-    return false;
-}
-
-/* One piece of a chain onto the iovec: readable ones first. */
-bool vq_add_piece(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov,
-                  const struct vring_desc *d)
-{
-    bool write = d->flags & VRING_DESC_WRITE;
-    uint32_t *total = write ? &c->wlen : &c->rlen;
-    if (!d->len)
-        return true;
-    void *p = ram_ptr(vq->ram, gpa(d->addr), d->len);
-    if (!p)
-        return vq_bad(vq, "a buffer is outside of guest memory");
-    if (!write && c->nw)
-        return vq_bad(vq, "a readable buffer follows a writable one");
-    if (*total + d->len < *total)
-        return vq_bad(vq, "a chain is longer than 4 GiB");
-    iov[c->nr + c->nw] = (struct iovec){p, d->len};
-    *total += d->len;
-    if (write)
-        c->nw++;
-    else
-        c->nr++;
-    return true;
-}
-
-/* §2.7.5.3: where an indirect table is; NULL breaks the queue. */
-const struct vring_desc *
-vq_indirect_table(struct virtqueue *vq, const struct vring_desc *d, unsigned *n)
-{
-    const void *table = NULL;
-    *n = d->len / sizeof(*d);
-    if (!vq->indirect)
-        vq_broken(vq, "an indirect descriptor was not negotiated");
-    else if (d->flags & VRING_DESC_NEXT)
-        vq_broken(vq, "an indirect descriptor has NEXT set");
-    else if (!*n || d->len % sizeof(*d) || *n > VQ_SIZE_MAX)
-        vq_broken(vq, "an indirect table has a wrong length");
-    else if (!(table = ram_ptr(vq->ram, gpa(d->addr), d->len)))
-        vq_broken(vq, "an indirect table is outside of guest memory");
-    return table;
-}
-
-static enum vq_got split_walk(struct virtqueue *vq, struct vq_chain *c,
-                              struct iovec *iov, int max)
-{
-    const struct vring_desc *table = vq->desc;
-    unsigned n = vq->size, i = c->id, steps = 0, direct = 0;
-    bool inside = false;
-    for (;;) {
-        struct vring_desc d;
-        if (i >= n)
-            return vq_broken(vq, "a descriptor index is out of range");
-        if (steps++ >= n)
-            return vq_broken(vq, "a descriptor chain loops");
-        vq->walked++;
-        memcpy(&d, &table[i], sizeof(d));
-        if (d.flags & VRING_DESC_INDIRECT) {
-            if (inside)
-                return vq_broken(vq, "an indirect table is nested");
-            table = vq_indirect_table(vq, &d, &n);
-            if (!table)
-                return VQ_FAULT;
-            inside = true;
-            direct = steps - 1;
-            i = steps = 0;
-            continue;
-        }
-        /* §2.7.5.3.1: no chain is longer than its queue, table included. */
-        if (direct + steps > VQ_SIZE_MAX)
-            return vq_broken(vq, "a descriptor chain is too long");
-        if (c->nr + c->nw >= max && d.len)
-            return VQ_FULL_IOV;
-        if (!vq_add_piece(vq, c, iov, &d))
-            return VQ_FAULT;
-        if (!(d.flags & VRING_DESC_NEXT))
-            return VQ_CHAIN;
-        i = d.next;
-    }
-}
-
-/* ------------------------------------------------------------- split ring */
-
-/* True when avail_next is available; refreshes the cached index only when the
- * cache is used up, since the driver writes that cache line. */
-static bool split_available(struct virtqueue *vq)
-{
-    struct vring_avail *avail = vq->avail;
-    if (vq->avail_next != vq->avail_seen)
-        return true;
-    /* Pairs with the driver's release of avail.idx (§2.7.13.3). */
-    uint16_t idx = __atomic_load_n(&avail->idx, __ATOMIC_ACQUIRE);
-    if ((uint16_t)(idx - vq->avail_next) > vq->size) {
-        vq_broken(vq, "avail.idx moved by more than the queue size");
-        return false;
-    }
-    vq->avail_seen = idx;
-    return idx != vq->avail_next;
-}
-
-static enum vq_got split_pop(struct virtqueue *vq, struct vq_chain *c,
-                             struct iovec *iov, int max)
-{
-    const struct vring_avail *avail = vq->avail;
-    if (!split_available(vq))
-        return vq->state == VQ_READY ? VQ_EMPTY : VQ_FAULT;
-    c->id = __atomic_load_n(&avail->ring[vq->avail_next & (vq->size - 1)],
-                            __ATOMIC_RELAXED);
-    c->ndesc = 1;
-    enum vq_got got = split_walk(vq, c, iov, max);
-    if (got == VQ_CHAIN)
-        vq->avail_next++;
-    return got;
-}
-
-static void split_push(struct virtqueue *vq, const struct vq_chain *c,
-                       uint32_t len)
-{
-    struct vring_used *used = vq->used;
-    struct vring_used_elem *e = &used->ring[vq->used_next & (vq->size - 1)];
-    e->id = c->id;
-    e->len = len;
-    vq->used_next++;
-    vq->moved++;
-}
-
-/* §2.7.7.2, §2.7.13.4.1 */
-static bool split_irq_wanted(struct virtqueue *vq)
-{
-    const struct vring_avail *avail = vq->avail;
-    if (!vq->event_idx)
-        return !(__atomic_load_n(&avail->flags, __ATOMIC_RELAXED) &
-                 SPLIT_AVAIL_NO_INTERRUPT);
-    uint16_t event = __atomic_load_n(&avail->ring[vq->size], __ATOMIC_RELAXED);
-    return (uint16_t)(vq->used_next - event - 1) < vq->moved;
-}
-
-static void split_kicks(struct virtqueue *vq, bool on)
-{
-    struct vring_used *used = vq->used;
-    if (vq->event_idx) {
-        /* avail_event: a stale one asks for nothing. */
-        if (on)
-            __atomic_store_n((le16 *)&used->ring[vq->size], vq->avail_next,
-                             __ATOMIC_RELAXED);
-        return;
-    }
-    __atomic_store_n(&used->flags, on ? 0 : SPLIT_USED_NO_NOTIFY,
-                     __ATOMIC_RELAXED);
-}
-
 /* ------------------------------------------------------------------ verbs */
 
 enum vq_got vq_pop(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov,
@@ -279,7 +98,7 @@ void vq_undo_pop(struct virtqueue *vq, const struct vq_chain *c)
     if (vq->packed)
         packed_undo(vq, c);
     else
-        vq->avail_next--;
+        split_undo(vq);
 }
 
 void vq_push(struct virtqueue *vq, const struct vq_chain *c, uint32_t len)
@@ -298,13 +117,10 @@ void vq_flush(struct virtqueue *vq)
 {
     if (vq->state != VQ_READY)
         return;
-    if (vq->packed) {
+    if (vq->packed)
         packed_flush(vq);
-        return;
-    }
-    /* Pairs with the driver's acquire of used.idx. */
-    struct vring_used *used = vq->used;
-    __atomic_store_n(&used->idx, vq->used_next, __ATOMIC_RELEASE);
+    else
+        split_flush(vq);
 }
 
 bool vq_more(struct virtqueue *vq)

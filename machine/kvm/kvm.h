@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside of the KVM machine, shared by kvm.c, vcpu.c, irqchip.c and vm.c. */
+/* Inside of the KVM machine, shared by its files. */
 #ifndef KVM_H
 #define KVM_H
 
@@ -7,7 +7,7 @@
 #include <pthread.h>
 
 #include "machine/platform.h"
-#include "machine/kvm/vm.h"
+#include "machine/kvm/config.h"
 
 #define KICKS_MAX 256
 #define MAPS_MAX 128
@@ -85,8 +85,9 @@ static inline struct vm *vm_of(struct machine *m)
     return (struct vm *)m;
 }
 
-/* kvm.c: the VM's file descriptor and everything registered on it. kvm_open
- * makes a fresh VM and registers what is already known; kvm_close ends it. */
+/* kvm.c: the VM's file descriptor and everything registered on it. kvm_open_vm
+ * makes a fresh VM and registers what is already known; kvm_close_vm ends it.
+ */
 int kvm_open_vm(struct vm *vm);
 void kvm_close_vm(struct vm *vm);
 void kvm_settle(struct timer *t); /* fires some time after kvm_open_vm */

@@ -3,19 +3,7 @@
 #ifndef VM_H
 #define VM_H
 
-#include "machine/boot/boot.h"
-#include "machine/machine.h"
-
-struct vm_config {
-    uint64_t ram; /* bytes, page aligned */
-    unsigned cpus;
-    unsigned threads, package; /* CPUs of a core, of a package: powers of two
-                                  where there are several */
-    bool no_reboot;
-    bool shared_ram; /* memfd, for vhost-user */
-    const char *kvm; /* "/dev/kvm" */
-    struct boot *boot;
-};
+#include "machine/kvm/config.h"
 
 /* Opens KVM and makes RAM, buses and the main loop. Devices are created on
  * *out afterwards. 0 or -errno (said). Main thread. */

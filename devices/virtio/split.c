@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/* The split ring (virtio 1.2 §2.7): a table of descriptors, the ring of what is
+ * available, which the driver writes, and the ring of what is used, ours. */
+#include <string.h>
+
+#include "devices/virtio/walk.h"
+
+#define SPLIT_USED_NO_NOTIFY 1     /* §2.7.8 */
+#define SPLIT_AVAIL_NO_INTERRUPT 1 /* §2.7.6 */
+
+struct vring_avail {
+    le16 flags, idx, ring[];
+};
+struct vring_used_elem {
+    le32 id, len;
+};
+struct vring_used {
+    le16 flags, idx;
+    struct vring_used_elem ring[];
+};
+_Static_assert(sizeof(struct vring_used_elem) == 8, "§2.7.8");
+
+static enum vq_got split_walk(struct virtqueue *vq, struct vq_chain *c,
+                              struct iovec *iov, int max)
+{
+    const struct vring_desc *table = vq->desc;
+    unsigned n = vq->size, i = c->id, steps = 0, direct = 0;
+    bool inside = false;
+    for (;;) {
+        struct vring_desc d;
+        if (i >= n)
+            return vq_broken(vq, "a descriptor index is out of range");
+        if (steps++ >= n)
+            return vq_broken(vq, "a descriptor chain loops");
+        vq->walked++;
+        memcpy(&d, &table[i], sizeof(d));
+        if (d.flags & VRING_DESC_INDIRECT) {
+            if (inside)
+                return vq_broken(vq, "an indirect table is nested");
+            table = vq_indirect_table(vq, &d, &n);
+            if (!table)
+                return VQ_FAULT;
+            inside = true;
+            direct = steps - 1;
+            i = steps = 0;
+            continue;
+        }
+        /* §2.7.5.3.1: no chain is longer than its queue, table included. */
+        if (direct + steps > VQ_SIZE_MAX)
+            return vq_broken(vq, "a descriptor chain is too long");
+        if (c->nr + c->nw >= max && d.len)
+            return VQ_FULL_IOV;
+        if (!vq_add_piece(vq, c, iov, &d))
+            return VQ_FAULT;
+        if (!(d.flags & VRING_DESC_NEXT))
+            return VQ_CHAIN;
+        i = d.next;
+    }
+}
+
+/* True when avail_next is available; refreshes the cached index only when the
+ * cache is used up, since the driver writes that cache line. */
+bool split_available(struct virtqueue *vq)
+{
+    struct vring_avail *avail = vq->avail;
+    if (vq->avail_next != vq->avail_seen)
+        return true;
+    /* Pairs with the driver's release of avail.idx (§2.7.13.3). */
+    uint16_t idx = __atomic_load_n(&avail->idx, __ATOMIC_ACQUIRE);
+    if ((uint16_t)(idx - vq->avail_next) > vq->size) {
+        vq_broken(vq, "avail.idx moved by more than the queue size");
+        return false;
+    }
+    vq->avail_seen = idx;
+    return idx != vq->avail_next;
+}
+
+enum vq_got split_pop(struct virtqueue *vq, struct vq_chain *c,
+                      struct iovec *iov, int max)
+{
+    const struct vring_avail *avail = vq->avail;
+    if (!split_available(vq))
+        return vq->state == VQ_READY ? VQ_EMPTY : VQ_FAULT;
+    c->id = __atomic_load_n(&avail->ring[vq->avail_next & (vq->size - 1)],
+                            __ATOMIC_RELAXED);
+    c->ndesc = 1;
+    enum vq_got got = split_walk(vq, c, iov, max);
+    if (got == VQ_CHAIN)
+        vq->avail_next++;
+    return got;
+}
+
+void split_undo(struct virtqueue *vq)
+{
+    vq->avail_next--;
+}
+
+void split_push(struct virtqueue *vq, const struct vq_chain *c, uint32_t len)
+{
+    struct vring_used *used = vq->used;
+    struct vring_used_elem *e = &used->ring[vq->used_next & (vq->size - 1)];
+    e->id = c->id;
+    e->len = len;
+    vq->used_next++;
+    vq->moved++;
+}
+
+void split_flush(struct virtqueue *vq)
+{
+    /* Pairs with the driver's acquire of used.idx. */
+    struct vring_used *used = vq->used;
+    __atomic_store_n(&used->idx, vq->used_next, __ATOMIC_RELEASE);
+}
+
+/* §2.7.7.2, §2.7.13.4.1 */
+bool split_irq_wanted(struct virtqueue *vq)
+{
+    const struct vring_avail *avail = vq->avail;
+    if (!vq->event_idx)
+        return !(__atomic_load_n(&avail->flags, __ATOMIC_RELAXED) &
+                 SPLIT_AVAIL_NO_INTERRUPT);
+    uint16_t event = __atomic_load_n(&avail->ring[vq->size], __ATOMIC_RELAXED);
+    return (uint16_t)(vq->used_next - event - 1) < vq->moved;
+}
+
+void split_kicks(struct virtqueue *vq, bool on)
+{
+    struct vring_used *used = vq->used;
+    if (vq->event_idx) {
+        /* avail_event: a stale one asks for nothing. */
+        if (on)
+            __atomic_store_n((le16 *)&used->ring[vq->size], vq->avail_next,
+                             __ATOMIC_RELAXED);
+        return;
+    }
+    __atomic_store_n(&used->flags, on ? 0 : SPLIT_USED_NO_NOTIFY,
+                     __ATOMIC_RELAXED);
+}

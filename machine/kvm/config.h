@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* What is asked of the machine on KVM. */
+#ifndef VM_CONFIG_H
+#define VM_CONFIG_H
+
+#include "machine/boot/boot.h"
+#include "machine/machine.h"
+
+struct vm_config {
+    uint64_t ram; /* bytes, page aligned */
+    unsigned cpus;
+    unsigned threads, package; /* CPUs of a core, of a package: powers of two
+                                  where there are several */
+    bool no_reboot;
+    bool shared_ram; /* memfd, for vhost-user */
+    const char *kvm; /* "/dev/kvm" */
+    struct boot *boot;
+};
+
+#endif
