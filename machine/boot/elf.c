@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "machine/boot/image.h"
+#include "machine/boot/place.h"
 
 /* Both classes' program headers, as one. */
 struct phdr {

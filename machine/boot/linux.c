@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "machine/boot/image.h"
+#include "machine/boot/place.h"
 
 #define HDR_OFF 0x1f1
 #define HDR_MAGIC 0x53726448 /* "HdrS" */

@@ -3,7 +3,7 @@
 #ifndef MULTIBOOT_H
 #define MULTIBOOT_H
 
-#include "machine/boot/image.h"
+#include "machine/boot/place.h"
 
 /* What both headers boil down to. */
 struct multiboot {

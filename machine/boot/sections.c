@@ -8,7 +8,7 @@
 #include <elf.h>
 #include <string.h>
 
-#include "machine/boot/image.h"
+#include "machine/boot/place.h"
 
 int sections_find(const struct image *img, struct sections *s)
 {

@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "machine/boot/image.h"
 #include "machine/kvm/kvm.h"
 
 /* -------------------------------------------------------------------- RAM */

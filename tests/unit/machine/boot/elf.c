@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "machine/boot/image.h"
+#include "machine/boot/place.h"
 #include "tests/unit/machine/boot/kit.h"
 
 #define MB (1ull << 20)

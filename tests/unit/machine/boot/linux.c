@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "machine/boot/handoff.h"
-#include "machine/boot/image.h"
+#include "machine/boot/place.h"
 #include "tests/unit/machine/boot/kit.h"
 
 #define MB (1ull << 20)
