@@ -240,7 +240,7 @@ static void guest_runs(struct timer *t)
 {
     (void)t;
     if (pidfile_write() < 0)
-        vm_quit(control.m, (enum machine_stop)EXIT_START);
+        vm_quit(control.m, EXIT_START);
     if (config.log)
         log_open(log_fd);
 }

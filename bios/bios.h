@@ -56,7 +56,6 @@ _Static_assert(sizeof(struct regs) == 48, "entry.S relies on it");
 typedef struct regs __seg_fs *regs;
 #define FLAG_CF 0x0001
 #define FLAG_ZF 0x0040
-#define FLAG_IF 0x0200
 
 /* ------------------------------------------------------------- primitives */
 
@@ -119,12 +118,10 @@ enum {
     BDA_PAGE_SIZE = 0x4c,
     BDA_CURSOR = 0x50,
     BDA_CURSOR_SHAPE = 0x60,
-    BDA_PAGE = 0x62,
     BDA_CRTC = 0x63,
     BDA_TICKS = 0x6c,
     BDA_MIDNIGHT = 0x70,
     BDA_DISK_STATUS = 0x74,
-    BDA_DISKS = 0x75,
     BDA_KBD_START = 0x80,
     BDA_KBD_END = 0x82,
     BDA_ROWS = 0x84,

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* -device as QEMU's users write it: aliases, keys that need nothing, -global.
- */
+/* -device as QEMU's users write it: aliases, keys without effect, -global. */
 #ifndef MODELS_H
 #define MODELS_H
 

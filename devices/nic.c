@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What both NIC models share: options, counters, checksums. */
+/* What both NIC models share: counters, MAC addresses, their netdev. */
 #include "devices/nic.h"
 
 #include <errno.h>

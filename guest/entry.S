@@ -32,7 +32,6 @@
 #define PTE_UNCACHED 0x18 /* PWT | PCD */
 #define PTE_LARGE 0x80
 
-#define SEL_CODE32 0x08
 #define SEL_CODE64 0x10 /* the boot protocol's number for code */
 #define SEL_DATA 0x18
 #define SEL_USER_DATA 0x20

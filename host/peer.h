@@ -54,8 +54,7 @@ void peer_up(struct peer *p);
 /* What to wait for beside the peer's end: EPOLLIN | EPOLLOUT, or 0. Any thread,
  * one at a time. */
 void peer_want(struct peer *p, uint32_t want);
-/* Hangs up, and waits for the next one. `why` ends the sentence "the peer …".
- */
+/* Hangs up, and waits for the next one. `why` ends the line "the peer …". */
 void peer_drop(struct peer *p, const char *why);
 void peer_end(struct peer *p);
 

@@ -279,7 +279,7 @@ static void tap_bring_up(struct tap *t)
                  t->ifname);
 }
 
-/* The offloads this kernel's tun has, best first (tun.c, set_offload: USO from
+/* The offloads this kernel's tun has, best first (drivers/net/tun.c: USO from
  * 6.2 on; a bit it does not know fails the whole call). None are on until the
  * NIC says so. */
 static unsigned tap_probe_offload(int fd)

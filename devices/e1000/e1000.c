@@ -3,14 +3,14 @@
  *
  * Theory of operation
  *
- *   e1000_regs.h     the register table: one row each, everything by it
- *   e1000.c          accesses by that table, the loop's work, reset, options
- *   e1000_irq.c      causes, mask, line, moderation
- *   e1000_tx.c       transmit ring        e1000_offload.c  what TX does to it
- *   e1000_rx.c       receive, TAP to ring e1000_rxput.c    a frame to buffers
- *   e1000_filter.c   addresses, VLANs     e1000_frame.c    headers, FCS
- *   e1000_phy.c      MDIC, PHY, link      e1000_eeprom.c   EECD, EERD
- *   e1000_stats.c    counters
+ *   regs.h     the register table: one row each, everything by it
+ *   state.h    the card's insides, and what each file below does to them
+ *   e1000.c    accesses by the table, the loop's work, reset, options
+ *   irq.c      causes, mask, line, moderation
+ *   tx.c       transmit ring          offload.c  what TX does to a packet
+ *   rx.c       receive, TAP to ring   put.c      a frame into buffers
+ *   filter.c   addresses, VLANs       stats.c    counters
+ *   phy.c      MDIC, PHY, link        eeprom.c   EECD, EERD
  *
  * Threads. vCPU threads read and write registers; the loop moves packets and
  * owns the timers. A read takes no lock, ever. A write to a hot row takes none

@@ -192,7 +192,6 @@ enum { /* SDM 13.4.1 */
        CTRL_ASDE = 1 << 5,
        CTRL_SLU = 1 << 6,
        CTRL_SPEED = 3 << 8,
-       CTRL_SPEED_1000 = 2 << 8,
        CTRL_FRCSPD = 1 << 11,
        CTRL_FRCDPLX = 1 << 12,
        CTRL_RST = 1 << 26,
@@ -268,7 +267,6 @@ enum { /* receive descriptor status and errors, SDM 3.2.3 */
        RXD_VP = 1 << 3,
        RXD_TCPCS = 1 << 5,
        RXD_IPCS = 1 << 6,
-       RXD_PIF = 1 << 7,
        RXD_ERR_TCPE = 1 << 5,
        RXD_ERR_IPE = 1 << 6,
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The 82540EM's insides, shared by e1000*.c only. e1000.c tells how the parts
+/* The 82540EM's insides, for its files only. e1000.c tells how the parts
  * work together. Fields are the loop's, under the lock; hot registers are
  * atomics, which vCPUs read and write without it. */
 #ifndef E1000_H
@@ -24,9 +24,8 @@
 /* --------------------------------------------------------------- transmit */
 
 #define TX_IOV 128
-#define TX_HDR                                                                 \
-    320 /* first 258 bytes: all an 8-bit offset reaches, and a tag             \
-         */
+/* First 258 bytes, all an 8-bit offset reaches, and a tag. */
+#define TX_HDR 320
 #define TX_REACH 258
 
 struct tx_ctx { /* SDM 3.3.5, as last loaded */
@@ -226,7 +225,7 @@ extern const struct e1000_row e1000_rows[];
 extern const unsigned e1000_nrows;
 const struct e1000_row *e1000_row_at(uint32_t *off);
 
-/* e1000_irq.c: any thread */
+/* irq.c: any thread */
 void e1000_raise(struct e1000 *e, uint32_t causes);
 void e1000_irq_update(struct e1000 *e);
 /* Drops INTx and forgets moderation. */
@@ -246,7 +245,7 @@ void e1000_wr_rdtr(struct e1000 *e, uint32_t off, uint32_t val);
 uint32_t e1000_report_rx(struct e1000 *e);
 uint32_t e1000_report_tx(struct e1000 *e);
 
-/* e1000_stats.c */
+/* stats.c */
 static inline void stat_add(struct e1000 *e, unsigned off, uint64_t n)
 {
     unsigned i = (off & 0xff) / 4;
@@ -263,13 +262,13 @@ uint32_t e1000_rd_stat(struct e1000 *e, uint32_t off);
 uint32_t e1000_rd_stat_lo(struct e1000 *e, uint32_t off);
 uint32_t e1000_rd_stat_hi(struct e1000 *e, uint32_t off);
 
-/* e1000_eeprom.c: under the lock */
+/* eeprom.c: under the lock */
 void e1000_eeprom_init(struct e1000 *e);
 void e1000_eeprom_load(struct e1000 *e); /* RA[0] */
 void e1000_wr_eecd(struct e1000 *e, uint32_t off, uint32_t val);
 void e1000_wr_eerd(struct e1000 *e, uint32_t off, uint32_t val);
 
-/* e1000_phy.c: under the lock */
+/* phy.c: under the lock */
 void e1000_phy_init(struct e1000 *e);
 void e1000_phy_reset(struct e1000 *e); /* and starts negotiation */
 void e1000_phy_start(struct e1000 *e); /* loop: TODO_LINK */
@@ -278,7 +277,7 @@ void e1000_link_update(struct e1000 *e); /* STATUS from PHY and CTRL */
 bool e1000_loopback(const struct e1000 *e);
 void e1000_wr_mdic(struct e1000 *e, uint32_t off, uint32_t val);
 
-/* e1000_tx.c, e1000_offload.c: loop, under the lock */
+/* tx.c, offload.c: loop, under the lock */
 bool e1000_tx_run(struct e1000 *e); /* more is left */
 bool e1000_tx_pending(struct e1000 *e);
 void e1000_tx_reset(struct e1000 *e);
@@ -289,7 +288,7 @@ void tx_prepare(struct e1000 *e);
 /* Sends it, or one more segment of it. */
 enum tx_result tx_step(struct e1000 *e);
 
-/* e1000_rxput.c: loop, under the lock. The receive ring in one burst. */
+/* put.c: loop, under the lock. The receive ring in one burst. */
 struct rxd { /* SDM 3.2.3 */
     le64 addr;
     le64 result; /* length, packet checksum, status, errors, special */
@@ -321,7 +320,7 @@ bool rx_put(struct e1000 *e, struct rx_ring *r, struct rx_frame *f);
 uint32_t rx_sum(const struct rx_frame *f, uint32_t from, uint32_t to);
 void rx_drop_full(struct e1000 *e); /* no descriptor: MPC, RXO */
 
-/* e1000_rx.c, e1000_filter.c: loop, under the lock */
+/* rx.c, filter.c: loop, under the lock */
 bool e1000_rx_run(struct e1000 *e); /* more is left */
 bool e1000_rx_pending(struct e1000 *e);
 void e1000_rx_init(struct e1000 *e); /* before anything else of it */

@@ -6,7 +6,7 @@
  *
  * e1000_tx_run() is called by the loop, under the lock, and works off at most
  * BURST steps. A packet is gathered as pointers to the guest's buffers
- * (iovecs), made ready once (e1000_offload.c: tx_prepare) and handed on
+ * (iovecs), made ready once (offload.c: tx_prepare) and handed on
  * (tx_step), then its descriptors are reported. Nothing of its payload is
  * copied, with two exceptions, both tx_flatten():
  *   - the guest cut it into more than TX_IOV pieces;

@@ -340,8 +340,8 @@ void pci_cfg_write(struct pci_fn *fn, unsigned off, unsigned width,
     pthread_mutex_lock(&bus->lock);
     for (unsigned i = 0; i < width; i++) {
         uint8_t w = fn->wmask[off + i], b = (uint8_t)(val >> (8 * i));
-        uint32_t now = (pci_get(fn, off + i, 1) & ~(uint32_t)w) | (b & w);
-        pci_put(fn, off + i, 1, now & ~(uint32_t)(b & fn->w1c[off + i]));
+        pci_put(fn, off + i, 1,
+                (pci_get(fn, off + i, 1) & ~(uint32_t)w) | (b & w));
     }
     if (pci_touches(off, width, PCI_COMMAND, PCI_COMMAND + 2) ||
         pci_touches(off, width, PCI_BAR0, PCI_BAR0 + 4 * PCI_BARS) ||

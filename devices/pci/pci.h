@@ -105,10 +105,10 @@ struct pci_fn {
     unsigned slot; /* bdf is slot << 3: function 0 only */
     const char *name;
     void *owner;
-    /* A guest write changes only bits set in wmask; writing 1 to a bit set in
-     * w1c clears it. No host-side value ever lives in those bytes. */
+    /* A guest write changes only bits set in wmask; no host-side value ever
+     * lives in those bytes. */
     _Atomic uint8_t cfg[256]; /* read by any thread, see pci_get */
-    uint8_t wmask[256], w1c[256];
+    uint8_t wmask[256];
     unsigned cap_end; /* first free byte for a capability */
     uint8_t cap_last; /* last capability in the list, 0: none */
     struct pci_bar bar[PCI_BARS + 1];

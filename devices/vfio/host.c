@@ -259,7 +259,7 @@ static void add_area(struct vfio_region *r, uint64_t off, uint64_t size)
         r->map[r->nmap++] = (struct pci_map){.off = off, .size = size};
 }
 
-/* All of it, or the areas that a capability lists (vfio.h, "sparse mmap"). */
+/* All of it, or the areas that a capability lists (vfio's "sparse mmap"). */
 void vfio_region_areas(struct vfio_region *r, const void *info, size_t len)
 {
     const struct vfio_region_info *i = info;

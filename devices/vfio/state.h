@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A PCI device of the host's, given to the guest through vfio: vfio.c opens it
- * (the host's side), vfio_pci.c shows it to the guest. */
+/* A PCI device of the host's, given to the guest through vfio: host.c opens it
+ * (the host's side), vfio.c shows it to the guest. */
 #ifndef VFIO_DEVICE_H
 #define VFIO_DEVICE_H
 

@@ -11,7 +11,7 @@
  * Configuration space. The header, BARs, MSI, MSI-X and the power state are
  * emulated in cfg[] like those of any function; other bytes of the capabilities
  * and beyond are `direct`: the device's own at each access, filtered by vfio in
- * the kernel (vfio_pci_config.c). Its own BARs never move and it always
+ * the kernel (drivers/vfio/pci). Its own BARs never move and it always
  * decodes: the guest's are only where KVM shows them, so nothing a guest does
  * there makes an access fault on the host (drivers/vfio/pci, mmap_fault).
  * Nor does it ever leave D0, for the same reason. Extended configuration space

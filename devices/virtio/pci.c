@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio over PCI (virtio 1.2 §4.1): modern interface, status, interrupts. The
- * common configuration is in virtio_common.c, the legacy interface in
- * virtio_legacy.c.
+ * common configuration is in common.c, the legacy interface in legacy.c.
  *
  * Theory of operation
  * -------------------

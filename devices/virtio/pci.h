@@ -126,11 +126,6 @@ void virtio_unlend(struct virtio *v);
 bool virtio_call(struct virtio *v, unsigned q);
 /* Makes the queue be looked at on its loop, as if it had been kicked. */
 void virtio_poke(struct virtio *v, unsigned q);
-static inline bool virtio_running(const struct virtio *v)
-{
-    return (v->status & (VIRTIO_DRIVER_OK | VIRTIO_NEEDS_RESET)) ==
-           VIRTIO_DRIVER_OK;
-}
 
 /* ------------------------------- inside the transport, all with lock held */
 
@@ -143,11 +138,11 @@ static inline uint64_t width_mask(unsigned bytes)
     return bytes >= 8 ? ~0ull : (1ull << 8 * bytes) - 1;
 }
 
-/* virtio_common.c: the common configuration structure. */
+/* common.c: the common configuration structure. */
 uint64_t virtio_common_read(struct virtio *v, unsigned off, unsigned width);
 void virtio_common_write(struct virtio *v, unsigned off, unsigned width,
                          uint64_t val);
-/* virtio_legacy.c: BAR0, as region callbacks (they take the lock). */
+/* legacy.c: BAR0, as region callbacks (they take the lock). */
 uint64_t virtio_legacy_read(void *owner, uint64_t off, unsigned width);
 void virtio_legacy_write(void *owner, uint64_t off, unsigned width,
                          uint64_t val);

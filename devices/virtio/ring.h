@@ -52,7 +52,7 @@ struct virtqueue {
     /* Set by the loop when it finds the ring broken; registers show it. */
     _Atomic enum vq_state state;
     const struct ram *ram;
-    bool packed, event_idx, indirect, in_order;
+    bool packed, event_idx, indirect;
     const char *fault; /* why it is BROKEN */
 
     void *desc, *avail, *used; /* hva, only in READY */

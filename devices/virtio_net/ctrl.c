@@ -78,8 +78,7 @@ static bool rx_nobcast(struct vnet *n, const struct cmd *c)
     return rx_mode(n, c, &n->filter.nobcast);
 }
 
-/* ----------------------------------------------------- class 1: MAC, 2: VLAN
- */
+/* -------------------------------------------------- class 1: MAC, 2: VLAN */
 
 /* One of the two tables; *at moves behind it. */
 static bool get_macs(const struct cmd *c, uint32_t *at, struct filter_list *l)
@@ -141,8 +140,7 @@ static bool vlan_del(struct vnet *n, const struct cmd *c)
     return vlan_set(n, c, false);
 }
 
-/* ------------------------------------- class 3: announce, 4: MQ, 5: offloads
- */
+/* ---------------------------------- class 3: announce, 4: MQ, 5: offloads */
 
 /* §5.1.6.5.4.1: the bit is clear before the buffer is used. */
 static bool announce_ack(struct vnet *n, const struct cmd *c)

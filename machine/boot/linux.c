@@ -13,7 +13,6 @@
 
 #define HDR_OFF 0x1f1
 #define HDR_MAGIC 0x53726448 /* "HdrS" */
-#define HDR_END_MAX 0x290    /* where boot_params holds the next thing */
 #define SETUP_SECTS_MAX 64
 
 /* "Details of Header Fields" */

@@ -60,7 +60,6 @@ struct vm {
         uint32_t data;
     } msi[MSI_MAX]; /* index + GSI_MSI_BASE is the GSI */
     unsigned nmsi;
-    bool routes_stale;
     struct {
         uint64_t gpa, size;
         void *hva;

@@ -27,7 +27,7 @@
 /* -------------------------------------------------------------------- RAM */
 
 /* KVM maps huge pages only where guest and host addresses agree modulo their
- * size (transparent_hugepage_adjust in its mmu.c). NULL and errno. */
+ * size (arch/x86/kvm/mmu: kvm_mmu_hugepage_adjust). NULL and errno. */
 static uint8_t *map_aligned(uint64_t size, int flags, int fd)
 {
     const uint64_t huge = 2u << 20;
@@ -243,9 +243,9 @@ static void on_request(struct event *ev, uint32_t got)
         restart(vm);
 }
 
-void vm_quit(struct machine *m, enum machine_stop why)
+void vm_quit(struct machine *m, int status)
 {
-    loop_stop(m->loop, (int)why);
+    loop_stop(m->loop, status);
 }
 
 /* ------------------------------------------------------------------- life */

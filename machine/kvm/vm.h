@@ -14,8 +14,9 @@ int vm_new(struct machine **out, const struct vm_config *cfg);
  * (said) when it could not start. */
 int vm_run(struct machine *m);
 
-/* Ends vm_run from a handler on the main loop. */
-void vm_quit(struct machine *m, enum machine_stop why);
+/* Ends vm_run from a handler on the main loop; it gives `status`, an enum
+ * machine_stop or what else the process ends with. */
+void vm_quit(struct machine *m, int status);
 
 /* Destroys devices, KVM and memory. */
 void vm_free(struct machine *m);

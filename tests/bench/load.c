@@ -229,8 +229,7 @@ static int run_clients(const char *host, int port, int64_t ns, int n)
     return 0;
 }
 
-/* ----------------------------------------------------------------- the far end
- */
+/* ------------------------------------------------------------ the far end */
 
 static int bound(int type, int port)
 {

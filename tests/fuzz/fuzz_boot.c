@@ -23,8 +23,7 @@ __asm__(".section .rodata\n"
         "bios_image_end: .byte 0\n"
         ".previous\n");
 
-/* -------------------------------------------------- kernels at the end of RAM
- */
+/* ---------------------------------------------- kernels at the end of RAM */
 
 /* The second byte says how many pages of RAM there are above 2 MiB, guarded
  * behind (0: all); the third at which byte around the end of RAM the kernel

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The loop's naps ("Napping" in base/loop.c); events and timers are in
- * test_bus.c. */
+ * tests/unit/machine/bus.c. */
 #include "base/loop.h"
 
 #include <sys/eventfd.h>

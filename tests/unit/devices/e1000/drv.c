@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The fake e1000 driver: see e1000_drv.h. */
+/* The fake e1000 driver: see drv.h. */
 #include "tests/unit/devices/e1000/drv.h"
 
 #include <stdio.h>

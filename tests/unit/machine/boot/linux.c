@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* machine/boot/boot.c and boot_linux.c against crafted bzImages. Section names
+/* machine/boot/boot.c and linux.c against crafted bzImages. Section names
  * are those of Linux's boot.rst. */
 #include <errno.h>
 #include <stdio.h>
@@ -440,7 +440,7 @@ TEST(boot_files_that_cannot_be)
     b.kernel = "/dev/null";
     CHECK_EQ(boot_load(m, &b, &e), -EINVAL);
     CHECK_HAS(test_log(), "neither a file nor a pipe");
-    b.kernel = NULL; /* boot_kit.c's guest is none */
+    b.kernel = NULL; /* kit.c's guest is none */
     CHECK_EQ(boot_load(m, &b, &e), -EINVAL);
     boot_close(&b);
     boot_close(&b);
