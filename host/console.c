@@ -31,25 +31,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/field.h"
 #include "base/log.h"
+#include "host/backlog.h"
+#include "host/endpoint.h"
 #include "host/peer.h"
 #include "host/terminal.h"
 
-#define RING 65536 /* power of two */
 #define CHUNK 4096
 #define FLUSH_NS 500000
 #define STALL_NS 1000000000ull
 #define EXIT_NS 1000000000ull
 #define RETRY_NS 1000000000ull /* of a file that takes nothing */
-#define PTY_MS 50              /* for a reader to take something */
 #define AGAIN_MS 200           /* between clients that come and go */
 #define ESCAPE 0x01            /* Ctrl-A */
 
@@ -59,11 +56,6 @@ struct stream {
     bool socket;
     bool polled; /* epoll can wait for it; else it is always ready */
     bool added;
-};
-
-struct counts {
-    uint64_t in, out; /* bytes */
-    uint64_t dropped; /* for want of a reader */
 };
 
 static const struct field count_fields[] = {
@@ -89,29 +81,18 @@ struct console {
     struct stream in, out; /* fd -1: none */
     struct event wake;     /* bytes to write, or room for input */
     struct timer flush, stall;
-    bool escapes;   /* the input is a terminal: Ctrl-A is ours */
-    bool escaped;   /* and was seen */
-    bool throttled; /* input waits for room (lock) */
+    struct endpoint end;
+    bool escaped;   /* Ctrl-A was seen */
+    bool throttled; /* input waits for room (the backlog's lock) */
     bool waits;     /* for the first one to connect */
     struct peer peer;
     bool peered;        /* a socket: readers come and go */
-    int pty;            /* our own end of its other side, or -1 */
-    const char *path;   /* of a file */
-    bool regular;       /* it is one */
-    bool append, made;  /* not to be emptied; was not there before */
     bool begun;         /* console_begin_all() has been */
     uint64_t lost_then; /* `dropped` when the file took nothing, + 1 */
     struct fault trouble;
     struct console *log; /* logfile= */
 
-    pthread_mutex_t lock; /* what follows */
-    bool sink;            /* nobody will ever read: drop at once */
-    bool woken;           /* the loop knows that there is something */
-    bool held;            /* console_full() said yes */
-    bool stalled;         /* the reader was given up on */
-    uint64_t head, tail;  /* bytes put, bytes taken */
-    struct counts n;
-    uint8_t ring[RING];
+    struct backlog b;
     struct console *next;
 };
 
@@ -166,31 +147,10 @@ static void signal_loop(struct console *c)
 
 /* ---------------------------------------------------------------- output */
 
-/* Is there no point in waiting for the reader? Under the lock. */
-static bool gone(const struct console *c)
-{
-    return c->stalled || c->out.ev.fd < 0;
-}
-
 /* One run of bytes, which nothing of another thread's comes between. */
 static void put(struct console *c, const void *run, size_t n)
 {
-    const uint8_t *p = run;
-    pthread_mutex_lock(&c->lock);
-    uint64_t before = c->head;
-    for (size_t i = 0; i < n && !c->sink; i++) {
-        if (c->head - c->tail == RING) {
-            c->n.dropped++;
-            if (!gone(c))
-                continue; /* the guest did not wait: its loss */
-            c->tail++;
-        }
-        c->ring[c->head++ & (RING - 1)] = p[i];
-    }
-    bool wake = c->head != before && !c->woken && !gone(c);
-    c->woken |= wake;
-    pthread_mutex_unlock(&c->lock);
-    if (wake)
+    if (backlog_put(&c->b, run, n))
         signal_loop(c);
 }
 
@@ -203,58 +163,17 @@ void console_put(struct console *c, uint8_t byte)
 
 bool console_full(struct console *c)
 {
-    pthread_mutex_lock(&c->lock);
-    bool full = !c->sink && !gone(c) && c->head - c->tail == RING;
-    c->held |= full;
-    pthread_mutex_unlock(&c->lock);
-    return full || (c->log && console_full(c->log));
-}
-
-static struct counts counts(struct console *c)
-{
-    pthread_mutex_lock(&c->lock);
-    struct counts n = c->n;
-    pthread_mutex_unlock(&c->lock);
-    return n;
+    return backlog_full(&c->b) || (c->log && console_full(c->log));
 }
 
 void console_count(struct console *c, const char *id, int fd)
 {
-    struct counts n = counts(c);
+    struct counts n = backlog_counts(&c->b);
     fields_count(count_fields, &n, id, fd);
     if (!c->log)
         return;
-    n = counts(c->log);
+    n = backlog_counts(&c->log->b);
     fields_count(log_count_fields, &n, id, fd);
-}
-
-/* Copies out what waits, without taking it. */
-static unsigned peek(struct console *c, uint8_t *buf, uint64_t *at)
-{
-    pthread_mutex_lock(&c->lock);
-    unsigned n = 0;
-    *at = c->tail;
-    while (n < CHUNK && *at + n != c->head) {
-        buf[n] = c->ring[(*at + n) & (RING - 1)];
-        n++;
-    }
-    if (!n)
-        c->woken = false; /* the next byte wakes the loop again */
-    pthread_mutex_unlock(&c->lock);
-    return n;
-}
-
-/* The reader took everything up to `upto`. True: the guest was held back. */
-static bool taken(struct console *c, uint64_t upto, uint64_t got)
-{
-    pthread_mutex_lock(&c->lock);
-    c->n.out += got;
-    if (c->tail < upto) /* put() may have overwritten some meanwhile */
-        c->tail = upto;
-    bool was_held = c->held;
-    c->held = c->stalled = false;
-    pthread_mutex_unlock(&c->lock);
-    return was_held;
 }
 
 static ssize_t stream_write(struct stream *s, const void *p, size_t n)
@@ -267,17 +186,9 @@ static ssize_t stream_write(struct stream *s, const void *p, size_t n)
 /* The reader is no more: nobody is waited for, nothing is written. */
 static void lose_reader(struct console *c)
 {
-    stream_pause(&c->out);
-    pthread_mutex_lock(&c->lock);
-    if (c->out.ev.fd >= 0)
-        close(c->out.ev.fd);
-    c->out.ev.fd = -1;
-    c->woken = false;
-    bool was_held = c->held;
-    c->held = false;
-    if (!c->peered) /* a socket's next reader wants the last 64 KiB */
-        c->sink = true;
-    pthread_mutex_unlock(&c->lock);
+    stream_close(&c->out);
+    /* A socket's next reader wants the last 64 KiB. */
+    bool was_held = backlog_left(&c->b, !c->peered);
     timer_cancel(&c->flush);
     timer_cancel(&c->stall);
     if (was_held)
@@ -295,12 +206,8 @@ static void lose_client(struct console *c)
 /* The guest does not wait for a disk. */
 static void file_stuck(struct console *c, int err)
 {
-    pthread_mutex_lock(&c->lock);
-    c->stalled = true;
-    bool was_held = c->held;
-    c->held = false;
-    uint64_t dropped = c->n.dropped;
-    pthread_mutex_unlock(&c->lock);
+    uint64_t dropped = backlog_counts(&c->b).dropped;
+    bool was_held = backlog_stall(&c->b);
     if (!c->lost_then) {
         c->lost_then = dropped + 1;
         fault_say(&c->trouble,
@@ -314,7 +221,7 @@ static void file_stuck(struct console *c, int err)
 
 static void file_flows(struct console *c)
 {
-    uint64_t lost = counts(c).dropped - (c->lost_then - 1);
+    uint64_t lost = backlog_counts(&c->b).dropped - (c->lost_then - 1);
     c->lost_then = 0;
     TRACE(SERIAL, "%s: takes bytes again", c->label);
     if (lost)
@@ -322,14 +229,14 @@ static void file_flows(struct console *c)
                   c->label, (unsigned long long)lost);
 }
 
-/* Writes out the ring, at most RING bytes a call. 0: empty; -EAGAIN; another
- * -errno: the reader is gone. */
+/* Writes out what waits, BACKLOG bytes a call at most. 0: empty; -EAGAIN;
+ * another -errno: the reader is gone. */
 static int drain(struct console *c)
 {
     uint8_t buf[CHUNK];
     uint64_t at;
-    for (int i = 0; i < RING / CHUNK; i++) {
-        unsigned n = peek(c, buf, &at);
+    for (int i = 0; i < BACKLOG / CHUNK; i++) {
+        unsigned n = backlog_peek(&c->b, buf, sizeof(buf), &at);
         if (!n)
             return 0;
         ssize_t got = stream_write(&c->out, buf, n);
@@ -337,7 +244,7 @@ static int drain(struct console *c)
             continue;
         if (got < 0)
             return (int)got;
-        if (taken(c, at + (uint64_t)got, (uint64_t)got))
+        if (backlog_taken(&c->b, at + (uint64_t)got, (uint64_t)got))
             c->user.drained(c->user.owner);
         if (got < (ssize_t)n)
             return -EAGAIN;
@@ -359,7 +266,7 @@ static void flush(struct console *c)
         timer_arm(&c->stall, now_ns() + STALL_NS);
     } else if (err == -EINPROGRESS) {
         timer_arm(&c->flush, now_ns());
-    } else if (err && c->regular) {
+    } else if (err && c->end.regular) {
         file_stuck(c, err);
     } else if (err) {
         lose_client(c);
@@ -383,12 +290,7 @@ static void out_ready(struct event *ev, uint32_t got)
 static void stall_due(struct timer *t)
 {
     struct console *c = container_of(t, struct console, stall);
-    pthread_mutex_lock(&c->lock);
-    c->stalled = true;
-    bool was_held = c->held;
-    c->held = false;
-    pthread_mutex_unlock(&c->lock);
-    if (was_held)
+    if (backlog_stall(&c->b))
         c->user.drained(c->user.owner);
 }
 
@@ -437,9 +339,9 @@ static void in_ready(struct event *ev, uint32_t got)
         room = sizeof(buf);
     if (!room) {
         stream_pause(&c->in);
-        pthread_mutex_lock(&c->lock);
+        pthread_mutex_lock(&c->b.lock);
         c->throttled = true;
-        pthread_mutex_unlock(&c->lock);
+        pthread_mutex_unlock(&c->b.lock);
         /* It may have made room before it could see that we wait for it. */
         if (c->user.room(c->user.owner))
             console_unthrottle(c);
@@ -453,10 +355,8 @@ static void in_ready(struct event *ev, uint32_t got)
         input_over(c);
         return;
     }
-    unsigned left = c->escapes ? unescape(c, buf, (unsigned)n) : (unsigned)n;
-    pthread_mutex_lock(&c->lock);
-    c->n.in += left;
-    pthread_mutex_unlock(&c->lock);
+    unsigned left = c->end.keys ? unescape(c, buf, (unsigned)n) : (unsigned)n;
+    backlog_came(&c->b, left);
     if (left)
         c->user.input(c->user.owner, buf, left);
     if (!c->in.polled)
@@ -467,15 +367,15 @@ void console_continue(void)
 {
     terminal_take();
     for (struct console *c = consoles; c; c = c->next)
-        if (c->escapes && terminal_foreground(c->in.ev.fd))
+        if (c->end.keys && terminal_foreground(c->in.ev.fd))
             stream_wait(c, &c->in, EPOLLIN);
 }
 
 void console_unthrottle(struct console *c)
 {
-    pthread_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->b.lock);
     bool waiting = c->throttled;
-    pthread_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->b.lock);
     if (waiting)
         signal_loop(c);
 }
@@ -487,11 +387,11 @@ static void wake_ready(struct event *ev, uint32_t got)
     (void)got;
     if (read(ev->fd, &n, sizeof(n)) < 0)
         return;
-    pthread_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->b.lock);
     bool resume = c->throttled;
-    bool output = c->head != c->tail;
+    bool output = c->b.head != c->b.tail;
     c->throttled = false;
-    pthread_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->b.lock);
     if (resume)
         stream_wait(c, &c->in, EPOLLIN);
     if (output && !c->flush.due && !c->out.added)
@@ -512,10 +412,8 @@ static void client_came(struct peer *p)
         return;
     }
     stream_set(&c->in, in, true, in_ready, "serial input");
-    pthread_mutex_lock(&c->lock);
     stream_set(&c->out, out, true, out_ready, "serial output");
-    c->stalled = false;
-    pthread_mutex_unlock(&c->lock);
+    backlog_read(&c->b);
     peer_up(p);
     stream_wait(c, &c->in, EPOLLIN);
     bool first = c->waits;
@@ -534,32 +432,7 @@ static void client_went(struct peer *p)
 
 static int dial(struct peer *p)
 {
-    struct console *c = container_of(p, struct console, peer);
-    const struct addr *a = &c->dev->addr;
-    int fd =
-        socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return -errno;
-    if (!connect(fd, &a->sa, a->len) || errno == EINPROGRESS)
-        return fd;
-    int err = -errno;
-    close(fd);
-    return err;
-}
-
-static int listen_at(const struct addr *a)
-{
-    int fd =
-        socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return -errno;
-    int err = addr_bind(fd, a);
-    if (!err && listen(fd, 1))
-        err = -errno;
-    if (!err)
-        return fd;
-    close(fd);
-    return err;
+    return endpoint_dial(&container_of(p, struct console, peer)->dev->addr);
 }
 
 static int open_socket(struct console *c, struct chardev *dev)
@@ -574,7 +447,7 @@ static int open_socket(struct console *c, struct chardev *dev)
     snprintf(p->id, sizeof(p->id), "%s", dev->id ? dev->id : "-serial");
     snprintf(p->name, sizeof(p->name), "%s", dev->addr.text);
     if (dev->server) {
-        p->listen_fd = listen_at(&dev->addr);
+        p->listen_fd = endpoint_listen(&dev->addr);
         if (p->listen_fd == -EADDRINUSE)
             return fail(-EADDRINUSE,
                         "%s: another process listens there, or it is a file "
@@ -602,71 +475,19 @@ static int open_socket(struct console *c, struct chardev *dev)
 
 /* --------------------------------------------------------------- opening */
 
-static int open_stdio(struct console *c)
+/* Takes over what was opened. */
+static void use(struct console *c)
 {
-    bool socket = false;
-    int fd = terminal_fd(STDOUT_FILENO, O_WRONLY, &socket);
-    stream_set(&c->out, fd, socket, out_ready, "serial output");
-    c->sink = fd < 0;
-    fd = terminal_fd(STDIN_FILENO, O_RDONLY, &socket);
-    stream_set(&c->in, fd, socket, in_ready, "serial input");
-    if (fd >= 0 && isatty(STDIN_FILENO)) {
-        c->escapes = true;
-        terminal_raw(STDIN_FILENO);
-        if (!terminal_foreground(STDIN_FILENO))
-            return 0; /* reading would stop us with SIGTTIN */
-    }
-    stream_wait(c, &c->in, EPOLLIN);
-    return 0;
-}
-
-/* At the end of it, always: who cuts it short meanwhile (logrotate's
- * copytruncate) leaves no hole. */
-static int open_file(struct console *c, const char *path, bool append)
-{
-    int flags = O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-    struct stat st;
-    int fd = open(path, flags | O_WRONLY);
-    if (fd < 0 && errno == ENOENT) {
-        fd = open(path, flags | O_WRONLY | O_CREAT, 0666);
-        c->made = fd >= 0;
-    }
-    if (fd < 0 && errno == ENXIO) /* a FIFO nobody reads yet */
-        fd = open(path, flags | O_RDWR);
-    if (fd < 0)
-        return fail(-errno, "%s: %s: %s", c->label, path, strerror(errno));
-    c->regular = !fstat(fd, &st) && S_ISREG(st.st_mode);
-    c->path = path;
-    c->append = append;
-    stream_set(&c->out, fd, false, out_ready, "serial output");
-    return 0;
-}
-
-/* The other side stays open here, so that its users come and go; raw, so that
- * nothing said to it comes back. */
-static int open_pty(struct console *c)
-{
-    struct termios t;
-    int fd = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-    const char *name = NULL;
-    if (fd >= 0 && !grantpt(fd) && !unlockpt(fd))
-        name = ptsname(fd);
-    if (name)
-        c->pty = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
-    if (c->pty < 0 || tcgetattr(c->pty, &t)) {
-        int err = fail(-errno, "%s: %s", c->label, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        return err;
-    }
-    cfmakeraw(&t);
-    tcsetattr(c->pty, TCSANOW, &t);
-    log_line("%s: char device redirected to %s", c->label, name);
-    stream_set(&c->in, fd, false, in_ready, "serial input");
-    stream_set(&c->out, fcntl(fd, F_DUPFD_CLOEXEC, 3), false, out_ready,
-               "serial output");
-    stream_wait(c, &c->in, EPOLLIN);
-    return 0;
+    const struct endpoint *e = &c->end;
+    stream_set(&c->in, e->in, e->in_socket, in_ready, "serial input");
+    stream_set(&c->out, e->out, e->out_socket, out_ready, "serial output");
+    if (e->out >= 0)
+        backlog_read(&c->b);
+    else
+        backlog_left(&c->b, true);
+    /* Reading a terminal that is another's would stop us with SIGTTIN. */
+    if (!e->keys || terminal_foreground(STDIN_FILENO))
+        stream_wait(c, &c->in, EPOLLIN);
 }
 
 static struct console *console_new(struct loop *l, const char *label,
@@ -680,9 +501,10 @@ static struct console *console_new(struct loop *l, const char *label,
     c->loop = l;
     c->user = *user;
     snprintf(c->label, sizeof(c->label), "%s", label);
-    c->in.ev.fd = c->out.ev.fd = c->pty = -1;
+    c->in.ev.fd = c->out.ev.fd = -1;
+    endpoint_init(&c->end);
     c->peer.listen_fd = c->peer.conn.fd = -1;
-    pthread_mutex_init(&c->lock, NULL);
+    backlog_init(&c->b);
     timer_init(&c->flush, l, flush_due, "serial flush");
     timer_init(&c->stall, l, stall_due, "serial stall");
     c->next = consoles;
@@ -701,19 +523,18 @@ static struct console *console_new(struct loop *l, const char *label,
 
 static int open_dev(struct console *c, struct chardev *dev)
 {
-    switch (dev->type) {
-    case CHARDEV_STDIO:
-        return open_stdio(c);
-    case CHARDEV_FILE:
-        return open_file(c, dev->path, dev->append);
-    case CHARDEV_PTY:
-        return open_pty(c);
-    case CHARDEV_SOCKET:
+    int err = 0;
+    if (dev->type == CHARDEV_SOCKET)
         return open_socket(c, dev);
-    default:
-        c->sink = true;
-        return 0;
-    }
+    if (dev->type == CHARDEV_STDIO)
+        err = endpoint_stdio(&c->end);
+    else if (dev->type == CHARDEV_FILE)
+        err = endpoint_file(&c->end, c->label, dev->path, dev->append);
+    else if (dev->type == CHARDEV_PTY)
+        err = endpoint_pty(&c->end, c->label);
+    if (!err)
+        use(c);
+    return err;
 }
 
 static int open_log(struct console *c, const struct chardev *dev)
@@ -721,7 +542,13 @@ static int open_log(struct console *c, const struct chardev *dev)
     if (!dev->logfile)
         return 0;
     c->log = console_new(c->loop, c->label, &c->user);
-    return c->log ? open_file(c->log, dev->logfile, dev->logappend) : -ENOMEM;
+    if (!c->log)
+        return -ENOMEM;
+    int err =
+        endpoint_file(&c->log->end, c->label, dev->logfile, dev->logappend);
+    if (!err)
+        use(c->log);
+    return err;
 }
 
 int console_open(struct loop *l, struct chardev *dev,
@@ -753,9 +580,10 @@ void console_begin_all(void)
 {
     for (struct console *c = consoles; c; c = c->next) {
         c->begun = true;
-        if (c->regular && !c->append && ftruncate(c->out.ev.fd, 0))
-            log_line("%s: %s", c->label, strerror(errno));
-        if (c->escapes && isatty(STDERR_FILENO))
+        int err = endpoint_begin(&c->end, c->out.ev.fd);
+        if (err)
+            log_line("%s: %s", c->label, strerror(-err));
+        if (c->end.keys && isatty(STDERR_FILENO))
             log_line("Ctrl-A x quits, Ctrl-A h helps");
     }
 }
@@ -777,33 +605,12 @@ static void flush_at_exit(struct console *c)
     }
 }
 
-/* What is in a pseudo-terminal goes with our end of it: whoever is reading gets
- * the time to take it. */
-static void empty_pty(struct console *c)
-{
-    int left = 0, before = 0;
-    do {
-        before = left;
-        poll(NULL, 0, PTY_MS);
-    } while (!ioctl(c->pty, FIONREAD, &left) && left && left != before);
-}
-
-static void count_rest(struct console *c)
-{
-    pthread_mutex_lock(&c->lock);
-    if (!c->sink)
-        c->n.dropped += c->head - c->tail;
-    c->tail = c->head;
-    pthread_mutex_unlock(&c->lock);
-}
-
 void console_flush_all(void)
 {
     for (struct console *c = consoles; c; c = c->next) {
         flush_at_exit(c);
-        count_rest(c);
-        if (c->pty >= 0)
-            empty_pty(c);
+        backlog_end(&c->b);
+        endpoint_drain(&c->end);
     }
 }
 
@@ -828,12 +635,9 @@ void console_close(struct console *c)
     loop_del(&c->wake);
     if (c->wake.fd >= 0)
         close(c->wake.fd);
-    if (c->pty >= 0)
-        close(c->pty);
     if (c->dev && c->peered && c->dev->server)
         addr_unlink(&c->dev->addr);
-    if (c->made && !c->begun) /* nothing has come of it */
-        unlink(c->path);
+    endpoint_end(&c->end, c->begun);
     if (c->dev)
         chardev_release(c->dev);
     free(c);

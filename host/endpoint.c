@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/* What a serial port's bytes go to and come from: stdio, a file, a
+ * pseudo-terminal, a socket. */
+#include "host/endpoint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "host/terminal.h"
+
+#define PTY_MS 50 /* for a reader to take something */
+
+void endpoint_init(struct endpoint *e)
+{
+    *e = (struct endpoint){.in = -1, .out = -1, .pty = -1};
+}
+
+int endpoint_stdio(struct endpoint *e)
+{
+    e->out = terminal_fd(STDOUT_FILENO, O_WRONLY, &e->out_socket);
+    e->in = terminal_fd(STDIN_FILENO, O_RDONLY, &e->in_socket);
+    if (e->in >= 0 && isatty(STDIN_FILENO)) {
+        e->keys = true;
+        terminal_raw(STDIN_FILENO);
+    }
+    return 0;
+}
+
+/* At the end of it, always: who cuts it short meanwhile (logrotate's
+ * copytruncate) leaves no hole. */
+int endpoint_file(struct endpoint *e, const char *label, const char *path,
+                  bool append)
+{
+    int flags = O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    struct stat st;
+    int fd = open(path, flags | O_WRONLY);
+    if (fd < 0 && errno == ENOENT) {
+        fd = open(path, flags | O_WRONLY | O_CREAT, 0666);
+        e->made = fd >= 0;
+    }
+    if (fd < 0 && errno == ENXIO) /* a FIFO nobody reads yet */
+        fd = open(path, flags | O_RDWR);
+    if (fd < 0)
+        return fail(-errno, "%s: %s: %s", label, path, strerror(errno));
+    e->regular = !fstat(fd, &st) && S_ISREG(st.st_mode);
+    e->path = path;
+    e->append = append;
+    e->out = fd;
+    return 0;
+}
+
+/* The other side stays open here, so that its users come and go; raw, so that
+ * nothing said to it comes back. */
+int endpoint_pty(struct endpoint *e, const char *label)
+{
+    struct termios t;
+    int fd = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    const char *name = NULL;
+    if (fd >= 0 && !grantpt(fd) && !unlockpt(fd))
+        name = ptsname(fd);
+    if (name)
+        e->pty = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (e->pty < 0 || tcgetattr(e->pty, &t)) {
+        int err = fail(-errno, "%s: %s", label, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return err;
+    }
+    cfmakeraw(&t);
+    tcsetattr(e->pty, TCSANOW, &t);
+    log_line("%s: char device redirected to %s", label, name);
+    e->in = fd;
+    e->out = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    return 0;
+}
+
+static int stream_socket(const struct addr *a)
+{
+    int fd =
+        socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    return fd < 0 ? -errno : fd;
+}
+
+int endpoint_dial(const struct addr *a)
+{
+    int fd = stream_socket(a);
+    if (fd < 0 || !connect(fd, &a->sa, a->len) || errno == EINPROGRESS)
+        return fd;
+    int err = -errno;
+    close(fd);
+    return err;
+}
+
+int endpoint_listen(const struct addr *a)
+{
+    int fd = stream_socket(a);
+    if (fd < 0)
+        return fd;
+    int err = addr_bind(fd, a);
+    if (!err && listen(fd, 1))
+        err = -errno;
+    if (!err)
+        return fd;
+    close(fd);
+    return err;
+}
+
+int endpoint_begin(const struct endpoint *e, int out)
+{
+    return e->regular && !e->append && ftruncate(out, 0) ? -errno : 0;
+}
+
+void endpoint_drain(const struct endpoint *e)
+{
+    int left = 0, before = 0;
+    if (e->pty < 0)
+        return;
+    do {
+        before = left;
+        poll(NULL, 0, PTY_MS);
+    } while (!ioctl(e->pty, FIONREAD, &left) && left && left != before);
+}
+
+void endpoint_end(struct endpoint *e, bool begun)
+{
+    if (e->pty >= 0)
+        close(e->pty);
+    if (e->made && !begun)
+        unlink(e->path);
+    endpoint_init(e);
+}
