@@ -116,8 +116,10 @@ static size_t character(struct json *j, char out[4])
         return code > 0 ? utf8(out, code) : 0; /* \0 would end the text */
     }
     esc = c ? strchr(from, c) : NULL;
-    out[0] = esc ? to[esc - from] : 0;
-    return esc != NULL;
+    if (!esc)
+        return 0;
+    out[0] = to[esc - from];
+    return 1;
 }
 
 /* The string at hand into out[size]. */

@@ -343,7 +343,7 @@ static int tie(const struct plan_classes *c, int vlan, struct asked_list *nets,
     const char *id = direct ? opts_str(&net->o, "id", "") : NULL;
     if (nn == 0)
         log_line("warning: -net nic: vlan %d has no backend, only NICs", vlan);
-    if (nc == 0)
+    if (net && nc == 0)
         log_line("warning: -net %s: vlan %d has no NIC", net->net->name, vlan);
     for (int i = 0; i < all && !err; i++) {
         const char *port, *back = opts_str(&nets->at[i]->o, "id", "");

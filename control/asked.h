@@ -3,10 +3,17 @@
 #ifndef ASKED_H
 #define ASKED_H
 
-#include "control/plan.h"
-#include "net/dump.h"
+#include "machine/machine.h"
+#include "net/net.h"
 
 #define PLAN_MAX 256
+
+/* What can be named; each list ends with NULL. */
+struct plan_classes {
+    const struct device_class *const *devices;
+    const struct netdev_class *const *netdevs;
+    const struct netdev_class *hubport; /* for -net's vlan= */
+};
 
 /* One netdev, NIC or other device, before and while it is checked. */
 struct asked {

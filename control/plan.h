@@ -4,15 +4,7 @@
 #ifndef PLAN_H
 #define PLAN_H
 
-#include "machine/machine.h"
-#include "net/net.h"
-
-/* What can be named; each list ends with NULL. */
-struct plan_classes {
-    const struct device_class *const *devices;
-    const struct netdev_class *const *netdevs;
-    const struct netdev_class *hubport; /* for -net's vlan= */
-};
+#include "control/asked.h"
 
 /* For main(), in this order, on its thread.
  *

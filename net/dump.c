@@ -16,8 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "net/dump.h"
 #include "base/iov.h"
+#include "net/net.h"
 
 struct dump {
     struct opts opts; /* what it was told */

@@ -168,4 +168,18 @@ void netdev_register(struct netdev *nd);
 void netdev_close_all(void);
 extern struct netdev *netdevs;
 
+/* ---------------------------------------------------------------- captures */
+
+/* -object filter-dump, and pcap= of a -netdev. */
+struct dump;
+extern const struct field dump_fields[];
+/* First half: one as `o` (taken over) wants it, for a netdev that is checked.
+ * 0 or -errno (said), nothing left then. */
+int dump_new(struct opts *o, struct dump **out);
+/* Second half, before a NIC takes the netdev: makes the file and wraps the
+ * netdev's queues. What is made ends with the netdev. 0 or -errno (said). */
+int dump_open(struct dump *d);
+/* One that is not open. */
+void dump_free(struct dump *d);
+
 #endif

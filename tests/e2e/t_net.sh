@@ -684,7 +684,7 @@ test_net_errors() {
         clean
     done <<'END'
 -netdev tap,ifname=t0|id= is missing
--netdev warp,id=w|no such type; there are: tap bridge
+-netdev warp,id=w|no such type; there are tap bridge
 -netdev tap,id=n,ifname=lo -device virtio-net-pci,netdev=n|lo: not a tap interface
 -netdev tap,id=n,ifnam=t0|no key "ifnam"; the keys are
 -netdev user,id=n -netdev none,id=n|id=n: used twice

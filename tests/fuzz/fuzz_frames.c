@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "net/dgram.h"
-#include "net/dump.h"
 #include "net/hub.h"
 #include "tests/fuzz/fuzz.h"
 

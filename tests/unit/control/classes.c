@@ -11,7 +11,6 @@
 #include "devices/pc/pc.h"
 #include "devices/vfio/state.h"
 #include "net/dgram.h"
-#include "net/dump.h"
 #include "net/hub.h"
 #include "net/none.h"
 #include "net/stream.h"

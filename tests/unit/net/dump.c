@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "net/dump.h"
 #include "tests/unit/net/net_test.h"
 
 static uint8_t file[1 << 20];

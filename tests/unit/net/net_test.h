@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "net/dump.h"
 #include "tests/unit/fake.h"
 
 static inline int nt_open(struct machine *m, const struct netdev_class *c,

@@ -4,7 +4,6 @@
 #include <sys/socket.h>
 
 #include "net/dgram.h"
-#include "net/dump.h"
 #include "net/hub.h"
 #include "net/none.h"
 #include "net/stream.h"
