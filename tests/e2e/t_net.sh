@@ -686,7 +686,7 @@ test_net_errors() {
 -netdev tap,ifname=t0|id= is missing
 -netdev warp,id=w|no such type; there are tap bridge
 -netdev tap,id=n,ifname=lo -device virtio-net-pci,netdev=n|lo: not a tap interface
--netdev tap,id=n,ifnam=t0|no key "ifnam"; the keys are
+-netdev tap,id=n,ifnam=t0|no key "ifnam"; did you mean "ifname"
 -netdev user,id=n -netdev none,id=n|id=n: used twice
 -nic stream,addr.type=unix,addr.path=/nonexistent/s|cannot connect: No such file or directory; start the other side
 -nic stream,addr.type=unix|addr.path= is missing
@@ -694,7 +694,7 @@ test_net_errors() {
 -nic tap,br=nobridge0|sudo ip link add nobridge0 type bridge
 -nic user,hostfwd=22|hostfwd=22: must be
 -nic hubport,netdev=x|no netdev x
--nic none,model=e1000,pcap=/nonexistent/f|capture file /nonexistent/f: No such file
+-nic none,model=e1000,pcap=/nonexistent/f|file=/nonexistent/f: No such file
 -object filter-dump,netdev=n,file=/tmp/x|no netdev n
 -net nic,macadr=1|no key "macadr"
 -nic tap,queues=0|queues 0: must be a number from 1 to 16
@@ -709,11 +709,11 @@ test_net_errors() {
 -nic tap,vhostfd=77|descriptor 77 is not open
 -nic tap,vhostfd=0|vhostfd= is no vhost-net that can be used
 -nic tap,helper=/nonexistent|/nonexistent: cannot run it
--nic tap,script=/nonexistent|script /nonexistent: cannot run it
--nic tap,downscript=/nonexistent|downscript /nonexistent: cannot run it
+-nic tap,script=/nonexistent|script=/nonexistent: cannot run it
+-nic tap,downscript=/nonexistent|downscript=/nonexistent: cannot run it
 -netdev hubport,id=n,hubid=x|hubid x: must be a number
 -netdev hubport,id=n,hubid=1,learn=perhaps|learn=perhaps: must be on or off
--nic stream,addr.type=warp|addr.type=warp: must be unix, inet or fd
+-nic stream,addr.type=warp|addr.type=warp: must be one of unix, inet, fd
 -nic stream,addr.type=unix,addr.path=/x,server=maybe|server=maybe: must be on or off
 -nic stream,addr.type=unix,addr.path=/x,reconnect-ms=x|reconnect-ms x: must be a number
 -nic socket,listen=x|listen=x: must be host:port
@@ -725,5 +725,49 @@ test_net_errors() {
 -device e1000,netdev=zz|there is no -netdev with that id
 -net nic,vlan=x|vlan x: must be a number
 -tap this-name-is-too-long|longer than 15
+-tap t0,model=foo|-tap: model=foo: no such device
+-tap t0,colour=red|-netdev tap,help and -device virtio-net-pci,help list
+-device e1000,id=d -device e1000,id=d|id=d: used twice
+-netdev {"type":"tap"|-netdev: JSON, byte 14
+-netdev socket,id=n,fd=0|not a connected stream socket
+END
+}
+
+e2e kvm net_wrong_last_word "a word that is wrong at the end of a command line: nothing was emptied, made or run before"
+test_net_wrong_last_word() {
+    local wrong
+    printf '#!/bin/sh\necho ran >>%s/ran\n' "$T" >script
+    chmod +x script
+    for wrong in '-device bogus' '-device e1000,netdev=no' '-device e1000,netdev=n,colour=red' '-nic tap,queues=99'; do
+        echo precious | tee log >capture
+        # shellcheck disable=SC2086  # words
+        start -serial "file:$T/log" -netdev "tap,id=n,ifname=t9,pcap=$T/capture,script=$T/script,downscript=$T/script" $wrong
+        ends 5 2
+        is "$(wc -l <err)" 1 "lines for $wrong"
+        is "$(cat log capture | tr '\n' ' ')" 'precious precious ' "the files after $wrong"
+        [ ! -e ran ] || fail "$wrong: a script ran"
+        clean
+    done
+}
+
+e2e kvm net_help_of_keys "TYPE,help and MODEL,help: keys with ranges, defaults and counters, on stdout"
+test_net_help_of_keys() {
+    local options words
+    while IFS='|' read -r options words; do
+        # shellcheck disable=SC2086  # words
+        start $options
+        ends 5 0
+        grep -qe "$words" out || fail "$options: no '$words' in: $(cat out)"
+        [ ! -s err ] || fail "$options: $(cat err)"
+    done <<'END'
+-netdev help|-netdev vhost-user,id=ID
+-netdev tap,help|queues=1-16 .*(1)
+-netdev dgram,id=n,help|local.port=1-65535
+-nic user,help|hostfwd=
+-nic tap,model=e1000,help|fcs=on|off|auto
+-nic model=help|virtio-net-pci
+-device virtio-net-pci,help|rx_queue_size=64-1024 .*(256)
+-device e1000,help|rx_frames
+-object filter-dump,help|maxlen=14-256K .*(64K)
 END
 }
