@@ -13,6 +13,7 @@ import sys
 import time
 
 import boots
+import compare
 import vms
 from vms import GUEST, HOST, MAC, Failed, VM, ask, command, fields, guest_shell, sh, wait_for
 
@@ -28,6 +29,7 @@ class Bench:
         self.seconds = spec["seconds"]
         self.work = spec["work"]
         self.round = 0
+        self.judge = compare.Judge() if "was" in spec else None
         self.out = open(spec["out"], "a")  # pylint: disable=consider-using-with
 
     def tool(self, name, *args):
@@ -38,15 +40,28 @@ class Bench:
         record.update({"error": str(error)} if error else {"value": value})
         if extra:
             record["extra"] = extra
+        if self.judge and not error:
+            self.judge.add(group, row, peer, self.round, value)
         self.out.write(json.dumps(record) + "\n")
         self.out.flush()
         shown = f"failed: {error}" if error else f"{value:.4g}"
         print(f"  {self.where} round {self.round} {group} {row} {peer}: {shown}", flush=True)
 
+    def chosen(self, row):
+        return not self.spec["rows"] or row in self.spec["rows"]
+
+    def wants(self, group, row, peer):
+        """Another round of it? Of two builds, until their ratio is known."""
+        return self.chosen(row) and (not self.judge or self.judge.wants(group, row, peer))
+
     def rounds(self, peers):
-        """(round, peer) in turn; each round begins with another peer."""
+        """(round, peer) in turn; each round begins with another peer.  Two builds: only they, until all is known."""
+        if self.judge:
+            peers = [p for peer in peers if peer.startswith("vmm") for p in (peer, compare.was(peer))]
         peers = [p for p in peers if not self.spec["peers"] or p in self.spec["peers"]]
         for self.round in range(1, self.spec["rounds"] + 1):
+            if self.judge and self.judge.look():
+                return
             turn = (self.round - 1) % max(len(peers), 1)
             for peer in peers[turn:] + peers[:turn]:
                 yield peer
@@ -319,18 +334,21 @@ def far_end(bench, peer):
 
 
 def network(bench):
-    chosen = [r for r in NETWORK_ROWS if not bench.spec["rows"] or set(r[0]) & set(bench.spec["rows"])]
+    chosen = [r for r in NETWORK_ROWS if any(bench.chosen(row) for row in r[0])]
     with bench.running(bench.tool("load", "serve", 7000), "serve"):
         for peer in bench.rounds(NETWORK_PEERS):
+            left = [r for r in chosen if any(bench.wants("network", row, peer) for row in r[0])]
+            if not left:
+                continue
             try:
                 far = far_end(bench, peer)
             except (Failed, OSError, subprocess.TimeoutExpired) as error:
-                for rows, _ in chosen:
+                for rows, _ in left:
                     for row in rows:
                         bench.emit("network", row, peer, error=error)
                 continue
             try:
-                for rows, measure in chosen:
+                for rows, measure in left:
                     network_row(bench, far, rows, measure)
             finally:
                 far.stop()
@@ -468,6 +486,8 @@ def guest_sink(bench, peer, size):
 def bundled_peer(bench, peer):
     for row, of_floor, of_guest in (("flood", floor_flood, guest_flood), ("sink", floor_sink, guest_sink)):
         for size in (60, 1514):
+            if not bench.wants("bundled", f"{row}_{size}", peer):
+                continue
             try:
                 value, cost = of_floor(bench, size) if peer == "floor" else of_guest(bench, peer, size)
                 bench.emit("bundled", f"{row}_{size}", peer, value, **cost)
@@ -504,14 +524,16 @@ def start_ns(bench, line, *until, seconds):
 def start(bench):
     bundled_loud, bundled_quiet = words_for(bench, ""), words_for(bench, "quiet")
     rows = [
-        ("start_kvm_run", False, bundled_loud, ["--kvm-run"], 30),
         ("start_serial", False, bundled_loud, ["--serial"], BOOT),
+        ("start_line", False, bundled_loud, ["--line", "\n"], BOOT),
         ("start_ping", False, bundled_quiet, ["--ping", GUEST], BOOT),
     ]
     if bench.where == "lab":
         rows.append(("start_linux", True, f"ip={GUEST}/24", ["--line", "guest: up"], 90))
     for peer in bench.rounds(START_PEERS):
         for row, linux, words, until, seconds in rows:
+            if not bench.wants("start", row, peer):
+                continue
             try:
                 if row == "start_ping" and peer.startswith("microvm"):
                     raise Failed("the bundled guest finds no NIC: microvm has no PCI configuration ports")

@@ -3,7 +3,6 @@
 
 /*
  * usage: launch [OPTION]... -- PROGRAM [ARG]...
- *   --kvm-run       until the first KVM_RUN: the first guest instruction
  *   --serial        until the first byte on its standard output
  *   --line TEXT     until TEXT is on its standard output
  *   --first TEXT    with --line: tell as well when TEXT was there ("": a byte)
@@ -15,42 +14,32 @@
  * --repeat "starts=N ns=TOTAL".
  *
  * Theory of operation. The zero of time is taken in the child, right before
- * its execve. The first KVM_RUN is seen through a seccomp filter that asks
- * this program about that one ioctl and lets all others pass: a system call
- * costs some tens of nanoseconds more, and the notification itself wakes us
- * within microseconds; nothing else of the program is slowed, as it would be
- * by ptrace. Pings go out each half millisecond. The program is killed once
- * the event is there; each start sees an empty pipe and a new process.
+ * its execve; nothing is between the program and its kernel then. Pings go out
+ * each half millisecond. The program is killed once the event is there; each
+ * start sees an empty pipe and a new process.
  */
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/kvm.h>
-#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 static struct {
-    bool kvm_run, serial;
+    bool serial;
     const char *line, *first;
     struct sockaddr_in ping;
     int64_t timeout, repeat; /* ns */
@@ -82,79 +71,13 @@ static void die(const char *what)
 
 /* --------------------------------------------------------------- the child */
 
-static int filter_kvm_run(void)
-{
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-                 offsetof(struct seccomp_data, args[1])),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, KVM_RUN, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog prog = {.len = sizeof(code) / sizeof(code[0]),
-                              .filter = code};
-
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-                        SECCOMP_FILTER_FLAG_NEW_LISTENER, &prog);
-}
-
-static void send_fd(int sock, int fd)
-{
-    char byte = 0;
-    union {
-        struct cmsghdr align;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct iovec iov = {&byte, 1};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.room,
-                         .msg_controllen = sizeof(control.room)};
-    struct cmsghdr *head = CMSG_FIRSTHDR(&msg);
-
-    head->cmsg_level = SOL_SOCKET;
-    head->cmsg_type = SCM_RIGHTS;
-    head->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(head), &fd, sizeof(fd));
-    sendmsg(sock, &msg, 0);
-}
-
-static int receive_fd(int sock)
-{
-    char byte;
-    int fd = -1;
-    union {
-        struct cmsghdr align;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct iovec iov = {&byte, 1};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.room,
-                         .msg_controllen = sizeof(control.room)};
-
-    if (recvmsg(sock, &msg, 0) == 1 && CMSG_FIRSTHDR(&msg))
-        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
-    return fd;
-}
-
-static _Noreturn void child(int out, int sock)
+static _Noreturn void child(int out)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     dup2(null, 0);
     dup2(out, 1);
-    if (opt.kvm_run) {
-        int fd = filter_kvm_run();
-        if (fd < 0)
-            _exit(126);
-        send_fd(sock, fd);
-        close(fd);
-    }
     shared->exec_ns = now();
     execvp(opt.argv[0], opt.argv);
     shared->exec_errno = errno;
@@ -237,41 +160,24 @@ static bool got_line(int fd)
     return !opt.line || strstr(text, opt.line);
 }
 
-static void let_pass(int notify)
-{
-    struct seccomp_notif req = {0};
-    struct seccomp_notif_resp resp = {0};
-
-    if (ioctl(notify, SECCOMP_IOCTL_NOTIF_RECV, &req))
-        return;
-    resp.id = req.id;
-    resp.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
-    ioctl(notify, SECCOMP_IOCTL_NOTIF_SEND, &resp);
-}
-
 /* The time of the event, or 0 with *why set. */
-static int64_t wait_event(pid_t pid, int out, int notify, int64_t limit,
-                          const char **why)
+static int64_t wait_event(pid_t pid, int out, int64_t limit, const char **why)
 {
-    struct pollfd p[3] = {{out, POLLIN, 0}, {notify, POLLIN, 0}, {-1, 0, 0}};
+    struct pollfd p[2] = {{out, POLLIN, 0}, {-1, 0, 0}};
     struct timespec half_ms = {0, 500000};
     char drain[4096];
     bool ping = opt.ping.sin_family;
 
     if (ping)
-        p[2] = (struct pollfd){icmp, POLLIN, 0};
+        p[1] = (struct pollfd){icmp, POLLIN, 0};
     for (;;) {
         if (ping)
             send_ping();
-        int n = ppoll(p, 3, ping ? &half_ms : &(struct timespec){0, 100000000},
+        int n = ppoll(p, 2, ping ? &half_ms : &(struct timespec){0, 100000000},
                       NULL);
         int64_t t = now();
 
-        if (n > 0 && (p[1].revents & POLLIN)) {
-            let_pass(notify);
-            return t;
-        }
-        if (n > 0 && (p[2].revents & POLLIN) && got_reply())
+        if (n > 0 && (p[1].revents & POLLIN) && got_reply())
             return t;
         if (n > 0 && (p[0].revents & POLLIN)) {
             if (opt.serial || opt.line) {
@@ -297,11 +203,10 @@ static int64_t wait_event(pid_t pid, int out, int notify, int64_t limit,
 /* Nanoseconds from exec to the event; 0 with *why set. */
 static int64_t start_once(const char **why)
 {
-    int out[2], sock[2], notify = -1;
+    int out[2];
     int64_t t = 0;
 
-    if (pipe2(out, O_CLOEXEC) ||
-        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock))
+    if (pipe2(out, O_CLOEXEC))
         die("pipe");
     got_line(-1);
     if (icmp >= 0)
@@ -311,19 +216,12 @@ static int64_t start_once(const char **why)
     if (pid < 0)
         die("fork");
     if (!pid)
-        child(out[1], sock[1]);
+        child(out[1]);
     close(out[1]);
-    close(sock[1]);
-    if (opt.kvm_run && (notify = receive_fd(sock[0])) < 0)
-        *why = "no seccomp notification";
-    else
-        t = wait_event(pid, out[0], notify, now() + opt.timeout, why);
+    t = wait_event(pid, out[0], now() + opt.timeout, why);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
     close(out[0]);
-    close(sock[0]);
-    if (notify >= 0)
-        close(notify);
     return t ? t - shared->exec_ns : 0;
 }
 
@@ -340,10 +238,6 @@ static void parse(int argc, char **argv)
     for (; i < argc && strcmp(argv[i], "--") != 0; i++) {
         const char *name = argv[i];
 
-        if (!strcmp(name, "--kvm-run")) {
-            opt.kvm_run = true;
-            continue;
-        }
         if (!strcmp(name, "--serial")) {
             opt.serial = true;
             continue;

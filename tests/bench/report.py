@@ -7,6 +7,7 @@ import os
 import statistics
 
 import boots
+import compare
 
 # row: what it says, unit, whether more or less is better
 ROWS = {
@@ -30,8 +31,8 @@ ROWS = {
     "flood_1514": ("flood 1514 B from guest", "kpps", "more"),
     "sink_60": ("flood 60 B to guest", "kpps", "more"),
     "sink_1514": ("flood 1514 B to guest", "kpps", "more"),
-    "start_kvm_run": ("exec to first KVM_RUN", "ms", "less"),
     "start_serial": ("exec to first serial byte", "ms", "less"),
+    "start_line": ("exec to first line", "ms", "less"),
     "start_ping": ("exec to first ping reply", "ms", "less"),
     "start_linux": ("exec to Linux init", "ms", "less"),
     "starts_per_second": ("VMs started to ping, in a loop", "1/s", "more"),
@@ -60,12 +61,16 @@ TITLES = {
     ("size", "here"): "Size",
     ("boot", "lab"): "What boots, in the lab, ms",
 }
-ORDER = ["floor", "vmm", "qemu", "vmm-vhost", "qemu-vhost", "vmm-e1000", "qemu-e1000", "microvm", "microvm-seabios"]
+ORDER = ["floor", "vmm", "was", "qemu", "vmm-vhost", "was-vhost", "qemu-vhost", "vmm-e1000", "was-e1000", "qemu-e1000",
+         "microvm", "microvm-seabios"]
 NAMES = {
     "floor": "floor (no guest)",
     "vmm": "vmm virtio",
     "vmm-vhost": "vmm vhost",
     "vmm-e1000": "vmm e1000",
+    "was": "the other build's virtio",
+    "was-vhost": "the other build's vhost",
+    "was-e1000": "the other build's e1000",
     "qemu": "QEMU pc virtio",
     "qemu-vhost": "QEMU pc vhost",
     "qemu-e1000": "QEMU pc e1000",
@@ -84,6 +89,14 @@ def number(v):
     if abs(v) < 0.001:
         return f"{v:.1g}"
     return f"{v:.3g}"
+
+
+def spread(values):
+    """The median and half of the way from least to most, in percent of it."""
+    values = list(values)
+    middle = statistics.median(values)
+    far = f" ±{50 * (max(values) - min(values)) / middle:.0f}%" if len(values) > 1 and middle else ""
+    return number(middle) + far
 
 
 def median_or_none(values):
@@ -113,6 +126,11 @@ class Results:
         """By round."""
         return {r["round"]: r["value"] for r in self.cells.get((*table, row, peer), []) if "value" in r}
 
+    def extras(self, table, row, peer, key):
+        """A figure in the records' extra, by round."""
+        records = self.cells.get((*table, row, peer), [])
+        return {r["round"]: r["extra"][key] for r in records if key in r.get("extra", {})}
+
     def errors(self, table, row, peer):
         return [r["error"] for r in self.cells.get((*table, row, peer), []) if "error" in r]
 
@@ -121,10 +139,7 @@ class Results:
         values, errors = list(self.values(table, row, peer).values()), self.errors(table, row, peer)
         if not values:
             return "failed" if errors else "–"
-        middle = statistics.median(values)
-        text = number(middle)
-        if len(values) > 1 and middle:
-            text += f" ±{50 * (max(values) - min(values)) / middle:.0f}%"
+        text = spread(values)
         losses = [r["extra"]["loss_percent"] for r in self.cells[(*table, row, peer)]
                   if "loss_percent" in r.get("extra", {})]
         if row.startswith("udp") and losses:
@@ -178,6 +193,32 @@ def floor_table(res, table):
         ratios = [res.ratio(table, row, p, "floor") for p in peers]
         lines.append([ROWS[row][0], *("–" if r is None else f"{r:.2g}" for r in ratios)])
     return lines if peers else []
+
+
+def compare_table(res, table):
+    """Two builds: each row, and the processor time and system calls behind it, with a verdict."""
+    lines = [["two builds", "unit", "this", "the other", "this ÷ other", "95 %", "rounds", "p", "verdict"]]
+    for row in res.rows(table):
+        title, unit, better = ROWS[row]
+        for peer in res.peers(table):
+            old = compare.was(peer)
+            if old == peer or old not in res.peers(table):
+                continue
+            about = title + (peer[3:] and f", {peer[4:]}")
+            pairs = [(about + (" (less is better)" if better == "less" else ""), unit,
+                      res.values(table, row, peer), res.values(table, row, old))]
+            pairs += [(f"{about}: {what} a packet", "", res.extras(table, row, peer, key), res.extras(table, row, old, key))
+                      for what, key in (("CPU µs", "cpu_us"), ("not vCPU µs", "loops_us"), ("system calls", "syscalls"))]
+            lines += [compare_line(*pair) for pair in pairs if pair[2] and pair[3]]
+    return lines if len(lines) > 1 else []
+
+
+def compare_line(title, unit, new, old):
+    v = compare.Verdict(new, old)
+    line = [title, unit, spread(new.values()), spread(old.values())]
+    line.append("–" if v.ratio is None else f"{v.ratio:.3f}")
+    line.append("–" if v.low is None else f"{v.low:.3f}–{v.high:.3f}")
+    return [*line, str(v.rounds), "–" if v.p is None else f"{v.p:.2g}", v.text()]
 
 
 COSTS = [
@@ -305,6 +346,14 @@ ABOUT = (
 )
 
 
+ABOUT_TWO = (
+    "Two builds, in turn: the ratio is Hodges and Lehmann's of the rounds' ratios, with its interval of 95 %; p is the "
+    f"probability that ranks as one-sided come by chance (Wilcoxon's signed ranks, exact). 'differs': p < {compare.CHANCE}. Of "
+    f"a hundred rows of equal builds one to three do so by chance. A row goes on until its ratio is known within "
+    f"{100 * compare.WITHIN:.0f} %, for {compare.LEAST} rounds at least, or until the rounds are over."
+)
+
+
 def write_json(where, info, records):
     os.makedirs(where, exist_ok=True)
     with open(os.path.join(where, "results.json"), "w") as f:
@@ -318,13 +367,15 @@ def write_all(where):
     res = Results(data["machine"], data["records"])
     text, marks = [], ["# Results of `make bench`\n"]
     info = [[k, str(v)] for k, v in res.info.items()]
-    text.append("\n".join(f"{k:9} {v}" for k, v in info) + "\n\n" + ABOUT + "\n")
-    marks.append(as_markdown([["measured", ""], *info]) + "\n" + ABOUT + "\n")
+    about = ABOUT + ("\n\n" + ABOUT_TWO if "was" in res.info else "")
+    text.append("\n".join(f"{k:9} {v}" for k, v in info) + "\n\n" + about + "\n")
+    marks.append(as_markdown([["measured", ""], *info]) + "\n" + about + "\n")
     for table in res.tables():
         name = f"{table[0]}-{table[1]}.svg"
         with open(os.path.join(where, name), "w") as f:
             f.write(plot(res, table))
-        tables = [t for t in (main_table(res, table), floor_table(res, table), cost_table(res, table)) if t]
+        first = compare_table if "was" in res.info else main_table
+        tables = [t for t in (first(res, table), floor_table(res, table), cost_table(res, table)) if t]
         said = notes(res, table)
         text.append(f"== {TITLES[table]}\n\n" + "\n".join(as_text(t) for t in tables))
         text.extend(f"   {s}" for s in said)

@@ -27,8 +27,8 @@ def command(peer, spec, linux, words, mem, tap="tap0", mac=MAC):
     """The command line of a peer with one NIC on a TAP; its console on standard output."""
     model = "e1000" if peer.endswith("-e1000") else "virtio-net-pci"
     vhost = "on" if peer.endswith("-vhost") else "off"
-    if peer.startswith("vmm"):
-        line = [spec["vmm"], "-m", f"{mem}M", "-smp", str(spec["smp"])]
+    if peer.startswith(("vmm", "was")):
+        line = [spec[peer[:3]], "-m", f"{mem}M", "-smp", str(spec["smp"])]
         nic = f"{tap},mac={mac},model={model}" + (",vhost=on" if vhost == "on" else "")
         line += ["-tap", nic]
         if linux:
