@@ -2,6 +2,7 @@
 /* The board's own devices at their ports: the serial port, whose console the
  * main loop serves, the clock with its timer, the power button. Two vCPUs do
  * the same, each register being the device's to guard. */
+#include "devices/list.h"
 #include "devices/pc/pc.h"
 #include "tests/tsan/rig.h"
 

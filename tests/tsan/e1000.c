@@ -4,6 +4,7 @@
  * was switched off. So each race that is reported is the card's. */
 #include <string.h>
 
+#include "devices/list.h"
 #include "devices/e1000/state.h"
 #include "tests/tsan/rig.h"
 

@@ -8,7 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "net/hub.h"
+#include "net/list.h"
 #include "net/stream.h"
 #include "tests/tsan/rig.h"
 
@@ -55,7 +55,7 @@ static void wire_close(struct netdev *nd)
 
 static void wire_new(unsigned nq)
 {
-    snprintf(wire.nd.id, sizeof(wire.nd.id), "n0");
+    wire.nd.id = "n0";
     wire.nd.offload = NETBE_CSUM | NETBE_TSO4 | NETBE_TSO6;
     wire.nd.vnet_hdr = true;
     wire.nd.link_up = true;
@@ -80,10 +80,9 @@ static void open_netdev(const struct netdev_class *cls, const char *text)
 {
     struct netdev *nd;
     struct opts o;
-    if (opts_parse(&o, "-netdev", text, NULL) || cls->open(rig.m.loop, &o, &nd))
+    if (opts_parse(&o, "-netdev", text, NULL) || netdev_new(cls, &o, &nd) ||
+        cls->open(nd, rig.m.loop))
         rig_fail("-netdev %s", text);
-    netdev_register(nd);
-    opts_free(&o);
 }
 
 /* ------------------------------------------------------------------- peers */

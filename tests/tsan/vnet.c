@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "devices/list.h"
 #include "devices/nic.h"
 #include "devices/virtio_net/state.h"
 #include "tests/tsan/rig.h"
