@@ -9,8 +9,8 @@
  *  registers: vCPU exit ─▶ bus ─▶ region ─▶ X_read/X_write
  *                           (state only; packet work is handed to the loop)
  *
- * To add a device: write devices/NAME.c ending with its device_class, and list
- * the class below. To add a backend: the same in net/. */
+ * To add a device: write devices/NAME.c ending with its device_class, and give
+ * it a row in devices/list.h. To add a backend: the same in net/. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -21,47 +21,25 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "devices/list.h"
 #include "base/fd.h"
 #include "control/cmdline.h"
 #include "control/models.h"
 #include "control/plan.h"
 #include "devices/pc/pc.h"
 #include "devices/pci/pci.h"
-#include "devices/nic.h"
-#include "devices/vfio/state.h"
 #include "host/console.h"
 #include "host/pidfile.h"
 #include "host/process.h"
 #include "host/terminal.h"
 #include "machine/kvm/vm.h"
-#include "net/dgram.h"
-#include "net/hub.h"
-#include "net/none.h"
-#include "net/stream.h"
-#include "net/tap.h"
-#include "net/vhost_user.h"
+#include "net/list.h"
 
 /* ----------------------------------------------------------- wiring tables */
 
-/* What -device can name. */
-static const struct device_class *const device_classes[] = {
-    &virtio_net_class,
-    &e1000_class,
-    &vfio_pci_class,
-    NULL,
-};
-
-/* What every machine has, in this order; serial ports come last. */
-static const struct device_class *const board_classes[] = {
-    &acpi_pm_class, &rtc_class, &i8042_class, &pvpanic_class, NULL,
-};
-
-/* What -netdev can name. */
-static const struct netdev_class *const netdev_classes[] = {
-    &tap_class,        &bridge_class, &hubport_class, &stream_class,
-    &dgram_class,      &socket_class, &user_class,    &none_class,
-    &vhost_user_class, NULL,
-};
+static const struct device_class *const device_classes[] = {DEVICE_ROWS NULL};
+static const struct device_class *const board_classes[] = {BOARD_ROWS NULL};
+static const struct netdev_class *const netdev_classes[] = {NETDEV_ROWS NULL};
 
 static const struct plan_classes classes = {
     .devices = device_classes,

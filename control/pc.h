@@ -4,7 +4,7 @@
 #ifndef CONTROL_PC_H
 #define CONTROL_PC_H
 
-#include "control/cmdline.h"
+#include "control/config.h"
 
 /* Each takes an option's text in: 0; 1: help is out on stdout; -EINVAL (said).
  * What is neither done nor without meaning here is refused. */

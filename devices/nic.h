@@ -72,6 +72,5 @@ int nic_check(struct nic *nic, struct device *dev, struct needs *needs,
               const char *model);
 
 /* The NIC models. */
-extern const struct device_class virtio_net_class, e1000_class;
 
 #endif

@@ -6,8 +6,6 @@
 #include "host/addr.h"
 #include "net/net.h"
 
-extern const struct netdev_class dgram_class;
-
 struct dgram {
     struct netdev nd;
     struct netbe be;

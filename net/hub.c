@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #include "base/iov.h"
-#include "net/hub.h"
+#include "net/list.h"
 
 #define PORTS_MAX 64
 #define MACS 256

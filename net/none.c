@@ -2,7 +2,7 @@
 /* -netdev none: no cable. Nothing comes, what is sent is lost. */
 #include <errno.h>
 
-#include "net/none.h"
+#include "net/list.h"
 
 struct none {
     struct netdev nd;

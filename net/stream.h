@@ -10,8 +10,6 @@
 #include "host/peer.h"
 #include "net/net.h"
 
-extern const struct netdev_class stream_class, socket_class, user_class;
-
 struct stream_conf {
     const char *peer;         /* for messages; copied */
     int fd;                   /* connected already, or -1 */

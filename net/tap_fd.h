@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 
 #include "host/iface.h"
-#include "net/tap.h"
+#include "net/net.h"
 
 #define TAP_HELPER "/usr/lib/qemu/qemu-bridge-helper"
 

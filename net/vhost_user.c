@@ -39,7 +39,7 @@
 #include "base/iov.h"
 #include "host/chardev.h"
 #include "net/vhost.h"
-#include "net/vhost_user.h"
+#include "net/list.h"
 
 enum {
     GET_FEATURES = 1,

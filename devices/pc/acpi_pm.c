@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* ACPI fixed hardware: PM1a event and control blocks and the PM timer (ACPI
  * 6.4 §4.8.3): power-off, power button, a 3.579545 MHz clock. */
+#include "devices/list.h"
 #include "devices/pc/pc.h"
 
 #include <errno.h>

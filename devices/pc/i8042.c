@@ -5,7 +5,7 @@
  * It raises no interrupt: there is nothing to type. A command's answers wait in
  * the output buffer, in order. A20 is always on (KVM has no wrap); its bit is
  * kept so that guests that switch it see what they wrote. */
-#include "devices/pc/pc.h"
+#include "machine/machine.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* pvpanic: one port through which a guest says that it panicked (QEMU,
  * docs/specs/pvpanic). Linux finds it by the DSDT's QEMU0001. */
-#include "devices/pc/pc.h"
+#include "machine/machine.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
  * registers are worked out when they are read, and flags (update, alarm,
  * periodic) when register C is. A timer runs only while register B enables an
  * interrupt. */
-#include "devices/pc/pc.h"
+#include "machine/machine.h"
 
 #include <errno.h>
 #include <pthread.h>

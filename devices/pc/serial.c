@@ -6,7 +6,7 @@
  * once, so the transmitter is busy (THRE = 0) only while the console's buffer
  * is full; and a received byte below the FIFO's trigger level is announced at
  * once, as if its time-out (§8.4.1) had passed. */
-#include "devices/pc/pc.h"
+#include "machine/machine.h"
 
 #include <errno.h>
 #include <pthread.h>

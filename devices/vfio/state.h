@@ -75,6 +75,4 @@ void vfio_close(struct vfio *v);
  * bus and registers it. 0 or -errno (said). */
 int vfio_plug(struct vfio *v, struct machine *m, int slot);
 
-extern const struct device_class vfio_pci_class;
-
 #endif

@@ -532,7 +532,6 @@ int vfio_plug(struct vfio *v, struct machine *m, int slot)
     no_snoop_off(v);
     host_command(v);
     irq_follow(v);
-    v->dev.cls = &vfio_pci_class;
     v->dev.reset = vfio_pci_reset;
     v->dev.destroy = vfio_pci_destroy;
     device_register(m, &v->dev);

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "devices/list.h"
 #include "base/iov.h"
 #include "devices/e1000/state.h"
 #include "tests/fuzz/fuzz.h"

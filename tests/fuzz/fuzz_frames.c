@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "net/dgram.h"
-#include "net/hub.h"
+#include "net/list.h"
 #include "tests/fuzz/fuzz.h"
 
 #define PIECES 5

@@ -2,6 +2,7 @@
 /* The ports of the PC's old devices, with time passing. */
 #include <stdlib.h>
 
+#include "devices/list.h"
 #include "devices/pc/pc.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -1,23 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* What an operator, or a program for one, says of a backend or a device, as
  * text and as JSON: parsed, read by the tables, checked. Nothing is opened. */
+#include "devices/list.h"
 #include "base/json.h"
 #include "devices/nic.h"
 #include "devices/vfio/state.h"
 #include "net/dgram.h"
-#include "net/hub.h"
-#include "net/none.h"
+#include "net/list.h"
 #include "net/stream.h"
-#include "net/tap.h"
-#include "net/vhost_user.h"
 #include "tests/fuzz/fuzz.h"
 
-static const struct netdev_class *const nets[] = {
-    &tap_class,    &bridge_class, &hubport_class,
-    &stream_class, &dgram_class,  &socket_class,
-    &user_class,   &none_class,   &vhost_user_class};
-static const struct device_class *const cards[] = {
-    &virtio_net_class, &e1000_class, &vfio_pci_class};
+static const struct netdev_class *const nets[] = {NETDEV_ROWS};
+static const struct device_class *const cards[] = {DEVICE_ROWS};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

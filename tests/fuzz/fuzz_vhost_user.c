@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "net/vhost.h"
-#include "net/vhost_user.h"
+#include "net/list.h"
 #include "tests/fuzz/fuzz.h"
 
 #define MEM 65536

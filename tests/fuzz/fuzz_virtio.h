@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 
+#include "devices/list.h"
 #include "devices/virtio_net/state.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/wire.h"

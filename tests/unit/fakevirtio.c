@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The fake virtio-net driver: see fakevirtio.h. */
+#include "devices/list.h"
 #include "tests/unit/fakevirtio.h"
 
 #include <stdio.h>

@@ -7,24 +7,18 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "devices/list.h"
 #include "devices/nic.h"
 #include "devices/pc/pc.h"
 #include "devices/vfio/state.h"
 #include "net/dgram.h"
-#include "net/hub.h"
-#include "net/none.h"
+#include "net/list.h"
 #include "net/stream.h"
-#include "net/tap.h"
-#include "net/vhost_user.h"
 #include "tests/unit/fake.h"
 
-static const struct netdev_class *const nets[] = {
-    &tap_class,    &bridge_class, &hubport_class,
-    &stream_class, &dgram_class,  &socket_class,
-    &user_class,   &none_class,   &vhost_user_class};
-static const struct device_class *const devices[] = {
-    &virtio_net_class, &e1000_class, &vfio_pci_class, &serial_class,
-    &acpi_pm_class,    &rtc_class,   &i8042_class,    &pvpanic_class};
+static const struct netdev_class *const nets[] = {NETDEV_ROWS};
+static const struct device_class *const devices[] = {&serial_class,
+                                                     DEVICE_ROWS BOARD_ROWS};
 
 static const struct field *table; /* being walked */
 static const char *class;

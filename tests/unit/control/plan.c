@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* What is asked for: -nic, -net, -tap, -netdev, -object, -device; what they
  * turn into, and that nothing is done before all of it is right. */
+#include "devices/list.h"
 #include "control/plan.h"
 
 #include "devices/nic.h"
-#include "net/hub.h"
-#include "net/none.h"
+#include "net/list.h"
 #include "net/stream.h"
-#include "net/tap.h"
-#include "net/vhost_user.h"
 #include "tests/unit/net/net_test.h"
 
 /* A backend and a NIC that remember what they were told. */

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "devices/list.h"
 #include "devices/nic.h"
 #include "devices/pc/pc.h"
 #include "devices/vfio/state.h"

@@ -3,7 +3,7 @@
 #include <sys/socket.h>
 
 #include "net/dgram.h"
-#include "net/none.h"
+#include "net/list.h"
 #include "net/stream.h"
 #include "tests/unit/net/net_test.h"
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "net/net.h"
 #include "tests/unit/net/net_test.h"
 
 static uint8_t file[1 << 20];

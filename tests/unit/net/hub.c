@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* -netdev hubport. */
-#include "net/hub.h"
+#include "net/list.h"
 #include "tests/unit/net/net_test.h"
 
 static struct netdev *port(struct machine *m, const char *text)

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "net/net.h"
 #include "tests/unit/fake.h"
 
 static inline int nt_open(struct machine *m, const struct netdev_class *c,

@@ -4,8 +4,7 @@
 #include <sys/socket.h>
 
 #include "net/dgram.h"
-#include "net/hub.h"
-#include "net/none.h"
+#include "net/list.h"
 #include "net/stream.h"
 #include "tests/unit/net/net_test.h"
 

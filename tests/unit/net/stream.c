@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include "net/list.h"
 #include "net/stream.h"
 #include "tests/unit/net/net_test.h"
 

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 
 #include "host/iface.h"
-#include "net/tap.h"
+#include "net/list.h"
 #include "tests/unit/net/net_test.h"
 
 static int home = -1;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* -netdev user, with a script in passt's place. */
+#include "net/list.h"
 #include "net/stream.h"
 #include "tests/unit/net/net_test.h"
 

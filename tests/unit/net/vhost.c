@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-#include "net/tap.h"
+#include "net/list.h"
 #include "net/vhost.h"
 #include "tests/unit/net/net_test.h"
 

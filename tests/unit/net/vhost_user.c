@@ -13,7 +13,7 @@
 
 #include "net/vhost.h"
 #include "host/chardev.h"
-#include "net/vhost_user.h"
+#include "net/list.h"
 #include "tests/unit/net/net_test.h"
 
 #define MEM (64 << 10)

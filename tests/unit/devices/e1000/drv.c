@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The fake e1000 driver: see drv.h. */
+#include "devices/list.h"
 #include "tests/unit/devices/e1000/drv.h"
 
 #include <stdio.h>

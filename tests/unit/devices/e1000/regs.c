@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The e1000's registers, EEPROM, PHY, statistics and interrupts, by section of
  * the manual. */
+#include "devices/list.h"
 #include "tests/unit/devices/e1000/drv.h"
 
 #include <errno.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* RTC, keyboard controller, ACPI PM, pvpanic. */
+#include "devices/list.h"
 #include "devices/pc/pc.h"
 #include "tests/unit/fake.h"
 

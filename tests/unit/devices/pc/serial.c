@@ -14,6 +14,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "devices/list.h"
 #include "devices/pc/pc.h"
 #include "host/console.h"
 #include "host/terminal.h"

@@ -2,6 +2,7 @@
 /* The legacy interface of a transitional virtio-net (virtio 1.2 §4.1.4.10). */
 #include <stdio.h>
 
+#include "devices/list.h"
 #include "devices/virtio_net/state.h"
 #include "tests/unit/fakedrv.h"
 #include "tests/unit/devices/virtio/ring.h"
