@@ -21,7 +21,7 @@ CFLAGS = -std=c11 $(OPT) -g $(WARN) -fno-strict-aliasing -fPIE -fdata-sections \
 # Small, but for what runs per packet or per exit. (At -Os gcc's flow analysis
 # warns of variables that are set; clang and -O2 builds of the tests see those.)
 OPT := -Os -Wno-maybe-uninitialized
-HOT := machine/kvm/vcpu machine/bus base/loop machine/machine net/tap net/hub \
+HOT := machine/kvm/vcpu machine/bus base/loop base/pace machine/machine net/tap net/hub \
        devices/virtio/queue devices/virtio/split devices/virtio/packed \
        devices/virtio/walk devices/virtio_net/% devices/e1000/%
 $(HOT:%=$(B)/%.o): OPT := -O2

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The clock of loops and timers; a file of its own so that tests can bring
  * another one. */
-#include "base/loop.h"
+#include "base/clock.h"
 
 #include <time.h>
 

@@ -1,30 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The event loop: epoll, a sorted list of timers, a list of events that asked
- * for another turn, and a short look around before going to sleep.
- *
- * Looking. Under load the other side's next signal comes soon after the loop
- * went to sleep; the signal (an exit of the vCPU), the sleep and the wake-up
- * then cost more than the packet. So after a sleep that was short the loop
- * opens a window: before the next sleep it polls the rings and the file
- * descriptors for that long. Each short sleep doubles the window, a long one
- * closes it (as KVM's halt polling does). A loop whose events are far apart
- * never looks, so an idle machine costs nothing.
- *
- * What "short" is depends on what a signal and a wake-up cost on this host,
- * which differs by a factor of fifty between a bare machine and a nested one;
- * it is measured, once, at the first look.
- *
- * Answers. Who asks and waits leaves long pauses, but what the guest is given
- * it answers soon: a ping, a request, an acknowledgement. So after a delivery
- * the loop looks for the answer, for up to twice as long as the last one took.
- * No answer in time, and it does not look for the next.
- *
- * Napping. A flood of small packets is better served in batches: while the loop
- * turns round and round it finds them one by one, and the CPU it burns is not
- * there for whoever receives them. So when small packets come faster than it
- * could nap, the loop naps: it sleeps for a fixed time, signals off, and does
- * what has come together. A nap that finds little is the last, and makes the
- * loop slower to try again, so whoever waits for each answer is not held up.
+ * for another turn, and a short look around before going to sleep (base/pace.c
+ * says when, and for how long).
  *
  * Ownership. Timers, pollers and turns are lists without a lock, the loop's
  * thread's alone; another thread that touches one is a bug of ours and ends the
@@ -44,19 +21,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/pace.h"
+
 #define BATCH 32
-#define TURNS_MAX 1000   /* while the clock stands still (a test's) */
-#define LOOK_COSTS 32    /* a window in signals sent to oneself, at most */
-#define NAP_COSTS 128    /* and a nap */
-#define ANSWER_COSTS 200 /* and a look for an answer */
-#define LOOK_MAX_NS 250000
-#define ANSWER_MAX_NS 2000000
-#define NAP_MAX_NS 1000000
-#define LOOK_LEAST_NS 20000
-#define LOOKS 16     /* at the rings, for each at the file descriptors */
-#define NAP_AFTER 16 /* small packets, looked at together */
-#define NAP_LEAST 3  /* small packets that are worth a nap */
-#define DOUBT_MAX 5  /* NAP_AFTER doubles as often, at most */
+#define TURNS_MAX 1000 /* while the clock stands still (a test's) */
+#define LOOKS 16       /* at the rings, for each at the file descriptors */
 
 struct loop {
     int epfd;
@@ -74,17 +43,7 @@ struct loop {
     const char *name;
     struct poller *pollers; /* signals off: the loop looks */
     bool looks;             /* somebody has a ring to look at */
-    uint64_t window;        /* ns to look before a sleep, 0: none */
-    uint64_t window_max;    /* a sleep up to this is short; 0: not measured */
-    uint64_t asked;         /* window_max as the operator wants it, or 0 */
-    bool given;             /* the guest has something to answer */
-    uint64_t answer;        /* ns to look for its answer, 0: do not */
-    uint64_t answer_max;    /* 0: not measured */
-    bool naps;              /* sleeps, signals off */
-    uint64_t nap;           /* for so long; 0: not measured */
-    unsigned found;         /* small packets since `since` */
-    uint64_t since;
-    unsigned doubt; /* naps that found little, lately */
+    struct pace pace;
 };
 
 void event_signal(int fd)
@@ -326,98 +285,26 @@ static int wait_ns(struct loop *l, int64_t ns)
 
 /* ---------------------------------------------------------------- looking */
 
-/* What it costs to signal an eventfd, to be told by epoll, and to read it. Of
- * its own making, both: what epoll_wait gave here would be lost to the loop,
- * and an edge is told once. 0: no descriptors left. */
-static uint64_t signal_cost(void)
-{
-    uint64_t least = 0;
-    struct epoll_event got = {.events = EPOLLIN};
-    int ep = epoll_create1(EPOLL_CLOEXEC);
-    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (ep < 0 || fd < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, fd, &got))
-        goto out;
-    for (int i = 0; i < 4; i++) {
-        uint64_t start = now_ns();
-        event_signal(fd);
-        epoll_wait(ep, &got, 1, 0);
-        event_drain(fd);
-        uint64_t cost = now_ns() - start;
-        least = i == 0 || cost < least ? cost : least;
-    }
-out:
-    if (fd >= 0)
-        close(fd);
-    if (ep >= 0)
-        close(ep);
-    return least;
-}
-
-static uint64_t between(uint64_t ns, uint64_t least, uint64_t most)
-{
-    return ns < least ? least : ns > most ? most : ns;
-}
-
-static void measure(struct loop *l)
-{
-    uint64_t cost = signal_cost();
-    l->window_max = between(LOOK_COSTS * cost, LOOK_LEAST_NS, LOOK_MAX_NS);
-    if (l->asked)
-        l->window_max = l->asked;
-    l->nap = between(NAP_COSTS * cost, LOOK_LEAST_NS, NAP_MAX_NS);
-    l->answer_max = between(ANSWER_COSTS * cost, LOOK_LEAST_NS, ANSWER_MAX_NS);
-}
-
-/* Starts napping when more small packets come than naps would end. */
 void loop_worked(struct loop *l, unsigned small)
 {
-    l->found += small;
-    if (l->naps || l->found >> l->doubt < NAP_AFTER)
-        return;
-    if (!l->nap)
-        measure(l);
-    uint64_t now = now_ns();
-    l->naps = !l->asked && now - l->since < l->found * l->nap;
-    l->found = 0;
-    l->since = now;
+    pace_worked(&l->pace, small);
 }
 
 void loop_given(struct loop *l)
 {
-    l->given = true;
-}
-
-/* The wait for an answer has ended, after so many ns. */
-static void answered(struct loop *l, uint64_t took)
-{
-    if (!l->given)
-        return;
-    l->given = false;
-    l->answer = 0;
-    if (took > ANSWER_MAX_NS)
-        return;
-    if (!l->answer_max)
-        measure(l);
-    if (took <= l->answer_max)
-        l->answer = between(2 * took, LOOK_LEAST_NS, l->answer_max);
-}
-
-/* How long to look before the next sleep. */
-static uint64_t look_time(const struct loop *l)
-{
-    return l->given && l->answer > l->window ? l->answer : l->window;
+    l->pace.given = true;
 }
 
 void loop_window(struct loop *l, uint64_t ns)
 {
-    l->asked = ns > l->asked ? ns : l->asked;
+    pace_ask(&l->pace, ns);
 }
 
 bool loop_look(struct loop *l, struct poller *p)
 {
     assert(loop_is_mine(l));
     l->looks = true;
-    if (!look_time(l) && !l->naps)
+    if (!pace_look(&l->pace) && !l->pace.naps)
         return false;
     if (!p->listed) {
         p->listed = true;
@@ -462,7 +349,7 @@ static void arm_all(struct loop *l)
 /* Sleeps, or until an event. Returns as look() does. */
 static int nap(struct loop *l)
 {
-    int n = wait_ns(l, wait_limit(l, (int64_t)l->nap));
+    int n = wait_ns(l, wait_limit(l, (int64_t)l->pace.nap));
     bool worked = false;
     for (struct poller *p = l->pollers, *next; p; p = next) {
         next = p->next;
@@ -472,35 +359,26 @@ static int nap(struct loop *l)
         p->ready(p);
         worked = true;
     }
-    uint64_t now = now_ns();
-    if (!n || now - l->since >= l->nap) {
-        l->naps = l->found >= NAP_LEAST;
-        if (l->naps)
-            l->doubt -= l->doubt > 0;
-        else
-            l->doubt += l->doubt < DOUBT_MAX;
-        l->found = 0;
-        l->since = now;
-    }
+    pace_napped(&l->pace, !n);
     if (n > 0 || worked)
         return n > 0 ? n : -1;
-    if (!l->naps)
+    if (!l->pace.naps)
         arm_all(l);
-    return l->naps ? -1 : 0;
+    return l->pace.naps ? -1 : 0;
 }
 
 /* The number of events in the batch, -1 when a poller had work (it is done), 0
  * for nothing: all signals are on. */
 static int look(struct loop *l, uint64_t start)
 {
-    if (l->naps)
+    if (l->pace.naps)
         return nap(l);
-    uint64_t now = start, end = start + look_time(l);
+    uint64_t now = start, end = start + pace_look(&l->pace);
     int turns = 0;
     do {
         struct poller *p = find_work(l);
         if (p) {
-            answered(l, now - start);
+            pace_answered(&l->pace, now - start);
             loop_unlook(l, p);
             p->ready(p);
             return -1;
@@ -515,24 +393,6 @@ static int look(struct loop *l, uint64_t start)
              !atomic_load(&l->stop));
     arm_all(l);
     return 0;
-}
-
-static void adjust_window(struct loop *l, uint64_t slept)
-{
-    if (slept > LOOK_MAX_NS && slept > l->asked) {
-        l->window = 0;
-        return;
-    }
-    if (!l->window_max)
-        measure(l);
-    if (slept > l->window_max)
-        l->window = 0;
-    else if (!l->window)
-        l->window = l->window_max / 8;
-    else if (l->window < l->window_max / 2)
-        l->window *= 2;
-    else
-        l->window = l->window_max;
 }
 
 /* Events for the batch, or -1. */
@@ -552,8 +412,8 @@ static int wait_events(struct loop *l, int64_t limit)
     uint64_t before = now_ns();
     int n = wait_ns(l, limit);
     uint64_t now = now_ns();
-    answered(l, now - start);
-    adjust_window(l, now - before);
+    pace_answered(&l->pace, now - start);
+    pace_slept(&l->pace, now - before);
     return n;
 }
 

@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 
+#include "base/clock.h"
+
 struct loop;
 
 /* A file descriptor somebody waits for; embedded in its owner. ready() runs on
@@ -50,7 +52,7 @@ void loop_again(struct event *ev);
 /* Something the loop can look at without a system call (a ring in guest
  * memory). While events come in quick succession the loop looks by itself for
  * a short while before it sleeps, so the other side need not signal; see
- * "Looking" in loop.c. Embedded in its owner. All on the loop's thread. */
+ * "Looking" in pace.c. Embedded in its owner. All on the loop's thread. */
 struct poller {
     bool (*look)(struct poller *p);  /* is there work? */
     void (*ready)(struct poller *p); /* do it, a bounded amount */
@@ -90,12 +92,6 @@ bool loop_is_mine(const struct loop *l); /* on the loop's own thread? */
 /* Tests: runs the ready events and due timers once, without loop_run; waits at
  * most timeout_ms for one. Returns how many ran. */
 int loop_poll(struct loop *l, int timeout_ms);
-
-/* CLOCK_MONOTONIC in nanoseconds. Alone in base/clock.c, because tests bring
- * a clock of their own (tests/unit/fake.c). */
-uint64_t now_ns(void);
-/* CLOCK_REALTIME in nanoseconds (UTC since 1970). There too. */
-uint64_t wall_ns(void);
 
 /* A one-shot timer on a loop. Arming costs no system call. */
 struct timer {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The loop's naps ("Napping" in base/loop.c); events and timers are in
+/* The loop's naps ("Napping" in base/pace.c); events and timers are in
  * tests/unit/machine/bus.c. */
 #include "base/loop.h"
 
