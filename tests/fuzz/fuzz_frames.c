@@ -30,15 +30,16 @@ static struct netdev *open_one(const struct netdev_class *c, const char *text)
     struct opts o;
     struct netdev *nd = NULL;
     CHECK_EQ(opts_parse(&o, "fuzz", text, NULL), 0);
-    CHECK_EQ(c->open(m->loop, &o, &nd), 0);
-    opts_free(&o);
-    netdev_register(nd);
+    CHECK_EQ(netdev_new(c, &o, &nd), 0);
+    CHECK_EQ(c->open(nd, m->loop), 0);
     return nd;
 }
 
 static void make(void)
 {
-    char text[128];
+    char text[128], dump[192];
+    struct opts o;
+    struct dump *d = NULL;
     int sv[2];
     m = fake_new(4096);
     CHECK_EQ(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, sv), 0);
@@ -50,7 +51,10 @@ static void make(void)
     nic[1] = open_one(&hubport_class, "id=n1,hubid=1");
     snprintf(text, sizeof(text), "/tmp/vmm-fuzz.%d", (int)getpid());
     CHECK_EQ(mkfifo(text, 0600), 0);
-    CHECK_EQ(dump_attach(nic[0], text, MAXLEN), 0);
+    snprintf(dump, sizeof(dump), "netdev=n0,file=%s,maxlen=%d", text, MAXLEN);
+    CHECK_EQ(opts_parse(&o, "fuzz", dump, NULL), 0);
+    CHECK_EQ(dump_new(&o, &d), 0);
+    CHECK_EQ(dump_open(d), 0);
     fifo = open(text, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     CHECK(fifo >= 0);
     unlink(text);

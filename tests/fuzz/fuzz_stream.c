@@ -48,8 +48,12 @@ static void make(void)
                                 .redial_ms = 1,
                                 .passt = i,
                                 .arg = &side[i]};
+        struct stream *s = calloc(1, sizeof(*s));
+        CHECK(s != NULL);
+        s->nd.id = "s";
         side[i].peer = -1;
-        CHECK_EQ(stream_new(m->loop, "s", &c, &side[i].nd), 0);
+        side[i].nd = &s->nd;
+        CHECK_EQ(stream_open(s, m->loop, &c), 0);
     }
 }
 

@@ -78,10 +78,10 @@ static void make(void)
     snprintf(text, sizeof(text), "id=u,path=%s,server=on,queues=2",
              sa.sun_path);
     CHECK_EQ(opts_parse(&o, "fuzz", text, NULL), 0);
+    CHECK_EQ(netdev_new(&vhost_user_class, &o, &nd), 0);
     pthread_create(&t, NULL, first, NULL);
-    CHECK_EQ(vhost_user_class.open(m->loop, &o, &nd), 0);
+    CHECK_EQ(vhost_user_class.open(nd, m->loop), 0);
     pthread_join(t, NULL);
-    opts_free(&o);
     struct vhost_region r = {0x100000, MEM, p, fd, 0};
     CHECK_EQ(vhost_open(nd, m->loop, &r, 1, &v), 0);
     /* Reached by a descriptor from now on, so that no file stays. */
