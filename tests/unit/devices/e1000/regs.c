@@ -238,6 +238,49 @@ TEST(e1000_5_5_eecd_writes_only_after_ewen)
     drv_free(d);
 }
 
+TEST(e1000_5_5_eecd_fills_and_erases_all_after_ewen)
+{
+    struct drv *d = drv_new(NULL);
+    for (int on = 0; on < 2; on++) {
+        ee_select(d);
+        ee_out(d, on ? 0x13 : 0x10, 5); /* EWEN, EWDS */
+        ee_out(d, 0, 4);
+        ee_select(d);
+        ee_out(d, 0x11, 5); /* WRAL */
+        ee_out(d, 0, 4);
+        ee_out(d, 0x5aa5, 16);
+        for (unsigned i = 0; i < 64; i += 9)
+            CHECK_EQ(eerd(d, i) == 0x5aa5, on);
+        CHECK_EQ(ee_read(d, 63) == 0x5aa5, on);
+    }
+    CHECK_EQ(ee_in(d), 0x5aa5); /* over the end to the first word */
+    ee_select(d);
+    ee_out(d, 0x12, 5); /* ERAL */
+    ee_out(d, 0, 4);
+    ee_out(d, 0, 8); /* clocks after a command do nothing */
+    for (unsigned i = 0; i < 64; i++)
+        CHECK_EQ(eerd(d, i), 0xffff);
+    drv_free(d);
+}
+
+TEST(e1000_13_2_accesses_are_traced)
+{
+    struct drv *d = drv_new(NULL);
+    test_log();
+    trace_mask = TRACE_E1000;
+    wr(d, TDBAL, 0x12340);
+    rd(d, TDBAL);
+    wr(d, MTA + 4 * 5, 7);
+    rd(d, 0x1f000);
+    trace_mask = 0;
+    rd(d, TDBAL);
+    const char *log = test_log();
+    CHECK_HAS(log, "write TDBAL 00012340");
+    CHECK_HAS(log, "read TDBAL 00012340");
+    CHECK_HAS(log, "write MTA[5] 00000007");
+    drv_free(d);
+}
+
 TEST(e1000_eecd_garbage_does_no_harm)
 {
     struct drv *d = drv_new(NULL);

@@ -217,6 +217,28 @@ TEST(e1000_13_5_filters)
     drv_free(d);
 }
 
+/* 13.4.22: MAC control frames to PAUSE's address need PMCF, and not DPF. */
+TEST(e1000_13_4_22_dpf_and_pmcf_judge_pause_frames)
+{
+    static const uint8_t pause[] = {0x01, 0x80, 0xc2, 0, 0, 0x01};
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    drv_rx_ring(d, 16, RCTL_EN | RCTL_MPE);
+    for (unsigned i = 0; i < 16; i++) {
+        bool to = i & 1, type = i & 2;
+        wr(d, RCTL,
+           RCTL_EN | RCTL_MPE | (i & 4 ? RCTL_DPF : 0) |
+               (i & 8 ? RCTL_PMCF : 0));
+        memcpy(frame, to ? pause : drv_mac, 6);
+        eth_put16(frame + 12, type ? 0x8808 : 0x8809);
+        give(d, len);
+        CHECK_EQ(drv_recv(d, got, NULL),
+                 to && type && (i & 12) != 8 ? -1 : (int)len + 4);
+        wr(d, RDT, (d->rx_next + 15) % 16);
+    }
+    drv_free(d);
+}
+
 TEST(e1000_9_3_vlan_filter_and_strip)
 {
     struct drv *d = drv_new(NULL);
@@ -279,6 +301,16 @@ TEST(e1000_13_4_37_checksums_verified_when_asked)
     give(d, len);
     drv_recv(d, got, &v);
     CHECK_EQ(v >> 32 & 0xffff, RXD_DD | RXD_EOP | RXD_IPCS);
+    for (uint32_t at = 58; at < 62; at++) { /* PCSS at and behind the end */
+        wr(d, RXCSUM, RXCSUM_TUOFL | at);
+        give(d, 60);
+        drv_recv(d, got, &v);
+        CHECK_EQ(v >> 16 & 0xffff,
+                 at < 60
+                     ? csum_fold(csum_partial(frame + at, 60 - at, 0, false))
+                     : 0);
+    }
+    wr(d, RXCSUM, RXCSUM_TUOFL | RXCSUM_IPOFL);
     len = make_tcp6(frame, 100);
     give(d, len);
     drv_recv(d, got, &v);
@@ -309,6 +341,21 @@ TEST(e1000_partial_sums_are_completed)
     CHECK_EQ(drv_recv(d, got, &v), len);
     CHECK_MEM(got, other, len);
     CHECK(status_of(v) & RXD_TCPCS);
+    for (uint32_t end = 0; end < 3; end++) { /* the frame's last bytes */
+        h.csum_start = (uint16_t)(len - 4);
+        h.csum_offset = (uint16_t)(1 + end);
+        fake_net_give(d->net, 0, &h, frame, len);
+        run(d);
+        CHECK_EQ(drv_recv(d, got, &v), end < 2 ? (int)len : -1);
+        if (end < 2)
+            CHECK_EQ(eth_get16(got + len - 3 + end),
+                     csum_fold(csum_partial(frame + len - 4, 4, 0, false)));
+    }
+    h.csum_start = (uint16_t)len;
+    h.csum_offset = 0;
+    fake_net_give(d->net, 0, &h, frame, len);
+    run(d);
+    CHECK_EQ(drv_recv(d, got, &v), -1);
     h.csum_start = 800; /* a peer's nonsense */
     h.csum_offset = 800;
     fake_net_give(d->net, 0, &h, frame, len);
@@ -415,6 +462,97 @@ TEST(e1000_rx_gso_of_a_whole_buffer_keeps_its_fcs_inside)
     drv_free(d);
 }
 
+/* More segments than one read is laid out for, and fewer but so long that the
+ * layout ends with the packet's longest length. */
+TEST(e1000_rx_gso_of_many_segments_and_of_long_ones)
+{
+    static const uint32_t mss[] = {600, 1000, 15000, 16326};
+    struct drv *d = drv_new(NULL);
+    for (unsigned i = 0; i < ARRAY_LEN(mss); i++) {
+        uint32_t len = make_tcp(frame, 65000, -1);
+        drv_rx_ring(
+            d, 128,
+            RCTL_EN | RCTL_SECRC | RCTL_LPE |
+                (mss[i] > 2000 ? RCTL_BSEX | 1u << RCTL_BSIZE_SHIFT : 0));
+        for (int k = 0; k < 3; k++) {
+            give_gso(d, len, (uint16_t)mss[i], false, false);
+            expect_segments(d, len, HDR, mss[i]);
+            CHECK_EQ(drv_recv(d, got, NULL), -1);
+            wr(d, RDT, (d->rx_next + 127) % 128);
+            run(d);
+        }
+    }
+    drv_free(d);
+}
+
+/* In place, over the end of a ring that ends where RAM does; and the buffer at
+ * the tail is the guest's. */
+TEST(e1000_rx_gso_takes_no_descriptor_beyond_the_tail)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 5 * 1448, -1);
+    const uint32_t ring = DRV_RAM - 128;
+    static uint8_t ee[2048];
+    memset(ee, 0xee, sizeof(ee));
+    drv_rx_ring(d, 8, RCTL_EN | RCTL_SECRC);
+    wr(d, RDBAL, ring);
+    for (uint32_t head = 0; head < 8; head++) {
+        for (uint32_t i = 0; i < 8; i++) {
+            uint64_t desc[2] = {DRV_RXBUF + 2048 * i, 0};
+            memcpy(fake_ram(d->m, ring + 16 * i, 16), desc, 16);
+        }
+        memset(fake_ram(d->m, DRV_RXBUF, 8 * 2048), 0xee, 8 * 2048);
+        wr(d, RDH, head);
+        wr(d, RDT, (head + 4) % 8);
+        give_gso(d, len, 1448, false, false);
+        CHECK_EQ(rd(d, RDH), (head + 4) % 8); /* four of five */
+        for (uint32_t i = 0; i < 4; i++) {
+            uint32_t at = (head + i) % 8;
+            CHECK_MEM(fake_ram(d->m, DRV_RXBUF + 2048 * at + HDR, 1448),
+                      frame + HDR + 1448 * i, 1448);
+        }
+        for (uint32_t i = 4; i < 8; i++)
+            CHECK_MEM(fake_ram(d->m, DRV_RXBUF + 2048 * ((head + i) % 8), 2048),
+                      ee, 2048);
+        wr(d, RDT, (head + 5) % 8);
+        run(d);
+        CHECK_EQ(rd(d, RDH), (head + 5) % 8);
+    }
+    drv_free(d);
+}
+
+/* A first segment as long as expected does not make it the packet expected:
+ * with longer headers the next one would begin in front of its buffer. */
+TEST(e1000_rx_gso_with_longer_headers_than_expected_stays_in_its_buffers)
+{
+    struct drv *d = drv_new(NULL);
+    static uint8_t ee[2048];
+    uint8_t *buf = fake_ram(d->m, DRV_RXBUF, 5 * 2048);
+    memset(ee, 0xee, sizeof(ee));
+    drv_rx_ring(d, 8, RCTL_EN | RCTL_SECRC);
+    for (uint32_t i = 0; i < 8; i++) /* every other 2048 bytes is nobody's */
+        drv_rx_desc(d, i, DRV_RXBUF + (1 + 2 * (i & 1)) * 2048);
+    give_gso(d, make_tcp(frame, 2000, -1), 1000, false, false);
+    CHECK_EQ(rd(d, RDH), 2);
+    make_tcp(frame, 2 * 988 + 12, -1);
+    frame[46] = 0x80; /* twelve bytes of it are options */
+    for (uint32_t n = 2; n < 5; n++) {
+        memset(buf, 0xee, 5 * 2048);
+        wr(d, RDT, (rd(d, RDH) + n) % 8);
+        give_gso(d, 66 + 2 * 988, 988, false, false);
+        for (uint32_t i = 0; i < 5; i += 2)
+            CHECK_MEM(buf + 2048 * i, ee, 2048);
+        CHECK_MEM(buf + 2048 + 66, frame + 66, 988);
+        CHECK_MEM(buf + 3 * 2048 + 66, frame + 66 + 988, 988);
+        give_gso(d, make_tcp(frame, 2000, -1), 1000, false, false);
+        make_tcp(frame, 2 * 988 + 12, -1);
+        frame[46] = 0x80;
+        wr(d, RDT, (rd(d, RDH) + 2) % 8); /* what did not fit yet */
+        run(d);
+    }
+    drv_free(d);
+}
+
 TEST(e1000_rx_gso_with_tags_and_small_buffers)
 {
     struct drv *d = drv_new(NULL);
@@ -466,6 +604,19 @@ TEST(e1000_rx_malformed_gso_is_dropped)
     uint32_t len = make_tcp(frame, 5000, -1);
     struct net_hdr h;
     drv_rx_ring(d, 64, RCTL_EN);
+    give_gso(d, HDR, 1000, false, false); /* no payload */
+    give_gso(d, HDR - 1, 1000, false, false);
+    frame[46] = 0x40; /* headers shorter than TCP's */
+    give_gso(d, len, 1000, false, false);
+    frame[46] = 0x50;
+    give_gso(d, len, 1000, true, false); /* not what it says */
+    give_gso(d, len, 0, false, false);
+    frame[23] = 17;
+    give_gso(d, len, 1000, false, false);
+    make_tcp6(frame, 5000);
+    give_gso(d, len, 1000, false, false);
+    CHECK_EQ(drv_recv(d, got, NULL), -1);
+    CHECK_EQ(atomic_load(&d->e->nic.stats.rx_drop_backend), 7);
     for (int i = 0; i < 3000; i++) {
         uint8_t *p = (uint8_t *)&h;
         for (unsigned k = 0; k < sizeof(h); k++)
@@ -627,6 +778,138 @@ TEST(e1000_13_4_26_a_ring_of_one_descriptor_is_filled_over_and_over)
     wr(d, RDT, 2); /* no such place */
     give(d, len);
     CHECK_EQ(rd(d, GPRC), 0);
+    drv_free(d);
+}
+
+/* H-1: an index one past the end, of rings that end where RAM does. */
+TEST(e1000_h1_indices_at_the_end_of_rings_at_the_end_of_ram)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    uint64_t a = DRV_RAM - 2048;
+    drv_rx_ring(d, 8, RCTL_EN | RCTL_LPE);
+    wr(d, RDBAL, DRV_RAM - 128);
+    for (unsigned i = 0; i < 8; i++)
+        memcpy(fake_ram(d->m, DRV_RAM - 128 + 16 * i, 8), &a, 8);
+    wr(d, RDH, 8);
+    wr(d, RDT, 3);
+    give(d, len);
+    CHECK_EQ(rd(d, RDH), 8);
+    CHECK_EQ(rd(d, GPRC), 0);
+    a = DRV_RXBUF; /* the last one, and over the end to the first */
+    for (unsigned i = 0; i < 8; i++)
+        memcpy(fake_ram(d->m, DRV_RAM - 128 + 16 * i, 8), &a, 8);
+    wr(d, RDH, 7);
+    wr(d, RDT, 1);
+    run(d);
+    CHECK_EQ(rd(d, RDH), 0);
+    give(d, len);
+    CHECK_EQ(rd(d, RDH), 1);
+    give(d, len);
+    CHECK_EQ(rd(d, RDH), 1);
+    CHECK_EQ(rd(d, GPRC), 2);
+    d->tail = 0;
+    drv_tx_ring(d, 8);
+    wr(d, TDBAL, DRV_RAM - 128);
+    wr(d, TDH, 8);
+    wr(d, TDT, 3);
+    run(d);
+    CHECK_EQ(rd(d, TDH), 8);
+    wr(d, TDH, 7);
+    wr(d, TDT, 1);
+    run(d);
+    CHECK_EQ(rd(d, TDH), 1);
+    drv_free(d);
+}
+
+/* 3.2.4: buffers at RAM's end, filled to the last byte, in place and copied;
+ * one that sticks out by a byte is no RAM. */
+TEST(e1000_3_2_4_buffers_filled_to_the_last_byte_of_ram)
+{
+    struct drv *d = drv_new("fcs=on");
+    uint8_t *last = fake_ram(d->m, DRV_RAM - 2048, 2048);
+    drv_rx_ring(d, 8, RCTL_EN | RCTL_LPE);
+    for (uint32_t i = 0; i < 8; i++)
+        drv_rx_desc(d, i, DRV_RAM - 2048);
+    make_tcp(frame, 3000, -1);
+    for (uint32_t head = 0; head < 8; head++) { /* with one descriptor each */
+        memset(last, 0, 2048);
+        wr(d, RDH, head);
+        wr(d, RDT, (head + 1) % 8);
+        run(d);
+        give(d, 2044);
+        CHECK_EQ(rd(d, RDH), (head + 1) % 8);
+        CHECK_EQ(drv_rx_result(d, head) & 0xffff, 2048);
+        CHECK_MEM(last, frame, 2044);
+    }
+    drv_rx_desc(d, 0, DRV_RAM - 2047);
+    memset(last, 0xee, 2048);
+    wr(d, RDT, 1);
+    give(d, 200);
+    CHECK_EQ(rd(d, RDH), 1);
+    CHECK_EQ(drv_rx_result(d, 0) >> 32 & RXD_DD, RXD_DD);
+    CHECK_EQ(last[1], 0xee);
+    CHECK_EQ(d->e->f_desc.count, 1);
+    drv_free(d);
+}
+
+/* E-40: over the ring's end as anywhere: head up to, not including, tail. */
+TEST(e1000_e40_as_many_frames_as_descriptors_wherever_they_are)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    drv_rx_ring(d, 8, RCTL_EN);
+    for (uint32_t head = 0; head < 8; head++) {
+        for (uint32_t n = 1; n < 8; n++) {
+            wr(d, RDH, head);
+            wr(d, RDT, (head + n) % 8);
+            for (uint32_t i = 0; i <= n; i++)
+                give(d, len);
+            CHECK_EQ(rd(d, RDH), (head + n) % 8);
+            CHECK_EQ(rd(d, GPRC), n);
+            wr(d, RDT, (head + n + 1) % 8); /* the one that waited */
+            run(d);
+            CHECK_EQ(rd(d, GPRC), 1);
+        }
+    }
+    drv_free(d);
+}
+
+/* All but one of the ring's descriptors hold a frame, or none ever will. */
+TEST(e1000_3_2_6_the_longest_frame_a_ring_holds_waits_a_longer_one_is_lost)
+{
+    struct drv *d = drv_new("fcs=on");
+    const uint32_t most = 7 * 256 - ETH_FCS;
+    make_tcp(frame, 3000, -1);
+    drv_rx_ring(d, 8, RCTL_EN | RCTL_LPE | 3u << RCTL_BSIZE_SHIFT);
+    wr(d, RDT, 3);
+    give(d, most);
+    CHECK_EQ(rd(d, RDH), 0);
+    CHECK_EQ(rd(d, MPC), 0);
+    wr(d, RDT, 7);
+    run(d);
+    CHECK_EQ(rd(d, RDH), 7);
+    CHECK_EQ(drv_recv(d, got, NULL), 7 * 256);
+    CHECK_MEM(got, frame, most);
+    wr(d, RDT, 6);
+    give(d, most + 1);
+    CHECK_EQ(rd(d, RDH), 7);
+    CHECK_EQ(rd(d, MPC), 1);
+    CHECK_EQ(atomic_load(&d->e->nic.stats.rx_drop_fit), 1);
+    give(d, 200); /* and the next one is taken */
+    CHECK_EQ(drv_recv(d, got, NULL), 204);
+    drv_free(d);
+}
+
+/* 13.4.22: BSEX with BSIZE 00 is reserved: 2048. */
+TEST(e1000_13_4_22_reserved_buffer_size_is_not_enlarged)
+{
+    struct drv *d = drv_new(NULL);
+    make_tcp(frame, 3000, -1);
+    drv_rx_ring(d, 8, RCTL_EN | RCTL_LPE | RCTL_BSEX);
+    give(d, 3000);
+    CHECK_EQ(drv_rx_result(d, 0) & 0xffff, 2048);
+    CHECK_EQ(drv_rx_result(d, 1) & 0xffff, 3004 - 2048);
     drv_free(d);
 }
 

@@ -207,6 +207,78 @@ TEST(e1000_checksum_offsets_anywhere_stay_inside_the_frame)
     drv_free(d);
 }
 
+/* SDM 3.3.5 a byte at a time: [css, cse] summed up to cso, in p. */
+static void reference_sum(uint8_t *p, uint32_t len, uint32_t css, uint32_t cse,
+                          uint32_t cso)
+{
+    uint32_t end = cse && cse < len ? cse + 1 : len, sum = 0;
+    if (css >= end || cso + 2 > len)
+        return;
+    for (uint32_t i = css; i < end; i++)
+        sum += (i - css) & 1 ? p[i] : (uint32_t)p[i] << 8;
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
+    eth_put16(p + cso, (uint16_t)~sum);
+}
+
+/* One request, by a context's or a legacy descriptor's offsets; what the
+ * backend is left to do is done, then it must be what the reference gives. */
+static void expect_sum(struct drv *d, uint32_t len, uint8_t css, uint16_t cse,
+                       uint8_t cso, bool legacy)
+{
+    struct tx_ctx c = {
+        .tucss = css, .tucse = cse, .tucso = cso, .cmd = TUCMD_TCP};
+    bool leave = d->e->offload && (!cse || cse + 1u >= len) && cso >= css &&
+                 css < len && cso + 2u <= len;
+    struct net_hdr h;
+    memcpy(other, frame, len);
+    if (legacy) {
+        drv_desc(d, DRV_TXBUF, len | LEGACY | TXD_IC | (uint32_t)cso << 16,
+                 (uint32_t)css << 8);
+    } else {
+        drv_context(d, &c);
+        drv_desc(d, DRV_TXBUF, len | DATA | TXD_EOP, POPTS_TXSM << 8);
+    }
+    drv_go(d);
+    REQUIRE_EQ(take(d, &h), len);
+    CHECK_EQ(h.flags, leave ? NET_F_NEEDS_CSUM : 0);
+    if (h.flags)
+        reference_sum(got, len, h.csum_start, 0,
+                      h.csum_start + (uint32_t)h.csum_offset);
+    reference_sum(other, len, css, cse, cso);
+    CHECK_MEM(got, other, len);
+}
+
+TEST(e1000_3_3_5_sums_of_every_range)
+{
+    struct drv *d = drv_new(NULL);
+    const unsigned all = d->e->offload;
+    const uint16_t len = 80;
+    drv_rings(d, 64);
+    for (unsigned i = 0; i < len; i++)
+        frame[i] = (uint8_t)test_random();
+    memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
+    for (int how = 0; how < 4; how++) {
+        d->e->offload = how & 1 ? all : 0;
+        for (unsigned css = 12; css < len + 3u; css += css < 16 ? 1 : 15) {
+            for (unsigned k = 0; k < 6; k++) {
+                uint8_t at = (uint8_t)(k < 4 ? len - 3 + k : css + k - 5);
+                if (how & 2) {
+                    expect_sum(d, len, (uint8_t)css, 0, at, true);
+                    continue;
+                }
+                for (unsigned e = 0; e < 6; e++)
+                    expect_sum(d, len, (uint8_t)css,
+                               (uint16_t)(e ? len - 4 + e : 0), at, false);
+                expect_sum(d, len, (uint8_t)css, (uint16_t)css, at, false);
+                expect_sum(d, len, (uint8_t)css, (uint16_t)(css - 1), at,
+                           false);
+            }
+        }
+    }
+    drv_free(d);
+}
+
 /* -------------------------------------------------------------------- TSO */
 
 /* A driver's TSO request for a packet in `frame`; in pieces of `piece`. */
@@ -396,6 +468,159 @@ TEST(e1000_tso_nonsense_is_dropped_and_counted)
     drv_go(d);
     CHECK_EQ(take(d, NULL), -1);
     CHECK_EQ(drv_tx_status(d, 0), TXD_DD);
+    drv_free(d);
+}
+
+/* SDM 3.5.5-3.5.9: offsets one off what they must be at least. */
+TEST(e1000_3_5_5_tso_offsets_are_in_order)
+{
+    static const struct {
+        int8_t l3, l4, hdrlen, ipcso, tucso, tucse, bytes;
+        bool udp, ok;
+    } bad[] = {
+        {.ok = true},
+        {.l3 = -1, .l4 = -1, .hdrlen = -1, .ipcso = -1, .tucso = -1},
+        {.l4 = -1, .tucso = -1},
+        {.hdrlen = -1, .bytes = -1},
+        {.ipcso = 1},
+        {.ipcso = -1},
+        {.tucso = 1},
+        {.tucso = -1},
+        {.tucse = 53},
+        {.tucse = 54, .ok = true},
+        {.bytes = -1},
+        {.bytes = 1},
+        {.hdrlen = -12, .tucso = -10, .bytes = -12, .udp = true, .ok = true},
+        {.hdrlen = -13, .tucso = -10, .bytes = -13, .udp = true},
+        {.hdrlen = -12, .tucso = -9, .bytes = -12, .udp = true},
+    };
+    struct drv *d = drv_new("offload=off");
+    struct tx_ctx c;
+    uint32_t len = tso_frame(&c, 1000, 1460, false);
+    drv_rings(d, 64);
+    for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
+        struct tx_ctx b = c;
+        uint32_t n = len + (uint32_t)bad[i].bytes;
+        b.ipcss = (uint8_t)(b.ipcss + bad[i].l3);
+        b.tucss = (uint8_t)(b.tucss + bad[i].l4);
+        b.hdrlen = (uint8_t)(b.hdrlen + bad[i].hdrlen);
+        b.ipcso = (uint8_t)(b.ipcso + bad[i].ipcso);
+        b.tucso = (uint8_t)(b.tucso + bad[i].tucso);
+        b.tucse = (uint16_t)bad[i].tucse;
+        if (bad[i].udp)
+            b.cmd &= ~(uint32_t)TUCMD_TCP;
+        /* bytes and PAYLEN agree unless that is what is wrong */
+        if (bad[i].hdrlen == -1 && bad[i].l3)
+            n--;
+        send_tso(d, n, &b, 4096, 0, 0);
+        CHECK_EQ(take(d, NULL), bad[i].ok ? (int)n : -1);
+        CHECK_EQ(rd(d, TSCTFC), !bad[i].ok);
+        memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
+    }
+    len = tso_frame(&c, 1000, 1460, true);
+    c.tucss--; /* less than an IPv6 header */
+    c.tucso--;
+    send_tso(d, len, &c, 4096, 0, 0);
+    CHECK_EQ(take(d, NULL), -1);
+    drv_free(d);
+}
+
+/* Frames that came out, and whether as one GSO packet of this type. */
+static int tso_out(struct drv *d, uint32_t len, const struct tx_ctx *c,
+                   uint8_t *type)
+{
+    struct net_hdr h;
+    int n = 0;
+    send_tso(d, len, c, 16000, 0, 0);
+    *type = 0;
+    for (; take(d, &h) >= 0; n++)
+        *type |= h.gso_type;
+    return n;
+}
+
+/* What a kernel would cut otherwise than the card, or not take, is cut here. */
+TEST(e1000_3_5_only_what_a_kernel_cuts_alike_is_left_to_it)
+{
+    static const struct {
+        uint8_t at, is; /* byte of the IPv4 frame */
+        uint16_t mss, tucse;
+        uint32_t payload;
+        unsigned less; /* of what the backend can do */
+        bool gso;
+    } t[] = {
+        {.gso = true},
+        {.at = 14, .is = 0x55}, /* IP version, header length, protocol */
+        {.at = 14, .is = 0x46},
+        {.at = 14, .is = 0x44},
+        {.at = 23, .is = 17},
+        {.at = 46, .is = 0x60}, /* TCP's header length */
+        {.at = 46, .is = 0x40},
+        {.at = 47, .is = 0x90, .gso = true}, /* CWR */
+        {.at = 47, .is = 0x90, .less = NETBE_ECN},
+        {.less = NETBE_CSUM},
+        {.less = NETBE_TSO4},
+        {.less = NETBE_TSO6, .gso = true},
+        {.mss = 48, .payload = 480, .gso = true},
+        {.mss = 47, .payload = 470},
+        {.tucse = 3000},
+        {.payload = 65535 - 40, .mss = 8000, .gso = true},
+        {.payload = 65535 - 39, .mss = 8000},
+    };
+    struct drv *d = drv_new(NULL);
+    const unsigned all = d->e->offload;
+    struct tx_ctx c;
+    uint8_t type;
+    drv_rings(d, 64);
+    for (unsigned i = 0; i < ARRAY_LEN(t); i++) {
+        uint32_t payload = t[i].payload ? t[i].payload : 2999;
+        uint16_t mss = t[i].mss ? t[i].mss : 1000;
+        uint32_t len = tso_frame(&c, payload, mss, false);
+        int frames = (int)((payload + mss - 1) / mss);
+        if (t[i].at)
+            frame[t[i].at] = t[i].is;
+        c.tucse = t[i].tucse;
+        d->e->offload = all & ~t[i].less;
+        CHECK_EQ(tso_out(d, len, &c, &type), t[i].gso ? 1 : frames);
+        CHECK_EQ(type, t[i].gso
+                           ? NET_GSO_TCPV4 | (t[i].at == 47 ? NET_GSO_ECN : 0)
+                           : 0);
+    }
+    drv_free(d);
+}
+
+TEST(e1000_3_5_ipv6_is_left_to_the_backend_without_extensions_only)
+{
+    static const struct {
+        uint8_t at, is;
+        unsigned less;
+        bool gso;
+    } t[] = {{.gso = true},
+             {.at = 14, .is = 0x40},
+             {.at = 20, .is = 0},
+             {.less = NETBE_TSO6},
+             {.less = NETBE_TSO4, .gso = true}};
+    struct drv *d = drv_new(NULL);
+    const unsigned all = d->e->offload;
+    struct tx_ctx c;
+    uint32_t len;
+    uint8_t type;
+    drv_rings(d, 64);
+    for (unsigned i = 0; i < ARRAY_LEN(t); i++) {
+        len = tso_frame(&c, 3000, 1000, true);
+        if (t[i].at)
+            frame[t[i].at] = t[i].is;
+        d->e->offload = all & ~t[i].less;
+        CHECK_EQ(tso_out(d, len, &c, &type), t[i].gso ? 1 : 3);
+        CHECK_EQ(type, t[i].gso ? NET_GSO_TCPV6 : 0);
+    }
+    d->e->offload = all;
+    len = tso_frame(&c, 3000, 1000, true); /* 8 bytes between IP and TCP */
+    memmove(frame + 62, frame + 54, len - 54);
+    c.tucss += 8;
+    c.tucso += 8;
+    c.hdrlen += 8;
+    CHECK_EQ(tso_out(d, len + 8, &c, &type), 3);
+    CHECK_EQ(type, 0);
     drv_free(d);
 }
 
