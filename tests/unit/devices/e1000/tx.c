@@ -260,7 +260,7 @@ TEST(e1000_3_3_5_sums_of_every_range)
     memcpy(fake_ram(d->m, DRV_TXBUF, len), frame, len);
     for (int how = 0; how < 4; how++) {
         d->e->offload = how & 1 ? all : 0;
-        for (unsigned css = 12; css < len + 3u; css += css < 16 ? 1 : 15) {
+        for (unsigned css = 12; css < len + 3u; css += css == 20 ? 55 : 1) {
             for (unsigned k = 0; k < 6; k++) {
                 uint8_t at = (uint8_t)(k < 4 ? len - 3 + k : css + k - 5);
                 if (how & 2) {
@@ -813,6 +813,9 @@ TEST(e1000_lengths_at_the_limits)
     drv_send(d, frame, 65535, LEGACY);
     CHECK_EQ(take(d, NULL), -1);
     CHECK_EQ(drv_tx_status(d, 3), TXD_DD);
+    drv_desc(d, DRV_TXBUF, 0x80000 | 100 | DATA | TXD_EOP, 0); /* 20 bits */
+    drv_go(d);
+    CHECK_EQ(take(d, NULL), -1);
     CHECK_EQ(rd(d, GPTC), 1);
     drv_free(d);
 }
@@ -831,6 +834,27 @@ TEST(e1000_thousands_of_one_byte_pieces)
     CHECK_MEM(got, frame, len);
     for (uint32_t i = 0; i < len; i++)
         CHECK_EQ(drv_tx_status(d, i), TXD_DD);
+    drv_free(d);
+}
+
+/* As long as anything may be, in more pieces than are gathered as pointers;
+ * and one byte more. */
+TEST(e1000_the_longest_packet_in_many_pieces)
+{
+    struct drv *d = drv_new("offload=off");
+    struct tx_ctx c;
+    for (uint32_t more = 0; more < 2; more++) {
+        uint32_t payload = NET_FRAME_MAX - HDR + more, len, sum = 0;
+        drv_rings(d, 256);
+        len = tso_frame(&c, payload, 8000, false);
+        send_tso(d, len, &c, 500, 0, 0);
+        for (int n; (n = take(d, NULL)) >= 0; sum += (uint32_t)n - HDR)
+            if (sum < payload)
+                CHECK_MEM(got + HDR, frame + HDR + sum, (uint32_t)n - HDR);
+        CHECK_EQ(sum, more ? 0 : payload);
+        CHECK_EQ(atomic_load(&d->e->nic.stats.tx_drop_long), more);
+        CHECK_EQ(drv_tx_status(d, d->tail - 1), TXD_DD);
+    }
     drv_free(d);
 }
 
@@ -939,6 +963,20 @@ TEST(e1000_ring_that_shrinks_under_an_open_packet)
     fake_net_block(d->net, 0, false);
     run(d);
     CHECK_EQ(drv_tx_status(d, 60), 0);
+    for (uint32_t at = 7; at < 9; at++) { /* the last of it, and the next */
+        while (take(d, NULL) >= 0)
+            continue;
+        drv_tx_ring(d, 64);
+        fake_net_block(d->net, 0, true);
+        d->tail = at;
+        wr(d, TDH, at);
+        drv_desc(d, DRV_TXBUF, 100 | LEGACY, 0);
+        drv_go(d);
+        wr(d, TDLEN, 8 * 16);
+        fake_net_block(d->net, 0, false);
+        run(d);
+        CHECK_EQ(drv_tx_status(d, at), at < 8 ? TXD_DD : 0);
+    }
     drv_free(d);
 }
 
@@ -965,6 +1003,21 @@ TEST(e1000_13_4_38_a_ring_of_one_descriptor_sends_once_a_doorbell)
         run(d);
         CHECK_EQ(take(d, NULL), -1);
     }
+    drv_desc(d, DRV_TXBUF, len | LEGACY, 0); /* nothing beyond it */
+    wr(d, TDT, 2);
+    run(d);
+    CHECK_EQ(drv_tx_status(d, 0), 0);
+    wr(d, TDBAL, DRV_RAM - 16);
+    wr(d, TDH, 1);
+    wr(d, TDT, 1);
+    run(d);
+    CHECK_EQ(take(d, NULL), -1);
+    CHECK_EQ(rd(d, TDH), 1);
+    wr(d, TDBAL, DRV_TXRING);
+    wr(d, TDH, 0);
+    wr(d, TDT, 0);
+    run(d);
+    CHECK_EQ(take(d, NULL), -1);
     fake_net_block(d->net, 0, true); /* held, and sent once */
     drv_desc(d, DRV_TXBUF, len | LEGACY, 0);
     wr(d, TDT, 1);
@@ -1096,6 +1149,27 @@ TEST(e1000_13_4_44_tidv_delays_ide_and_tadv_limits)
     CHECK_EQ(rd(d, ICR) & ICR_TXDW, ICR_TXDW);
     fake_sleep_ns(d->m, 100000);
     CHECK_EQ(rd(d, ICR) & ICR_TXDW, 0);
+    drv_free(d);
+}
+
+TEST(e1000_13_4_46_txd_low_is_below_the_threshold)
+{
+    struct drv *d = drv_new(NULL);
+    for (uint32_t n = 9; n >= 8; n--) { /* one is held by the backend */
+        wr(d, TXDCTL, 0);
+        drv_tx_ring(d, 64);
+        wr(d, TXDCTL, 1u << TXDCTL_LWTHRESH_SHIFT);
+        fake_net_block(d->net, 0, true);
+        for (uint32_t i = 0; i < n; i++)
+            drv_desc(d, DRV_TXBUF, 100 | LEGACY, 0);
+        rd(d, ICR);
+        drv_go(d);
+        CHECK_EQ(!!(rd(d, ICR) & ICR_TXD_LOW), n - 1 < 8);
+        fake_net_block(d->net, 0, false);
+        run(d);
+        while (take(d, NULL) >= 0)
+            continue;
+    }
     drv_free(d);
 }
 
