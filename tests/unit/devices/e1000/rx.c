@@ -915,6 +915,15 @@ TEST(e1000_indices_at_the_end_of_rings_at_the_end_of_ram)
     wr(d, TDT, 1);
     run(d);
     CHECK_EQ(rd(d, TDH), 1);
+    wr(d, TDBAL, DRV_RAM - 112); /* the last descriptor is not RAM */
+    wr(d, TDH, 7);
+    wr(d, TDT, 0);
+    wr(d, RDBAL, DRV_RAM - 112);
+    wr(d, RDH, 7);
+    wr(d, RDT, 1);
+    give(d, len);
+    CHECK_EQ(rd(d, TDH), 7);
+    CHECK_EQ(rd(d, RDH), 7);
     drv_free(d);
 }
 
