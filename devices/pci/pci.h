@@ -241,4 +241,13 @@ void pci_cfg_write(struct pci_fn *fn, unsigned off, unsigned width,
 int pci_bus_new(struct machine *m);
 struct pci_fn *pci_fn_at(struct pci_bus *bus, unsigned slot);
 
+/* ------------------------------------------------- inside, function and bus */
+
+static inline unsigned pci_bar_reg(unsigned i)
+{
+    return i == PCI_ROM_BAR ? PCI_ROM : PCI_BAR0 + 4 * i;
+}
+/* The line as level and COMMAND say now. Under irq_lock. */
+void pci_intx_drive(struct pci_fn *fn);
+
 #endif
