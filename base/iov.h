@@ -54,11 +54,11 @@ static inline void iov_zero(const struct iovec *iov, int n, size_t len)
 
 /* Copies up to `len` bytes out of, or into, an iovec from byte `off` on;
  * returns the bytes copied. */
-static inline size_t iov_read(const struct iovec *iov, int n, size_t off,
+static inline size_t iov_read(const struct iovec *iov, unsigned n, size_t off,
                               void *buf, size_t len)
 {
     size_t done = 0;
-    for (int i = 0; i < n && done < len; i++) {
+    for (unsigned i = 0; i < n && done < len; i++) {
         if (off >= iov[i].iov_len) {
             off -= iov[i].iov_len;
             continue;
@@ -73,11 +73,11 @@ static inline size_t iov_read(const struct iovec *iov, int n, size_t off,
     return done;
 }
 
-static inline size_t iov_write(const struct iovec *iov, int n, size_t off,
+static inline size_t iov_write(const struct iovec *iov, unsigned n, size_t off,
                                const void *buf, size_t len)
 {
     size_t done = 0;
-    for (int i = 0; i < n && done < len; i++) {
+    for (unsigned i = 0; i < n && done < len; i++) {
         if (off >= iov[i].iov_len) {
             off -= iov[i].iov_len;
             continue;

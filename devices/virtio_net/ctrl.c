@@ -30,7 +30,7 @@ struct cmd {
 static bool get(const struct cmd *c, uint32_t at, void *p, uint32_t len)
 {
     return at <= c->len && len <= c->len - at &&
-           iov_read(c->iov, (int)c->nr, 2 + at, p, len) == len;
+           iov_read(c->iov, c->nr, 2 + at, p, len) == len;
 }
 
 /* All of the data, of just this length. */
@@ -358,7 +358,7 @@ static uint32_t answer(struct vnet *n, const struct vq_chain *ch)
     struct coal_params result;
     uint8_t head[2], ack = ACK_ERR;
     bool more = false;
-    if (iov_read(n->ctrl_iov, (int)ch->nr, 0, head, 2) == 2) {
+    if (iov_read(n->ctrl_iov, ch->nr, 0, head, 2) == 2) {
         more = head[0] == 6 && head[1] == 3 && ch->wlen > sizeof(result) &&
                coal_vq_get(n, &c, &result);
         if (more || execute(n, head[0], head[1], &c))

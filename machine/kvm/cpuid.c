@@ -40,7 +40,7 @@ static void cache_leaf(struct kvm_cpuid_entry2 *e, unsigned n, unsigned threads,
     e->eax &= intel ? 0x3fff : 0xfc003fff;
     e->eax |= ((level >= 3 ? n : threads) - 1) << 14;
     if (intel && e->eax & 0x1f)
-        e->eax |= ((1u << (bits_for(n) - bits_for(threads))) - 1) << 26;
+        e->eax |= ((1u << bits_for(n / threads)) - 1) << 26;
 }
 
 /* Leaves B and 1F: level 0 threads, level 1 cores. */

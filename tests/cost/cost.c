@@ -123,7 +123,7 @@ long __wrap_syscall(long nr, ...)
     va_end(ap);
     if (nr != SYS_epoll_pwait2)
         return __real_syscall(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
-    long n = __real_syscall(SYS_epoll_pwait, a[0], a[1], a[2], 0, NULL, 0);
+    long n = __real_syscall(SYS_epoll_pwait, a[0], a[1], a[2], 0L, 0L, 0L);
     if (!n)
         FAIL("the loop would sleep");
     return n;
