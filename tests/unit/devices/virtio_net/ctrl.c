@@ -360,6 +360,27 @@ BOTH_RINGS(vnet_5_1_6_5_2_more_addresses_than_are_kept)
     vd_free(&d);
 }
 
+/* 64 are kept, and no other passes; with one more all do. */
+BOTH_RINGS(vnet_5_1_6_5_2_as_many_addresses_as_are_kept)
+{
+    struct vd d = {0};
+    static uint8_t table[8 + 6 * 65];
+    const uint8_t none[6] = {2, 9, 9, 9, 9, 9}, last[6] = {2, 0, 0, 0, 0, 63};
+    up(&d, packed, CTRL_RX);
+    for (uint8_t n = 64; n <= 65; n++) {
+        memset(table, 0, sizeof(table));
+        table[0] = n;
+        for (uint8_t i = 0; i < n; i++) {
+            table[4 + 6 * i] = 2;
+            table[9 + 6 * i] = i;
+        }
+        CHECK_EQ(command(&d, 1, 0, table, 8 + 6u * n), OK);
+        CHECK(receives(&d, last));
+        CHECK_EQ(receives(&d, none), n > 64);
+    }
+    vd_free(&d);
+}
+
 BOTH_RINGS(vnet_5_1_6_5_2_mac_address_changes_at_once)
 {
     struct vd d = {0};

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include <unistd.h>
+
 #include "tests/unit/fakevirtio.h"
 
 #define MRG F(VIRTIO_NET_F_MRG_RXBUF)
@@ -137,6 +139,70 @@ static bool sent(struct vd *d, const struct net_hdr *h, struct net_hdr *out)
     vd_kick(d, TX0);
     CHECK_EQ(vd_reap(&d->q[TX0]), 1); /* in any case */
     return fake_net_take(d->net, 0, out, got, sizeof(got)) == 200;
+}
+
+/* Header and first byte in one piece: with the private header it is one piece
+ * more than one system call takes. */
+BOTH_RINGS(h45_one_piece_more_than_iov_max)
+{
+    struct vd d = {.qsize = 256};
+    static struct vd_buf b[1024];
+    vd_up(&d, packed, F(VIRTIO_F_INDIRECT_DESC));
+    vd_frame(big, 1024, 4);
+    uint64_t at = vd_alloc(&d, 1036, 1);
+    memcpy((uint8_t *)vd_ram(&d, at, 1036) + 12, big, 1024);
+    b[0] = (struct vd_buf){at, 13, false};
+    for (unsigned i = 1; i < 1024; i++)
+        b[i] = (struct vd_buf){at + 12 + i, 1, false};
+    for (int k = 0; k < 2; k++) {
+        vd_put_indirect(&d.q[TX0], b, 1024);
+        vd_publish(&d.q[TX0]);
+        vd_kick(&d, TX0);
+        CHECK_EQ(vd_reap(&d.q[TX0]), 1);
+        CHECK_EQ(fake_net_take(d.net, 0, NULL, got, sizeof(got)), 1024);
+        CHECK_MEM(got, big, 1024);
+    }
+    vd_free(&d);
+}
+
+/* A buffer that the header alone would fill takes no frame. */
+BOTH_RINGS(h46_buffer_of_just_the_header)
+{
+    struct vd d = {0};
+    vd_up(&d, packed, F(VIRTIO_NET_F_MRG_RXBUF));
+    vd_post(&d, RX0, 12);
+    vd_post(&d, RX0, 13);
+    vd_kick(&d, RX0);
+    CHECK_EQ(vd_reap(&d.q[RX0]), 1); /* the first one, unused */
+    CHECK_EQ(vd_count(&d, "rx_drop_desc"), 1);
+    vd_free(&d);
+}
+
+/* The tap is gone: the link goes down, nothing spins; the next one works. */
+BOTH_RINGS(vnet_backend_that_fails_takes_the_link_down)
+{
+    struct vd d = {0};
+    int sv[2];
+    vd_up(&d, packed, F(VIRTIO_NET_F_STATUS));
+    struct vnet *n = container_of(d.dev, struct vnet, v.dev);
+    struct netbe *be = fake_net_dev(d.net)->q[0];
+    int keep = dup(be->fd);
+    REQUIRE_EQ(pipe(sv), 0);
+    /* a pipe without a reader: errors only, as a tap that was deleted */
+    loop_del(&n->pair[0]->ev);
+    REQUIRE(dup2(sv[1], be->fd) >= 0);
+    close(sv[1]);
+    close(sv[0]);
+    vd_kick(&d, RX0);
+    CHECK(fake_run_loop(d.m) < 10);
+    CHECK(!netdev_link(fake_net_dev(d.net)));
+    CHECK_EQ(drv_r8(d.m, d.config + 6) & 1, 0);
+    REQUIRE(dup2(keep, be->fd) >= 0);
+    close(keep);
+    netdev_set_link(fake_net_dev(d.net), true);
+    vd_kick(&d, RX0);
+    vd_check_alive(&d);
+    vd_free(&d);
 }
 
 BOTH_RINGS(vnet_5_1_6_2_2_header_fields_without_meaning_are_ignored)

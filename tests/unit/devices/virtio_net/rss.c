@@ -135,6 +135,87 @@ TEST(vnet_5_1_6_4_3_ipv6_behind_extension_headers)
     CHECK_EQ(behind.hash_report, 4);
 }
 
+/* What a hash is taken of, for every kind of packet and set of types. */
+TEST(vnet_5_1_6_4_3_types_of_ipv6)
+{
+    struct vnet_rss rss = {.unclassified = 7};
+    struct vnet_hdr h;
+    uint8_t f[80] = {0};
+    memcpy(rss.key, ms_key, sizeof(ms_key));
+    put_be16(f + 12, 0x86dd);
+    f[14] = 0x60;
+    f[20] = 17;
+    const struct {
+        uint32_t types;
+        unsigned udp, tcp;
+    } want[] = {{0, 0, 0},  {8, 4, 4},       {16, 0, 5},
+                {32, 6, 0}, {16 | 32, 6, 5}, {1 | 2 | 4, 0, 0}};
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+        rss.types = want[i].types;
+        f[20] = 17;
+        unsigned to = vnet_rss_hash(&rss, f, sizeof(f), &h);
+        CHECK_EQ(h.hash_report, want[i].udp);
+        CHECK_EQ(to, want[i].udp ? 0 : 7);
+        f[20] = 6;
+        vnet_rss_hash(&rss, f, sizeof(f), &h);
+        CHECK_EQ(h.hash_report, want[i].tcp);
+    }
+    rss.types = RSS_TYPES;
+    f[20] = 58; /* ICMPv6 has no ports */
+    vnet_rss_hash(&rss, f, sizeof(f), &h);
+    CHECK_EQ(h.hash_report, 4);
+    f[20] = 6; /* cut off before, in and behind the ports */
+    vnet_rss_hash(&rss, f, 53, &h);
+    CHECK_EQ(h.hash_report, 0);
+    vnet_rss_hash(&rss, f, 57, &h);
+    CHECK_EQ(h.hash_report, 4);
+    vnet_rss_hash(&rss, f, 58, &h);
+    CHECK_EQ(h.hash_report, 5);
+    f[14] = 0x40; /* not what its type says */
+    vnet_rss_hash(&rss, f, sizeof(f), &h);
+    CHECK_EQ(h.hash_report, 0);
+}
+
+TEST(vnet_5_1_6_4_3_odd_headers)
+{
+    struct vnet_rss rss = {.types = RSS_TYPES};
+    struct vnet_hdr h;
+    uint8_t f[200], tagged[204];
+    memset(f, 0, sizeof(f));
+    memcpy(rss.key, ms_key, sizeof(ms_key));
+    ipv4_frame(f, 0, 6);
+    f[14] = 0x44; /* shorter than a header can be */
+    vnet_rss_hash(&rss, f, 60, &h);
+    CHECK_EQ(h.hash_report, 0);
+    f[14] = 0x4f; /* 60 bytes of options, beyond the frame */
+    vnet_rss_hash(&rss, f, 60, &h);
+    CHECK_EQ(h.hash_report, 1);
+    vnet_rss_hash(&rss, f, 100, &h);
+    CHECK_EQ(h.hash_report, 2);
+    f[14] = 0x65;
+    vnet_rss_hash(&rss, f, 60, &h);
+    CHECK_EQ(h.hash_report, 0);
+    ipv4_frame(f, 0, 6); /* behind one tag and two */
+    memcpy(tagged, f, 12);
+    memcpy(tagged + 12, "\x81\0\0\5", 4);
+    memcpy(tagged + 16, f + 12, 48);
+    vnet_rss_hash(&rss, tagged, 64, &h);
+    CHECK_EQ(h.hash_value, known[0].tcp);
+    memset(f, 0, sizeof(f)); /* extension headers without end, or cut off */
+    put_be16(f + 12, 0x86dd);
+    f[14] = 0x60;
+    vnet_rss_hash(&rss, f, sizeof(f), &h);
+    CHECK_EQ(h.hash_report, 4);
+    vnet_rss_hash(&rss, f, 61, &h);
+    CHECK_EQ(h.hash_report, 4);
+    for (unsigned i = 0; i < 3; i++) { /* the others are stepped over too */
+        f[20] = (uint8_t[]){43, 60, 135}[i];
+        f[54] = 17;
+        vnet_rss_hash(&rss, f, sizeof(f), &h);
+        CHECK_EQ(h.hash_report, 6);
+    }
+}
+
 /* ------------------------------------------------------------- the device */
 
 #define CTRL(d) (2 * (d)->pairs)
@@ -259,6 +340,28 @@ BOTH_RINGS(vnet_5_1_6_5_6_4_rss_without_buffers)
     fake_net_give(d.net, 0, NULL, f, 60);
     fake_run_loop(d.m);
     CHECK_EQ(vd_reap(&d.q[2]), 1);
+    vd_free(&d);
+}
+
+/* A steered packet fits its buffer to the byte, or not. */
+BOTH_RINGS(vnet_5_1_6_5_6_4_rss_buffer_of_the_exact_size)
+{
+    struct vd d = {.opts = "rss=on", .pairs = 2};
+    const uint16_t table[1] = {1};
+    uint8_t f[60];
+    vd_up(&d, packed, RSS_WANT);
+    REQUIRE_EQ(rss_config(&d, 0, 1, table, 0, 2, RSS_TYPES, 40), 0);
+    vd_post(&d, 2, 72);
+    vd_kick(&d, 2);
+    ipv4_frame(f, 0, 6);
+    fake_net_give(d.net, 0, NULL, f, 60);
+    fake_run_loop(d.m);
+    CHECK_EQ(vd_reap(&d.q[2]), 1);
+    vd_post(&d, 2, 71);
+    vd_kick(&d, 2);
+    fake_net_give(d.net, 0, NULL, f, 60);
+    fake_run_loop(d.m);
+    CHECK_EQ(vd_count(&d, "pair1.rx_drop_fit"), 1);
     vd_free(&d);
 }
 
