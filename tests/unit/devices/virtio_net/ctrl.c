@@ -670,3 +670,18 @@ BOTH_RINGS(vnet_1_3_5_1_6_5_7_coalescing_of_one_queue)
     }
     vd_free(&d);
 }
+
+/* Without MQ there are queues of pairs that are not used behind the control
+ * queue; behind those there is nothing. */
+BOTH_RINGS(vnet_1_3_5_1_6_5_7_coalescing_of_no_queue)
+{
+    struct vd d = {.pairs = 2};
+    up(&d, packed, CTRL_VQ | F(VIRTIO_NET_F_VQ_NOTF_COAL));
+    const struct {
+        le16 vqn, reserved;
+        le32 packets, usecs;
+    } c[] = {{2, 0, 4, 10}, {4, 0, 4, 10}, {5, 0, 4, 10}, {0xffff, 0, 4, 10}};
+    for (size_t i = 0; i < ARRAY_LEN(c); i++)
+        CHECK_EQ(command(&d, 6, 2, &c[i], sizeof(c[i])), ERR);
+    vd_free(&d);
+}

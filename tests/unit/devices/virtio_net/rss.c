@@ -293,6 +293,10 @@ BOTH_RINGS(vnet_5_1_6_5_6_4_wrong_rss_configurations)
     CHECK_EQ(rss_config(&d, 3, 4, good, 0, 0, RSS_TYPES, 40), 1);
     CHECK_EQ(rss_config(&d, 3, 4, good, 0, 2, 0x40, 40), 1);
     CHECK_EQ(rss_config(&d, 3, 4, good, 0, 2, RSS_TYPES, 41), 1);
+    /* 128 entries are the most (§5.1.4) */
+    static const uint16_t all[256];
+    CHECK_EQ(rss_config(&d, 127, 128, all, 0, 2, RSS_TYPES, 40), 0);
+    CHECK_EQ(rss_config(&d, 255, 256, all, 0, 2, RSS_TYPES, 40), 1);
     vd_free(&d);
 }
 
