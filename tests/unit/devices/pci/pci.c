@@ -296,6 +296,20 @@ TEST(pci_bars_move_with_their_kicks)
     fake_free(m);
 }
 
+/* There are 64 KiB of ports. */
+TEST(pci_io_bars_end_with_the_ports)
+{
+    struct toy *t;
+    struct machine *m = toy_pc(&t);
+    drv_cfg_write(m, 5, PCI_BAR0 + 4 * IO_BAR, 4, 0x10000 - IO_SIZE);
+    CHECK(t->fn.bar[IO_BAR].mapped);
+    inb(m, 0xffff);
+    CHECK_EQ(t->last_off, IO_SIZE - 1);
+    drv_cfg_write(m, 5, PCI_BAR0 + 4 * IO_BAR, 4, 0x10000);
+    CHECK(!t->fn.bar[IO_BAR].mapped);
+    fake_free(m);
+}
+
 TEST(pci_two_bars_on_one_address)
 {
     struct toy *t, *u;

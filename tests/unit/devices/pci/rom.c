@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "devices/list.h"
 #include "tests/unit/fakevirtio.h"
 
 #define ROM_BAR 0x30 /* register */

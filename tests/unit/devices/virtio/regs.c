@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The virtio-pci register file (virtio 1.2 §4.1): capabilities, common and
  * device configuration, ISR, kicks, vectors, the configuration window. */
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include "tests/unit/fakevirtio.h"
 
 static const uint8_t frame[60] = {0x52, 0x54, 0, 0x12, 0x34, 0x56, 2,
@@ -279,6 +282,28 @@ TEST(virtio_4_1_4_6_device_config_is_read_only_and_ends)
     }
     CHECK_EQ(guest_read(d.m, false, d.config, 8) & 0xffffffffffff,
              0x563412005452);
+    /* across the end: what is behind it is nobody's business */
+    uint64_t last = guest_read(d.m, false, d.config + len - 1, 1);
+    for (unsigned width = 2; width <= 8; width *= 2)
+        CHECK_EQ(guest_read(d.m, false, d.config + len - 1, width), last);
+    vd_free(&d);
+}
+
+/* Each queue has a doorbell, and what is behind the last rings nothing. (The
+ * descriptor a doorbell that is none would ring is 0.) */
+TEST(virtio_4_1_4_4_no_doorbell_behind_the_last)
+{
+    struct vd d = {0};
+    uint64_t n;
+    vd_new(&d);
+    int stdin_was = dup(0), bell = eventfd(0, EFD_NONBLOCK);
+    REQUIRE(stdin_was >= 0 && bell >= 0 && dup2(bell, 0) == 0);
+    for (unsigned q = 0; q < 64; q++)
+        guest_write(d.m, false, d.notify + (uint64_t)d.mult * q, 2, q);
+    CHECK_EQ(read(bell, &n, 8), -1);
+    dup2(stdin_was, 0);
+    close(stdin_was);
+    close(bell);
     vd_free(&d);
 }
 

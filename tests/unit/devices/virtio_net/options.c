@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "devices/list.h"
 #include "tests/unit/fakevirtio.h"
 
 static void refused(const char *options, const char *why)

@@ -297,6 +297,9 @@ BOTH_RINGS(vnet_5_1_6_5_6_4_wrong_rss_configurations)
     static const uint16_t all[256];
     CHECK_EQ(rss_config(&d, 127, 128, all, 0, 2, RSS_TYPES, 40), 0);
     CHECK_EQ(rss_config(&d, 255, 256, all, 0, 2, RSS_TYPES, 40), 1);
+    uint8_t longer[8 + 2 + 3 + 40 + 1] = {[10] = 1, [12] = 40};
+    CHECK_EQ(command(&d, 4, 1, longer, sizeof(longer) - 1), 0);
+    CHECK_EQ(command(&d, 4, 1, longer, sizeof(longer)), 1);
     vd_free(&d);
 }
 
