@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What a register access costs from bus_read or bus_write on: the search on a
  * PC's buses, and registers that drivers touch often. */
-#include "devices/pc/pc.h"
+#include "devices/list.h"
 #include "tests/cost/cost.h"
 #include "tests/unit/fakevirtio.h"
 
