@@ -2,6 +2,8 @@
 /* virtio-net: options that cannot be, and what options show to the guest. */
 #include <errno.h>
 #include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "devices/list.h"
 #include "tests/unit/fakevirtio.h"
@@ -123,5 +125,66 @@ TEST(vnet_vhost_is_done_without_where_there_is_none)
     nd->vhost_forced = true;
     CHECK(fake_device(m, &virtio_net_class, "virtio", "netdev=n0,id=b") < 0);
     fake_free(m);
+    netdev_close_all();
+}
+
+/* A NIC without a cable: the guest sees no link, frames go nowhere and come
+ * back, and everything else works. */
+TEST(vnet_without_a_netdev_has_no_link)
+{
+    struct vd d = {0};
+    netdev_close_all();
+    d.m = fake_new2(VD_LOW_RAM, VD_HIGH_BASE, VD_HIGH_RAM);
+    REQUIRE_EQ(pci_bus_new(d.m), 0);
+    REQUIRE_EQ(fake_device(d.m, &virtio_net_class, "virtio", "id=alone"), 0);
+    for (struct device *dev = d.m->devices; dev; dev = dev->next)
+        d.dev = dev->cls == &virtio_net_class ? dev : d.dev;
+    vd_find(&d);
+    vd_forget(&d);
+    d.brk = 0x10000;
+    vd_again(&d, F(VIRTIO_NET_F_STATUS) | F(VIRTIO_NET_F_CTRL_VQ));
+    CHECK_EQ(drv_r8(d.m, d.config + 6), 0);
+    uint8_t f[60] = {0xff};
+    vd_send(&d, TX0, NULL, f, sizeof(f));
+    vd_kick(&d, TX0);
+    CHECK_EQ(vd_reap(&d.q[TX0]), 1);
+    CHECK_EQ(vd_count(&d, "tx_drop_link"), 1);
+    vd_post(&d, RX0, 2000);
+    vd_kick(&d, RX0);
+    CHECK_EQ(vd_reap(&d.q[RX0]), 0);
+    vd_set(&d, C_STATUS, 1, 0);
+    CHECK_EQ(vd_status(&d), 0);
+    vd_free(&d);
+}
+
+/* However few descriptors are left, it is said what there is too little of, and
+ * nothing of the device goes on living. */
+TEST(vnet_made_with_too_few_descriptors)
+{
+    struct rlimit was, few;
+    int err = -1, failures = 0;
+    getrlimit(RLIMIT_NOFILE, &was);
+    for (unsigned left = 0; err && left < 100; left++) {
+        netdev_close_all();
+        struct machine *m = fake_pc(4096);
+        fake_net_new("n0", 2);
+        int next = dup(0);
+        REQUIRE(next > 0);
+        close(next);
+        few = was;
+        few.rlim_cur = (rlim_t)next + left;
+        setrlimit(RLIMIT_NOFILE, &few);
+        err = fake_device(m, &virtio_net_class, "virtio",
+                          "netdev=n0,iothreads=on");
+        setrlimit(RLIMIT_NOFILE, &was);
+        CHECK(err <= 0);
+        if (err)
+            CHECK_HAS(test_log(), "raise the limit");
+        failures += err < 0;
+        fake_run_loop(m);
+        fake_free(m);
+    }
+    CHECK_EQ(err, 0);
+    CHECK(failures > 10);
     netdev_close_all();
 }
