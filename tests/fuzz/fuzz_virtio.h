@@ -25,7 +25,7 @@
 #define FV_BUDGET 150000u
 #define FV_STARTS 3u
 #define FV_COMMANDS 3u
-#define FV_ACTS 48 /* of an input; what is longer only costs time */
+#define FV_ACTS 40 /* of an input; what is longer only costs time */
 
 enum {
     FV_NEXT = 1,
@@ -39,6 +39,8 @@ struct fv {
     struct machine *m;
     struct wire *net;
     unsigned slot, nq, pairs, ctrl; /* ctrl: its control queue, 0: none */
+    unsigned bar_reg, window;       /* its BAR; VIRTIO_PCI_CAP_PCI_CFG */
+    uint32_t off[5];                /* in the BAR, by capability type */
     uint64_t bar, common, isr, config, notify;
     bool packed, msix;
     bool end_taken; /* a ring lies at RAM's end: buffers do not */
@@ -83,22 +85,34 @@ static inline uint64_t fv_buffer(const struct fv *v, uint8_t how, uint32_t len)
                                                               : FV_BUF;
 }
 
-/* The four structures, by the first capability of each type. */
-static inline void fv_find(struct fv *v)
+/* Where the four structures are, by the first capability of each type; which
+ * BAR and how far in it is the same for the device's life. */
+static inline void fv_look(struct fv *v)
 {
-    uint64_t *const where[] = {NULL, &v->common, &v->notify, &v->isr,
-                               &v->config};
     unsigned at;
     int slot = drv_find(v->m, 0x1af4, 0x1041, 0);
     v->slot = (unsigned)(slot >= 0 ? slot : drv_find(v->m, 0x1af4, 0x1000, 0));
-    drv_enable(v->m, v->slot, PCI_CMD_IO | PCI_CMD_MEM | PCI_CMD_MASTER);
     for (int i = 0; (at = drv_cap(v->m, v->slot, PCI_CAP_VENDOR, i)); i++) {
         unsigned type = drv_cfg_read(v->m, v->slot, at + 3, 1);
-        if (type < 1 || type > 4)
-            continue;
-        v->bar = drv_bar(v->m, v->slot, drv_cfg_read(v->m, v->slot, at + 4, 1));
-        *where[type] = v->bar + drv_cfg_read(v->m, v->slot, at + 8, 4);
+        if (type >= 1 && type <= 4) {
+            v->bar_reg = drv_cfg_read(v->m, v->slot, at + 4, 1);
+            v->off[type] = drv_cfg_read(v->m, v->slot, at + 8, 4);
+        } else if (type == 5) {
+            v->window = at;
+        }
     }
+}
+
+static inline void fv_find(struct fv *v)
+{
+    if (!v->window)
+        fv_look(v);
+    drv_enable(v->m, v->slot, PCI_CMD_IO | PCI_CMD_MEM | PCI_CMD_MASTER);
+    v->bar = drv_bar(v->m, v->slot, v->bar_reg);
+    v->common = v->bar + v->off[1];
+    v->notify = v->bar + v->off[2];
+    v->isr = v->bar + v->off[3];
+    v->config = v->bar + v->off[4];
     v->nq = drv_r16(v->m, v->common + 0x12);
     if (v->nq > FV_QUEUES)
         v->nq = FV_QUEUES;

@@ -58,10 +58,7 @@ static void configure(struct fuzz *f)
 
 static void window(struct fuzz *f, bool write)
 {
-    unsigned at, cap = 0;
-    for (int i = 0; (at = drv_cap(v.m, v.slot, PCI_CAP_VENDOR, i)); i++)
-        if (drv_cfg_read(v.m, v.slot, at + 3, 1) == 5)
-            cap = at;
+    unsigned cap = v.window;
     uint8_t how = fuzz_u8(f);
     drv_cfg_write(v.m, v.slot, cap + 4, 1, how & 0x80 ? fuzz_u8(f) : 4);
     drv_cfg_write(v.m, v.slot, cap + 8, 4,
