@@ -185,9 +185,9 @@ test_boot_net_virtio() { net_boots virtio-net-pci /usr/lib/ipxe/qemu/pxe-virtio.
 e2e alone boot_net_e1000 "-boot n: iPXE's ROM for e1000 boots Linux from the network"
 test_boot_net_e1000() { net_boots e1000 /usr/lib/ipxe/qemu/pxe-e1000.rom; }
 
-# never_comes OPTION FILE SIGNAL RC: an image that does not end is given up at once by a signal.
+# never_comes OPTION FILE SIGNAL RC [OPTION...]: an image that does not end is given up at once by a signal.
 never_comes() {
-    start "$1" "$2"
+    start "$1" "$2" "${@:5}"
     nap 0.4
     alive "$vmm_pid" || fail "$1 $2: it has ended: $(cat err)"
     kill -"$3" "$vmm_pid"
@@ -198,7 +198,7 @@ e2e kvm boot_endless_images "an image that never comes or never ends can be inte
 test_boot_endless_images() {
     mkfifo fifo
     never_comes -kernel "$T/fifo" TERM 143
-    never_comes -initrd "$T/fifo" INT 130
+    never_comes -initrd "$T/fifo" INT 130 -kernel "$root/build/guest/guest.bzimage"
     never_comes -bios "$T/fifo" HUP 129
     never_comes -kernel "$T/fifo" QUIT 131
     # One that somebody holds open and says nothing to.

@@ -626,7 +626,7 @@ test_vfio_options() {
     vfio_fails host=1e.0 'host=1e.0: not an address like 0000:03:00.0'
     vfio_fails host=0000:00:1g.0 'host=0000:00:1g.0: not an address'
     vfio_fails host=ffff:ff:1f.7 'ffff:ff:1f.7: there is no such PCI device'
-    vfio_fails host=00:00.0,hots=1 'no key "hots"; the keys are .*host'
+    vfio_fails host=00:00.0,hots=1 'no key "hots"; did you mean "host"?'
     vfio_fails host=00:00.0,addr=20 'addr=20: must be a slot from 1 to 1f'
     vfio_fails host=00:00.0,bus=pci.1 'bus=pci.1: there is only pci.0'
     local bdf
