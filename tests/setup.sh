@@ -56,7 +56,7 @@ clang-format        lint                  format-check
 cppcheck            lint                  lint
 shellcheck          lint                  lint
 strace              check bench           system calls per packet and over a life
-valgrind            check                 instructions per packet
+valgrind            check lint            instructions per packet
 mmdebstrap          fresh                 the minimal Debian
 debhelper           deb                   make deb: the package
 dpkg-dev            deb                   dpkg-buildpackage
