@@ -16,7 +16,7 @@ static inline int nt_open(struct machine *m, const struct netdev_class *c,
                           const char *text, struct netdev **out)
 {
     struct opts o;
-    struct netdev *nd, **p = &netdevs;
+    struct netdev *nd = NULL, **p = &netdevs;
     int r = opts_parse(&o, c->name, text, NULL);
     if (r == 0)
         r = netdev_new(c, &o, &nd);

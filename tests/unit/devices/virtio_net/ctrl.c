@@ -445,7 +445,7 @@ BOTH_RINGS(vnet_5_1_6_5_3_vlan_filter)
 BOTH_RINGS(vnet_5_1_6_5_1_promiscuous_lifts_the_vlan_filter)
 {
     struct vd d = {0};
-    up(&d, packed, CTRL_VLAN | CTRL_RX);
+    up(&d, packed, CTRL_VLAN | F(VIRTIO_NET_F_CTRL_RX));
     CHECK(!receives_vlan(&d, 5));
     CHECK_EQ(command8(&d, 0, 0, 1), OK);
     CHECK(receives_vlan(&d, 5));
