@@ -639,12 +639,16 @@ test_vfio_options() {
 
 # ------------------------------------------------------------ captures
 
+captured() { [ "$(tcpdump -n -r "$2" "$3" 2>/dev/null | wc -l)" = "$1" ]; } # COUNT FILE FILTER
+
 net_models kvm net_capture "pcap= and filter-dump: tcpdump reads what was sent, both ways"
 body_net_capture() {
     tap tap0 10.0.0.1/24
     guest_ip 10.0.0.2 -netdev tap,id=n,ifname=tap0 -device "$model,netdev=n" \
         -object "filter-dump,id=f,netdev=n,file=$T/a.pcap" -object "filter-dump,id=g,netdev=n,file=$T/b.pcap,maxlen=60"
+    # ping itself waits for no more than two round trips after its last request, however busy the machine is.
     ping -n -q -i 0.02 -W 5 -c 10 -s 1000 10.0.0.2 >/dev/null || fail "no ping"
+    wait_for 10 "ten replies" captured 10 a.pcap 'icmp[0] = 0'
     stop
     local file
     for file in a b; do
