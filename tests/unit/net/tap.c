@@ -338,7 +338,7 @@ static void make_helper(const char *path, const char *body)
     FILE *f = fopen(path, "w");
     REQUIRE(f != NULL);
     fprintf(f,
-            "#!/usr/bin/env python3\n"
+            "#!/usr/bin/python3\n"
             "import array, fcntl, os, socket, struct, sys\n"
             "fd = int(sys.argv[-1][5:])\n"
             "peer = socket.socket(fileno=fd)\n"
