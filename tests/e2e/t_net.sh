@@ -98,10 +98,9 @@ body_net_stream_client() {
 
 e2e kvm net_stream_blocked "a QEMU that is stopped blocks the stream; the VM lives and traffic resumes"
 test_net_stream_blocked() {
+    guest_begin 10.0.0.2 -nic "stream,addr.type=unix,addr.path=$T/q,reconnect-ms=200"
     bridge_qemu "stream,server=on,addr.type=unix,addr.path=$T/q"
-    wait_for 10 socket test -S q
-    guest_ip 10.0.0.2 -nic "stream,addr.type=unix,addr.path=$T/q"
-    wait_for 10 answer answers 10.0.0.2
+    wait_for 30 answer answers_past_qemu 10.0.0.2
     kill -STOP "$qemu_pid"
     local i
     for i in 1 2 3 4 5; do answers 10.0.0.2 && fail "answer $i out of nowhere"; done
