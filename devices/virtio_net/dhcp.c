@@ -12,16 +12,11 @@
 #define UDP_LEN 8
 #define SUM_AT 6 /* in the UDP header */
 
-static unsigned be16(const uint8_t *p)
-{
-    return (unsigned)(p[0] << 8 | p[1]);
-}
-
 bool vnet_dhcp_maybe(const struct net_hdr *h, uint32_t len)
 {
     unsigned start = h->csum_start;
     bool plain = start == ETH_HLEN + IP_LEN,
-         tagged = start == ETH_HLEN + 4 + IP_LEN;
+         tagged = start == ETH_HLEN + VLAN_HLEN + IP_LEN;
     return h->flags & NET_F_NEEDS_CSUM && h->gso_type == NET_GSO_NONE &&
            h->csum_offset == SUM_AT && (plain || tagged) &&
            len >= start + UDP_LEN && len <= DHCP_FRAME_MAX;
@@ -31,19 +26,14 @@ bool vnet_dhcp_complete(struct net_hdr *h, uint8_t *frame, uint32_t len)
 {
     const uint8_t *ip = frame + h->csum_start - IP_LEN;
     uint8_t *udp = frame + h->csum_start;
-    uint32_t sum = 0;
+    uint16_t sum;
     /* IPv4 without options, UDP, from port 67 */
-    if (be16(ip - 2) != 0x0800 || ip[0] != 0x45 || ip[9] != 17 ||
-        be16(udp) != 67)
+    if (eth_get16(ip - 2) != 0x0800 || ip[0] != 0x45 || ip[9] != PROTO_UDP ||
+        eth_get16(udp) != 67)
         return false;
-    for (uint32_t i = h->csum_start; i < len; i++)
-        sum += (i - h->csum_start) & 1 ? frame[i] : (uint32_t)frame[i] << 8;
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = ~(sum + (sum >> 16)) & 0xffff;
-    if (!sum)
-        sum = 0xffff; /* 0 says that there is none (RFC 768) */
-    udp[SUM_AT] = (uint8_t)(sum >> 8);
-    udp[SUM_AT + 1] = (uint8_t)sum;
+    sum = csum_fold(csum_partial(udp, len - h->csum_start, 0, false));
+    /* 0 says that there is none (RFC 768) */
+    eth_put16(udp + SUM_AT, sum ? sum : 0xffff);
     h->flags &= (uint8_t)~NET_F_NEEDS_CSUM;
     return true;
 }

@@ -113,6 +113,22 @@ void test_skip(const char *why)
     longjmp(out, 1);
 }
 
+const char *test_stdout(void (*say)(void))
+{
+    static char text[1 << 16];
+    fflush(stdout);
+    int keep = dup(1), fd = memfd_create("out", 0);
+    dup2(fd, 1);
+    say();
+    fflush(stdout);
+    dup2(keep, 1);
+    close(keep);
+    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+    text[n > 0 ? n : 0] = '\0';
+    close(fd);
+    return text;
+}
+
 const char *test_log(void)
 {
     static char *text;

@@ -70,6 +70,8 @@ struct test {
 /* What was written to stderr since the test began or since the last call,
  * NUL-terminated, valid until the next call. */
 const char *test_log(void);
+/* What `say` writes to stdout, up to 64 KiB; valid until the next call. */
+const char *test_stdout(void (*say)(void));
 /* Seconds from now before the test counts as hung. */
 void test_timeout(unsigned seconds);
 /* A small deterministic generator; the seed is the same in every run. */

@@ -158,23 +158,6 @@ TEST(field_unknown_key_names_the_near_one_or_all)
     CHECK(!fields_find(fields, "at") && !fields_find(fields, "hits"));
 }
 
-/* What `say` writes to stdout. */
-static const char *said(void (*say)(void))
-{
-    static char text[8192];
-    fflush(stdout);
-    int keep = dup(1), fd = memfd_create("out", 0);
-    dup2(fd, 1);
-    say();
-    fflush(stdout);
-    dup2(keep, 1);
-    close(keep);
-    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
-    text[n > 0 ? n : 0] = '\0';
-    close(fd);
-    return text;
-}
-
 static void help(void)
 {
     fields_help(fields);
@@ -182,7 +165,7 @@ static void help(void)
 
 TEST(field_help_shows_ranges_defaults_and_counters)
 {
-    const char *text = said(help);
+    const char *text = test_stdout(help);
     CHECK_HAS(text, "  size=1K-1M                of it (4K)\n");
     CHECK_HAS(text, "  flag=on|off               a flag (on)\n");
     CHECK_HAS(text, "  tri=on|off|auto           a flag of three (auto)\n");
@@ -204,5 +187,5 @@ static void count(void)
 
 TEST(field_counters_show_zeroes_too)
 {
-    CHECK_STR(said(count), "x.hits 5000000000\nx.bad 0\n");
+    CHECK_STR(test_stdout(count), "x.hits 5000000000\nx.bad 0\n");
 }

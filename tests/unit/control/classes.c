@@ -26,22 +26,6 @@ static size_t size;
 static void *object;
 static const char *help;
 
-static const char *output(void (*say)(void))
-{
-    static char text[1 << 16];
-    fflush(stdout);
-    int keep = dup(1), fd = memfd_create("out", 0);
-    dup2(fd, 1);
-    say();
-    fflush(stdout);
-    dup2(keep, 1);
-    close(keep);
-    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
-    text[n > 0 ? n : 0] = '\0';
-    close(fd);
-    return text;
-}
-
 static void say_help(void)
 {
     fields_help(table);
@@ -162,7 +146,7 @@ static void walk(const struct field *f, const char *prefix, size_t at)
             CHECK_HAS(help, f->name);
             snprintf(line, sizeof(line), "id.%s 0\n", f->name);
             memset(object, 0, size);
-            CHECK_HAS(output(say_counters), line);
+            CHECK_HAS(test_stdout(say_counters), line);
         }
     }
 }
@@ -175,7 +159,7 @@ static void try_table(const char *name, const struct field *t, size_t n)
     size = n;
     object = calloc(1, n);
     REQUIRE(object != NULL);
-    snprintf(kept, sizeof(kept), "%s", output(say_help));
+    snprintf(kept, sizeof(kept), "%s", test_stdout(say_help));
     help = kept;
     if (t)
         walk(t, "", 0);

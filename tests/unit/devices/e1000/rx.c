@@ -430,7 +430,6 @@ TEST(e1000_rx_gso_becomes_frames_of_its_mss)
  * goes on in the next one. Every other buffer ends where RAM does. */
 TEST(e1000_rx_gso_of_a_whole_buffer_keeps_its_fcs_inside)
 {
-
     struct drv *d = drv_new("fcs=on");
     for (uint32_t buf = 256; buf <= 2048; buf *= 2) {
         for (uint32_t less = 0; less <= ETH_FCS + 1; less++) {
