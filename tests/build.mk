@@ -78,7 +78,8 @@ FUZZ_LIB := $(patsubst %.c,$(B)/fuzz/%.o,\
 # Comparisons are traced where inputs have words to guess; it costs a third of
 # the time, which rings and registers have better uses for.
 FUZZ_FLAGS := -O2 -fsanitize=fuzzer-no-link -fno-sanitize-coverage=trace-cmp
-$(B)/fuzz/machine/boot/% $(B)/fuzz/net/% $(B)/fuzz/host/% $(B)/fuzz/control/%: \
+$(B)/fuzz/machine/boot/% $(B)/fuzz/net/% $(B)/fuzz/host/% $(B)/fuzz/control/% \
+$(B)/fuzz/devices/virtio/vhost%: \
     FUZZ_FLAGS := -fsanitize=fuzzer-no-link
 
 $(B)/fuzz/%.o: %.c $(B)/flags

@@ -11,7 +11,7 @@
 #include "base/iov.h"
 #include "devices/nic.h"
 #include "devices/virtio/pci.h"
-#include "net/vhost.h"
+#include "devices/virtio/vhost.h"
 
 enum { /* feature bits, virtio 1.2 §5.1.3 */
        VIRTIO_NET_F_CSUM = 0,

@@ -12,7 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "net/vhost.h"
+#include "devices/virtio/vhost.h"
 #include "net/list.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -2,8 +2,8 @@
 /* Somebody else moves the packets: the kernel (vhost-net) or another process
  * (vhost-user). Both look the same to virtio-net: it hands over rings, doorbell
  * and interrupt descriptors, and takes the rings back with their position. */
-#ifndef NET_VHOST_H
-#define NET_VHOST_H
+#ifndef VIRTIO_VHOST_H
+#define VIRTIO_VHOST_H
 
 #include "net/net.h"
 

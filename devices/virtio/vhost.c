@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "base/iov.h"
-#include "net/vhost.h"
+#include "devices/virtio/vhost.h"
 
 #define BIT(n) (1ull << (n))
 #ifndef VIRTIO_F_IN_ORDER

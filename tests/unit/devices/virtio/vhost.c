@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 
 #include "net/list.h"
-#include "net/vhost.h"
+#include "devices/virtio/vhost.h"
 #include "tests/unit/net/net_test.h"
 
 #define MEM (64 << 10)

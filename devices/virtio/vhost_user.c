@@ -38,7 +38,7 @@
 #include "host/addr.h"
 #include "base/iov.h"
 #include "host/chardev.h"
-#include "net/vhost.h"
+#include "devices/virtio/vhost.h"
 #include "net/list.h"
 
 enum {

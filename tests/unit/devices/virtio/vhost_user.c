@@ -11,7 +11,7 @@
 #include <sys/un.h>
 #include <time.h>
 
-#include "net/vhost.h"
+#include "devices/virtio/vhost.h"
 #include "host/chardev.h"
 #include "net/list.h"
 #include "tests/unit/net/net_test.h"
