@@ -23,6 +23,7 @@
 
 #include "devices/list.h"
 #include "base/fd.h"
+#include "base/thread.h"
 #include "control/cmdline.h"
 #include "control/models.h"
 #include "control/plan.h"
@@ -237,6 +238,7 @@ int main(int argc, char **argv)
 {
     struct machine *m = NULL;
     process_early();
+    threads_hold();
     log_open(STDERR_FILENO);
     int err = cmdline_parse(&config, device_classes, argc, argv);
     if (err)

@@ -9,6 +9,7 @@
 
 #include "base/eth.h"
 #include "base/iov.h"
+#include "base/thread.h"
 #include "devices/nic.h"
 #include "devices/virtio/pci.h"
 #include "devices/virtio/vhost.h"
@@ -91,8 +92,8 @@ struct vnet_pair {
     pthread_mutex_t lock;
     pthread_mutex_t door; /* held by who waits for the lock */
     struct loop *loop;
-    pthread_t thread; /* runs loop, if that is the pair's own */
-    bool own_loop, running;
+    struct thread thread; /* runs loop, if that is the pair's own */
+    bool own_loop;
     struct netbe *be; /* NULL: no cable */
     struct event ev;  /* be->fd */
     struct nic_stats stats;

@@ -487,10 +487,9 @@ static int make_pair(struct vnet *n, struct machine *m, unsigned i)
     return 0;
 }
 
-static void *pair_thread(void *arg)
+static void pair_thread(void *arg)
 {
     loop_run(((struct vnet_pair *)arg)->loop);
-    return NULL;
 }
 
 static int make_pairs(struct vnet *n, struct machine *m)
@@ -518,10 +517,12 @@ static int start_threads(struct vnet *n)
         struct vnet_pair *p = n->pair[i];
         if (!p->own_loop)
             continue;
-        int err = pthread_create(&p->thread, NULL, pair_thread, p);
+        p->thread =
+            (struct thread){.kind = THREAD_PAIR, .run = pair_thread, .arg = p};
+        snprintf(p->thread.name, sizeof(p->thread.name), "pair%u", i);
+        int err = thread_start(&p->thread);
         if (err)
-            return fail(-err, "%s: thread: %s", n->nic.id, strerror(err));
-        p->running = true;
+            return err;
     }
     return 0;
 }
@@ -530,11 +531,10 @@ static void end_threads(struct vnet *n)
 {
     for (unsigned i = 0; i < n->npairs; i++) {
         struct vnet_pair *p = n->pair[i];
-        if (!p->running)
+        if (!p->own_loop)
             continue;
         loop_stop(p->loop, 0);
-        pthread_join(p->thread, NULL);
-        p->running = false;
+        thread_join(&p->thread);
     }
 }
 

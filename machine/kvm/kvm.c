@@ -320,26 +320,20 @@ static int make_chips(struct vm *vm)
  * (srcu_might_be_idle): 14 ms measured. All that time it holds the PIT's lock,
  * which a vCPU wants that comes to another CPU (__kvm_migrate_pit_timer), as
  * each does that runs for the first time. So it is done when the guest has
- * long started, and by a thread of its own. Without it all works as well. */
+ * long started, and by the worker. Without it all works as well. */
 #define SETTLE_AFTER_NS 1000000000ull
 
-static void *stop_pit_reinjection(void *arg)
+static void stop_pit_reinjection(void *arg)
 {
     struct vm *vm = arg;
     struct kvm_reinject_control reinject = {.pit_reinject = 0};
     ioctl(vm->fd, KVM_REINJECT_CONTROL, &reinject);
-    return NULL;
 }
 
 void kvm_settle(struct timer *t)
 {
     struct vm *vm = container_of(t, struct vm, settle);
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    vm->settling =
-        !pthread_create(&vm->settler, NULL, stop_pit_reinjection, vm);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    worker_do(&vm->worker, stop_pit_reinjection, vm);
 }
 
 int kvm_open_vm(struct vm *vm)
@@ -379,9 +373,8 @@ int kvm_open_vm(struct vm *vm)
 void kvm_close_vm(struct vm *vm)
 {
     timer_cancel(&vm->settle);
-    if (vm->settling)
-        pthread_join(vm->settler, NULL);
-    vm->settling = false;
+    if (vm->worker.thread.runs)
+        worker_wait(&vm->worker, 0);
     for (unsigned i = 0; i < vm->m.ncpus; i++)
         vcpu_close(&vm->vcpu[i]);
     for (unsigned i = 0; i < vm->nline; i++)

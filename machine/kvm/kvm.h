@@ -6,6 +6,7 @@
 #include <linux/kvm.h>
 #include <pthread.h>
 
+#include "base/worker.h"
 #include "machine/platform.h"
 #include "machine/kvm/config.h"
 
@@ -22,8 +23,7 @@ struct vcpu {
     unsigned id;
     int fd;
     struct kvm_run *run;
-    pthread_t thread;
-    bool started;
+    struct thread thread;
     /* exits by reason; written by the vCPU's thread alone */
     _Atomic uint64_t exits[64];
 };
@@ -66,7 +66,7 @@ struct vm {
         bool readonly;
     } map[MAPS_MAX]; /* slot number = index + RAM_REGIONS */
     uint64_t resets;
-    pthread_t loader; /* reads the kernel while the loop runs; vm.c */
+    struct worker worker; /* reads the kernel while the loop runs; vm.c */
     bool loading;
     _Atomic bool loaded;
     int load_err, start_err;
@@ -74,9 +74,8 @@ struct vm {
     struct timer restart; /* a reset that waits; see vm.c */
     uint64_t started;     /* ns, by the last start or reset */
     unsigned quick;       /* resets in a row that came soon after it */
-    struct timer settle;  /* kvm.c: what can wait until the guest runs */
-    pthread_t settler;    /* and takes its time */
-    bool settling;
+    struct timer settle;  /* kvm.c: what can wait until the guest runs, and
+                             takes the worker's time */
 };
 
 static inline struct vm *vm_of(struct machine *m)
@@ -95,7 +94,7 @@ extern const struct machine_ops kvm_machine_ops;
 /* vcpu.c */
 int vcpu_open(struct vm *vm, struct vcpu *c);
 void vcpu_close(struct vcpu *c);
-int vcpu_start(struct vcpu *c); /* creates the thread */
+int vcpu_start(struct vm *vm, unsigned id); /* its thread, which parks */
 int vcpu_enter(struct vcpu *c, const struct boot_entry *e); /* registers */
 void vcpus_pause(struct vm *vm); /* returns when all are parked */
 void vcpus_resume(struct vm *vm);

@@ -13,13 +13,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "machine/kvm/kvm.h"
-
-#define STACK_BYTES (64 * 1024)
-#define WAKE_SIGNAL SIGRTMIN
 
 /* ------------------------------------------------------------ open, enter */
 
@@ -40,8 +36,6 @@ static void set_firmware_msrs(struct vcpu *c)
 
 int vcpu_open(struct vm *vm, struct vcpu *c)
 {
-    c->vm = vm;
-    c->id = (unsigned)(c - vm->vcpu);
     c->fd = ioctl(vm->fd, KVM_CREATE_VCPU, (unsigned long)c->id);
     if (c->fd < 0)
         return -errno;
@@ -283,16 +277,13 @@ static bool park(struct vcpu *c)
     return go_on;
 }
 
-static void *vcpu_thread(void *arg)
+static void vcpu_thread(void *arg)
 {
     struct vcpu *c = arg;
     struct vm *vm = c->vm;
-    char name[16];
-    snprintf(name, sizeof(name), "vcpu%u", c->id);
-    prctl(PR_SET_NAME, name); /* for top(1) and perf(1) */
     for (;;) {
         if (atomic_load_explicit(&vm->pause, memory_order_relaxed) && !park(c))
-            return NULL;
+            return;
         int err = ioctl(c->fd, KVM_RUN, 0) < 0 ? errno : 0;
         if (!err) {
             handle_exit(c);
@@ -308,22 +299,18 @@ static void on_wake(int sig)
     (void)sig; /* its arrival makes KVM_RUN return */
 }
 
-int vcpu_start(struct vcpu *c)
+int vcpu_start(struct vm *vm, unsigned id)
 {
     struct sigaction sa = {.sa_handler = on_wake};
-    sigset_t all, old;
-    pthread_attr_t attr;
+    struct vcpu *c = &vm->vcpu[id];
     sigaction(WAKE_SIGNAL, &sa, NULL);
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_BYTES);
-    sigfillset(&all);
-    sigdelset(&all, WAKE_SIGNAL);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int err = pthread_create(&c->thread, &attr, vcpu_thread, c);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attr);
-    c->started = !err;
-    return -err;
+    c->vm = vm;
+    c->id = id;
+    c->fd = -1;
+    c->thread =
+        (struct thread){.kind = THREAD_VCPU, .run = vcpu_thread, .arg = c};
+    snprintf(c->thread.name, sizeof(c->thread.name), "vcpu%u", id);
+    return thread_start(&c->thread);
 }
 
 void vcpus_pause(struct vm *vm)
@@ -331,13 +318,13 @@ void vcpus_pause(struct vm *vm)
     unsigned started = 0;
     atomic_store(&vm->pause, true);
     for (unsigned i = 0; i < vm->m.ncpus; i++) {
-        if (!vm->vcpu[i].started)
+        if (!vm->vcpu[i].thread.runs)
             continue;
         started++;
         if (vm->vcpu[i].run) /* NULL: between two VMs, and parked */
             __atomic_store_n(&vm->vcpu[i].run->immediate_exit, 1,
                              __ATOMIC_SEQ_CST);
-        pthread_kill(vm->vcpu[i].thread, WAKE_SIGNAL);
+        thread_wake(&vm->vcpu[i].thread);
     }
     pthread_mutex_lock(&vm->lock);
     while (vm->parked < started)
@@ -359,7 +346,7 @@ void vcpus_join(struct vm *vm)
 {
     bool any = false;
     for (unsigned i = 0; i < vm->m.ncpus; i++)
-        any |= vm->vcpu[i].started;
+        any |= vm->vcpu[i].thread.runs;
     if (!any)
         return;
     vcpus_pause(vm);
@@ -368,6 +355,5 @@ void vcpus_join(struct vm *vm)
     pthread_cond_broadcast(&vm->resume_cond);
     pthread_mutex_unlock(&vm->lock);
     for (unsigned i = 0; i < vm->m.ncpus; i++)
-        if (vm->vcpu[i].started)
-            pthread_join(vm->vcpu[i].thread, NULL);
+        thread_join(&vm->vcpu[i].thread);
 }

@@ -11,14 +11,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "machine/boot/image.h"
@@ -90,27 +88,21 @@ static int make_ram(struct vm *vm, uint64_t size)
 /* --------------------------------------------------------- reset, the end */
 
 /* A kernel is read as fast as its file comes, which may be never (a pipe, a
- * hung mount). So a thread of its own does it, and the loop goes on: signals,
- * keys and clients are served meanwhile, at the start and at each reset. */
-static void *load_thread(void *arg)
+ * hung mount). So the worker does it, and the loop goes on: signals, keys and
+ * clients are served meanwhile, at the start and at each reset. */
+static void load(void *arg)
 {
     struct vm *vm = arg;
     vm->load_err = boot_load(&vm->m, vm->cfg.boot, &vm->entry);
     atomic_store(&vm->loaded, true);
     event_signal(vm->request.fd);
-    return NULL;
 }
 
-static int load_begin(struct vm *vm)
+static void load_begin(struct vm *vm)
 {
-    sigset_t all, old;
     machine_hold(&vm->m);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int err = pthread_create(&vm->loader, NULL, load_thread, vm);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    vm->loading = !err;
-    return err ? fail(-err, "thread: %s", strerror(err)) : 0;
+    vm->loading = true;
+    worker_do(&vm->worker, load, vm);
 }
 
 /* Makes a VM, and puts the boot CPU at the kernel's entry. After the kernel is
@@ -125,15 +117,12 @@ static int open_guest(struct vm *vm)
     if (err)
         return fail(err, "%s: setting the boot CPU's registers: %s",
                     vm->cfg.kvm, strerror(-err));
-    for (unsigned i = 0; !err && i < vm->m.ncpus; i++)
-        if (!vm->vcpu[i].started)
-            err = vcpu_start(&vm->vcpu[i]);
-    return err ? fail(err, "vCPU thread: %s", strerror(-err)) : 0;
+    return 0;
 }
 
 static void load_end(struct vm *vm)
 {
-    pthread_join(vm->loader, NULL);
+    worker_wait(&vm->worker, 0);
     vm->loading = false;
     atomic_store(&vm->loaded, false);
     int err = vm->load_err;
@@ -153,15 +142,10 @@ static void load_end(struct vm *vm)
  * until the process ends, and so must what it may touch. */
 static bool load_over(struct vm *vm)
 {
-    struct timespec until;
     if (!vm->loading)
         return true;
     image_give_up();
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += LOAD_END_NS;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    vm->loading = pthread_timedjoin_np(vm->loader, NULL, &until) != 0;
+    vm->loading = !worker_wait(&vm->worker, LOAD_END_NS);
     return !vm->loading;
 }
 
@@ -191,8 +175,7 @@ static void restart(struct vm *vm)
     vm->resets++;
     TRACE(VM, "reset %llu", (unsigned long long)vm->resets);
     atomic_store(&vm->why, -1);
-    if (load_begin(vm))
-        loop_stop(vm->m.loop, STOP_FAULT);
+    load_begin(vm);
 }
 
 static void restart_due(struct timer *t)
@@ -326,14 +309,23 @@ int vm_new(struct machine **out, const struct vm_config *cfg)
     return 0;
 }
 
+/* All threads there will ever be, the vCPUs' parked until there is a VM. */
+static int start_threads(struct vm *vm)
+{
+    int err = worker_start(&vm->worker, "worker");
+    for (unsigned i = 0; !err && i < vm->m.ncpus; i++)
+        err = vcpu_start(vm, i);
+    return err ? err : threads_begin();
+}
+
 int vm_run(struct machine *m)
 {
     struct vm *vm = vm_of(m);
     m->start = vm_start;
-    int err = load_begin(vm);
-    if (err)
-        return err;
-    int why = loop_run(m->loop);
+    int err = start_threads(vm);
+    if (!err)
+        load_begin(vm);
+    int why = err ? err : loop_run(m->loop);
     vcpus_join(vm);
     load_over(vm);
     return vm->start_err ? vm->start_err : why;
@@ -345,6 +337,8 @@ void vm_free(struct machine *m)
     devices_destroy(m);
     if (!load_over(vm))
         return;
+    if (vm->worker.thread.runs)
+        worker_end(&vm->worker);
     boot_close(vm->cfg.boot);
     kvm_close_vm(vm);
     bus_free(m->pio);

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/* Threads: of which kind each is, made in one place. */
+#include "base/thread.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/log.h"
+
+#define VCPU_STACK_BYTES (64 * 1024)
+
+void (*thread_confine)(enum thread_kind kind);
+static bool held;
+static struct thread *waiting, **last = &waiting;
+
+static void *thread_main(void *arg)
+{
+    struct thread *t = arg;
+    prctl(PR_SET_NAME, t->name);
+    atomic_store(&t->tid, (pid_t)syscall(SYS_gettid));
+    if (thread_confine)
+        thread_confine(t->kind);
+    t->run(t->arg);
+    return NULL;
+}
+
+/* A fault's signal that is blocked ends the process without a word, and with
+ * the terminal as it is. */
+static void own_signals(enum thread_kind kind, sigset_t *set)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE,
+                                 SIGABRT, SIGSYS, SIGTRAP};
+    sigfillset(set);
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++)
+        sigdelset(set, faults[i]);
+    if (kind == THREAD_VCPU)
+        sigdelset(set, WAKE_SIGNAL);
+}
+
+static int create(struct thread *t)
+{
+    sigset_t own, old;
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    if (t->kind == THREAD_VCPU)
+        pthread_attr_setstacksize(&attr, VCPU_STACK_BYTES);
+    own_signals(t->kind, &own);
+    pthread_sigmask(SIG_SETMASK, &own, &old);
+    int err = pthread_create(&t->id, &attr, thread_main, t);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    t->runs = !err;
+    return err ? fail(-err, "thread %s: %s", t->name, strerror(err)) : 0;
+}
+
+int thread_start(struct thread *t)
+{
+    if (!held)
+        return create(t);
+    t->next = NULL;
+    *last = t;
+    last = &t->next;
+    return 0;
+}
+
+static void forget(const struct thread *t)
+{
+    struct thread **p = &waiting;
+    while (*p && *p != t)
+        p = &(*p)->next;
+    if (!*p)
+        return;
+    *p = t->next;
+    if (last == &t->next)
+        last = p;
+}
+
+void thread_join(struct thread *t)
+{
+    forget(t);
+    if (t->runs)
+        pthread_join(t->id, NULL);
+    t->runs = false;
+}
+
+/* By tgkill, which a filter can bind to this process; pthread_kill's tkill it
+ * cannot. */
+void thread_wake(struct thread *t)
+{
+    pid_t tid = atomic_load(&t->tid);
+    if (tid)
+        syscall(SYS_tgkill, getpid(), tid, WAKE_SIGNAL);
+}
+
+void threads_hold(void)
+{
+    held = true;
+}
+
+int threads_begin(void)
+{
+    int err = 0;
+    held = false;
+    while (waiting && !err) {
+        err = create(waiting);
+        waiting = waiting->next;
+    }
+    waiting = NULL;
+    last = &waiting;
+    if (!err && thread_confine)
+        thread_confine(THREAD_LOOP);
+    return err;
+}
