@@ -25,17 +25,12 @@ HOT := machine/kvm/vcpu machine/bus base/loop base/pace machine/machine net/tap 
        devices/virtio/queue devices/virtio/split devices/virtio/packed \
        devices/virtio/walk devices/virtio_net/% devices/e1000/%
 $(HOT:%=$(B)/%.o): OPT := -O2
-# A static program that can lie anywhere, its tables read-only (host/process.c).
-# musl-gcc takes -static-pie for a dynamic program's; so by hand, with what the
-# C library has for it beside its crti.o.
+# A static program that can lie anywhere: host/start.c puts it in its place, and
+# host/process.c makes its tables read-only. musl-gcc takes -static-pie for a
+# dynamic program's; so by hand.
 LDFLAGS := -static -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text \
-           -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack \
-           -Wl,--build-id=none
-CRT = $(dir $(shell $(MUSL_CC) -\#\#\# -xc /dev/null 2>&1 | \
-              grep -o '[^ "]*/crti\.o'))
-CRT_BEGIN = $(CRT)rcrt1.o $(CRT)crti.o \
-            $(shell $(MUSL_CC) -print-file-name=crtbeginS.o)
-CRT_END = $(shell $(MUSL_CC) -print-file-name=crtendS.o) $(CRT)crtn.o
+           -Wl,-z,pack-relative-relocs -Wl,--gc-sections \
+           -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--build-id=none
 
 ROOMS := base host machine devices net block control
 SRC := vmm.c $(shell find $(wildcard $(ROOMS)) -name '*.c' | LC_ALL=C sort)
@@ -91,7 +86,7 @@ $(B)/machine/boot/embed.o: machine/boot/embed.S $(B)/guest/guest.bzimage $(B)/bi
 
 $(B)/vmm.debug: $(OBJ)
 	@echo "  LD $@"
-	@$(MUSL_CC) $(CFLAGS) $(LDFLAGS) -o $@ $(CRT_BEGIN) $^ $(CRT_END)
+	@$(MUSL_CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 vmm: $(B)/vmm.debug
 	@strip -o $@ $<

@@ -161,10 +161,9 @@ $(B)/cost/lib.a: $(PORTABLE:%.c=$(B)/%.o)
 	@rm -f $@
 	@ar qcs $@ $^
 
-$(B)/cost/cost: $(COST_SRC:%.c=$(B)/%.o) $(B)/cost/lib.a
+$(B)/cost/cost: $(COST_SRC:%.c=$(B)/%.o) $(B)/host/start.o $(B)/cost/lib.a
 	@echo "  LD $@"
-	@$(MUSL_CC) $(CFLAGS) $(LDFLAGS) $(COST_WRAP) -o $@ $(CRT_BEGIN) $^ \
-	    $(CRT_END)
+	@$(MUSL_CC) $(CFLAGS) $(LDFLAGS) $(COST_WRAP) -o $@ $^
 
 # cost compares with the kept table, cost-keep writes it.
 .PHONY: cost cost-keep
