@@ -37,23 +37,135 @@ static void put_bit(void *at, const struct field *f, bool on)
     put(at, f->size, (get(at, f->size) & ~bit) | (on ? bit : 0));
 }
 
+/* ----------------------------------------------------------------- walks */
+
+#define NAME_LEN 64
+
+struct walk {
+    enum field_use use;
+    int (*visit)(void *ctx, const struct field_at *fa);
+    void *ctx;
+};
+
+static int each(const struct walk *w, const struct field *f, uint8_t *obj,
+                const char *prefix);
+
+static int each_part(const struct walk *w, const struct field *f, uint8_t *at,
+                     const char *name)
+{
+    unsigned n;
+    int err = 0;
+    memcpy(&n, at + (int32_t)f->def, sizeof(n));
+    uint8_t *first = at, *part = NULL;
+    if (f->min == 1)
+        memcpy(&first, at, sizeof(first));
+    for (unsigned i = 0; !err && i < n; i++) {
+        char sub[NAME_LEN];
+        snprintf(sub, sizeof(sub), "%.40s.%u.", name, i);
+        part = first + (size_t)i * f->size;
+        if (f->min == 2)
+            memcpy(&part, first + i * sizeof(part), sizeof(part));
+        err = each(w, f->part, part, sub);
+    }
+    return err;
+}
+
+static int each_made(const struct walk *w, const struct field *f, uint8_t *obj,
+                     const char *prefix)
+{
+    struct field made[2];
+    int err = 0;
+    memset(made, 0, sizeof(made));
+    for (unsigned i = 0; !err && f->row(i, &made[0]); i++) {
+        if (made[0].use & w->use)
+            err = each(w, made, obj, prefix);
+        memset(made, 0, sizeof(made));
+    }
+    return err;
+}
+
+static int each(const struct walk *w, const struct field *f, uint8_t *obj,
+                const char *prefix)
+{
+    char name[NAME_LEN];
+    int err = 0;
+    for (; !err && !last(f); f++) {
+        uint8_t *at = obj + f->offset;
+        if (!(f->use & w->use))
+            continue;
+        snprintf(name, sizeof(name), "%s%s%s", prefix, f->name,
+                 f->type == FIELD_PART && f->name[0] ? "." : "");
+        if (f->type == FIELD_PART)
+            err = each(w, f->part, at, name);
+        else if (f->type == FIELD_PARTS)
+            err = each_part(w, f, at, name);
+        else if (f->type == FIELD_ROWS)
+            err = each_made(w, f, obj, prefix);
+        else
+            err = w->visit(w->ctx, &(struct field_at){f, name, at});
+    }
+    return err;
+}
+
+int fields_each(const struct field *table, void *obj, enum field_use use,
+                int (*visit)(void *ctx, const struct field_at *fa), void *ctx)
+{
+    struct walk w = {use, visit, ctx};
+    return each(&w, table, obj, "");
+}
+
+static uint8_t *member(const struct field_at *fa, uint32_t i)
+{
+    const struct field *f = fa->f;
+    return fa->at + (size_t)i * (f->n && f->step ? f->step : f->size);
+}
+
+uint64_t field_get(const struct field_at *fa, uint32_t i)
+{
+    return get(member(fa, i), fa->f->size);
+}
+
+void field_put(const struct field_at *fa, uint32_t i, uint64_t val)
+{
+    uint8_t *at = member(fa, i);
+    unsigned size = fa->f->size;
+    if ((uintptr_t)at % size) /* of a packed struct */
+        put(at, size, val);
+    else if (size == 1)
+        __atomic_store_n(at, (uint8_t)val, __ATOMIC_RELAXED);
+    else if (size == 2)
+        __atomic_store_n((uint16_t *)(void *)at, (uint16_t)val,
+                         __ATOMIC_RELAXED);
+    else if (size == 4)
+        __atomic_store_n((uint32_t *)(void *)at, (uint32_t)val,
+                         __ATOMIC_RELAXED);
+    else
+        __atomic_store_n((uint64_t *)(void *)at, val, __ATOMIC_RELAXED);
+}
+
 /* ----------------------------------------------------------------- reset */
+
+static int reset_one(void *ctx, const struct field_at *fa)
+{
+    const struct field *f = fa->f;
+    (void)ctx;
+    if (f->use & KEPT || f->type == FIELD_LIST)
+        return 0;
+    if (f->type == FIELD_BIT)
+        put_bit(fa->at, f, f->def);
+    else if (f->type == FIELD_BLOB)
+        put(fa->at + (int32_t)f->def, sizeof(uint32_t), 0);
+    else if (!(f->use & STATE))
+        put(fa->at, f->size, f->def);
+    else
+        for (uint32_t i = 0; i < field_count(f); i++)
+            field_put(fa, i, f->def);
+    return 0;
+}
 
 void fields_reset(const struct field *table, void *obj, enum field_use use)
 {
-    for (const struct field *f = table; !last(f); f++) {
-        uint8_t *at = (uint8_t *)obj + f->offset;
-        if (f->type == FIELD_PART)
-            fields_reset(f->part, at, use);
-        else if (!(f->use & use) || f->type == FIELD_LIST)
-            continue;
-        else if (f->type == FIELD_BIT)
-            put_bit(at, f, f->def);
-        else if (f->size <= 8)
-            put(at, f->size, f->def);
-        else
-            memset(at, 0, f->size);
-    }
+    fields_each(table, obj, use, reset_one, NULL);
 }
 
 /* --------------------------------------------------------------- options */
@@ -353,16 +465,23 @@ void fields_help(const struct field *table)
 
 /* -------------------------------------------------------------- counters */
 
+struct counts {
+    const char *id;
+    int fd;
+};
+
+static int count_one(void *ctx, const struct field_at *fa)
+{
+    const struct counts *c = ctx;
+    const uint64_t *at = (const void *)fa->at;
+    dprintf(c->fd, "%s.%s %llu\n", c->id, fa->name,
+            (unsigned long long)__atomic_load_n(at, __ATOMIC_RELAXED));
+    return 0;
+}
+
 void fields_count(const struct field *table, const void *obj, const char *id,
                   int fd)
 {
-    for (const struct field *f = table; !last(f); f++) {
-        const uint8_t *at = (const uint8_t *)obj + f->offset;
-        if (f->type == FIELD_PART)
-            fields_count(f->part, at, id, fd);
-        else if (f->use & COUNTER)
-            dprintf(fd, "%s.%s %llu\n", id, f->name,
-                    (unsigned long long)__atomic_load_n((const uint64_t *)at,
-                                                        __ATOMIC_RELAXED));
-    }
+    struct counts c = {id, fd};
+    fields_each(table, (void *)(uintptr_t)obj, COUNTER, count_one, &c);
 }

@@ -9,6 +9,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/state.h"
+
 const struct field device_fields[] = {
     FIELD(TEXT, "id", struct device, id, .arg = "ID", .help = "its name"),
     {.name = ""},
@@ -73,6 +75,47 @@ void device_register(struct machine *m, struct device *dev)
     dev->m = m;
     dev->next = NULL;
     *p = dev;
+}
+
+void device_hold(struct device *dev)
+{
+    if (dev->held)
+        return;
+    dev->held = true;
+    if (dev->hold)
+        dev->hold(dev);
+}
+
+void device_resume(struct device *dev)
+{
+    if (!dev->held)
+        return;
+    dev->held = false;
+    if (dev->resume)
+        dev->resume(dev);
+    dev->fresh = false;
+}
+
+size_t device_save(struct device *dev, void *out, size_t room)
+{
+    const struct device_class *cls = dev->cls;
+    return cls && !cls->stays ? state_save(cls->fields, dev, out, room) : 0;
+}
+
+int device_load(struct device *dev, const void *p, size_t len)
+{
+    const struct device_class *cls = dev->cls;
+    if (!cls || cls->stays)
+        return fail(-EOPNOTSUPP, "%s: %s", dev->id,
+                    cls ? cls->stays : "has no state");
+    int err = state_load(cls->fields, dev, dev->id, p, len);
+    if (!err && cls->loaded)
+        err = cls->loaded(dev);
+    if (err)
+        dev->reset(dev);
+    else
+        dev->fresh = true;
+    return err;
 }
 
 void device_stats(struct device *dev, int fd)

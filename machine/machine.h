@@ -196,11 +196,19 @@ struct device {
      * nothing of the old state acts any more. vCPUs are stopped or this is a
      * vCPU's own register write. */
     void (*reset)(struct device *dev);
+    /* Optional. hold: when it returns nothing is popped, owed or under way, and
+     * what the device remembers is in its STATE, the time left of timers too.
+     * resume: descriptors and timers again from STATE, the backend told again,
+     * what came meanwhile looked at. See device_hold. */
+    void (*hold)(struct device *dev);
+    void (*resume)(struct device *dev);
     /* Optional. Prints counters beside the COUNTER rows of the class's fields,
      * as "ID.name value" lines. */
     void (*stats)(struct device *dev, int fd);
     /* Optional. Closes what lives outside the process (taps, children). */
     void (*destroy)(struct device *dev);
+    bool held;  /* between device_hold and device_resume */
+    bool fresh; /* its state came by device_load, and it has not run since */
     struct device *next;
 };
 
@@ -216,6 +224,10 @@ struct device_class {
     int (*check)(struct device *dev, struct needs *needs);
     /* Makes one of a checked dev and registers it. 0 or -errno, said. */
     int (*create)(struct machine *m, struct device *dev);
+    /* Optional. The STATE rows were loaded: looks at what spans them, and makes
+     * of it what is not remembered. 0, or -errno (said): a reset follows. */
+    int (*loaded)(struct device *dev);
+    const char *stays; /* why it cannot be saved; NULL: it can */
 };
 /* The row that gives a device's struct its id=. */
 extern const struct field device_fields[];
@@ -235,6 +247,18 @@ int device_create(struct machine *m, struct device *dev);
 void device_free(struct device *dev);
 /* Appends a finished device to the machine. */
 void device_register(struct machine *m, struct device *dev);
+/* Stops a device for a while. All on the main loop's thread, with the vCPUs
+ * stopped; the loops may run on: a device that is held hears its backend and
+ * leaves it at that. Only resume and reset change its STATE meanwhile. */
+void device_hold(struct device *dev);
+void device_resume(struct device *dev);
+/* What a held device remembers, as base/state.h writes it: gives the bytes, 0
+ * for one that cannot be saved (cls->stays); none are written beyond `room`. */
+size_t device_save(struct device *dev, void *out, size_t room);
+/* The same into a held device of the same class and options, in a machine with
+ * the same memory; interrupt controllers have theirs before. Bytes from
+ * anywhere. 0, or -errno (said): it is as after a reset then, and held. */
+int device_load(struct device *dev, const void *p, size_t len);
 /* Its counters (SIGUSR1, -stats). Any thread. */
 void device_stats(struct device *dev, int fd);
 /* Destroys all, last made first: a device may use those made before it. */
