@@ -43,6 +43,7 @@ struct acpi_pm {
     struct irq sci;
     uint16_t sts, en, cnt;
     uint64_t start_ns;
+    uint64_t elapsed; /* since then, while held */
     uint64_t carried; /* ticks at which TMR_STS was last worked out */
     struct fault sleep;
 };
@@ -164,13 +165,42 @@ bool acpi_power_button(struct machine *m)
     return heard;
 }
 
+#define PM(kind, key, member, ...)                                             \
+    FIELD_AS(STATE, kind, key, struct acpi_pm, member, __VA_ARGS__)
+
+static const struct field pm_fields[] = {
+    COUNT("bad_sleeps", struct acpi_pm, sleep,
+          "sleep states asked for that there are none of"),
+    PM(MASK, "status", sts, .max = PM1_STS_W1C),
+    PM(MASK, "enable", en, .max = PM1_EN_MASK),
+    PM(MASK, "control", cnt, .max = 0xffff & ~PM1_SLP_EN),
+    PM(NUMBER, "elapsed", elapsed),
+    PM(NUMBER, "carried", carried),
+    {.name = ""},
+};
+
 static void pm_reset(struct device *dev)
 {
     struct acpi_pm *pm = container_of(dev, struct acpi_pm, dev);
     pthread_mutex_lock(&pm->lock);
-    pm->sts = pm->en = pm->cnt = 0;
+    fields_reset(pm_fields, pm, STATE);
     pm->start_ns = now_ns();
-    pm->carried = 0;
+    update_sci(pm);
+    pthread_mutex_unlock(&pm->lock);
+}
+
+/* The timer stands still meanwhile, as the processors' clocks do. */
+static void pm_hold(struct device *dev)
+{
+    struct acpi_pm *pm = container_of(dev, struct acpi_pm, dev);
+    pm->elapsed = now_ns() - pm->start_ns;
+}
+
+static void pm_resume(struct device *dev)
+{
+    struct acpi_pm *pm = container_of(dev, struct acpi_pm, dev);
+    pthread_mutex_lock(&pm->lock);
+    pm->start_ns = now_ns() - pm->elapsed;
     update_sci(pm);
     pthread_mutex_unlock(&pm->lock);
 }
@@ -182,6 +212,8 @@ static int pm_create(struct machine *m, struct device *dev)
     pthread_mutex_init(&pm->lock, NULL);
     pm->start_ns = now_ns();
     pm->dev.reset = pm_reset;
+    pm->dev.hold = pm_hold;
+    pm->dev.resume = pm_resume;
     pm->ports = (struct region){.base = PORT_PM1_EVT,
                                 .len = PM_LEN,
                                 .read = pm_read,
@@ -199,12 +231,6 @@ static int pm_create(struct machine *m, struct device *dev)
     device_register(m, &pm->dev);
     return 0;
 }
-
-static const struct field pm_fields[] = {
-    COUNT("bad_sleeps", struct acpi_pm, sleep,
-          "sleep states asked for that there are none of"),
-    {.name = ""},
-};
 
 const struct device_class acpi_pm_class = {
     .name = "acpi-pm",

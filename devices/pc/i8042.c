@@ -223,18 +223,29 @@ static void port92_write(void *owner, uint64_t off, unsigned width,
     pthread_mutex_unlock(&k->lock);
 }
 
+#define KBC(kind, key, member, ...)                                            \
+    FIELD_AS(STATE, kind, key, struct i8042, member, __VA_ARGS__)
+
+/* After a reset as a BIOS leaves it: tested, A20 on, scan codes translated. */
+static const struct field i8042_fields[] = {
+    FIELD_EACH(STATE, NUMBER, "queue", struct i8042, queue),
+    KBC(NUMBER, "count", count, .max = QUEUE),
+    KBC(MASK, "status", status, .def = STS_SYS | STS_UNLOCKED | STS_CMD,
+        .max = STS_SYS | STS_UNLOCKED | STS_CMD),
+    KBC(NUMBER, "expect", expect),
+    KBC(NUMBER, "kbd_cmd", kbd_cmd),
+    KBC(NUMBER, "out_port", out_port, .def = OUT_IDLE | OUT_NO_RESET | OUT_A20),
+    /* translate, mouse off, system flag */
+    KBC(NUMBER, "command", ram[0], .def = 0x64),
+    KBC(NUMBER, "ram", ram[1], .n = RAM_BYTES - 1),
+    {.name = ""},
+};
+
 static void i8042_reset(struct device *dev)
 {
     struct i8042 *k = container_of(dev, struct i8042, dev);
     pthread_mutex_lock(&k->lock);
-    k->count = 0;
-    k->expect = k->kbd_cmd = 0;
-    /* As a BIOS leaves it: tested, A20 on, scan codes translated. */
-    k->status = STS_SYS | STS_UNLOCKED | STS_CMD;
-    k->out_port = OUT_IDLE | OUT_NO_RESET | OUT_A20;
-    for (unsigned i = 0; i < RAM_BYTES; i++)
-        k->ram[i] = 0;
-    k->ram[0] = 0x64; /* translate, mouse off, system flag */
+    fields_reset(i8042_fields, k, STATE);
     pthread_mutex_unlock(&k->lock);
 }
 
@@ -280,6 +291,7 @@ del_data:
 const struct device_class i8042_class = {
     .name = "i8042",
     .help = "part of every machine",
+    .fields = i8042_fields,
     .size = sizeof(struct i8042),
     .create = i8042_create,
 };

@@ -32,6 +32,7 @@ enum {
     R_B,
     R_C,
     R_D,
+    R_SHUTDOWN = 0x0f,
     R_CENTURY = 0x32,
 };
 enum { A_UIP = 0x80, A_RATE = 0x0f, A_32KHZ = 0x20 };
@@ -79,6 +80,12 @@ static uint64_t period_ns(const struct rtc *r)
     if (rate < 3)
         rate += 7;
     return (SECOND << (rate - 1)) / 32768;
+}
+
+static uint64_t periods(const struct rtc *r)
+{
+    uint64_t period = period_ns(r);
+    return period ? guest_ns(r) / period : 0;
 }
 
 static uint8_t to_reg(const struct rtc *r, int v)
@@ -204,6 +211,8 @@ static uint64_t next_due(const struct rtc *r)
 
 static void tick(struct rtc *r)
 {
+    if (r->dev.held)
+        return;
     pthread_mutex_lock(&r->lock);
     update_flags(r);
     uint64_t due = next_due(r);
@@ -279,7 +288,7 @@ static void write_data(struct rtc *r, uint8_t val)
     case R_A:
         update_flags(r);
         r->ram[R_A] = val & (uint8_t)~A_UIP;
-        r->seen_p = period_ns(r) ? guest_ns(r) / period_ns(r) : 0;
+        r->seen_p = periods(r);
         rearm(r);
         break;
     case R_B:
@@ -353,22 +362,51 @@ static void fill_nvram(struct rtc *r)
     r->ram[0x5f] = (uint8_t)(m->ncpus - 1);
 }
 
+#define RTC(uses, kind, key, member, ...)                                      \
+    FIELD_AS(STATE | (uses), kind, key, struct rtc, member, __VA_ARGS__)
+/* CMOS bytes first to last. */
+#define CMOS(key, first, last)                                                 \
+    RTC(KEPT, NUMBER, key, ram[first], .n = (last) - (first) + 1)
+
 /* The battery keeps the memory and the time; RESET# clears enables and flags
  * (data sheet, "RESET"). */
+static const struct field rtc_fields[] = {
+    RTC(0, NUMBER, "index", index, .max = 0x7f),
+    CMOS("clock", R_SEC, R_YEAR),
+    /* 1024 Hz, as a BIOS leaves it */
+    RTC(0, MASK, "a", ram[R_A], .def = A_32KHZ | 6, .max = 0xff & ~A_UIP),
+    RTC(0, NUMBER, "b", ram[R_B], .def = B_24H),
+    RTC(0, MASK, "c", ram[R_C], .max = C_IRQF | C_FLAGS),
+    RTC(0, NUMBER, "d", ram[R_D], .def = D_VRT, .min = D_VRT, .max = D_VRT),
+    RTC(KEPT, NUMBER, "diagnosis", ram[R_D + 1]),
+    RTC(0, NUMBER, "shutdown", ram[R_SHUTDOWN]), /* 0: power-on */
+    CMOS("cmos", R_SHUTDOWN + 1, sizeof(((struct rtc *)0)->ram) - 1),
+    RTC(KEPT, NUMBER, "offset", offset),
+    RTC(0, NUMBER, "seen_second", seen_s),
+    RTC(0, NUMBER, "seen_period", seen_p),
+    {.name = ""},
+};
+
 static void rtc_reset(struct device *dev)
 {
     struct rtc *r = container_of(dev, struct rtc, dev);
     pthread_mutex_lock(&r->lock);
-    r->index = 0;
-    r->ram[R_A] = A_32KHZ | 6; /* 1024 Hz, as a BIOS leaves it */
-    r->ram[R_B] = B_24H;
-    r->ram[R_C] = 0;
-    r->ram[R_D] = D_VRT;
-    r->ram[0x0f] = 0; /* shutdown code: power-on */
+    fields_reset(rtc_fields, r, STATE);
     r->seen_s = guest_ns(r) / SECOND;
-    r->seen_p = guest_ns(r) / period_ns(r);
+    r->seen_p = periods(r);
     pthread_mutex_unlock(&r->lock);
     rearm(r);
+}
+
+/* The time goes on meanwhile, as the host's does; interrupts do not. */
+static void rtc_hold(struct device *dev)
+{
+    timer_cancel(&container_of(dev, struct rtc, dev)->timer);
+}
+
+static void rtc_resume(struct device *dev)
+{
+    tick(container_of(dev, struct rtc, dev));
 }
 
 static int rtc_wire(struct rtc *r, struct machine *m)
@@ -408,6 +446,8 @@ static int rtc_create(struct machine *m, struct device *dev)
     int err;
     pthread_mutex_init(&r->lock, NULL);
     r->dev.reset = rtc_reset;
+    r->dev.hold = rtc_hold;
+    r->dev.resume = rtc_resume;
     r->ports = (struct region){.base = PORT_RTC,
                                .len = 2,
                                .read = rtc_read,
@@ -427,6 +467,7 @@ static int rtc_create(struct machine *m, struct device *dev)
 const struct device_class rtc_class = {
     .name = "rtc",
     .help = "part of every machine",
+    .fields = rtc_fields,
     .size = sizeof(struct rtc),
     .create = rtc_create,
 };

@@ -38,6 +38,7 @@ enum { /* FCR */
        FCR_ENABLE = 1 << 0,
        FCR_CLEAR_RX = 1 << 1,
        FCR_TRIGGER_SHIFT = 6,
+       FCR_MASK = 0xc9,
 };
 enum { LCR_DLAB = 1 << 7 };
 enum { /* MCR */
@@ -78,6 +79,7 @@ struct serial {
     bool overrun;      /* LSR_OE */
     bool thr_empty;    /* a THRE interrupt is due (IIR_THRI) */
     bool intr;         /* level of the INTR pin */
+    bool blocked;      /* the host took no more when it was held */
     uint8_t rx[FIFO];
     unsigned rx_at, rx_n;
 };
@@ -143,9 +145,8 @@ static unsigned host_room(void *owner)
 {
     struct serial *s = owner;
     pthread_mutex_lock(&s->lock);
-    bool loop = s->mcr & MCR_LOOP; /* the wire is cut */
-    unsigned room =
-        loop || s->rx_n >= fifo_size(s) ? 0 : fifo_size(s) - s->rx_n;
+    bool cut = s->mcr & MCR_LOOP || s->dev.held;
+    unsigned room = cut || s->rx_n >= fifo_size(s) ? 0 : fifo_size(s) - s->rx_n;
     pthread_mutex_unlock(&s->lock);
     return room;
 }
@@ -165,6 +166,8 @@ static void host_input(void *owner, const uint8_t *p, unsigned n)
 static void host_drained(void *owner)
 {
     struct serial *s = owner;
+    if (s->dev.held) /* until it resumes */
+        return;
     pthread_mutex_lock(&s->lock);
     s->thr_empty = true;
     update_irq(s);
@@ -222,7 +225,7 @@ static void write_fcr(struct serial *s, uint8_t val)
     if (toggled || val & FCR_CLEAR_RX)
         s->rx_n = 0;
     /* §8.4: the other bits are written only together with bit 0. */
-    s->fcr = val & FCR_ENABLE ? val & 0xc9 : 0;
+    s->fcr = val & FCR_ENABLE ? val & FCR_MASK : 0;
 }
 
 static void write_ier(struct serial *s, uint8_t val)
@@ -344,20 +347,67 @@ static void serial_write(void *owner, uint64_t off, unsigned width,
 
 /* ---------------------------------------------------------------- device */
 
+#define UART(kind, key, member, ...)                                           \
+    FIELD_AS(STATE, kind, key, struct serial, member, __VA_ARGS__)
+
+/* §8.1, master reset: table I. */
+static const struct field serial_fields[] = {
+    FIELD(TEXT, "to", struct serial, to, .arg = "stdio|null|file:PATH|...",
+          .help = "where its characters go (stdio)"),
+    UART(MASK, "ier", ier, .max = IER_MASK),
+    UART(MASK, "fcr", fcr, .max = FCR_MASK),
+    UART(NUMBER, "lcr", lcr),
+    UART(MASK, "mcr", mcr, .max = MCR_MASK),
+    UART(NUMBER, "scr", scr),
+    UART(NUMBER, "dll", dll, .def = 12), /* 9600 baud, as a BIOS leaves it */
+    UART(NUMBER, "dlm", dlm),
+    UART(MASK, "msr_delta", msr_delta, .max = 0x0f),
+    UART(FLAG, "overrun", overrun),
+    UART(FLAG, "thr_empty", thr_empty, .def = true),
+    UART(FLAG, "blocked", blocked),
+    UART(FLAG, "intr", intr),
+    FIELD_EACH(STATE, NUMBER, "rx", struct serial, rx),
+    UART(NUMBER, "rx_at", rx_at, .max = FIFO - 1),
+    UART(NUMBER, "rx_n", rx_n, .max = FIFO),
+    {.name = ""},
+};
+
 static void serial_reset(struct device *dev)
 {
     struct serial *s = container_of(dev, struct serial, dev);
     pthread_mutex_lock(&s->lock);
-    /* §8.1, master reset: table I. */
-    s->ier = s->fcr = s->lcr = s->mcr = 0;
-    s->msr_delta = 0;
-    s->overrun = s->intr = false;
-    s->thr_empty = true;
-    s->rx_n = 0;
-    s->dll = 12; /* 9600 baud, as a BIOS leaves it */
-    s->dlm = 0;
+    fields_reset(serial_fields, s, STATE);
     pthread_mutex_unlock(&s->lock);
     console_unthrottle(s->console);
+}
+
+/* What the guest sent is the console's, which goes on writing it. */
+static void serial_hold(struct device *dev)
+{
+    struct serial *s = container_of(dev, struct serial, dev);
+    s->blocked = console_full(s->console);
+}
+
+static void serial_resume(struct device *dev)
+{
+    struct serial *s = container_of(dev, struct serial, dev);
+    pthread_mutex_lock(&s->lock);
+    if (s->blocked && !console_full(s->console))
+        s->thr_empty = true;
+    s->blocked = false;
+    update_irq(s);
+    pthread_mutex_unlock(&s->lock);
+    console_unthrottle(s->console);
+}
+
+static int serial_loaded(struct device *dev)
+{
+    const struct serial *s = container_of(dev, struct serial, dev);
+    return s->rx_n <= fifo_size(s) ? 0
+                                   : fail(-EINVAL,
+                                          "%s: rx_n: %u bytes in a FIFO that "
+                                          "is off",
+                                          s->id, s->rx_n);
 }
 
 static void serial_stats(struct device *dev, int fd)
@@ -435,6 +485,8 @@ static int serial_create(struct machine *m, struct device *dev)
     snprintf(s->id, sizeof(s->id), "serial%u", m->serials);
     s->dev.id = s->id;
     s->dev.reset = serial_reset;
+    s->dev.hold = serial_hold;
+    s->dev.resume = serial_resume;
     s->dev.stats = serial_stats;
     s->dev.destroy = serial_destroy;
     s->ports = (struct region){.base = com[m->serials].port,
@@ -455,12 +507,6 @@ static int serial_create(struct machine *m, struct device *dev)
     return 0;
 }
 
-static const struct field serial_fields[] = {
-    FIELD(TEXT, "to", struct serial, to, .arg = "stdio|null|file:PATH|...",
-          .help = "where its characters go (stdio)"),
-    {.name = ""},
-};
-
 const struct device_class serial_class = {
     .name = "serial",
     .help = "a 16550A",
@@ -468,4 +514,5 @@ const struct device_class serial_class = {
     .size = sizeof(struct serial),
     .check = serial_check,
     .create = serial_create,
+    .loaded = serial_loaded,
 };

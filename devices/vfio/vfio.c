@@ -587,4 +587,5 @@ const struct device_class vfio_pci_class = {
     .size = sizeof(struct vfio),
     .check = vfio_pci_check,
     .create = vfio_pci_create,
+    .stays = "the host's device keeps its state to itself",
 };

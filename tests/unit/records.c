@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/* Saved records, looked at and bent: see records.h. */
+#include "tests/unit/records.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/state.h"
+
+static struct records block(size_t len)
+{
+    struct records r = {malloc(len ? len : 1), len};
+    REQUIRE(r.p != NULL);
+    return r;
+}
+
+struct records records_of(struct device *dev)
+{
+    struct records r = block(device_save(dev, NULL, 0));
+    CHECK(dev->held);
+    CHECK_EQ(device_save(dev, r.p, r.len), r.len);
+    return r;
+}
+
+struct records records_copy(const struct records *r, size_t len)
+{
+    struct records c = block(len);
+    memcpy(c.p, r->p, len);
+    return c;
+}
+
+void records_free(struct records *r)
+{
+    free(r->p);
+    r->p = NULL;
+}
+
+int records_load(struct device *dev, const struct records *r)
+{
+    test_log();
+    int err = device_load(dev, r->p, r->len);
+    const char *log = test_log();
+    if (err) {
+        CHECK_EQ(err, -EINVAL);
+        CHECK_HAS(log, dev->id);
+        return err;
+    }
+    struct records again = records_of(dev);
+    if (CHECK_EQ(again.len, r->len))
+        CHECK_MEM(again.p, r->p, r->len);
+    records_free(&again);
+    return 0;
+}
+
+bool records_find(const struct records *r, const char *name,
+                  struct one_record *one)
+{
+    for (size_t at = 0; at < r->len;) {
+        const uint8_t *p = r->p + at;
+        bool it = p[0] == strlen(name) && !memcmp(p + 1, name, p[0]);
+        p += 1 + p[0];
+        one->size = p[0];
+        memcpy(&one->n, p + 1, 4);
+        one->val = r->p + (p - r->p) + 5;
+        if (it)
+            return true;
+        at = (size_t)(one->val - r->p) + (size_t)one->n * one->size;
+    }
+    return false;
+}
+
+uint64_t records_get(const struct records *r, const char *name, uint32_t i)
+{
+    struct one_record one;
+    uint64_t val = 0;
+    if (!records_find(r, name, &one) || i >= one.n)
+        FAIL("there is no record %s", name);
+    else
+        memcpy(&val, one.val + (size_t)i * one.size, one.size);
+    return val;
+}
+
+void records_set(struct records *r, const char *name, uint32_t i, uint64_t val)
+{
+    struct one_record one;
+    if (!records_find(r, name, &one) || i >= one.n)
+        FAIL("there is no record %s", name);
+    else
+        memcpy(one.val + (size_t)i * one.size, &val, one.size);
+}
+
+/* ------------------------------------------------------------- every row */
+
+struct tries {
+    struct device *dev;
+    const struct records *r;
+};
+
+/* One member of one row at a value; `good`: within the row's bounds. What spans
+ * rows may refuse it still. */
+static void try_value(const struct tries *t, const struct field_at *fa,
+                      uint32_t i, uint64_t val, bool good)
+{
+    struct records c = records_copy(t->r, t->r->len);
+    records_set(&c, fa->name, i, val);
+    test_log();
+    int err = device_load(t->dev, c.p, c.len);
+    const char *log = test_log();
+    if (err)
+        CHECK_HAS(log, t->dev->id);
+    if (!good && (err != -EINVAL || !strstr(log, fa->name)))
+        FAIL("%s: %s[%u] %llu is taken, or not named: %s", t->dev->id, fa->name,
+             i, (unsigned long long)val, log);
+    if (!err && records_load(t->dev, &c))
+        FAIL("%s: %s %llu loads but once", t->dev->id, fa->name,
+             (unsigned long long)val);
+    records_free(&c);
+}
+
+static int try_row(void *ctx, const struct field_at *fa)
+{
+    const struct tries *t = ctx;
+    const struct field *f = fa->f;
+    struct one_record one;
+    if (!records_find(t->r, fa->name, &one)) {
+        CHECK(f->use & SPARE);
+        return 0;
+    }
+    if (f->type == FIELD_BLOB)
+        return 0;
+    CHECK(one.size == f->size && one.n == field_count(f));
+    uint64_t whole = f->size < 8 ? (1ull << 8 * f->size) - 1 : UINT64_MAX;
+    uint64_t max = f->max ? f->max : f->type == FIELD_FLAG ? 1 : whole;
+    uint32_t i = test_random() % one.n;
+    CHECK(max <= whole && f->min <= max);
+    if (f->type == FIELD_UNDER) {
+        const uint8_t *mask = fa->at + (int32_t)f->def;
+        for (i = 0; i < one.n; i++)
+            try_value(t, fa, i, one.val[i] ^ 0x11u,
+                      !(0x11u & ~(unsigned)mask[i]));
+        return 0;
+    }
+    if (f->type == FIELD_MASK) {
+        for (unsigned bit = 0; bit < 8 * f->size; bit++)
+            try_value(t, fa, i, 1ull << bit, max >> bit & 1);
+        return 0;
+    }
+    CHECK(f->use & KEPT || (f->def >= f->min && f->def <= max));
+    try_value(t, fa, i, f->min, true);
+    try_value(t, fa, i, max, true);
+    try_value(t, fa, i, f->min + (max - f->min) / 2, true);
+    if (f->min)
+        try_value(t, fa, i, f->min - 1, false);
+    if (max < whole)
+        try_value(t, fa, i, max + 1, false);
+    return 0;
+}
+
+static void try_cuts_and_flips(struct device *dev, const struct records *r,
+                               unsigned step)
+{
+    for (size_t n = 0; n < r->len; n++) {
+        struct records c = records_copy(r, n);
+        device_load(dev, c.p, n);
+        records_free(&c);
+        test_log();
+    }
+    for (size_t bit = test_random() % step; bit < 8 * r->len; bit += step) {
+        struct records c = records_copy(r, r->len);
+        c.p[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        device_load(dev, c.p, c.len);
+        records_free(&c);
+        test_log();
+        device_resume(dev);
+        device_hold(dev);
+    }
+}
+
+void records_try_all(struct device *dev, unsigned step)
+{
+    struct records r = records_of(dev);
+    struct tries t = {dev, &r};
+    REQUIRE(r.len > 0);
+    dev->reset(dev);
+    CHECK_EQ(records_load(dev, &r), 0);
+    fields_each(dev->cls->fields, dev, STATE, try_row, &t);
+    try_cuts_and_flips(dev, &r, step);
+    CHECK_EQ(records_load(dev, &r), 0);
+    records_free(&r);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* A device's saved records, looked at and bent. */
+#ifndef RECORDS_H
+#define RECORDS_H
+
+#include "tests/unit/fake.h"
+
+struct records {
+    uint8_t *p;
+    size_t len;
+};
+/* Members of one record; a number each. */
+struct one_record {
+    uint8_t *val;
+    unsigned size;
+    uint32_t n;
+};
+
+/* What a held device remembers, in a block of just that size; records_free. */
+struct records records_of(struct device *dev);
+/* A copy of the first len bytes, in a block of just that size. */
+struct records records_copy(const struct records *r, size_t len);
+void records_free(struct records *r);
+/* Does it load, and is it saved as the same bytes again? 0, or load's -errno
+ * (then a sentence that begins with the device's id was said). */
+int records_load(struct device *dev, const struct records *r);
+/* False: there is none of that name. */
+bool records_find(const struct records *r, const char *name,
+                  struct one_record *one);
+uint64_t records_get(const struct records *r, const char *name, uint32_t i);
+void records_set(struct records *r, const char *name, uint32_t i, uint64_t val);
+/* The device as it is now: each STATE row at its bounds and beyond, truncations
+ * at each byte, bits flipped anywhere (every `step`-th). It is held, and as it
+ * was, before and after. */
+void records_try_all(struct device *dev, unsigned step);
+
+#endif
