@@ -13,10 +13,10 @@
  *   start_mb  Multiboot 1 and 2, EAX = magic, EBX = information structure
  *
  * All of them bring %edi = enum boot_kind (boot.h) and %esi = the information
- * structure. The page tables below map the first 4 GiB one to one by 2 MiB
- * pages, which every CPU has. They are data, not code: 24 KiB of file save the
- * 10000 instructions that would fill them, which where ring 0 is interpreted
- * (ring.c) is half of the time to boot.
+ * structure. Page tables map the first 4 GiB one to one by 2 MiB pages, which
+ * every CPU has. Where ring 0 is interpreted (ring.c), the 10000 instructions
+ * that fill them in are half of the time to boot; so a 64-bit loader's stay in
+ * use if they will do (tables_serve() in window.c), and vmm's do.
  *
  * Interrupts are taken only inside irq_wait() (irq.c), so no stub has to care
  * about what it interrupts; they restore everything all the same.
@@ -37,6 +37,32 @@
 #define SEL_USER_DATA 0x20
 #define SEL_USER_CODE 0x28
 #define RFLAGS_NONE 2 /* IF clear, IOPL 0; bit 1 is always set */
+
+/* The six pages from pml4 on. The same text for 32 and for 64 bits; uses EAX,
+ * EBX and ECX. */
+    .macro fill_tables
+    movl %edi, %ebx
+    movl $pml4, %edi
+    movl $6 * 1024, %ecx
+    xorl %eax, %eax
+    rep stosl
+    movl $own_pdpt + PTE_P_W_U, pml4
+    movl $page_dirs + PTE_P_W_U, own_pdpt
+    movl $page_dirs + 4096 + PTE_P_W_U, own_pdpt + 8
+    movl $page_dirs + 8192 + PTE_P_W_U, own_pdpt + 16
+    movl $page_dirs + 12288 + PTE_P_W_U, own_pdpt + 24
+    movl $page_dirs, %edi
+    movl $PTE_P_W_U + PTE_LARGE, %eax
+1:  movl %eax, (%edi)
+    addl $8, %edi
+    addl $0x200000, %eax
+    jnc 1b
+    movl $512, %ecx
+2:  orb $PTE_UNCACHED, page_dirs + 12288 - 8(,%ecx,8) /* MMIO is up here */
+    decl %ecx
+    jnz 2b
+    movl %ebx, %edi
+    .endm
 
     .section .head, "awx"
     .code32
@@ -84,6 +110,7 @@ start_pvh:
 enter_from_32:
     cli
     cld
+    fill_tables
     movl $CR4_PAE, %eax
     movl %eax, %cr4
     movl $pml4, %eax
@@ -104,11 +131,19 @@ start64:
     cli
     cld
     movl $stack_top, %esp
-    movl $BOOT_64, %edi
     movl $CR4_PAE, %eax /* no SMEP, SMAP: all pages are the user's */
     movq %rax, %cr4
+    pushq %rsi
+    movq %cr3, %rdi
+    call tables_serve
+    popq %rsi
+    testb %al, %al
+    jnz have_tables
+    fill_tables
     movl $pml4, %eax
     movq %rax, %cr3
+have_tables:
+    movl $BOOT_64, %edi
     lgdt gdt_desc
     pushq $SEL_CODE64
     pushq $long_mode
@@ -209,26 +244,6 @@ vector_common:
     iretq
 
     .data
-    .balign 4096
-pml4:
-    .quad pdpt + PTE_P_W_U
-    .fill 511, 8, 0
-    .globl pdpt
-pdpt:
-    .quad page_dirs + PTE_P_W_U, page_dirs + 4096 + PTE_P_W_U
-    .quad page_dirs + 8192 + PTE_P_W_U, page_dirs + 12288 + PTE_P_W_U
-    .fill 508, 8, 0
-page_dirs:
-    .set gpa, 0
-    .rept 3 * 512
-    .quad gpa + PTE_P_W_U + PTE_LARGE
-    .set gpa, gpa + 0x200000
-    .endr
-    .rept 512 /* MMIO is up here */
-    .quad gpa + PTE_P_W_U + PTE_LARGE + PTE_UNCACHED
-    .set gpa, gpa + 0x200000
-    .endr
-
     .balign 8
 gdt:
     .quad 0
@@ -245,7 +260,14 @@ gdt_desc:
     .quad gdt
 
     .section .noinit, "aw", @nobits
-    .balign 16
+    .balign 4096
+pml4:
+    .skip 4096
+    .globl own_pdpt
+own_pdpt:
+    .skip 4096
+page_dirs:
+    .skip 4 * 4096
     .skip 16384
 stack_top:
     .skip 8192

@@ -45,18 +45,18 @@ int boot_enter32(struct boot_ctx *c, uint64_t rip)
 }
 
 /* 4 GiB one to one in 2 MiB pages (SDM vol. 3 §4.5): six pages, whatever CPUID
- * says about larger ones. */
+ * says about larger ones. The bundled guest keeps them, also in ring 3. */
 int boot_enter64(struct boot_ctx *c, uint64_t rip)
 {
     uint64_t *pml4 = boot_low(c, LOW_PAGETABLES, 6 * 4096);
     uint64_t *pdpt = pml4 + 512, *pd = pdpt + 512;
 
     memset(pml4, 0, 2 * 4096);
-    pml4[0] = (LOW_PAGETABLES + 0x1000) | 3; /* present, writable */
+    pml4[0] = (LOW_PAGETABLES + 0x1000) | 7; /* present, writable, user */
     for (uint64_t i = 0; i < 4; i++)
-        pdpt[i] = (LOW_PAGETABLES + 0x2000 + i * 0x1000) | 3;
+        pdpt[i] = (LOW_PAGETABLES + 0x2000 + i * 0x1000) | 7;
     for (uint64_t i = 0; i < 4 * 512; i++)
-        pd[i] = i << 21 | 0x83; /* and a large page */
+        pd[i] = i << 21 | 0x87; /* and a large page */
     c->e->bits = 64;
     c->e->rip = rip;
     c->e->cr3 = LOW_PAGETABLES;

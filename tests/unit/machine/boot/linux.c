@@ -59,7 +59,7 @@ TEST(boot_64_bit_protocol_entry)
     CHECK_EQ(table[1], 0);
     table = fake_ram(m, e.cr3 + 0x2000, 4 * 4096);
     for (uint64_t i = 0; i < 2048; i++)
-        REQUIRE_EQ(table[i], i << 21 | 0x83);
+        REQUIRE_EQ(table[i], i << 21 | 0x87);
     p = fake_ram(m, LOW_PARAMS, 4096);
     CHECK_EQ(p[0x1ef], 0); /* sentinel */
     CHECK_EQ(kit_get32(p, 0x202), 0x53726448);
