@@ -32,6 +32,7 @@
 #include "host/console.h"
 #include "host/pidfile.h"
 #include "host/process.h"
+#include "host/sandbox.h"
 #include "host/terminal.h"
 #include "machine/kvm/vm.h"
 #include "net/list.h"
@@ -276,6 +277,8 @@ int main(int argc, char **argv)
     if (!err)
         console_begin_all();
     fd_close_inherited();
+    if (!err)
+        err = sandbox_enter();
     if (!err)
         err = run(m);
     else

@@ -18,6 +18,7 @@
 #include "control/pc.h"
 #include "control/plan.h"
 #include "host/chardev.h"
+#include "host/sandbox.h"
 #include "version.h"
 
 static struct config config; /* being filled: the table points into it */
@@ -161,6 +162,10 @@ static const struct option options[] = {
        "                                family"),
     TEXT("-pidfile", "FILE", pidfile, "the process's number, while it runs"),
     TEXT("-D", "FILE", log, "messages go there once the guest runs"),
+    CALL("-sandbox", "on|off", sandbox_option,
+         "give up files, user, capabilities (on)"),
+    CALL("-runas", "USER|UID:GID", sandbox_runas,
+         "who root becomes in it (nobody)"),
     FLAG("-stats", stats, "print counters at the end"),
     CALL("-trace", "CAT[,CAT]...", opt_trace,
          "pci virtio queue e1000 irq net bus serial\n"
@@ -196,9 +201,6 @@ static const struct option options[] = {
     ONLY("-audiodev",
          "none none,id=audio1 {\"id\":\"audio1\",\"driver\":\"none\"}",
          "there is no sound"),
-    ONLY("-sandbox", "off",
-         "this VMM confines itself by no system call filter; take the "
-         "service manager's"),
     ONLY("-watchdog-action", "reset shutdown poweroff pause debug none",
          "no such action"),
 
@@ -231,8 +233,8 @@ static const struct option options[] = {
     REFUSED("-d -dfilter", "-trace prints what happens"),
     REFUSED("-icount -singlestep -plugin -seed -async-teardown -no-kvm",
             "this VMM runs on KVM alone; it emulates no processor"),
-    REFUSED("-runas -chroot -user -run-with",
-            "start it as that user (setpriv, User= of a service)"),
+    REFUSED("-chroot -user -run-with",
+            "the sandbox has an empty root directory; -runas names the user"),
     REFUSED("-readconfig -writeconfig",
             "options are given on the command line"),
     REFUSED("-add-fd -set", "name the descriptor itself: fd="),

@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "host/addr.h"
+#include "host/sandbox.h"
 #include "base/iov.h"
 
 int addr_unix(const char *what, const char *path, bool abstract, struct addr *a)
@@ -197,6 +198,8 @@ int addr_bind(int fd, const struct addr *a)
     bool file = a->sa.sa_family == AF_UNIX && a->un.sun_path[0];
     if (a->sa.sa_family != AF_UNIX)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (file)
+        sandbox_needs_outside("a socket's file is removed at the end");
     if (bind(fd, &a->sa, a->len) == 0)
         return 0;
     if (errno != EADDRINUSE || !file || !stale(a))

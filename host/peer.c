@@ -19,6 +19,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "host/sandbox.h"
 
 #define MS 1000000ull
 #define STAYS_MS 5000      /* this long, and a connection counts as good */
@@ -248,6 +249,8 @@ static void peer_overdue(struct timer *t)
 int peer_begin(struct peer *p, struct loop *l, int fd)
 {
     p->loop = l;
+    if (p->dial && p->redial_ms)
+        sandbox_needs_outside("a connection is made again when it is lost");
     p->conn = (struct event){.fd = -1, .ready = peer_ready, .name = "peer"};
     p->listen = (struct event){.fd = p->listen_fd,
                                .want = fd < 0 ? EPOLLIN : 0,

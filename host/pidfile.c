@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "host/sandbox.h"
 
 static struct {
     const char *path; /* NULL: none */
@@ -100,6 +101,7 @@ int pidfile_open(const char *path)
     file.path = path;
     file.fd = fd;
     file.ours = made;
+    sandbox_needs_outside("-pidfile is removed at the end");
     return 0;
 }
 

@@ -35,6 +35,7 @@
 
 #include "base/iov.h"
 #include "host/iface.h"
+#include "host/sandbox.h"
 #include "net/tap_fd.h"
 
 /* ------------------------------------------------------------ hot path */
@@ -261,6 +262,8 @@ static int tap_join_bridge(struct tap *t, const char *br)
         return fail(r, "bridge %s: cannot add %s: %s", br, t->ifname,
                     strerror(-r));
     snprintf(t->bridge, sizeof(t->bridge), "%s", br);
+    if (t->found)
+        sandbox_needs_outside("an interface is put back at the end");
     return 0;
 }
 
@@ -272,6 +275,8 @@ static void tap_bring_up(struct tap *t)
         return;
     if (!t->found || t->bridge[0]) {
         t->down_again = t->found;
+        if (t->found)
+            sandbox_needs_outside("an interface is put back at the end");
         up = if_set_up(t->ifname, true) == 0;
     }
     if (!up)

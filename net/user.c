@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "host/iface.h"
+#include "host/sandbox.h"
 #include "net/stream.h"
 
 #define FWD_MAX 32
@@ -350,6 +351,7 @@ static int user_open(struct netdev *nd, struct loop *l)
     struct user *u = container_of(nd, struct user, s.nd);
     u->loop = l;
     u->says.fd = -1;
+    sandbox_needs_outside("passt is started again when it ends");
     int fd = user_dial(u);
     if (fd == -ENOENT)
         return fail(fd, "%s: passt is not installed; sudo apt install passt",

@@ -415,6 +415,8 @@ test_cli_recorded_lines() {
         -uuid 12345678-9abc-def0-1234-56789abcdef0 -display none -no-user-config -nodefaults -rtc base=utc -boot strict=on \
         -netdev tap,ifname=tap0,id=hostnet0 -device e1000,netdev=hostnet0,id=net0,mac=52:54:00:00:00:01,bus=pci.0,addr=0x2 \
         -audiodev '{"id":"audio1","driver":"none"}' -msg timestamp=on
+    line --sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny -runas nobody -netdev tap,id=n,ifname=tap0 \
+        -device virtio-net-pci,netdev=n
     line -id 100 -name vm,debug-threads=on -pidfile "$T/pid" -smbios type=1,uuid=12345678-9abc-def0-1234-56789abcdef0 \
         -smp 2,sockets=1,cores=2,maxcpus=2 -nodefaults -boot menu=on,strict=on,reboot-timeout=1000,splash=/x.jpg \
         -cpu host,+kvm_pv_eoi,+kvm_pv_unhalt -m 512 -netdev type=tap,id=net0,ifname=tap0 \
@@ -425,7 +427,6 @@ test_cli_recorded_lines() {
     refuses 2 '-no-shutdown: ' -no-shutdown
     refuses 2 '-qmp unix:' -qmp unix:/a,server,nowait
     refuses 2 '-monitor unix:' -monitor unix:/a,server,nowait
-    refuses 2 '-sandbox on' --sandbox on,obsolete=deny
     refuses 2 '-drive: ' -drive format=raw,if=none,id=hd0,file=/x
     refuses 2 '-blockdev: ' -blockdev '{"driver":"file"}'
     refuses 2 'virtio-blk-pci' -device virtio-blk-pci,id=blk0,drive=hd0

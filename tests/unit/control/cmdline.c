@@ -71,8 +71,14 @@ TEST(cmdline_qemu_options_with_nothing_to_do_are_taken)
     static const char *const lines[] = {
         "-nographic -display none -vga none -vnc none -nodefaults "
         "-no-user-config -enable-kvm -no-hpet -no-fd-bootchk -usb -L /usr/x "
-        "-k en-us -id 100 -monitor none -qmp none -parallel none -sandbox off "
+        "-k en-us -id 100 -monitor none -qmp none -parallel none "
         "-audio none -audiodev none,id=audio1 -watchdog-action reset",
+        "-sandbox off",
+        "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny",
+        "-sandbox on,resourcecontrol=deny",
+        "-sandbox on,obsolete=allow,elevateprivileges=children,spawn=allow",
+        "-runas 65534:65534",
+        "-runas root",
         "-machine pc",
         "-M q35",
         "--machine type=pc-i440fx-7.2",
@@ -110,11 +116,17 @@ TEST(cmdline_what_cannot_be_meant_is_refused_with_the_reason)
         {"-drive file=x", "no disks"},
         {"-blockdev x", "no disks"},
         {"-hda x", "no disks"},
-        {"-sandbox on", "filter"},
+        {"-sandbox maybe", "must be on or off"},
+        {"-sandbox on,spawn=children", "must be one of deny, allow"},
+        {"-sandbox on,colour=red", "no key \"colour\""},
         {"-vnc :1", "no graphics"},
         {"-display gtk", "no graphics"},
         {"-vga std", "no graphics"},
-        {"-runas nobody", "setpriv"},
+        {"-runas nobody-of-that-name", "no such user"},
+        {"-runas 12", "UID:GID"},
+        {"-runas 12:13:14", "UID:GID"},
+        {"-runas 4294967295:1", "UID:GID"},
+        {"-chroot /x", "empty root"},
         {"-gdb tcp::1", "debugger"},
         {"-incoming tcp:x", "moved"},
         {"-machine microvm", "pc and q35"},

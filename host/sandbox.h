@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* What this process gives up once everything it will need is open. */
+#ifndef SANDBOX_H
+#define SANDBOX_H
+
+/* -sandbox and -runas: 0; 1: help is out; -EINVAL (said). */
+int sandbox_option(const char *arg);
+int sandbox_runas(const char *arg);
+
+/* Something asked for opens, removes or runs things while the machine runs or
+ * at its end, which nobody could inside: the sandbox stays away, and `what` is
+ * said. Before sandbox_enter(). */
+void sandbox_needs_outside(const char *what);
+
+/* Gives up files, users, capabilities: an empty root directory, -runas or a
+ * user namespace, Landlock without a right. Each thing that this host does not
+ * let it do is one line, and the rest is done. By main(), once all is open and
+ * while it has one thread. 0, or -errno (said) where it may not go on: a -runas
+ * that was asked for and cannot be had. */
+int sandbox_enter(void);
+
+#endif
