@@ -17,7 +17,7 @@
  *         fake_free(m);
  *     }
  *
- * Tests run in one process, in the order of the source, each with ten seconds
+ * Tests run in one process, in the order of the source, each with a minute
  * (test_timeout() gives more). What goes to stderr meanwhile (log_line) is kept
  * from the screen, shown when the test fails, and read by test_log(). */
 struct test {
