@@ -129,36 +129,49 @@ static int tap_set_queues(struct netdev *nd, unsigned n)
 }
 
 /* The files are replaced by a timer that is not armed: EAGAIN to read, EINVAL
- * to write, never ready. Closing the old ones ends every epoll's interest. */
+ * to write, never ready. Closing the old ones ends every epoll's interest. The
+ * timer is there from the start: now there may be no descriptor to be had. */
 static void tap_gone(struct tap *t)
 {
-    int idle = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     atomic_store(&t->dead, true);
     for (unsigned i = 0; i < t->nd.nq; i++)
-        dup3(idle, t->q[i].fd, O_CLOEXEC);
-    close(idle);
+        dup3(t->idle, t->q[i].fd, O_CLOEXEC);
     log_line("%s: interface %s was deleted; the cable is out%s", t->nd.id,
              t->ifname,
              t->named ? " until there is one of this name again" : "");
     netdev_set_link(&t->nd, false);
 }
 
+/* A queue's file as it was, of an interface that is there again; -errno. */
+static int tap_queue_again(struct tap *t)
+{
+    int hdr = NET_HDR_LEN;
+    struct ifreq ifr = {.ifr_flags = (short)t->flags};
+    int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    memcpy(ifr.ifr_name, t->ifname, IFNAMSIZ);
+    if (ioctl(fd, TUNSETIFF, &ifr) == 0 &&
+        (!t->nd.vnet_hdr || ioctl(fd, TUNSETVNETHDRSZ, &hdr) == 0) &&
+        (!t->sndbuf || ioctl(fd, TUNSETSNDBUF, &t->sndbuf) == 0))
+        return fd;
+    int err = -errno;
+    close(fd);
+    return err;
+}
+
 /* An interface of the name is there again: its files take the dead ones' place.
  * It is somebody's who made it: it stays when we end. -errno. */
 static int tap_again(struct tap *t)
 {
-    int fd[NET_QUEUES_MAX], hdr = NET_HDR_LEN, err = 0;
+    int fd[NET_QUEUES_MAX], err = 0;
     unsigned n = 0;
-    for (; n < t->nd.nq && !err; n++) {
-        fd[n] = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    while (n < t->nd.nq && !err) {
+        fd[n] = tap_queue_again(t);
         if (fd[n] < 0)
-            return -errno;
-        struct ifreq ifr = {.ifr_flags = (short)t->flags};
-        memcpy(ifr.ifr_name, t->ifname, IFNAMSIZ);
-        if (ioctl(fd[n], TUNSETIFF, &ifr) < 0 ||
-            (t->nd.vnet_hdr && ioctl(fd[n], TUNSETVNETHDRSZ, &hdr) < 0) ||
-            (t->sndbuf && ioctl(fd[n], TUNSETSNDBUF, &t->sndbuf) < 0))
-            err = -errno;
+            err = fd[n];
+        else
+            n++;
     }
     for (unsigned i = 0; i < n; i++) {
         if (!err)
@@ -173,6 +186,34 @@ static int tap_again(struct tap *t)
     return 0;
 }
 
+/* Is there an interface of the name again? One that cannot be used is looked at
+ * again in a second, and not before: each look makes messages of its own. */
+static void tap_look_again(struct tap *t)
+{
+    if (t->retry.due)
+        return;
+    int err = if_mtu(t->ifname);
+    if (err >= 0)
+        err = tap_again(t);
+    if (err == -ENODEV)
+        return;
+    if (err) {
+        fault_note(&t->f_again, "%s: interface %s cannot be used again: %s%s%s",
+                   t->nd.id, t->ifname, strerror(-err),
+                   err == -EINVAL ? "; it was made with other settings" : "",
+                   err == -EINVAL && t->nd.nq > 1 ? " (multi_queue)" : "");
+        timer_arm(&t->retry, now_ns() + 1000000000);
+        return;
+    }
+    log_line("%s: interface %s is there again", t->nd.id, t->ifname);
+    netdev_set_link(&t->nd, true);
+}
+
+static void tap_retry(struct timer *timer)
+{
+    tap_look_again(container_of(timer, struct tap, retry));
+}
+
 /* Messages are only a hint to look; lost ones (ENOBUFS) do no harm. */
 static void tap_links(struct event *ev, uint32_t got)
 {
@@ -184,17 +225,7 @@ static void tap_links(struct event *ev, uint32_t got)
         if (recv(ev->fd, buf, sizeof(buf), MSG_DONTWAIT) < 0)
             break;
     if (atomic_load(&t->dead)) {
-        int err = if_nametoindex(t->ifname) ? tap_again(t) : -ENODEV;
-        if (err && err != -ENODEV)
-            fault_note(&t->f_again,
-                       "%s: interface %s is there again, but cannot be used: "
-                       "%s; it was made with other settings%s",
-                       t->nd.id, t->ifname, strerror(-err),
-                       t->nd.nq > 1 ? " (multi_queue)" : "");
-        if (err)
-            return;
-        log_line("%s: interface %s is there again", t->nd.id, t->ifname);
-        netdev_set_link(&t->nd, true);
+        tap_look_again(t);
         return;
     }
     if (ioctl(t->q[0].fd, TUNGETIFF, &ifr) == 0)
@@ -215,6 +246,7 @@ static int tap_watch_links(struct tap *t, struct loop *l)
         return 0; /* not allowed here: do without */
     }
     t->links.fd = fd;
+    timer_init(&t->retry, l, tap_retry, "tap retry");
     return loop_add(l, &t->links);
 }
 
@@ -228,8 +260,11 @@ static void tap_close(struct netdev *nd)
     if (t->down_again)
         if_set_up(t->ifname, false);
     loop_del(&t->links);
+    timer_cancel(&t->retry);
     if (t->links.fd >= 0)
         close(t->links.fd);
+    if (t->idle >= 0)
+        close(t->idle);
     for (unsigned i = 0; i < nd->nq; i++) {
         close(t->q[i].fd);
         if (nd->vhostfd[i] >= 0)
@@ -485,7 +520,9 @@ static int tap_open(struct netdev *nd, struct loop *l)
     nd->set_queues = tap_set_queues;
     t->links = (struct event){
         .fd = -1, .want = EPOLLIN, .ready = tap_links, .name = "tap links"};
-    int r = tap_open_any(t);
+    t->idle = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    int r = t->idle < 0 ? fail(-errno, "%s: %s", nd->opts.what, strerror(errno))
+                        : tap_open_any(t);
     if (r == 0)
         r = tap_own_vhostfds(t);
     if (r == 0)

@@ -202,6 +202,20 @@ static int parse_own_fds(const struct tap *t, int *fd)
     return n;
 }
 
+/* Does each frame have 4 bytes of "packet information" before it? TUNGETIFF
+ * cannot say: its bit for that is IFF_NOFILTER's, too. */
+static bool tap_has_pi(const char *ifname)
+{
+    char path[64], text[16] = "";
+    snprintf(path, sizeof(path), "/sys/class/net/%.15s/tun_flags", ifname);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) /* no tun, or not of this network namespace */
+        return false;
+    ssize_t n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    return n > 0 && !(strtoul(text, NULL, 16) & IFF_NO_PI);
+}
+
 int tap_check_fds(const struct tap *t)
 {
     const char *what = t->nd.opts.what;
@@ -211,7 +225,7 @@ int tap_check_fds(const struct tap *t)
         struct ifreq ifr = {0};
         if (ioctl(fd[i], TUNGETIFF, &ifr) < 0)
             return fail(-EINVAL, "%s: descriptor %d: not a tap's", what, fd[i]);
-        if (!(ifr.ifr_flags & IFF_TAP) || !(ifr.ifr_flags & IFF_NO_PI))
+        if (!(ifr.ifr_flags & IFF_TAP) || tap_has_pi(ifr.ifr_name))
             return fail(-EINVAL,
                         "%s: descriptor %d: not opened with IFF_TAP and "
                         "IFF_NO_PI",

@@ -26,6 +26,7 @@ struct tap {
     char ifname[IFNAMSIZ];
     unsigned flags; /* IFF_*, as TUNGETIFF has them */
     bool named;     /* opened by its name: can be again */
+    int idle;       /* a file never ready, for when the interface is gone */
     int sndbuf;     /* as set, 0: not; so too the next two */
     unsigned offload, active;
     bool found;            /* the interface was there before us */
@@ -33,6 +34,7 @@ struct tap {
     char bridge[IFNAMSIZ]; /* we made it a port of this one; "" none */
     struct downscript down;
     struct event links; /* rtnetlink: some interface changed */
+    struct timer retry; /* the next look at one that could not be used */
     _Atomic bool dead;
     struct fault f_down, f_send, f_recv, f_again;
 };

@@ -34,8 +34,12 @@ $(B)/unit/list: FORCE
 	@echo '$(UNIT_OBJ)' | cmp -s - $@ || echo '$(UNIT_OBJ)' >$@
 .PHONY: FORCE
 
+# Calls whose answers a test can choose; see tests/unit/fakesys.h.
+UNIT_WRAP := -Wl,--wrap=open,--wrap=access,--wrap=posix_spawnp,--wrap=ioctl
+
 $(B)/unit/unit: $(UNIT_OBJ) $(B)/unit/lib.a $(B)/unit/list
-	@$(TCC) $(SAN) -o $@ $(UNIT_OBJ) $(B)/unit/lib.a -lpthread -lutil
+	@$(TCC) $(SAN) $(UNIT_WRAP) -o $@ $(UNIT_OBJ) $(B)/unit/lib.a \
+	    -lpthread -lutil
 
 # T is a part of the names of the tests to run.
 .PHONY: unit
@@ -128,7 +132,7 @@ $(B)/cov/fuzz.a: $(FUZZ_LIB:$(B)/fuzz/%=$(B)/cov/%)
 	@ar rcs $@ $^
 
 $(B)/cov/unit: $(UNIT_OBJ:$(B)/unit/%=$(B)/cov/%) $(B)/cov/lib.a
-	@$(TCC) $(COV_FLAGS) -o $@ $^ -lpthread -lutil
+	@$(TCC) $(COV_FLAGS) $(UNIT_WRAP) -o $@ $^ -lpthread -lutil
 
 $(B)/cov/fuzz_%: $(B)/cov/tests/fuzz/fuzz_%.o $(B)/cov/fuzz.a
 	@$(TCC) $(COV_FLAGS) -fsanitize=fuzzer -o $@ $^ -lpthread -lutil

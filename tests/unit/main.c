@@ -2,6 +2,8 @@
 /* Runs the unit tests: unit [-l] [-v] [PART_OF_NAME...]. */
 #include "tests/unit/test.h"
 
+#include "tests/unit/fakesys.h"
+
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sanitizer/common_interface_defs.h>
@@ -213,6 +215,7 @@ static void run_one(struct test *t)
     if (setjmp(out) == 0)
         t->run();
     alarm(0);
+    fake_host_real();
     dup2(real_stderr, 2);
     close_range((unsigned)log_fd + 1, ~0u, 0); /* what the test left open */
     current = NULL;

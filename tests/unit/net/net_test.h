@@ -4,6 +4,8 @@
 #define NET_TEST_H
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -11,9 +13,39 @@
 
 #include "net/net.h"
 #include "tests/unit/fake.h"
+#include "tests/unit/fakesys.h"
 
-static inline int nt_open(struct machine *m, const struct netdev_class *c,
-                          const char *text, struct netdev **out)
+static int nt_home = -1;
+
+/* A network namespace for this test, or skips it. */
+static inline struct machine *nt_ns_enter(void)
+{
+    nt_home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (geteuid() != 0)
+        SKIP("needs root");
+    if (access("/dev/net/tun", R_OK | W_OK) < 0 || unshare(CLONE_NEWNET) < 0)
+        SKIP("no /dev/net/tun or no namespaces");
+    return fake_new(4096);
+}
+
+static inline void nt_ns_leave(struct machine *m)
+{
+    fake_host_real();
+    netdev_close_all();
+    fake_free(m);
+    CHECK_EQ(setns(nt_home, CLONE_NEWNET), 0);
+    close(nt_home);
+}
+
+static inline void nt_sh(const char *cmd)
+{
+    if (system(cmd) != 0)
+        FAIL("%s", cmd);
+}
+
+/* Read and checked, not opened: the caller's, not listed. */
+static inline int nt_new(const struct netdev_class *c, const char *text,
+                         struct netdev **out)
 {
     struct opts o;
     struct netdev *nd = NULL, **p = &netdevs;
@@ -24,11 +56,28 @@ static inline int nt_open(struct machine *m, const struct netdev_class *c,
         return r;
     while (*p != nd)
         p = &(*p)->next;
-    *p = NULL; /* the caller's, not listed */
-    r = c->open(nd, m->loop);
+    *p = NULL;
+    *out = nd;
+    return 0;
+}
+
+/* That one opened; it is gone when it cannot be. */
+static inline int nt_open_new(struct machine *m, struct netdev *nd)
+{
+    int r = nd->cls->open(nd, m->loop);
     if (r < 0)
         netdev_free(nd);
-    else
+    return r;
+}
+
+static inline int nt_open(struct machine *m, const struct netdev_class *c,
+                          const char *text, struct netdev **out)
+{
+    struct netdev *nd = NULL;
+    int r = nt_new(c, text, &nd);
+    if (r == 0)
+        r = nt_open_new(m, nd);
+    if (r == 0)
         *out = nd;
     return r;
 }
