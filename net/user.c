@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/eth.h"
 #include "host/iface.h"
 #include "host/sandbox.h"
 #include "net/stream.h"
@@ -68,11 +69,38 @@ static int user_arg2(struct user *u, const char *key, const char *val)
     return r ? r : user_arg(u, val);
 }
 
+/* passt binds what it can: of a port that somebody has for IPv4 it would serve
+ * IPv6 alone, and say nothing. */
+static int user_port_free(const char *text, bool udp, const char *host,
+                          unsigned port)
+{
+    struct addr a;
+    char num[8];
+    snprintf(num, sizeof(num), "%u", port);
+    int err = addr_inet("hostfwd=", host, num, true, &a);
+    if (err)
+        return err;
+    int fd =
+        socket(AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+    err = fd < 0 ? -errno : addr_bind(fd, &a);
+    if (fd >= 0)
+        close(fd);
+    return err ? fail(err, "hostfwd=%s: port %u of the host: %s", text, port,
+                      strerror(-err))
+               : 0;
+}
+
+static bool is_ipv4(const char *text)
+{
+    struct in_addr a;
+    return inet_pton(AF_INET, text, &a) == 1;
+}
+
 /* "tcp|udp:[host]:port-[guest]:port" into -t or -u "[host/]port:port". The
  * guest's address is passt's own affair. */
 static int user_hostfwd(struct user *u, const char *text)
 {
-    char spec[128], host[64] = "";
+    char spec[128], host[16] = "", guest[16] = "";
     const char *p = text;
     bool udp = !strncmp(p, "udp:", 4);
     unsigned hport = 0, gport = 0;
@@ -84,18 +112,18 @@ static int user_hostfwd(struct user *u, const char *text)
         p++;
     else
         goto bad;
-    if (*p != ':') {
-        if (sscanf(p, "%63[0-9a-fA-F.]%n", host, &used) != 1)
-            goto bad;
+    if (sscanf(p, "%15[0-9.]%n", host, &used) == 1)
         p += used;
-    }
-    if (sscanf(p, ":%5u-%n", &hport, &used) != 1 || !used)
-        goto bad;
-    p = strrchr(p, ':');
     used = 0;
-    if (!p || sscanf(p, ":%5u%n", &gport, &used) != 1 || p[used] || !hport ||
-        !gport || hport > 65535 || gport > 65535)
+    if (sscanf(p, ":%5u-:%5u%n", &hport, &gport, &used) != 2)
+        sscanf(p, ":%5u-%15[0-9.]:%5u%n", &hport, guest, &gport, &used);
+    if (!used || p[used] || !hport || !gport || hport > 65535 ||
+        gport > 65535 || (*host && !is_ipv4(host)) ||
+        (*guest && !is_ipv4(guest)))
         goto bad;
+    int err = user_port_free(text, udp, host, hport);
+    if (err)
+        return err;
     snprintf(spec, sizeof(spec), "%s%s%u:%u", host, *host ? "/" : "", hport,
              gport);
     return user_arg2(u, udp ? "-u" : "-t", spec);
@@ -109,19 +137,21 @@ static int user_net(const char *text, uint32_t *base, int *bits)
 {
     char ip[16], mask[16] = "24";
     struct in_addr a, m;
-    if (sscanf(text, "%15[0-9.]/%15[0-9.]", ip, mask) < 1 ||
-        inet_pton(AF_INET, ip, &a) != 1)
+    int used = 0;
+    bool dotted;
+    if (sscanf(text, "%15[0-9.]%n/%15[0-9.]%n", ip, &used, mask, &used) < 1 ||
+        text[used] || inet_pton(AF_INET, ip, &a) != 1)
         return -EINVAL;
-    if (strchr(mask, '.')) {
-        if (inet_pton(AF_INET, mask, &m) != 1)
-            return -EINVAL;
-        *bits = __builtin_popcount(m.s_addr);
-    } else {
-        *bits = atoi(mask);
-    }
+    dotted = strchr(mask, '.');
+    if (dotted && inet_pton(AF_INET, mask, &m) != 1)
+        return -EINVAL;
+    *bits = dotted ? __builtin_popcount(m.s_addr) : atoi(mask);
     if (*bits < 8 || *bits > 28)
         return -EINVAL;
-    *base = ntohl(a.s_addr) & (0xffffffffu << (32 - *bits));
+    uint32_t ones = 0xffffffffu << (32 - *bits);
+    if (dotted && ntohl(m.s_addr) != ones)
+        return -EINVAL;
+    *base = ntohl(a.s_addr) & ones;
     return 0;
 }
 
@@ -292,21 +322,21 @@ static int user_dial(void *arg)
     return err;
 }
 
-/* Just so many bytes, which may come in pieces. 1; 0: not within a second; -1:
- * the other end is closed. */
-static int user_read(int fd, uint8_t *to, size_t len)
+/* Just so many bytes, which may come in pieces: the first within `ms`, the rest
+ * in ten seconds each, as a stream goes on at a frame's beginning only. 1; 0:
+ * nothing came; -1: the other end is closed, or stopped in the middle. */
+static int user_read(int fd, uint8_t *to, size_t len, int ms)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};
-    while (len) {
-        if (poll(&p, 1, 1000) <= 0)
-            return 0;
-        ssize_t n = recv(fd, to, len, MSG_DONTWAIT);
+    for (size_t have = 0; have < len;) {
+        int ready = poll(&p, 1, have ? 10000 : ms);
+        if (ready == 0)
+            return have ? -1 : 0;
+        ssize_t n =
+            ready < 0 ? -1 : recv(fd, to + have, len - have, MSG_DONTWAIT);
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
             return -1;
-        if (n > 0) {
-            to += n;
-            len -= (size_t)n;
-        }
+        have += n > 0 ? (size_t)n : 0;
     }
     return 1;
 }
@@ -323,10 +353,11 @@ static int user_meet(struct user *u, int fd)
     inet_pton(AF_INET, user_option(u, "-a", "10.0.2.15"), ask + 32);
     inet_pton(AF_INET, user_option(u, "-g", "10.0.2.2"), ask + 42);
     send(fd, ask, sizeof(ask), MSG_NOSIGNAL | MSG_DONTWAIT);
-    int have = user_read(fd, got, 4);
-    size_t len = have > 0 ? (size_t)got[2] << 8 | got[3] : 0;
-    if (have > 0) /* the answer is not the guest's */
-        have = user_read(fd, got, len < sizeof(got) ? len : sizeof(got));
+    int have = user_read(fd, got, 4, 1000);
+    size_t len = have > 0 ? eth_get32(got) : 0;
+    /* the answer is not the guest's */
+    if (len > sizeof(got) || (len && user_read(fd, got, len, 10000) <= 0))
+        have = -1;
     if (have >= 0)
         return 0;
     poll(NULL, 0, 20); /* for its last words */
