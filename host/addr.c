@@ -202,8 +202,9 @@ int addr_bind(int fd, const struct addr *a)
         sandbox_needs_outside("a socket's file is removed at the end");
     if (bind(fd, &a->sa, a->len) == 0)
         return 0;
-    if (errno != EADDRINUSE || !file || !stale(a))
-        return -errno;
+    int err = -errno;
+    if (err != -EADDRINUSE || !file || !stale(a))
+        return err;
     unlink(a->un.sun_path);
     return bind(fd, &a->sa, a->len) < 0 ? -errno : 0;
 }

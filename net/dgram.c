@@ -53,7 +53,7 @@ static ssize_t dgram_recv(struct netbe *be, const struct iovec *iov, int n)
         return 0;
     if (r <= 0) { /* an empty datagram; ECONNREFUSED answers an earlier send */
         fault_note(&d->f_recv, "%s: %s: %s", d->nd.id,
-                   d->local.len ? d->local.text : d->remote.text,
+                   *d->local.text ? d->local.text : d->remote.text,
                    r ? strerror(errno) : "a datagram without a frame");
         return -EIO;
     }
@@ -98,15 +98,12 @@ static int dgram_socket(struct dgram *d)
     }
     int fd =
         socket(a->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return fail(-errno, "socket: %s", strerror(errno));
-    int r = 0;
-    if (dgram_is_group(&d->remote) && !d->local.len)
-        r = join_group(fd, &d->remote);
-    else if (d->local.len)
-        r = addr_bind(fd, &d->local);
+    int r = fd < 0         ? -errno
+            : d->local.len ? addr_bind(fd, &d->local)
+                           : join_group(fd, &d->remote);
     if (r < 0) {
-        close(fd);
+        if (fd >= 0)
+            close(fd);
         d->local.len = 0; /* not ours to unlink */
         return fail(r, "%s: %s: cannot use it: %s%s", d->nd.id, a->text,
                     strerror(-r),

@@ -162,3 +162,150 @@ TEST(net_none_has_no_cable_and_cables_can_be_pulled)
     netdev_close_all();
     fake_free(m);
 }
+
+/* Both ends in one, the other one's number to *peer. */
+static struct netdev *pair(struct machine *m, int type, int *peer)
+{
+    struct netdev *nd = NULL;
+    char text[64];
+    int sv[2];
+    REQUIRE_EQ(socketpair(AF_UNIX, type, 0, sv), 0);
+    snprintf(text, sizeof(text), "id=c,local.type=fd,local.str=%d", sv[0]);
+    REQUIRE_EQ(nt_open(m, &dgram_class, text, &nd), 0);
+    *peer = sv[1];
+    return nd;
+}
+
+/* The socket is the guest's only: what waits for room is not lost, what is no
+ * frame is counted, and an errand without a frame goes nowhere. */
+TEST(net_dgram_connected_peer_and_its_oddities)
+{
+    struct machine *m = fake_new(4096);
+    int peer, n = 0;
+    struct netdev *nd = pair(m, SOCK_SEQPACKET, &peer);
+    struct dgram *d = container_of(nd, struct dgram, nd);
+    uint8_t hdr[NET_HDR_LEN] = {0};
+    struct iovec iov = {hdr, sizeof(hdr)};
+    CHECK_EQ(nd->q[0]->send(nd->q[0], &iov, 1), -EMSGSIZE);
+    CHECK_EQ(nd->q[0]->recv(nd->q[0], &iov, 1), -EINVAL);
+    while (n < 10000 && nt_send(nd, 1000, (uint8_t)n) > 0)
+        n++;
+    CHECK(n < 10000);
+    CHECK_EQ(nt_send(nd, 1000, 0), 0); /* later, not never */
+    CHECK_EQ(d->f_send.count, 0);
+    close(peer);
+    CHECK_EQ(nt_send(nd, 1000, 0), -ECONNRESET); /* what it had unread */
+    CHECK_EQ(nt_send(nd, 1000, 0), -EPIPE);
+    CHECK_EQ(d->f_send.count, 2);
+    netdev_free(nd);
+    nd = pair(m, SOCK_DGRAM, &peer);
+    d = container_of(nd, struct dgram, nd);
+    CHECK_EQ(send(peer, "", 0, 0), 0);
+    CHECK_EQ(nt_recv(nd, 100, 0), -EIO);
+    CHECK_HAS(test_log(), "c: fd:");
+    CHECK_EQ(d->f_recv.count, 1);
+    CHECK_EQ(nt_recv(nd, 100, 0), 0);
+    netdev_free(nd);
+    close(peer);
+    fake_free(m);
+}
+
+/* A group is one cable for all who have it, sender and all. */
+TEST(net_dgram_multicast_group)
+{
+    struct machine *m = nt_ns_enter();
+    struct netdev *a = NULL, *b = NULL;
+    const char *group = "id=a,remote.type=inet,remote.host=230.0.0.1,"
+                        "remote.port=39183";
+    CHECK(nt_open(m, &dgram_class, group, &a) < 0);
+    CHECK_HAS(test_log(), "(no route to groups); sudo ip route add "
+                          "224.0.0.0/4 dev lo");
+    nt_sh("ip link set lo up; ip route add 224.0.0.0/4 dev lo");
+    REQUIRE_EQ(nt_open(m, &dgram_class, group, &a), 0);
+    REQUIRE_EQ(nt_open(m, &socket_class, "id=b,mcast=230.0.0.1:39183", &b), 0);
+    CHECK(netdev_link(b));
+    CHECK_EQ(nt_send(a, 60, 1), 72);
+    CHECK_EQ(nt_recv(b, 2000, 1), 60);
+    CHECK_EQ(nt_send(b, 61, 2), 73);
+    CHECK_EQ(nt_recv(a, 2000, 1), 60); /* its own */
+    CHECK_EQ(nt_recv(a, 2000, 2), 61);
+    netdev_free(b);
+    CHECK_EQ(nt_send(a, 60, 3), 72); /* nobody there: a group's business */
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    struct addr to;
+    REQUIRE_EQ(addr_host_port("x", "230.0.0.1:39183", false, &to), 0);
+    CHECK_EQ(sendto(fd, "", 0, 0, &to.sa, to.len), 0);
+    CHECK_EQ(nt_recv(a, 2000, 3), 60);
+    CHECK_EQ(nt_recv(a, 2000, 0), -EIO);
+    CHECK_HAS(test_log(), "a: 230.0.0.1:39183: a datagram without a frame");
+    netdev_free(a);
+    /* somebody has the port for himself alone */
+    close(fd);
+    fd = socket(AF_INET, SOCK_DGRAM, 0);
+    REQUIRE_EQ(bind(fd, &to.sa, to.len), 0);
+    CHECK_EQ(nt_open(m, &dgram_class, group, &a), -EADDRINUSE);
+    CHECK_HAS(test_log(), "cannot use it: Address already in use");
+    close(fd);
+    nt_ns_leave(m);
+}
+
+/* What was never ours is not removed: not even when there is no descriptor for
+ * a socket of our own. */
+TEST(net_dgram_without_descriptors_leaves_the_others_socket)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *a = NULL, *b = NULL;
+    char text[300];
+    const char *pa = nt_path("a"), *pb = nt_path("b");
+    snprintf(text, sizeof(text),
+             "id=a,local.type=unix,local.path=%s,remote.type=unix,"
+             "remote.path=%s",
+             pa, pb);
+    REQUIRE_EQ(nt_open(m, &dgram_class, text, &a), 0);
+    fake_fds(0);
+    CHECK_EQ(nt_open(m, &dgram_class, text, &b), -EMFILE);
+    fake_fds(-1);
+    CHECK_HAS(test_log(), "Too many open files");
+    CHECK_EQ(access(pa, F_OK), 0);
+    CHECK_EQ(nt_open(m, &dgram_class, text, &b), -EADDRINUSE);
+    CHECK_EQ(access(pa, F_OK), 0);
+    netdev_free(a);
+    CHECK_EQ(access(pa, F_OK), -1);
+    fake_free(m);
+    nt_clean();
+}
+
+TEST(net_socket_bad_options_are_said)
+{
+    static const char *const bad[][2] = {
+        {"id=a,listen=:1,localaddr=:2", "localaddr= goes with udp="},
+        {"id=a,udp=127.0.0.1:1", "udp= needs localaddr="},
+        {"id=a,udp=127.0.0.1", "udp=127.0.0.1: must be host:port"},
+        {"id=a,udp=127.0.0.1:1,localaddr=x", "localaddr=x: must be host:port"},
+        {"id=a,mcast=10.0.0.1:1", "mcast=10.0.0.1:1: not a multicast address"},
+        {"id=a,mcast=230.0.0.1", "mcast=230.0.0.1: must be host:port"},
+        {"id=a,fd=999", "fd=999: no such descriptor is open"},
+        {"id=a,fd=1,udp=127.0.0.1:1", "exactly one of"},
+    };
+    struct machine *m = fake_new(4096);
+    struct netdev *nd = NULL;
+    char text[200];
+    int sv[2];
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        CHECK(nt_open(m, &socket_class, bad[i][0], &nd) < 0);
+        CHECK_HAS(test_log(), bad[i][1]);
+    }
+    REQUIRE_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
+    snprintf(text, sizeof(text), "id=a,fd=%d", sv[0]);
+    REQUIRE_EQ(nt_open(m, &socket_class, text, &nd), 0);
+    CHECK_EQ(nt_send(nd, 60, 1), 72);
+    netdev_free(nd);
+    close(sv[1]);
+    REQUIRE_EQ(socketpair(AF_UNIX, SOCK_DGRAM, 0, sv), 0);
+    snprintf(text, sizeof(text), "id=a,remote.type=fd,remote.str=%d", sv[0]);
+    CHECK_EQ(nt_open(m, &dgram_class, text, &nd), -EINVAL);
+    CHECK_HAS(test_log(), "remote.type= must be unix or inet");
+    close(sv[0]);
+    close(sv[1]);
+    fake_free(m);
+}
