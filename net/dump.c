@@ -190,9 +190,10 @@ static int dump_open_file(const char *file, uint32_t maxlen)
                   0644);
     if (fd < 0)
         return fail(-errno, "capture file %s: %s", file, strerror(errno));
-    if (write(fd, &h, sizeof(h)) == (ssize_t)sizeof(h))
+    ssize_t r = write(fd, &h, sizeof(h));
+    if (r == (ssize_t)sizeof(h))
         return fd;
-    int err = errno;
+    int err = r < 0 ? errno : ENOSPC;
     close(fd);
     return fail(-err, "capture file %s: %s", file, strerror(err));
 }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* -object filter-dump: what a pcap reader finds. */
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "net/net.h"
@@ -146,4 +149,142 @@ TEST(net_dump_bad_options_are_said)
     }
     netdev_close_all();
     fake_free(m);
+}
+
+/* A record longer than what a pipe takes at once goes out in parts: whoever
+ * reads finds whole records all the same. */
+TEST(net_dump_record_in_parts)
+{
+    struct machine *m = fake_new(4096);
+    struct fake_net *f = fake_net_new("n0", 1);
+    struct netdev *nd = fake_net_dev(f);
+    static uint8_t got[NET_FRAME_MAX];
+    const size_t len = 50000, record = 16 + len;
+    const char *path = nt_path("fifo");
+    REQUIRE_EQ(mkfifo(path, 0600), 0);
+    REQUIRE_EQ(nt_capture(nd, path), 0);
+    int fd = open(path, O_RDONLY | O_NONBLOCK);
+    REQUIRE(fd >= 0);
+    fcntl(fd, F_SETPIPE_SZ, 65536);
+    size_t n = 0;
+    for (int i = 0; i < 25; i++) {
+        CHECK_EQ(nt_send(nd, len, (uint8_t)i), NET_HDR_LEN + len);
+        CHECK_EQ(fake_net_take(f, 0, NULL, got, sizeof(got)), len);
+        ssize_t r = read(fd, file + n, 30000);
+        n += r > 0 ? (size_t)r : 0;
+        REQUIRE(n < sizeof(file) - 100000);
+    }
+    CHECK_HAS(test_log(), "too slow, frames are left out");
+    for (ssize_t r; (n - 24) % record && n < sizeof(file);) {
+        r = read(fd, file + n, 30000);
+        n += r > 0 ? (size_t)r : 0;
+        if (r <= 0) { /* the rest is written with the next frame */
+            CHECK_EQ(nt_send(nd, len, 0), NET_HDR_LEN + len);
+            fake_net_take(f, 0, NULL, got, sizeof(got));
+        }
+    }
+    REQUIRE(n > 24 + 5 * record);
+    for (size_t off = 24; off < n; off += record) {
+        REQUIRE_EQ(at(off + 8), len);
+        REQUIRE_EQ(at(off + 12), len);
+        for (size_t i = 1; i < len; i++)
+            REQUIRE_EQ(file[off + 16 + i], (uint8_t)(file[off + 16] + i));
+    }
+    close(fd);
+    netdev_close_all();
+    fake_free(m);
+    nt_clean();
+}
+
+static void file_limit(rlim_t bytes)
+{
+    struct rlimit l;
+    getrlimit(RLIMIT_FSIZE, &l);
+    l.rlim_cur = bytes;
+    REQUIRE_EQ(setrlimit(RLIMIT_FSIZE, &l), 0);
+}
+
+/* A file that may grow no longer ends the capture, not the frames; what is left
+ * out is counted. */
+TEST(net_dump_full_file_ends_the_capture_only)
+{
+    struct machine *m = fake_new(4096);
+    struct fake_net *f = fake_net_new("n0", 1);
+    struct netdev *nd = fake_net_dev(f);
+    const char *path = nt_path("1.pcap");
+    static uint8_t got[70000];
+    const size_t len = 60000, end = 24 + 16 + len + 30;
+    signal(SIGXFSZ, SIG_IGN);
+    REQUIRE_EQ(nt_capture(nd, path), 0);
+    file_limit(end); /* a record and a part of one; the log's limit, too */
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQ(nt_send(nd, len, 7), len + 12);
+        CHECK_EQ(fake_net_take(f, 0, NULL, got, sizeof(got)), len);
+    }
+    file_limit(RLIM_INFINITY);
+    const char *log = test_log();
+    CHECK_HAS(log, "1.pcap ended: File too large");
+    CHECK_EQ(slurp(path), end);
+    CHECK_EQ(nt_send(nd, 60, 7), 72);
+    CHECK_EQ(slurp(path), end);
+    int fd = memfd_create("stats", MFD_CLOEXEC);
+    netdev_stats(fd);
+    memset(file, 0, 500);
+    CHECK(pread(fd, file, 499, 0) > 0);
+    CHECK_HAS((char *)file, "n0.pcap_records 2\nn0.pcap_missed 3\n");
+    netdev_close_all();
+    fake_free(m);
+    nt_clean();
+}
+
+/* Its beginning cannot be written: an error with a reason, not a capture into
+ * another descriptor. */
+TEST(net_dump_file_without_room_for_its_header)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *nd = fake_net_dev(fake_net_new("n0", 1));
+    struct opts o;
+    struct dump *d = NULL;
+    char text[200];
+    CHECK_EQ(nt_capture(nd, "/dev/full"), -ENOSPC);
+    CHECK_HAS(test_log(), "capture file /dev/full: No space left on device");
+    signal(SIGXFSZ, SIG_IGN);
+    file_limit(10);
+    CHECK_EQ(nt_capture(nd, nt_path("1.pcap")), -ENOSPC);
+    file_limit(0);
+    CHECK_EQ(nt_capture(nd, nt_path("1.pcap")), -EFBIG);
+    file_limit(RLIM_INFINITY);
+    /* a folder that goes away before it is opened */
+    mkdir(nt_path("dir"), 0700);
+    snprintf(text, sizeof(text), "netdev=n0,file=%s", nt_path("dir/x"));
+    REQUIRE_EQ(opts_parse(&o, "-object filter-dump", text, NULL), 0);
+    REQUIRE_EQ(dump_new(&o, &d), 0);
+    rmdir(nt_path("dir"));
+    CHECK_EQ(dump_open(d), -ENOENT);
+    CHECK_HAS(test_log(), "No such file or directory");
+    dump_free(d);
+    CHECK(nd->q[0]->priv == NULL); /* the netdev is as it was */
+    CHECK_EQ(nt_dump("netdev=n0,file="), -EINVAL);
+    CHECK_HAS(test_log(), "file= are needed");
+    CHECK_EQ(nt_dump("netdev=n0,file=/"), -EISDIR);
+    CHECK_HAS(test_log(), "is a directory");
+    netdev_close_all();
+    fake_free(m);
+    nt_clean();
+}
+
+/* A name alone is one in this directory. */
+TEST(net_dump_file_here)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *nd = fake_net_dev(fake_net_new("n0", 1));
+    int was = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const char *path = nt_path("here.pcap");
+    REQUIRE_EQ(chdir(nt_path("")), 0);
+    CHECK_EQ(nt_capture(nd, "here.pcap"), 0);
+    netdev_close_all();
+    CHECK_EQ(fchdir(was), 0);
+    CHECK_EQ(slurp(path), 24);
+    fake_free(m);
+    nt_clean();
 }
