@@ -204,21 +204,16 @@ static ssize_t stream_send(struct netbe *be, const struct iovec *iov, int n)
 
 /* ----------------------------------------------------------- connections */
 
-/* Puts another file behind the NIC's descriptor; fd -1: one never ready. */
+/* Puts another file behind the NIC's descriptor; fd -1: one never ready, which
+ * is there from the start: now there may be no descriptor to be had. */
 static void stream_plug(struct stream *s, int fd)
 {
-    int idle = -1;
-    if (fd < 0)
-        fd = idle = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     pthread_mutex_lock(&s->lock);
-    if (fd >= 0)
-        dup3(fd, s->be.fd, O_CLOEXEC);
-    s->up = idle < 0;
+    dup3(fd < 0 ? s->idle : fd, s->be.fd, O_CLOEXEC);
+    s->up = fd >= 0;
     s->nhead = 0;
     s->have = s->txpos = s->txend = 0;
     pthread_mutex_unlock(&s->lock);
-    if (idle >= 0)
-        close(idle);
 }
 
 /* A RARP request (RFC 903) from the guest: says who is here, asks nobody. */
@@ -283,6 +278,8 @@ static void stream_close(struct netdev *nd)
     peer_end(&s->peer);
     if (s->be.fd >= 0)
         close(s->be.fd);
+    if (s->idle >= 0)
+        close(s->idle);
     if (s->c.end)
         s->c.end(s->c.arg);
     pthread_mutex_destroy(&s->lock);
@@ -301,7 +298,8 @@ const struct field stream_counters[] = {
 
 static int stream_begin(struct stream *s)
 {
-    s->be.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    s->idle = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    s->be.fd = fcntl(s->idle, F_DUPFD_CLOEXEC, 0);
     s->rx = malloc(NET_FRAME_MAX);
     s->tx = malloc(NET_FRAME_MAX + sizeof(s->head));
     if (s->be.fd < 0 || !s->rx || !s->tx)

@@ -29,6 +29,7 @@ struct stream_conf {
 struct stream {
     struct netdev nd;
     struct netbe be;
+    int idle; /* behind be.fd while nobody is connected */
     struct stream_conf c;
     struct addr bound;
     struct peer peer;

@@ -2,8 +2,10 @@
 /* -netdev stream: framing, pieces, back-pressure, peers that come and go. */
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 
+#include "base/iov.h"
 #include "net/list.h"
 #include "net/stream.h"
 #include "tests/unit/net/net_test.h"
@@ -458,5 +460,153 @@ TEST(net_stream_bad_options_are_said)
     CHECK(nt_open(m, &socket_class, "id=a,listen=:1,connect=:1", &nd) < 0);
     CHECK(nt_open(m, &socket_class, "id=a,listen=x", &nd) < 0);
     CHECK_HAS(test_log(), "host:port");
+    fake_free(m);
+}
+
+/* The socket takes a part of a frame: what is left of it goes out by itself
+ * once there is room, with nothing more to send. */
+TEST(net_stream_rest_of_the_last_frame_goes_by_itself)
+{
+    struct machine *m = fake_new(4096);
+    static uint8_t b[4 + NET_FRAME_MAX];
+    int peer, size = 4608;
+    struct netdev *nd = pair_open(m, &peer);
+    REQUIRE_EQ(setsockopt(nd->q[0]->fd, SOL_SOCKET, SO_SNDBUF, &size, 4), 0);
+    REQUIRE_EQ(nt_send(nd, 60000, 7), 60012);
+    CHECK_EQ(nt_send(nd, 60, 8), 0); /* behind it */
+    size_t have = 0;
+    for (int i = 0; i < 1000 && have < 60004; i++) {
+        ssize_t r = recv(peer, b + have, sizeof(b) - have, MSG_DONTWAIT);
+        have += r > 0 ? (size_t)r : 0;
+        fake_run_loop(m);
+    }
+    REQUIRE_EQ(have, 60004);
+    for (size_t i = 4; i < have; i++)
+        REQUIRE_EQ(b[i], (uint8_t)(7 + i - 4));
+    CHECK_EQ(nt_send(nd, 60, 8), 72);
+    peer_read(peer, 60, 8);
+    netdev_free(nd);
+    close(peer);
+    fake_free(m);
+}
+
+/* Peers that are gone, and frames that are none. */
+TEST(net_stream_frames_that_cannot_be_sent)
+{
+    struct machine *m = fake_new(4096);
+    static uint8_t p[NET_HDR_LEN + NET_FRAME_MAX + 1];
+    static struct iovec many[IOV_COUNT_MAX + 2];
+    int peer;
+    struct netdev *nd = pair_open(m, &peer);
+    struct iovec iov = {p, NET_HDR_LEN};
+    CHECK_EQ(nd->q[0]->send(nd->q[0], &iov, 1), -EMSGSIZE);
+    iov.iov_len = sizeof(p);
+    CHECK_EQ(nd->q[0]->send(nd->q[0], &iov, 1), -EMSGSIZE);
+    for (int i = 0; i < IOV_COUNT_MAX + 2; i++)
+        many[i] = (struct iovec){p, 1};
+    many[0].iov_len = NET_HDR_LEN;
+    for (int n = IOV_COUNT_MAX + 1; n <= IOV_COUNT_MAX + 2; n++)
+        CHECK_EQ(nd->q[0]->send(nd->q[0], many, n), -EMSGSIZE);
+    CHECK_EQ(nd->q[0]->send(nd->q[0], many, IOV_COUNT_MAX),
+             NET_HDR_LEN + IOV_COUNT_MAX - 1);
+    uint8_t got[2000];
+    CHECK_EQ(read(peer, got, sizeof(got)), 4 + IOV_COUNT_MAX - 1);
+    close(peer);
+    CHECK_EQ(nt_send(nd, 60, 1), -EPIPE); /* the loop has not heard yet */
+    fake_run_loop(m);
+    CHECK_EQ(nt_send(nd, 60, 1), -ENOTCONN);
+    netdev_free(nd);
+    fake_free(m);
+}
+
+/* A hang-up with no descriptors left: the NIC's file is still one that is never
+ * ready. */
+TEST(net_stream_hangs_up_with_no_descriptors_left)
+{
+    struct machine *m = fake_new(4096);
+    struct link l = {0, true};
+    int peer;
+    struct netdev *nd = pair_open(m, &peer);
+    nd->nic = &l;
+    nd->link_changed = link_changed;
+    fake_fds(0);
+    shutdown(peer, SHUT_RDWR);
+    fake_run_loop(m);
+    fake_fds(-1);
+    CHECK(!l.up);
+    struct pollfd p = {.fd = nd->q[0]->fd, .events = POLLIN | POLLRDHUP};
+    CHECK_EQ(poll(&p, 1, 0), 0);
+    CHECK_EQ(nt_send(nd, 60, 1), -ENOTCONN);
+    CHECK_EQ(nt_recv(nd, 60, 1), 0);
+    netdev_free(nd);
+    close(peer);
+    fake_free(m);
+}
+
+TEST(net_stream_without_descriptors)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *nd = NULL;
+    struct link l = {0, false};
+    char text[160];
+    const char *path = nt_path("s4");
+    snprintf(text, sizeof(text), "id=a,addr.type=unix,addr.path=%s,server=on",
+             path);
+    for (int n = 0; n < 3; n++) { /* the socket, the idle file, the NIC's */
+        fake_fds(n);
+        CHECK(nt_open(m, &stream_class, text, &nd) < 0);
+        fake_fds(-1);
+        CHECK_HAS(test_log(), n ? "out of memory or descriptors"
+                                : "socket: Too many open files");
+    }
+    snprintf(text, sizeof(text), "id=a,addr.type=unix,addr.path=%s", path);
+    fake_fds(0);
+    CHECK_EQ(nt_open(m, &stream_class, text, &nd), -EMFILE);
+    fake_fds(-1);
+    CHECK_HAS(test_log(), "cannot connect: Too many open files; start the "
+                          "other side first");
+    /* one that comes back when there are some */
+    struct netdev *srv = NULL;
+    char st[160];
+    snprintf(st, sizeof(st), "id=s,addr.type=unix,addr.path=%s,server=on",
+             path);
+    REQUIRE_EQ(nt_open(m, &stream_class, st, &srv), 0);
+    snprintf(text, sizeof(text),
+             "id=a,addr.type=unix,addr.path=%s,reconnect-ms=100", path);
+    REQUIRE_EQ(nt_open(m, &stream_class, text, &nd), 0);
+    nd->nic = &l;
+    nd->link_changed = link_changed;
+    fake_fds(0);
+    fake_sleep_ns(m, 1000000000);
+    CHECK(!l.up);
+    CHECK_HAS(test_log(), "Too many open files; trying again");
+    fake_fds(-1);
+    fake_sleep_ns(m, 1000000000);
+    CHECK(l.up);
+    netdev_free(nd);
+    netdev_free(srv);
+    fake_free(m);
+    nt_clean();
+}
+
+TEST(net_stream_servers_have_addresses)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *nd = NULL;
+    char text[100];
+    int sv[2];
+    REQUIRE_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
+    snprintf(text, sizeof(text), "id=a,addr.type=fd,addr.str=%d,server=on",
+             sv[0]);
+    CHECK_EQ(nt_open(m, &stream_class, text, &nd), -EINVAL);
+    CHECK_HAS(test_log(), "server=on needs an address, not a descriptor");
+    CHECK_EQ(nt_open(m, &stream_class,
+                     "id=a,addr.type=unix,addr.path=/x,server=on,"
+                     "reconnect-ms=5",
+                     &nd),
+             -EINVAL);
+    CHECK_HAS(test_log(), "a server does not reconnect");
+    close(sv[0]);
+    close(sv[1]);
     fake_free(m);
 }
