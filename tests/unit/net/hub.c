@@ -162,3 +162,107 @@ TEST(net_hub_storm_is_bounded)
     netdev_close_all();
     fake_free(m);
 }
+
+/* A backend behind a port that comes back is another file: its frames are still
+ * heard. */
+TEST(net_hub_backend_that_comes_back)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *srv = NULL, *cli = NULL;
+    char st[200], ct[200];
+    const char *path = nt_path("s");
+    snprintf(st, sizeof(st), "id=tap,addr.type=unix,addr.path=%s,server=on",
+             path);
+    snprintf(ct, sizeof(ct), "id=c,addr.type=unix,addr.path=%s", path);
+    REQUIRE_EQ(nt_open(m, &stream_class, st, &srv), 0);
+    netdev_register(srv);
+    struct netdev *a = port(m, "id=a");
+    port(m, "id=p,netdev=tap");
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(eth_send(a, 20, 10), 72); /* nobody there */
+        REQUIRE_EQ(nt_open(m, &stream_class, ct, &cli), 0);
+        fake_run_loop(m);
+        CHECK_EQ(eth_send(cli, 10, 20), 72);
+        fake_run_loop(m);
+        CHECK_EQ(eth_recv(a), 20);
+        CHECK_EQ(eth_send(a, 20, 10), 72);
+        CHECK_EQ(eth_recv(cli), 10);
+        netdev_free(cli);
+        fake_run_loop(m);
+        fake_sleep_ns(m, 4000000000);
+    }
+    netdev_close_all();
+    fake_free(m);
+    nt_clean();
+}
+
+/* More than are read in one turn: the others wait, none is lost. */
+TEST(net_hub_backend_with_many_frames)
+{
+    struct machine *m = fake_new(4096);
+    struct fake_net *f = fake_net_new("tap", 1);
+    struct netdev *a = port(m, "id=a");
+    uint8_t frame[60] = {2, 2, 2, 2, 2, 10, 2, 2, 2, 2, 2, 20};
+    int heard = 0;
+    port(m, "id=p,netdev=tap");
+    for (int i = 0; i < 150; i++)
+        fake_net_give(f, 0, NULL, frame, sizeof(frame));
+    loop_poll(m->loop, 0);
+    while (eth_recv(a))
+        heard++;
+    CHECK_EQ(heard, 64);
+    fake_net_give(f, 0, NULL, frame, 13); /* no Ethernet header: nothing */
+    fake_run_loop(m);
+    while (eth_recv(a))
+        heard++;
+    CHECK_EQ(heard, 150);
+    netdev_close_all();
+    fake_free(m);
+}
+
+TEST(net_hub_full_or_without_descriptors)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *nd = NULL, *a = port(m, "id=a,hubid=3");
+    char text[40];
+    for (int i = 1; i < 64; i++) {
+        snprintf(text, sizeof(text), "id=p%d,hubid=3", i);
+        nd = port(m, text);
+    }
+    CHECK_EQ(nt_open(m, &hubport_class, "id=x,hubid=3", &nd), -ENOSPC);
+    CHECK_HAS(test_log(), "hub 3 has 64 ports already");
+    CHECK_EQ(eth_send(a, 0xff, 10), 72); /* it goes on */
+    CHECK_EQ(eth_recv(nd), 10);
+    fake_fds(1);
+    CHECK_EQ(nt_open(m, &hubport_class, "id=x,hubid=4", &nd), -EMFILE);
+    fake_fds(-1);
+    CHECK_HAS(test_log(), "socketpair: Too many open files");
+    REQUIRE_EQ(nt_open(m, &hubport_class, "id=x,hubid=4", &nd), 0);
+    uint8_t p[NET_HDR_LEN];
+    struct iovec iov = {p, sizeof(p)};
+    CHECK_EQ(nd->q[0]->recv(nd->q[0], &iov, 1), -EINVAL);
+    CHECK_EQ(nd->q[0]->send(nd->q[0], &iov, 1), -EMSGSIZE);
+    netdev_free(nd);
+    netdev_close_all();
+    fake_free(m);
+}
+
+TEST(net_hub_backends_it_cannot_have)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *nd = NULL, *back = fake_net_dev(fake_net_new("tap", 1));
+    back->vhost = VHOST_KERNEL;
+    CHECK_EQ(nt_open(m, &hubport_class, "id=p,netdev=tap", &nd), -EINVAL);
+    CHECK_HAS(test_log(), "netdev tap is vhost; a hub needs its frames");
+    CHECK(!back->taken);
+    back->vhost = VHOST_NONE;
+    int fd = open("/proc/self/exe", O_RDONLY); /* epoll takes no files */
+    REQUIRE(fd >= 0);
+    dup2(fd, back->q[0]->fd);
+    CHECK_EQ(nt_open(m, &hubport_class, "id=p,netdev=tap", &nd), -EPERM);
+    CHECK_HAS(test_log(), "p: tap: Operation not permitted");
+    CHECK(!back->taken);
+    close(fd);
+    netdev_close_all();
+    fake_free(m);
+}
