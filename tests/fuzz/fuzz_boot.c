@@ -127,8 +127,10 @@ static void set_ram(struct machine *m, uint64_t size)
 {
     struct ram_region *r = &m->ram.region[0];
 
-    ASAN_UNPOISON_MEMORY_REGION(r->hva, RAM_MAX);
-    ASAN_POISON_MEMORY_REGION(r->hva + size, RAM_MAX - size);
+    if (size > r->size)
+        ASAN_UNPOISON_MEMORY_REGION(r->hva + r->size, size - r->size);
+    else
+        ASAN_POISON_MEMORY_REGION(r->hva + size, r->size - size);
     r->size = size;
 }
 
