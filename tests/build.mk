@@ -77,14 +77,22 @@ FUZZ_BIN := $(FUZZ:%=$(B)/fuzz/%)
 FUZZ_LIB := $(patsubst %.c,$(B)/fuzz/%.o,\
               $(filter-out $(SKIP_SRC),$(PORTABLE) \
                 tests/unit/fake.c tests/unit/fakenet.c tests/unit/images.c \
-                tests/fuzz/frame.c))
+                tests/fuzz/frame.c tests/fuzz/kernel.c))
+# Calls that are answered in tests/fuzz/kernel.c.
+FUZZ_LINK := -fsanitize=fuzzer $(shell sed -n tests/fuzz/kernel.c \
+               -e 's/^CALL.[^,]*, \([a-z0-9_]*\),.*/-Wl,--wrap=\1/p')
 
 # Comparisons are traced where inputs have words to guess; it costs a third of
 # the time, which rings and registers have better uses for.
-FUZZ_FLAGS := -O2 -fsanitize=fuzzer-no-link -fno-sanitize-coverage=trace-cmp
-$(B)/fuzz/machine/boot/% $(B)/fuzz/net/% $(B)/fuzz/host/% $(B)/fuzz/control/% \
-$(B)/fuzz/devices/virtio/vhost%: \
-    FUZZ_FLAGS := -fsanitize=fuzzer-no-link
+FUZZ_CMP := -fno-sanitize-coverage=trace-cmp
+FUZZ_WORDS := net/% host/% control/% devices/virtio/vhost% \
+              $(addprefix machine/boot/,boot% elf% image% linux% multiboot% \
+                place%)
+$(FUZZ_WORDS:%=$(B)/fuzz/%): FUZZ_CMP :=
+FUZZ_FLAGS = -O2 -fsanitize=fuzzer-no-link $(FUZZ_CMP) \
+             -fno-sanitize-coverage=indirect-calls
+# What is not under test is not covered, which costs time as well.
+$(B)/fuzz/tests/unit/% $(B)/fuzz/tests/fuzz/kernel.o: FUZZ_FLAGS = -O2
 
 $(B)/fuzz/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
@@ -97,7 +105,7 @@ $(B)/fuzz/lib.a: $(FUZZ_LIB)
 	@ar qcs $@ $^
 
 $(FUZZ_BIN): $(B)/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(B)/fuzz/lib.a
-	@$(TCC) $(SAN) -fsanitize=fuzzer -o $@ $^ -lpthread -lutil
+	@$(TCC) $(SAN) $(FUZZ_LINK) -o $@ $^ -lpthread -lutil
 
 # Each target for T seconds; ONLY=fuzz_x runs one. What is found in new corpus
 # entries stays in $(B)/fuzz/corpus, crashers are named on the screen.
@@ -135,7 +143,7 @@ $(B)/cov/unit: $(UNIT_OBJ:$(B)/unit/%=$(B)/cov/%) $(B)/cov/lib.a
 	@$(TCC) $(COV_FLAGS) $(UNIT_WRAP) -o $@ $^ -lpthread -lutil
 
 $(B)/cov/fuzz_%: $(B)/cov/tests/fuzz/fuzz_%.o $(B)/cov/fuzz.a
-	@$(TCC) $(COV_FLAGS) -fsanitize=fuzzer -o $@ $^ -lpthread -lutil
+	@$(TCC) $(COV_FLAGS) $(FUZZ_LINK) -o $@ $^ -lpthread -lutil
 
 .PHONY: coverage
 coverage:

@@ -401,7 +401,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     wire.budget = 100000;
     fake_reset(m);
     start(&f);
-    for (int i = 0; f.n && i < 200; i++)
+    for (int i = 0; f.n && i < 100; i++)
         act(&f);
     fake_run_loop(m);
     return 0;

@@ -3,28 +3,47 @@
  * sends, in any pieces, each in memory of just its size. What arrives at either
  * end is compared with what went in at the other. */
 #include <arpa/inet.h>
+#include <sanitizer/asan_interface.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/list.h"
 #include "net/stream.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/kernel.h"
 
 #define PIECES 6
-#define WIRE (256u << 10)
+#define PIECE 16384    /* bytes of one, and room behind it */
+#define BUDGET 100000u /* bytes that an input may move, each way */
 
 static struct machine *m;
 static struct side {
+    const struct netdev_class *cls; /* NULL: dial() makes its connections */
+    const char *text;
+    uint16_t port; /* 0: ours, the test's end listens */
     struct netdev *nd;
     int peer; /* the other end, or -1 */
-} side[2];    /* the second as passt wants it */
+} side[] = {
+    {.peer = -1},
+    {.peer = -1}, /* as passt wants it */
+    {&stream_class,
+     "id=s,addr.type=inet,addr.host=127.0.0.1,addr.port=1,server=on", 1, NULL,
+     -1},
+    {&stream_class,
+     "id=c,addr.type=inet,addr.host=127.0.0.1,addr.port=2,reconnect-ms=1", 0,
+     NULL, -1},
+    {&socket_class, "id=o,listen=127.0.0.1:3", 3, NULL, -1},
+};
+static int listener; /* where the second last one goes */
 
 /* Sent by the peer and not yet received; sent by the NIC and not yet read. */
 static struct queue {
-    uint8_t b[WIRE];
-    size_t n;
+    uint8_t b[BUDGET];
+    size_t at, n; /* b[at..n) */
 } in, out;
-static bool bad; /* the peer has sent nonsense */
+static bool bad;                     /* the peer has sent nonsense */
+static uint8_t piece[PIECES][PIECE]; /* poisoned but for what is in use */
 
 static int dial(void *arg)
 {
@@ -37,24 +56,74 @@ static int dial(void *arg)
     return sv[0];
 }
 
+static void open_by_conf(struct side *s)
+{
+    struct stream_conf c = {.peer = "fuzz",
+                            .fd = -1,
+                            .listen_fd = -1,
+                            .dial = dial,
+                            .redial_ms = 1,
+                            .passt = s == &side[1],
+                            .arg = s};
+    struct stream *stream = calloc(1, sizeof(*stream));
+    REQUIRE(stream != NULL);
+    stream->nd.id = "s";
+    s->nd = &stream->nd;
+    CHECK_EQ(stream_open(stream, m->loop, &c), 0);
+}
+
+static struct sockaddr_in local(uint16_t port)
+{
+    return (struct sockaddr_in){.sin_family = AF_INET,
+                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                .sin_port = htons(port)};
+}
+
 static void make(void)
 {
+    struct sockaddr_in at = local(2);
     m = fake_new(4096);
-    for (int i = 0; i < 2; i++) {
-        struct stream_conf c = {.peer = "fuzz",
-                                .fd = -1,
-                                .listen_fd = -1,
-                                .dial = dial,
-                                .redial_ms = 1,
-                                .passt = i,
-                                .arg = &side[i]};
-        struct stream *s = calloc(1, sizeof(*s));
-        CHECK(s != NULL);
-        s->nd.id = "s";
-        side[i].peer = -1;
-        side[i].nd = &s->nd;
-        CHECK_EQ(stream_open(s, m->loop, &c), 0);
+    listener = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK_EQ(bind(listener, (struct sockaddr *)&at, sizeof(at)), 0);
+    CHECK_EQ(listen(listener, 1), 0);
+    for (size_t i = 0; i < ARRAY_LEN(side); i++) {
+        struct side *s = &side[i];
+        struct opts o;
+        if (!s->cls) {
+            open_by_conf(s);
+            continue;
+        }
+        CHECK_EQ(opts_parse(&o, "fuzz", s->text, NULL), 0);
+        CHECK_EQ(netdev_new(s->cls, &o, &s->nd), 0);
+        CHECK_EQ(s->cls->open(s->nd, m->loop), 0);
     }
+    ASAN_POISON_MEMORY_REGION(piece, sizeof(piece));
+}
+
+/* A connection of this input's own, nothing on it yet. */
+static void join(struct side *s)
+{
+    struct sockaddr_in at = local(s->port);
+    static uint8_t hello[128];
+    if (s->peer >= 0)
+        shutdown(s->peer, SHUT_RDWR);
+    fake_run_loop(m);
+    fake_advance_ns(4000000000); /* longer than any pause */
+    if (s->cls && s->peer >= 0)
+        close(s->peer);
+    if (s->port) {
+        s->peer = socket(AF_INET, SOCK_STREAM, 0);
+        CHECK_EQ(connect(s->peer, (struct sockaddr *)&at, sizeof(at)), 0);
+    }
+    fake_run_loop(m);
+    if (s->cls && !s->port)
+        s->peer = accept4(listener, NULL, NULL, 0);
+    CHECK(netdev_link(s->nd));
+    /* What it says to passt of itself is not the input's. */
+    while (recv(s->peer, hello, sizeof(hello), MSG_DONTWAIT) > 0)
+        continue;
+    in.at = in.n = out.at = out.n = 0;
+    bad = false;
 }
 
 static void push(struct queue *q, const void *p, size_t n)
@@ -63,18 +132,13 @@ static void push(struct queue *q, const void *p, size_t n)
     q->n += n;
 }
 
-static void pop(struct queue *q, size_t n)
-{
-    q->n -= n;
-    memmove(q->b, q->b + n, q->n);
-}
-
 static size_t length(const uint8_t *b)
 {
     return (size_t)b[0] << 24 | (size_t)b[1] << 16 | (size_t)b[2] << 8 | b[3];
 }
 
-/* An iovec of `n` pieces, and the bytes behind the header in it. */
+/* An iovec of `n` pieces, and the bytes behind the header in it. Their
+ * beginnings, which may be looked at, are the same for each input. */
 static size_t pieces(struct fuzz *f, struct iovec *iov, int n)
 {
     size_t room = 0;
@@ -84,8 +148,9 @@ static size_t pieces(struct fuzz *f, struct iovec *iov, int n)
             len = (len - 200) << 8;
         if (i == n - 1 && room + len < NET_HDR_LEN + 1)
             len = NET_HDR_LEN + 1;
-        iov[i] = (struct iovec){malloc(len ? len : 1), len};
-        memset(iov[i].iov_base, 0x45 + i, len);
+        ASAN_UNPOISON_MEMORY_REGION(piece[i], len);
+        iov[i] = (struct iovec){piece[i], len};
+        memset(piece[i], 0x45 + i, len < 64 ? len : 64);
         room += len;
     }
     return room - NET_HDR_LEN;
@@ -105,13 +170,13 @@ static void flatten(const struct iovec *iov, uint8_t *to, size_t len)
 static void unpieces(struct iovec *iov, int n)
 {
     for (int i = 0; i < n; i++)
-        free(iov[i].iov_base);
+        ASAN_POISON_MEMORY_REGION(iov[i].iov_base, iov[i].iov_len);
 }
 
 /* The peer's bytes, as far as the socket takes them. */
 static void peer_send(int fd, const void *p, size_t n)
 {
-    if (in.n + n > WIRE)
+    if (in.n + n > sizeof(in.b))
         return;
     ssize_t r = send(fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (r > 0)
@@ -133,22 +198,23 @@ static void receive(struct fuzz *f, struct netbe *be)
 {
     struct iovec iov[PIECES];
     int n = 1 + fuzz_u8(f) % PIECES;
-    size_t room = pieces(f, iov, n), len = in.n >= 4 ? length(in.b) : 0;
+    size_t room = pieces(f, iov, n), waits = in.n - in.at;
+    size_t len = waits >= 4 ? length(in.b + in.at) : 0;
     ssize_t r = be->recv(be, iov, n);
     if (r > 0) {
         static uint8_t got[NET_HDR_LEN + NET_FRAME_MAX];
         size_t want = len < room ? len : room;
         CHECK_EQ(r, NET_HDR_LEN + want);
-        CHECK(in.n >= 4 + len);
+        CHECK(waits >= 4 + len);
         flatten(iov, got, (size_t)r);
-        CHECK_MEM(got + NET_HDR_LEN, in.b + 4, want);
-        pop(&in, 4 + len);
+        CHECK_MEM(got + NET_HDR_LEN, in.b + in.at + 4, want);
+        in.at += 4 + len;
     } else if (r < 0) {
-        CHECK(in.n >= 4);
+        CHECK(waits >= 4);
         CHECK(len == 0 || len > NET_FRAME_MAX);
         bad = true;
     } else if (!bad) { /* all of a frame is there, or it is not */
-        CHECK(in.n < 4 || in.n < 4 + len);
+        CHECK(waits < 4 || waits < 4 + len);
     }
     unpieces(iov, n);
 }
@@ -159,7 +225,7 @@ static void transmit(struct fuzz *f, struct netbe *be)
     static uint8_t all[NET_FRAME_MAX + NET_HDR_LEN];
     int n = 1 + fuzz_u8(f) % PIECES;
     size_t len = pieces(f, iov, n);
-    if (len > NET_FRAME_MAX || out.n + 4 + len > WIRE) {
+    if (len > NET_FRAME_MAX || len + 4 > sizeof(out.b) - out.n) {
         unpieces(iov, n);
         return;
     }
@@ -181,9 +247,9 @@ static void peer_read(struct fuzz *f, const struct side *s)
     ssize_t r = recv(s->peer, b, want, MSG_DONTWAIT);
     if (r <= 0 || s == &side[1] || bad)
         return;
-    REQUIRE(out.n >= (size_t)r);
-    CHECK_MEM(b, out.b, (size_t)r);
-    pop(&out, (size_t)r);
+    REQUIRE(out.n - out.at >= (size_t)r);
+    CHECK_MEM(b, out.b + out.at, (size_t)r);
+    out.at += (size_t)r;
 }
 
 static void act(struct fuzz *f, struct side *s)
@@ -221,19 +287,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fuzz f = {data, size};
     if (!m)
         make();
-    struct side *s = &side[fuzz_u8(&f) & 1];
-    if (s->peer >= 0)
-        shutdown(s->peer, SHUT_RDWR);
-    fake_run_loop(m);
-    fake_advance_ns(4000000000); /* longer than any pause */
-    fake_run_loop(m);
-    CHECK(netdev_link(s->nd));
-    in.n = out.n = 0;
-    bad = false;
-    /* What it says to passt of itself is not the input's. */
-    while (recv(s->peer, out.b, WIRE, MSG_DONTWAIT) > 0)
-        continue;
-    for (int i = 0; i < 200 && f.n; i++)
+    uint8_t how = fuzz_u8(&f);
+    struct side *s = &side[how % ARRAY_LEN(side)];
+    kernel_room = KERNEL_ROOM;
+    join(s);
+    kernel_room >>= how / ARRAY_LEN(side) % 8; /* how much fits at once */
+    for (int i = 0; i < 100 && f.n; i++)
         act(&f, s);
     return 0;
 }

@@ -2,9 +2,6 @@
 /* A vhost-user back-end that says what it likes, when it likes: in the
  * greeting, while the rings run, and when they stop. What it is told must be
  * well-formed whatever it says. */
-#include <fcntl.h>
-#include <poll.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -15,23 +12,45 @@
 #include "devices/virtio/vhost.h"
 #include "net/list.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/kernel.h"
 
 #define MEM 65536
+#define NAME_LEN (offsetof(struct sockaddr_un, sun_path) + 18)
+
+static const struct sockaddr_un name = {.sun_family = AF_UNIX,
+                                        .sun_path = "/nonexistent/fuzz"};
 
 static struct machine *m;
 static struct netdev *nd;
 static struct vhost *v;
+static struct vhost_region region = {.gpa = 0x100000, .size = MEM};
 static struct vhost_ring rings[4];
-static struct sockaddr_un sa = {.sun_family = AF_UNIX};
+static int listener = -1;       /* where the front-end dials, or -1 */
 static int peer = -1, err = -1; /* the connection; the rings' error eventfd */
 static uint32_t asked;          /* what waits for an answer */
-static bool running;
+static bool running, willing;   /* willing: answers as it should */
+static struct fuzz input;
 
-static void call_in(void)
+static void hang_up(void)
 {
-    peer = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    while (connect(peer, (struct sockaddr *)&sa, sizeof(sa)) < 0)
-        poll(NULL, 0, 1);
+    if (peer >= 0)
+        close(peer);
+    if (err >= 0)
+        close(err);
+    peer = err = -1;
+    asked = 0;
+}
+
+/* A connection, whoever makes it. */
+static void meet(void)
+{
+    if (peer < 0 && listener >= 0)
+        peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    if (peer >= 0 || listener >= 0)
+        return;
+    peer = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (connect(peer, (const struct sockaddr *)&name, NAME_LEN) < 0)
+        hang_up();
 }
 
 static void answer(uint32_t request, uint64_t val)
@@ -41,53 +60,22 @@ static void answer(uint32_t request, uint64_t val)
     send(peer, out, 20, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* The first of all, while the front-end waits for it. */
-static void *first(void *arg)
-{
-    uint32_t head[5];
-    call_in();
-    while (recv(peer, head, 12, MSG_WAITALL) == 12 && head[0] != 3) {
-        if (head[2])
-            recv(peer, head + 3, head[2], MSG_WAITALL);
-        if (head[0] == 1)
-            answer(1, 1ull << 32 | 1ull << 30 | 0xffff);
-        else if (head[0] == 15 || head[0] == 17)
-            answer(head[0], 3);
-    }
-    return arg;
-}
-
 static void make(void)
 {
-    struct opts o;
-    pthread_t t;
-    char text[160];
-    int fd = memfd_create("guest", MFD_CLOEXEC);
     m = fake_new(4096);
-    CHECK_EQ(ftruncate(fd, MEM), 0);
-    uint8_t *p = mmap(NULL, MEM, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    for (int i = 0; i < 4; i++)
+    region.fd = memfd_create("guest", MFD_CLOEXEC);
+    CHECK_EQ(ftruncate(region.fd, MEM), 0);
+    region.hva =
+        mmap(NULL, MEM, PROT_READ | PROT_WRITE, MAP_SHARED, region.fd, 0);
+    for (int i = 0; i < 4; i++) {
+        uint8_t *p = (uint8_t *)region.hva + i * 4096;
         rings[i] = (struct vhost_ring){.num = 8,
-                                       .desc = p + i * 4096,
-                                       .avail = p + i * 4096 + 256,
-                                       .used = p + i * 4096 + 512,
+                                       .desc = p,
+                                       .avail = p + 256,
+                                       .used = p + 512,
                                        .kick = eventfd(1, EFD_NONBLOCK),
                                        .call = eventfd(0, EFD_NONBLOCK)};
-    snprintf(sa.sun_path, sizeof(sa.sun_path), "/tmp/vmm-fuzz.%d",
-             (int)getpid());
-    snprintf(text, sizeof(text), "id=u,path=%s,server=on,queues=2",
-             sa.sun_path);
-    CHECK_EQ(opts_parse(&o, "fuzz", text, NULL), 0);
-    CHECK_EQ(netdev_new(&vhost_user_class, &o, &nd), 0);
-    pthread_create(&t, NULL, first, NULL);
-    CHECK_EQ(vhost_user_class.open(nd, m->loop), 0);
-    pthread_join(t, NULL);
-    struct vhost_region r = {0x100000, MEM, p, fd, 0};
-    CHECK_EQ(vhost_open(nd, m->loop, &r, 1, &v), 0);
-    /* Reached by a descriptor from now on, so that no file stays. */
-    int at = open(sa.sun_path, O_PATH | O_CLOEXEC);
-    unlink(sa.sun_path);
-    snprintf(sa.sun_path, sizeof(sa.sun_path), "/proc/self/fd/%d", at);
+    }
 }
 
 /* One message of the front-end's: is it one? */
@@ -115,10 +103,12 @@ static bool hear(void)
     if (c && c->cmsg_type == SCM_RIGHTS) {
         int fd;
         memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-        if (head[0] == 14 && err < 0)
+        if (head[0] == 14) { /* each start has another one */
+            int old = err;
             err = fd;
-        else
-            close(fd);
+            fd = old;
+        }
+        close(fd);
     }
     if (head[0] == 1 || head[0] == 15 || head[0] == 17 || head[0] == 11)
         asked = head[0];
@@ -131,21 +121,24 @@ static void hear_all(void)
         continue;
 }
 
-/* Waits for what has not been said, so the peer says that it is done. */
-static void stop(void)
+static void behave(void)
 {
-    uint32_t base[4];
-    shutdown(peer, SHUT_WR);
-    v->stop(v, base);
-    running = false;
+    static const uint64_t can = 1ull << 32 | 1ull << 30 | 0xffff;
+    asked = 0;
+    hear_all();
+    if (asked == 11)
+        for (uint32_t i = 0; i < 2 * nd->nq; i++)
+            answer(11, i);
+    else if (asked)
+        answer(asked, asked == 1 ? can : 3);
 }
 
-static void act(struct fuzz *f)
+/* What the peer does next. */
+static void peer_act(struct fuzz *f)
 {
-    uint8_t raw[44], b = fuzz_u8(f), n;
+    uint8_t raw[32], b = fuzz_u8(f), n = b >> 3;
     switch (b & 7) {
     case 0:
-        n = b >> 3;
         for (uint8_t i = 0; i < n; i++)
             raw[i] = fuzz_u8(f);
         send(peer, raw, n, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -155,31 +148,73 @@ static void act(struct fuzz *f)
                           (b & 0x40 ? 1ull << 30 : 0));
         break;
     case 2:
-        answer(asked, b >> 3);
+        answer(asked, n);
         break;
     case 3:
-        if (running || !netdev_link(nd))
-            break;
-        CHECK_EQ(v->start(v, fuzz_take(f, 8), rings, 2), 0);
-        running = true;
+        behave();
         break;
     case 4:
-        if (running)
-            stop();
+        shutdown(peer, n & 1 ? SHUT_WR : SHUT_RDWR);
         break;
     case 5:
-        if (running && b & 0x80)
-            v->set_call(v, b >> 3 & 3, b & 0x40 ? -1 : rings[0].call);
-        else if (running)
-            v->set_pairs(v, b >> 3 & 3);
-        break;
-    case 6:
         if (err >= 0)
-            eventfd_write(err, 1);
-        fake_advance_ns((uint64_t)fuzz_u8(f) << 23);
+            event_signal(err);
+        break;
+    case 6: /* gone, and another one comes */
+        hang_up();
+        meet();
         break;
     default:
         hear_all();
+    }
+}
+
+/* The front-end waits: for somebody to come, for the greeting, or, when it
+ * stops, for where the rings are. */
+static void idle(void)
+{
+    meet();
+    if (peer >= 0 && willing)
+        behave();
+    else if (peer >= 0 && input.n)
+        peer_act(&input);
+}
+
+static void stop(void)
+{
+    uint32_t base[4];
+    running = false; /* nobody stops it once more meanwhile */
+    v->stop(v, base);
+}
+
+static void act(struct fuzz *f)
+{
+    uint8_t b = fuzz_u8(f);
+    switch (b & 7) {
+    case 0:
+        if (running || !netdev_link(nd))
+            break;
+        CHECK_EQ(v->start(v, fuzz_take(f, 8), rings, nd->nq), 0);
+        running = true;
+        break;
+    case 1:
+        if (running)
+            stop();
+        break;
+    case 2:
+        if (running && b & 0x80)
+            v->set_call(v, (b >> 3 & 3) % (2 * nd->nq),
+                        b & 0x40 ? -1 : rings[0].call);
+        else if (running)
+            v->set_pairs(v, b >> 3 & 3);
+        break;
+    case 3:
+        fake_advance_ns((uint64_t)fuzz_u8(f) << 23);
+        break;
+    default:
+        meet();
+        if (peer >= 0)
+            peer_act(f);
     }
     if (b & 0x20)
         hear_all();
@@ -188,26 +223,54 @@ static void act(struct fuzz *f)
         stop();
 }
 
+/* False: this one does not begin. */
+static bool begin(uint8_t how)
+{
+    struct opts o;
+    char text[96];
+    willing = how & 1;
+    if (how & 2) {
+        listener = socket(AF_UNIX, SOCK_STREAM, 0);
+        CHECK_EQ(bind(listener, (const struct sockaddr *)&name, NAME_LEN), 0);
+        CHECK_EQ(listen(listener, 1), 0);
+    }
+    snprintf(text, sizeof(text), "id=u,path=%s,queues=%d%s", name.sun_path,
+             how & 4 ? 2 : 1,
+             !(how & 2) ? ",server=on"
+             : how & 8  ? ",reconnect-ms=1"
+                        : "");
+    CHECK_EQ(opts_parse(&o, "fuzz", text, NULL), 0);
+    CHECK_EQ(netdev_new(&vhost_user_class, &o, &nd), 0);
+    if (nd->cls->open(nd, m->loop))
+        return false;
+    CHECK_EQ(vhost_open(nd, m->loop, &region, 1, &v), 0);
+    return true;
+}
+
+static void end(void)
+{
+    if (v)
+        v->close(v);
+    v = NULL;
+    running = false;
+    netdev_close_all();
+    hang_up();
+    if (listener >= 0)
+        close(listener);
+    listener = -1;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct fuzz f = {data, size};
+    input = (struct fuzz){data, size};
     if (!m)
         make();
-    if (running)
-        stop();
-    close(peer);
-    if (err >= 0)
-        close(err);
-    err = -1;
-    fake_run_loop(m);
-    fake_advance_ns(4000000000); /* longer than any pause */
-    fake_run_loop(m);
-    REQUIRE(!netdev_link(nd));
-    call_in();
-    fake_run_loop(m);
-    CHECK(hear());
-    CHECK_EQ(asked, 1);
-    for (int i = 0; i < 100 && f.n; i++)
-        act(&f);
+    kernel_idle = idle;
+    if (begin(fuzz_u8(&input)))
+        for (int i = 0; i < 100 && input.n; i++)
+            act(&input);
+    willing = false;
+    input.n = 0;
+    end();
     return 0;
 }

@@ -404,8 +404,13 @@ void fake_reset(struct machine *m)
     for (struct device *d = m->devices; d; d = d->next)
         d->reset(d);
     fake_run_loop(m);
-    for (int i = 0; i < f->nirq; i++)
+    for (int i = 0; i < f->nirq;) {
         arrived(&f->irq[i]);
+        if (f->irq[i].irq)
+            i++;
+        else
+            f->irq[i] = f->irq[--f->nirq];
+    }
     for (int i = 0; i < m->ram.n; i++)
         memset(m->ram.region[i].hva, 0, m->ram.region[i].size);
     f->requests = 0;

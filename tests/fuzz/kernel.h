@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* The system calls of a fuzz target: see kernel.c. */
+#ifndef FUZZ_KERNEL_H
+#define FUZZ_KERNEL_H
+
+#include <stdint.h>
+
+/* Called when somebody would sleep until a descriptor is ready: the one moment
+ * for whoever is at the other end. NULL: nobody is. */
+extern void (*kernel_idle)(void);
+/* The call after so many that would make a descriptor says EMFILE; 0: none. */
+extern unsigned kernel_full;
+/* Bytes that a stream socket holds at most. */
+extern uint32_t kernel_room;
+#define KERNEL_ROOM (128u << 10)
+
+#endif
