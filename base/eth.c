@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Ethernet frames: where their headers are, sums, segment headers, the FCS.
  * Knows no device; every offset is checked against the bytes given. */
+#include <cpuid.h>
 #include <string.h>
 #include <x86intrin.h>
 
@@ -182,9 +183,13 @@ void seg_patch(const struct seg *s, uint8_t *h)
 #define CRC_POLY 0xedb88320u /* IEEE 802.3 3.2.9, bits reversed */
 
 static uint32_t crc_table[256];
+static bool crc_by_clmul; /* this CPU can */
 
 void eth_crc_init(void)
 {
+    unsigned eax, ebx, ecx = 0, edx;
+    __get_cpuid(1, &eax, &ebx, &ecx, &edx);
+    crc_by_clmul = ecx & bit_PCLMUL && ecx & bit_SSE4_1;
     for (uint32_t i = 0; i < 256; i++) {
         uint32_t c = i;
         for (int k = 0; k < 8; k++)
@@ -261,7 +266,7 @@ uint32_t eth_crc(uint32_t crc, const void *p, size_t len)
     const uint8_t *b = p;
     uint32_t c = ~crc;
     size_t done = 0;
-    if (len >= 64 && __builtin_cpu_supports("pclmul"))
+    if (len >= 64 && crc_by_clmul)
         c = crc_clmul(c, b, len, &done);
     return ~crc_bytes(c, b + done, len - done);
 }
