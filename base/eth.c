@@ -148,7 +148,7 @@ uint16_t csum_fold(uint32_t sum)
 
 /* --------------------------------------------------------------- segments */
 
-static void patch_v4(const struct seg *s, uint8_t *ip, uint16_t len)
+static void seg_ipv4(const struct seg *s, uint8_t *ip, uint16_t len)
 {
     eth_put16(ip + 2, len);
     eth_put16(ip + 4, (uint16_t)(eth_get16(ip + 4) + s->k));
@@ -156,26 +156,47 @@ static void patch_v4(const struct seg *s, uint8_t *ip, uint16_t len)
     eth_put16(ip + 10, csum_fold(csum_partial(ip, s->l4 - s->l3, 0, false)));
 }
 
+static void seg_tcp(const struct seg *s, uint8_t *tcp, bool last)
+{
+    eth_put32(tcp + 4, eth_get32(tcp + 4) + s->off);
+    if (!last)
+        tcp[13] &= (uint8_t) ~(TCP_FIN | TCP_PSH);
+    if (s->k)
+        tcp[13] &= (uint8_t)~TCP_CWR; /* RFC 3168 6.1.2: once */
+}
+
+static void seg_sum(const struct seg *s, uint8_t *h, const uint8_t *body,
+                    uint32_t payload)
+{
+    uint32_t l4 = s->hlen - s->l4, sum;
+    uint16_t v;
+    sum = csum_partial(h + s->l4, l4, l4 + payload, false);
+    sum = csum_partial(body, payload, sum, l4 & 1);
+    v = csum_fold(sum);
+    eth_put16(h + s->sum, s->udp && !v ? 0xffff : v);
+}
+
 /* SDM 3.5.9. For IPv6 it says that the length is MSS + HDRLEN - IPCSS, which
  * would count the fixed header; the later manuals (82583V 7.3.6.2.3) take its
  * 40 bytes off, and only that makes packets other hosts accept. */
-void seg_patch(const struct seg *s, uint8_t *h)
+uint32_t seg_headers(const struct seg *s, const uint8_t *body, uint8_t *h)
 {
-    uint8_t *l4 = h + s->l4;
-    uint32_t ip_len = s->hlen - s->l3 + s->payload;
+    uint32_t left = s->bytes - s->off;
+    uint32_t payload = left < s->mss ? left : s->mss;
+    uint32_t ip_len = s->hlen - s->l3 + payload;
+    if (h != s->head)
+        memcpy(h, s->head, s->hlen);
     if (s->v6)
         eth_put16(h + s->l3 + 4, (uint16_t)(ip_len - 40));
     else
-        patch_v4(s, h + s->l3, (uint16_t)ip_len);
-    if (s->udp) {
-        eth_put16(l4 + 4, (uint16_t)(s->hlen - s->l4 + s->payload));
-        return;
-    }
-    eth_put32(l4 + 4, eth_get32(l4 + 4) + s->off);
-    if (!s->last)
-        l4[13] &= (uint8_t) ~(TCP_FIN | TCP_PSH);
-    if (s->k)
-        l4[13] &= (uint8_t)~TCP_CWR; /* RFC 3168 6.1.2: once */
+        seg_ipv4(s, h + s->l3, (uint16_t)ip_len);
+    if (s->udp)
+        eth_put16(h + s->l4 + 4, (uint16_t)(s->hlen - s->l4 + payload));
+    else
+        seg_tcp(s, h + s->l4, payload == left);
+    if (s->sum)
+        seg_sum(s, h, body, payload);
+    return payload;
 }
 
 /* -------------------------------------------------------------------- FCS */

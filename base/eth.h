@@ -53,17 +53,18 @@ void eth_crc_init(void);
 /* CRC-32 of IEEE 802.3; begin with 0, pieces may follow each other. */
 uint32_t eth_crc(uint32_t crc, const void *p, size_t len);
 
-/* Headers of segment k of a TCP packet cut into pieces: `h` is a copy of the
- * packet's headers, for this segment to have (SDM 3.5.9). */
+/* A TCP or UDP packet cut into pieces of `mss` bytes (SDM 3.5.9). Its headers'
+ * L4 checksum holds the sum of the pseudo header without the length. */
 struct seg {
-    uint16_t l3, l4, hlen; /* l3 0: leave IP alone */
+    const uint8_t *head;   /* the packet's headers, hlen bytes */
+    uint16_t l3, l4, hlen; /* offsets of IP, of TCP or UDP, of the payload */
+    uint16_t sum;          /* offset of the L4 checksum; 0: leave it */
     bool v6, udp;
-    uint32_t k;       /* this segment's number */
-    uint32_t off;     /* of its payload in the whole payload */
-    uint32_t payload; /* its bytes */
-    bool last;
+    uint32_t mss, bytes; /* bytes: payload of all segments */
+    uint32_t k, off;     /* the segment at hand, and where its payload begins */
 };
-/* Everything but the TCP or UDP checksum. */
-void seg_patch(const struct seg *s, uint8_t *h);
+/* Headers of segment k, whose payload is at `body`, to h (which may be `head`).
+ * How much payload it has. */
+uint32_t seg_headers(const struct seg *s, const uint8_t *body, uint8_t *h);
 
 #endif

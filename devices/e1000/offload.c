@@ -181,15 +181,6 @@ static bool tso_sane(const struct e1000_tx *t)
            (!c->tucse || c->tucse >= c->hdrlen);
 }
 
-static struct seg segment(const struct tx_ctx *c)
-{
-    return (struct seg){.l3 = c->ipcss,
-                        .l4 = c->tucss,
-                        .hlen = c->hdrlen,
-                        .v6 = !(c->cmd & TUCMD_IP),
-                        .udp = !(c->cmd & TUCMD_TCP)};
-}
-
 /* Is it one TCP packet a kernel's GSO cuts just as the card would? */
 static bool tso_gso(struct e1000 *e, unsigned *type)
 {
@@ -220,16 +211,16 @@ static bool tso_gso(struct e1000 *e, unsigned *type)
 static void make_gso(struct e1000_tx *t, unsigned type)
 {
     const struct tx_ctx *c = &t->ctx;
-    struct seg s = segment(c);
     uint8_t *sum = t->hdr + c->tucso;
-    s.payload = t->bytes - c->hdrlen;
-    s.last = true;
-    seg_patch(&s, t->hdr);
+    t->seg.head = t->hdr;
+    t->seg.mss = t->seg.bytes;
+    t->seg.sum = 0;
+    seg_headers(&t->seg, NULL, t->hdr);
     eth_put16(sum, (uint16_t)~csum_fold(eth_get16(sum) + t->bytes - c->tucss));
     t->nh.flags = NET_F_NEEDS_CSUM;
     t->nh.csum_start = c->tucss;
     t->nh.csum_offset = 16;
-    if (s.payload <= c->mss)
+    if (t->seg.bytes <= c->mss)
         return;
     t->nh.gso_type = (uint8_t)type;
     t->nh.gso_size = c->mss;
@@ -250,13 +241,23 @@ static void flatten_pulled(struct e1000_tx *t)
 static void prepare_tso(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
+    const struct tx_ctx *c = &t->ctx;
     unsigned type;
     if (!tso_sane(t)) {
         t->drop = &e->nic.stats.tx_drop_offload;
         stat_add(e, TSCTFC, 1);
         return;
     }
-    t->nsegs = (t->bytes - t->ctx.hdrlen + t->ctx.mss - 1) / t->ctx.mss;
+    t->seg = (struct seg){.head = t->bounce,
+                          .l3 = c->ipcss,
+                          .l4 = c->tucss,
+                          .hlen = c->hdrlen,
+                          .sum = t->popts & POPTS_TXSM ? c->tucso : 0,
+                          .v6 = !(c->cmd & TUCMD_IP),
+                          .udp = !(c->cmd & TUCMD_TCP),
+                          .mss = c->mss,
+                          .bytes = t->bytes - c->hdrlen};
+    t->nsegs = (t->seg.bytes + c->mss - 1) / c->mss;
     pull(t, TX_REACH);
     if (tso_gso(e, &type)) {
         make_gso(t, type);
@@ -264,7 +265,6 @@ static void prepare_tso(struct e1000 *e)
     }
     flatten_pulled(t);
     t->cut = true;
-    t->cut_off = t->cut_k = 0;
 }
 
 /* ------------------------------------------------------------ tag, padding */
@@ -400,45 +400,24 @@ static bool emit(struct e1000 *e, const struct iovec *iov, int n,
     return true;
 }
 
-/* SDM 3.5.6: segment cut_k of a packet flattened into bounce[]. */
+/* SDM 3.5.6: the next segment of a packet flattened into bounce[]. */
 static enum tx_result cut_step(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
-    const struct tx_ctx *c = &t->ctx;
-    uint32_t payload = t->bytes - c->hdrlen, left = payload - t->cut_off;
-    uint8_t h[TX_HDR];
-    struct seg s = segment(c);
-    uint8_t *body = t->bounce + c->hdrlen + t->cut_off;
-    uint32_t hlen = c->hdrlen, len, sum, pad;
+    uint8_t h[TX_HDR], *body = t->bounce + t->seg.hlen + t->seg.off;
+    uint32_t payload = seg_headers(&t->seg, body, h);
+    uint32_t hlen = wants_tag(e) ? put_tag(e, h, t->seg.hlen) : t->seg.hlen;
+    uint32_t pad = padding(e, hlen + payload);
     struct net_hdr nh = {0};
-    s.k = t->cut_k;
-    s.off = t->cut_off;
-    s.payload = left < c->mss ? left : c->mss;
-    s.last = s.payload == left;
-    len = hlen + s.payload;
-    memcpy(h, t->bounce, hlen);
-    seg_patch(&s, h);
-    if (t->popts & POPTS_TXSM) {
-        sum =
-            csum_partial(h + c->tucss, hlen - c->tucss, len - c->tucss, false);
-        sum = csum_partial(body, s.payload, sum, (hlen - c->tucss) & 1);
-        uint16_t v = csum_fold(sum);
-        eth_put16(h + c->tucso, s.udp && !v ? 0xffff : v);
-    }
-    if (wants_tag(e)) {
-        hlen = put_tag(e, h, hlen);
-        len += VLAN_HLEN;
-    }
-    pad = padding(e, len);
     struct iovec iov[4] = {{&nh, NET_HDR_LEN},
                            {h, hlen},
-                           {body, s.payload},
+                           {body, payload},
                            {(void *)(uintptr_t)zeros, pad}};
-    if (!emit(e, iov, pad ? 4 : 3, len + pad, 1))
+    if (!emit(e, iov, pad ? 4 : 3, hlen + payload + pad, 1))
         return TX_BLOCKED;
-    t->cut_off += s.payload;
-    t->cut_k++;
-    if (!s.last)
+    t->seg.off += payload;
+    t->seg.k++;
+    if (t->seg.off < t->seg.bytes)
         return TX_MORE;
     stat_add(e, TSCTC, 1);
     return TX_DONE;

@@ -91,35 +91,19 @@ static void collect(struct e1000_rx *x, uint32_t from)
 
 /* --------------------------------------------------------------- segments */
 
-/* Headers of segment k, its L4 checksum completed over `body`. */
-static uint32_t seg_headers(const struct rx_packet *p, uint32_t off, uint32_t k,
-                            const uint8_t *body, uint8_t *h)
-{
-    uint32_t left = p->len - p->hlen - off;
-    struct seg s = {.l3 = p->info.l3,
-                    .l4 = p->info.l4,
-                    .hlen = p->hlen,
-                    .v6 = p->info.ip == 6,
-                    .k = k,
-                    .off = off,
-                    .payload = left < p->mss ? left : p->mss};
-    uint32_t tcp = p->hlen - s.l4, sum;
-    s.last = s.payload == left;
-    memcpy(h, p->head, p->hlen);
-    seg_patch(&s, h);
-    eth_put16(h + s.l4 + 16, 0);
-    sum = sum_fold(eth_pseudo(&p->info, h, tcp + s.payload));
-    sum = csum_partial(h + s.l4, tcp, sum, false);
-    sum = csum_partial(body, s.payload, sum, tcp & 1);
-    eth_put16(h + s.l4 + 16, csum_fold(sum));
-    return s.payload;
-}
-
 static void segment_info(const struct rx_packet *p, uint32_t payload,
                          struct eth_info *info)
 {
     *info = p->info;
-    info->end = p->hlen + payload;
+    info->end = p->seg.hlen + payload;
+}
+
+/* Its segment at hand is delivered. */
+static void segment_done(struct rx_packet *p, uint32_t payload)
+{
+    p->seg.off += payload;
+    p->seg.k++;
+    p->on = p->seg.off < p->seg.bytes;
 }
 
 /* Segments that lie where they belong, as guessed. Each has its buffer to
@@ -128,29 +112,27 @@ static void put_in_place(struct e1000 *e, struct rx_ring *r)
 {
     struct e1000_rx *x = &e->rx;
     struct rx_packet *p = &x->p;
-    if (p->info.vlan || x->iov[1].iov_len != p->hlen + (size_t)p->mss ||
-        p->hlen + (size_t)p->mss + ETH_FCS > r->bufsize ||
-        (x->niov > 3 && p->hlen != x->guess_hlen))
+    if (p->info.vlan || x->iov[1].iov_len != p->seg.hlen + (size_t)p->seg.mss ||
+        p->seg.hlen + (size_t)p->seg.mss + ETH_FCS > r->bufsize ||
+        (x->niov > 3 && p->seg.hlen != x->guess_hlen))
         return;
     for (int i = 1; i < x->niov - 1 && p->on; i++) {
         uint8_t *body = x->iov[i].iov_base, *frame;
         struct eth_info info;
         uint32_t payload;
-        body += i == 1 ? p->hlen : 0;
-        frame = body - p->hlen;
-        payload = seg_headers(p, p->off, p->k, body, frame);
+        body += i == 1 ? p->seg.hlen : 0;
+        frame = body - p->seg.hlen;
+        payload = seg_headers(&p->seg, body, frame);
         segment_info(p, payload, &info);
-        struct rx_frame f = {.piece = {{frame, p->hlen + payload}},
+        struct rx_frame f = {.piece = {{frame, p->seg.hlen + payload}},
                              .n = 1,
-                             .len = p->hlen + payload,
+                             .len = p->seg.hlen + payload,
                              .info = &info,
                              .trusted = true,
                              .in_place = true};
         if (!rx_put(e, r, &f))
             return;
-        p->off += payload;
-        p->k++;
-        p->on = p->hlen + p->off < p->len;
+        segment_done(p, payload);
     }
 }
 
@@ -159,17 +141,17 @@ static bool put_next(struct e1000 *e, struct rx_ring *r)
 {
     struct e1000_rx *x = &e->rx;
     struct rx_packet *p = &x->p;
-    uint8_t h[RX_PEEK], *body = x->buf + p->hlen + p->off;
+    uint8_t h[RX_PEEK], *body = x->buf + p->seg.hlen + p->seg.off;
     struct eth_info info = p->info;
     struct rx_frame f = {.info = &info, .trusted = true};
     uint32_t payload = 0;
-    if (p->mss) {
-        payload = seg_headers(p, p->off, p->k, body, h);
+    if (p->seg.mss) {
+        payload = seg_headers(&p->seg, body, h);
         segment_info(p, payload, &info);
-        f.piece[0] = (struct iovec){h, p->hlen};
+        f.piece[0] = (struct iovec){h, p->seg.hlen};
         f.piece[1] = (struct iovec){body, payload};
         f.n = 2;
-        f.len = p->hlen + payload;
+        f.len = p->seg.hlen + payload;
     } else {
         f.piece[0] = (struct iovec){x->buf, p->len};
         f.n = 1;
@@ -177,9 +159,7 @@ static bool put_next(struct e1000 *e, struct rx_ring *r)
         f.trusted = p->nh.flags;
     }
     if (rx_put(e, r, &f)) {
-        p->off += payload;
-        p->k++;
-        p->on = p->mss && p->hlen + p->off < p->len;
+        segment_done(p, payload);
         return true;
     }
     if ((uint64_t)(r->n - 1) * r->bufsize >= f.len + ETH_FCS)
@@ -222,26 +202,37 @@ static bool accept(struct e1000 *e, const uint8_t *h, uint32_t len,
 static bool gso_sane(struct rx_packet *p)
 {
     unsigned type = p->nh.gso_type & ~(unsigned)NET_GSO_ECN;
-    uint32_t l4 = p->info.l4;
+    uint32_t l4 = p->info.l4, hlen;
     if ((type == NET_GSO_TCPV4 && p->info.ip != 4) ||
         (type == NET_GSO_TCPV6 && p->info.ip != 6) ||
         (type != NET_GSO_TCPV4 && type != NET_GSO_TCPV6) ||
         p->info.proto != 6 || !p->nh.gso_size || l4 + 20 > RX_PEEK ||
         l4 + 20 > p->len)
         return false;
-    p->hlen = (uint16_t)(l4 + (p->head[l4 + 12] >> 4) * 4);
-    p->mss = p->nh.gso_size;
-    return p->hlen >= l4 + 20 && p->hlen <= RX_PEEK && p->hlen < p->len;
+    hlen = l4 + (p->head[l4 + 12] >> 4) * 4;
+    if (hlen < l4 + 20 || hlen > RX_PEEK || hlen >= p->len)
+        return false;
+    eth_put16(p->head + l4 + 16,
+              (uint16_t)~csum_fold(eth_pseudo(&p->info, p->head, 0)));
+    p->seg = (struct seg){.head = p->head,
+                          .l3 = p->info.l3,
+                          .l4 = p->info.l4,
+                          .hlen = (uint16_t)hlen,
+                          .sum = (uint16_t)(l4 + 16),
+                          .v6 = p->info.ip == 6,
+                          .mss = p->nh.gso_size,
+                          .bytes = p->len - hlen};
+    return true;
 }
 
 static void learn(struct e1000_rx *x)
 {
-    if (!x->p.mss) {
+    if (!x->p.seg.mss) {
         x->guess -= x->guess ? 1 : 0;
         return;
     }
-    x->guess_hlen = x->p.hlen;
-    x->guess_mss = x->p.mss;
+    x->guess_hlen = x->p.seg.hlen;
+    x->guess_mss = x->p.seg.mss;
     x->guess = GUESS_MAX;
 }
 
@@ -290,7 +281,7 @@ static void packet(struct e1000 *e, struct rx_ring *r, size_t got)
     struct rx_packet *p = &x->p;
     uint32_t n, frame;
     p->on = false;
-    p->off = p->k = p->mss = p->hlen = 0;
+    p->seg = (struct seg){.mss = 0};
     if (got < NET_HDR_LEN + ETH_HLEN) {
         nic_count(&e->nic.stats, rx_drop_short, 1);
         return;
@@ -303,17 +294,19 @@ static void packet(struct e1000 *e, struct rx_ring *r, size_t got)
         nic_count(&e->nic.stats, rx_drop_backend, 1);
         return;
     }
-    frame = p->mss && p->hlen + p->mss < p->len ? p->hlen + p->mss : p->len;
+    frame = p->seg.mss && p->seg.hlen + p->seg.mss < p->len
+                ? p->seg.hlen + p->seg.mss
+                : p->len;
     if (!accept(e, p->head, frame, &p->info))
         return;
-    if (!p->mss) {
+    if (!p->seg.mss) {
         plain_packet(e, r);
         return;
     }
     p->on = true;
     put_in_place(e, r);
     if (p->on)
-        collect(x, p->off ? p->hlen + p->off : 0);
+        collect(x, p->seg.off ? p->seg.hlen + p->seg.off : 0);
 }
 
 static void finish_burst(struct e1000 *e, const struct rx_ring *r,

@@ -62,9 +62,8 @@ struct e1000_tx {
     uint8_t hdr[TX_HDR];
     uint8_t *bounce; /* NET_FRAME_MAX bytes */
 
-    /* Cutting in software: */
-    bool cut;
-    uint32_t cut_off, cut_k;
+    bool cut; /* in software, and the segment it is at */
+    struct seg seg;
 
     uint16_t rs[TX_IOV]; /* descriptors of it to report before its EOP */
     int nrs;
@@ -85,9 +84,8 @@ struct rx_packet {
     bool on; /* frames of it are still to be delivered, from buf[] */
     struct net_hdr nh;
     struct eth_info info;
-    uint32_t len;       /* bytes of the frame */
-    uint16_t hlen, mss; /* mss 0: one frame */
-    uint32_t off, k;    /* payload bytes and segments delivered */
+    uint32_t len;   /* bytes of the frame */
+    struct seg seg; /* the one to deliver next; mss 0: one frame */
     uint8_t head[RX_PEEK];
 };
 
