@@ -5,7 +5,7 @@
 
 #include <time.h>
 
-static uint64_t read_clock(clockid_t id)
+static uint64_t clock_read(clockid_t id)
 {
     struct timespec ts;
     clock_gettime(id, &ts);
@@ -14,10 +14,10 @@ static uint64_t read_clock(clockid_t id)
 
 uint64_t now_ns(void)
 {
-    return read_clock(CLOCK_MONOTONIC);
+    return clock_read(CLOCK_MONOTONIC);
 }
 
 uint64_t wall_ns(void)
 {
-    return read_clock(CLOCK_REALTIME);
+    return clock_read(CLOCK_REALTIME);
 }

@@ -31,7 +31,8 @@ void eth_put32(uint8_t *p, uint32_t v)
     eth_put16(p + 2, (uint16_t)v);
 }
 
-static void parse_v4(struct eth_info *i, const uint8_t *p, size_t n, size_t len)
+static void eth_parse_v4(struct eth_info *i, const uint8_t *p, size_t n,
+                         size_t len)
 {
     const uint8_t *h = p + i->l3;
     uint32_t ihl, total;
@@ -50,7 +51,8 @@ static void parse_v4(struct eth_info *i, const uint8_t *p, size_t n, size_t len)
 
 /* Extension headers are not followed: proto is the first one's number, and
  * the card checks no sum behind them. */
-static void parse_v6(struct eth_info *i, const uint8_t *p, size_t n, size_t len)
+static void eth_parse_v6(struct eth_info *i, const uint8_t *p, size_t n,
+                         size_t len)
 {
     const uint8_t *h = p + i->l3;
     uint32_t payload;
@@ -82,9 +84,9 @@ void eth_parse(struct eth_info *i, const uint8_t *p, size_t n, size_t len,
         i->l3 += VLAN_HLEN;
     }
     if (type == 0x0800)
-        parse_v4(i, p, n, len);
+        eth_parse_v4(i, p, n, len);
     else if (type == 0x86dd)
-        parse_v6(i, p, n, len);
+        eth_parse_v6(i, p, n, len);
 }
 
 uint32_t eth_pseudo(const struct eth_info *i, const uint8_t *p, uint32_t len)
@@ -99,13 +101,13 @@ uint32_t eth_pseudo(const struct eth_info *i, const uint8_t *p, uint32_t len)
 
 /* Carries are added back at once; four words a turn, for they can be added side
  * by side. */
-static inline uint64_t add_carry(uint64_t a, uint64_t b)
+static inline uint64_t eth_add_carry(uint64_t a, uint64_t b)
 {
     a += b;
     return a + (a < b);
 }
 
-static inline uint64_t load64(const uint8_t *p)
+static inline uint64_t eth_load64(const uint8_t *p)
 {
     uint64_t w;
     memcpy(&w, p, sizeof(w));
@@ -121,16 +123,16 @@ uint32_t csum_partial(const void *p, size_t len, uint32_t sum, bool odd)
         len--;
     }
     for (; len >= 32; len -= 32, b += 32) {
-        acc = add_carry(acc, load64(b));
-        acc2 = add_carry(acc2, load64(b + 8));
-        acc = add_carry(acc, load64(b + 16));
-        acc2 = add_carry(acc2, load64(b + 24));
+        acc = eth_add_carry(acc, eth_load64(b));
+        acc2 = eth_add_carry(acc2, eth_load64(b + 8));
+        acc = eth_add_carry(acc, eth_load64(b + 16));
+        acc2 = eth_add_carry(acc2, eth_load64(b + 24));
     }
-    acc = add_carry(acc, acc2);
+    acc = eth_add_carry(acc, acc2);
     for (; len >= 8; len -= 8, b += 8)
-        acc = add_carry(acc, load64(b));
+        acc = eth_add_carry(acc, eth_load64(b));
     memcpy(&word, b, len);
-    acc = add_carry(acc, word);
+    acc = eth_add_carry(acc, word);
     /* The sum is byte-order independent (RFC 1071 §2.B): fold, then swap. */
     while (acc >> 16)
         acc = (acc & 0xffff) + (acc >> 16);
@@ -219,7 +221,7 @@ void eth_crc_init(void)
     }
 }
 
-static uint32_t crc_bytes(uint32_t c, const uint8_t *p, size_t len)
+static uint32_t eth_crc_bytes(uint32_t c, const uint8_t *p, size_t len)
 {
     while (len--)
         c = c >> 8 ^ crc_table[(c ^ *p++) & 0xff];
@@ -229,20 +231,20 @@ static uint32_t crc_bytes(uint32_t c, const uint8_t *p, size_t len)
 #define CLMUL __attribute__((target("pclmul,sse4.1")))
 
 /* x * (constant's half): 128 bits forward by what the constant stands for. */
-CLMUL static inline __m128i fold(__m128i x, __m128i k, __m128i next)
+CLMUL static inline __m128i eth_fold(__m128i x, __m128i k, __m128i next)
 {
     __m128i lo = _mm_clmulepi64_si128(x, k, 0x00);
     __m128i hi = _mm_clmulepi64_si128(x, k, 0x11);
     return _mm_xor_si128(_mm_xor_si128(lo, hi), next);
 }
 
-CLMUL static inline __m128i load(const uint8_t *p)
+CLMUL static inline __m128i eth_load(const uint8_t *p)
 {
     return _mm_loadu_si128((const __m128i *)(const void *)p);
 }
 
 /* 128 bits to 32: two folds and a Barrett reduction. */
-CLMUL static uint32_t crc_reduce(__m128i x)
+CLMUL static uint32_t eth_crc_reduce(__m128i x)
 {
     const __m128i k34 = _mm_set_epi64x(0x00ccaa009e, 0x01751997d0);
     const __m128i k5 = _mm_set_epi64x(0, 0x0163cd6124);
@@ -261,25 +263,25 @@ CLMUL static uint32_t crc_reduce(__m128i x)
 /* Gopal et al., "Fast CRC Computation for Generic Polynomials Using PCLMULQDQ
  * Instruction": four lanes of 128 bits. len is at least 64; a rest below 16
  * bytes is left, *done says where. */
-CLMUL static uint32_t crc_clmul(uint32_t c, const uint8_t *p, size_t len,
-                                size_t *done)
+CLMUL static uint32_t eth_crc_clmul(uint32_t c, const uint8_t *p, size_t len,
+                                    size_t *done)
 {
     const __m128i k12 = _mm_set_epi64x(0x01c6e41596, 0x0154442bd4);
     const __m128i k34 = _mm_set_epi64x(0x00ccaa009e, 0x01751997d0);
     __m128i x[4];
     size_t at = 64;
     for (int i = 0; i < 4; i++)
-        x[i] = load(p + 16 * i);
+        x[i] = eth_load(p + 16 * i);
     x[0] = _mm_xor_si128(x[0], _mm_cvtsi32_si128((int)c));
     for (; len - at >= 64; at += 64)
         for (int i = 0; i < 4; i++)
-            x[i] = fold(x[i], k12, load(p + at + 16 * (size_t)i));
+            x[i] = eth_fold(x[i], k12, eth_load(p + at + 16 * (size_t)i));
     for (int i = 1; i < 4; i++)
-        x[0] = fold(x[0], k34, x[i]);
+        x[0] = eth_fold(x[0], k34, x[i]);
     for (; len - at >= 16; at += 16)
-        x[0] = fold(x[0], k34, load(p + at));
+        x[0] = eth_fold(x[0], k34, eth_load(p + at));
     *done = at;
-    return crc_reduce(x[0]);
+    return eth_crc_reduce(x[0]);
 }
 
 uint32_t eth_crc(uint32_t crc, const void *p, size_t len)
@@ -288,6 +290,6 @@ uint32_t eth_crc(uint32_t crc, const void *p, size_t len)
     uint32_t c = ~crc;
     size_t done = 0;
     if (len >= 64 && crc_by_clmul)
-        c = crc_clmul(c, b, len, &done);
-    return ~crc_bytes(c, b + done, len - done);
+        c = eth_crc_clmul(c, b, len, &done);
+    return ~eth_crc_bytes(c, b + done, len - done);
 }

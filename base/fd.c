@@ -22,7 +22,7 @@ int fd_reopen(int fd, int mode)
     return own < 0 ? -errno : own;
 }
 
-static void inherit(int fd)
+static void fd_inherit(int fd)
 {
     if (fd <= STDERR_FILENO || ninherited == INHERITED_MAX ||
         fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
@@ -36,12 +36,12 @@ void fd_inherited(void)
     ninherited = 0;
     if (!dir) { /* no /proc: those that a shell would give */
         for (int fd = 3; fd < 256; fd++)
-            inherit(fd);
+            fd_inherit(fd);
         return;
     }
     for (struct dirent *e; (e = readdir(dir));)
         if (atoi(e->d_name) != dirfd(dir))
-            inherit(atoi(e->d_name));
+            fd_inherit(atoi(e->d_name));
     closedir(dir);
 }
 

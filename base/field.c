@@ -13,28 +13,29 @@
 #define KEYS_MAX 128
 #define KEY_LEN 48
 
-static bool last(const struct field *f)
+static bool field_last(const struct field *f)
 {
     return !f || (!f->name[0] && f->type != FIELD_PART);
 }
 
 /* Little-endian, as all this VMM runs on. */
-static void put(void *at, unsigned size, uint64_t val)
+static void field_put_value(void *at, unsigned size, uint64_t val)
 {
     memcpy(at, &val, size);
 }
 
-static uint64_t get(const void *at, unsigned size)
+static uint64_t field_get_value(const void *at, unsigned size)
 {
     uint64_t val = 0;
     memcpy(&val, at, size);
     return val;
 }
 
-static void put_bit(void *at, const struct field *f, bool on)
+static void field_put_bit(void *at, const struct field *f, bool on)
 {
     uint64_t bit = 1ull << f->min;
-    put(at, f->size, (get(at, f->size) & ~bit) | (on ? bit : 0));
+    field_put_value(at, f->size,
+                    (field_get_value(at, f->size) & ~bit) | (on ? bit : 0));
 }
 
 /* ----------------------------------------------------------------- walks */
@@ -47,11 +48,11 @@ struct walk {
     void *ctx;
 };
 
-static int each(const struct walk *w, const struct field *f, uint8_t *obj,
-                const char *prefix);
+static int field_each(const struct walk *w, const struct field *f, uint8_t *obj,
+                      const char *prefix);
 
-static int each_part(const struct walk *w, const struct field *f, uint8_t *at,
-                     const char *name)
+static int field_each_part(const struct walk *w, const struct field *f,
+                           uint8_t *at, const char *name)
 {
     unsigned n;
     int err = 0;
@@ -65,42 +66,42 @@ static int each_part(const struct walk *w, const struct field *f, uint8_t *at,
         part = first + (size_t)i * f->size;
         if (f->min == 2)
             memcpy(&part, first + i * sizeof(part), sizeof(part));
-        err = each(w, f->part, part, sub);
+        err = field_each(w, f->part, part, sub);
     }
     return err;
 }
 
-static int each_made(const struct walk *w, const struct field *f, uint8_t *obj,
-                     const char *prefix)
+static int field_each_made(const struct walk *w, const struct field *f,
+                           uint8_t *obj, const char *prefix)
 {
     struct field made[2];
     int err = 0;
     memset(made, 0, sizeof(made));
     for (unsigned i = 0; !err && f->row(i, &made[0]); i++) {
         if (made[0].use & w->use)
-            err = each(w, made, obj, prefix);
+            err = field_each(w, made, obj, prefix);
         memset(made, 0, sizeof(made));
     }
     return err;
 }
 
-static int each(const struct walk *w, const struct field *f, uint8_t *obj,
-                const char *prefix)
+static int field_each(const struct walk *w, const struct field *f, uint8_t *obj,
+                      const char *prefix)
 {
     char name[NAME_LEN];
     int err = 0;
-    for (; !err && !last(f); f++) {
+    for (; !err && !field_last(f); f++) {
         uint8_t *at = obj + f->offset;
         if (!(f->use & w->use))
             continue;
         snprintf(name, sizeof(name), "%s%s%s", prefix, f->name,
                  f->type == FIELD_PART && f->name[0] ? "." : "");
         if (f->type == FIELD_PART)
-            err = each(w, f->part, at, name);
+            err = field_each(w, f->part, at, name);
         else if (f->type == FIELD_PARTS)
-            err = each_part(w, f, at, name);
+            err = field_each_part(w, f, at, name);
         else if (f->type == FIELD_ROWS)
-            err = each_made(w, f, obj, prefix);
+            err = field_each_made(w, f, obj, prefix);
         else
             err = w->visit(w->ctx, &(struct field_at){f, name, at});
     }
@@ -111,10 +112,10 @@ int fields_each(const struct field *table, void *obj, enum field_use use,
                 int (*visit)(void *ctx, const struct field_at *fa), void *ctx)
 {
     struct walk w = {use, visit, ctx};
-    return each(&w, table, obj, "");
+    return field_each(&w, table, obj, "");
 }
 
-static uint8_t *member(const struct field_at *fa, uint32_t i)
+static uint8_t *field_member(const struct field_at *fa, uint32_t i)
 {
     const struct field *f = fa->f;
     return fa->at + (size_t)i * (f->n && f->step ? f->step : f->size);
@@ -122,15 +123,15 @@ static uint8_t *member(const struct field_at *fa, uint32_t i)
 
 uint64_t field_get(const struct field_at *fa, uint32_t i)
 {
-    return get(member(fa, i), fa->f->size);
+    return field_get_value(field_member(fa, i), fa->f->size);
 }
 
 void field_put(const struct field_at *fa, uint32_t i, uint64_t val)
 {
-    uint8_t *at = member(fa, i);
+    uint8_t *at = field_member(fa, i);
     unsigned size = fa->f->size;
     if ((uintptr_t)at % size) /* of a packed struct */
-        put(at, size, val);
+        field_put_value(at, size, val);
     else if (size == 1)
         __atomic_store_n(at, (uint8_t)val, __ATOMIC_RELAXED);
     else if (size == 2)
@@ -145,18 +146,18 @@ void field_put(const struct field_at *fa, uint32_t i, uint64_t val)
 
 /* ----------------------------------------------------------------- reset */
 
-static int reset_one(void *ctx, const struct field_at *fa)
+static int field_reset_one(void *ctx, const struct field_at *fa)
 {
     const struct field *f = fa->f;
     (void)ctx;
     if (f->use & KEPT || f->type == FIELD_LIST)
         return 0;
     if (f->type == FIELD_BIT)
-        put_bit(fa->at, f, f->def);
+        field_put_bit(fa->at, f, f->def);
     else if (f->type == FIELD_BLOB)
-        put(fa->at + (int32_t)f->def, sizeof(uint32_t), 0);
+        field_put_value(fa->at + (int32_t)f->def, sizeof(uint32_t), 0);
     else if (!(f->use & STATE))
-        put(fa->at, f->size, f->def);
+        field_put_value(fa->at, f->size, f->def);
     else
         for (uint32_t i = 0; i < field_count(f); i++)
             field_put(fa, i, f->def);
@@ -165,16 +166,16 @@ static int reset_one(void *ctx, const struct field_at *fa)
 
 void fields_reset(const struct field *table, void *obj, enum field_use use)
 {
-    fields_each(table, obj, use, reset_one, NULL);
+    fields_each(table, obj, use, field_reset_one, NULL);
 }
 
 /* --------------------------------------------------------------- options */
 
 /* The row of a key, and where its PARTs lead. */
-static const struct field *find(const struct field *f, const char *key,
-                                size_t *offset)
+static const struct field *field_find(const struct field *f, const char *key,
+                                      size_t *offset)
 {
-    for (; !last(f); f++) {
+    for (; !field_last(f); f++) {
         const struct field *row = f;
         size_t n = strlen(f->name), at = f->offset;
         if (f->type != FIELD_PART) {
@@ -182,7 +183,7 @@ static const struct field *find(const struct field *f, const char *key,
                 continue;
         } else if (n && (strncmp(key, f->name, n) || key[n] != '.')) {
             continue;
-        } else if (!(row = find(f->part, key + n + (n != 0), &at))) {
+        } else if (!(row = field_find(f->part, key + n + (n != 0), &at))) {
             continue;
         } else {
             at += f->offset;
@@ -196,16 +197,16 @@ static const struct field *find(const struct field *f, const char *key,
 const struct field *fields_find(const struct field *table, const char *key)
 {
     size_t offset;
-    return find(table, key, &offset);
+    return field_find(table, key, &offset);
 }
 
-static int word(const struct field *f, const char *what, const char *val,
-                void *at)
+static int field_word(const struct field *f, const char *what, const char *val,
+                      void *at)
 {
     char list[160] = "";
     for (int i = 0; f->words[i]; i++) {
         if (!strcmp(f->words[i], val)) {
-            put(at, f->size, (uint64_t)i);
+            field_put_value(at, f->size, (uint64_t)i);
             return 0;
         }
         size_t n = strlen(list);
@@ -215,14 +216,14 @@ static int word(const struct field *f, const char *what, const char *val,
     return fail(-EINVAL, "%s=%s: must be one of %s", what, val, list);
 }
 
-static int flag(const struct field *f, const char *what, const char *val,
-                void *at)
+static int field_flag(const struct field *f, const char *what, const char *val,
+                      void *at)
 {
     static const char *const words[] = {"off",   "on",   "no", "yes",
                                         "false", "true", "0",  "1"};
     unsigned v = 0;
     if (f->type == FIELD_FLAG && f->max == AUTO && !strcmp(val, "auto")) {
-        put(at, f->size, AUTO);
+        field_put_value(at, f->size, AUTO);
         return 0;
     }
     while (v < ARRAY_LEN(words) && strcmp(words[v], val))
@@ -232,14 +233,14 @@ static int flag(const struct field *f, const char *what, const char *val,
                     f->max == AUTO ? "," : " or",
                     f->max == AUTO ? " or auto" : "");
     if (f->type == FIELD_BIT)
-        put_bit(at, f, v & 1);
+        field_put_bit(at, f, v & 1);
     else
-        put(at, f->size, v & 1);
+        field_put_value(at, f->size, v & 1);
     return 0;
 }
 
-static int number(const struct field *f, const char *what, const char *val,
-                  void *at)
+static int field_number(const struct field *f, const char *what,
+                        const char *val, void *at)
 {
     uint64_t v = 0, max = f->size < 8 ? (1ull << 8 * f->size) - 1 : UINT64_MAX;
     if (f->max && f->max < max)
@@ -250,22 +251,22 @@ static int number(const struct field *f, const char *what, const char *val,
         err = fail(-EINVAL, "%s=%s: must be from %u to %llu bytes", what, val,
                    f->min, (unsigned long long)max);
     if (!err)
-        put(at, f->size, v);
+        field_put_value(at, f->size, v);
     return err;
 }
 
-static int set(const struct field *f, const char *what, const char *val,
-               void *at)
+static int field_set(const struct field *f, const char *what, const char *val,
+                     void *at)
 {
     switch (f->type) {
     case FIELD_NUMBER:
     case FIELD_SIZE:
-        return number(f, what, val, at);
+        return field_number(f, what, val, at);
     case FIELD_FLAG:
     case FIELD_BIT:
-        return flag(f, what, val, at);
+        return field_flag(f, what, val, at);
     case FIELD_WORD:
-        return word(f, what, val, at);
+        return field_word(f, what, val, at);
     case FIELD_MAC:
         return parse_mac(what, val, at);
     case FIELD_TEXT:
@@ -282,13 +283,14 @@ struct keys {
     int n;
 };
 
-static void collect(const struct field *f, const char *prefix, struct keys *k)
+static void field_collect(const struct field *f, const char *prefix,
+                          struct keys *k)
 {
     char sub[KEY_LEN];
-    for (; !last(f); f++) {
+    for (; !field_last(f); f++) {
         if (f->type == FIELD_PART) {
             snprintf(sub, sizeof(sub), "%s%s", f->name, f->name[0] ? "." : "");
-            collect(f->part, f->name[0] ? sub : prefix, k);
+            field_collect(f->part, f->name[0] ? sub : prefix, k);
         } else if (f->use & OPTION && k->n < KEYS_MAX) {
             snprintf(k->key[k->n], KEY_LEN, "%s%s", prefix, f->name);
             k->list[k->n] = k->key[k->n];
@@ -302,7 +304,7 @@ int fields_unknown(const struct field *table, const char *what, const char *key)
     static struct keys k;
     char list[900] = "";
     memset(&k, 0, sizeof(k));
-    collect(table, "", &k);
+    field_collect(table, "", &k);
     const char *near = closest(key, k.list);
     if (near)
         return fail(-EINVAL, "%s: no key \"%s\"; did you mean \"%s\"?", what,
@@ -322,11 +324,11 @@ int fields_read(const struct field *table, void *obj, struct opts *o)
     for (int i = 0; i < o->n; i++) {
         const char *key = o->kv[i].key;
         size_t offset;
-        const struct field *f = find(table, key, &offset);
+        const struct field *f = field_find(table, key, &offset);
         if (!f)
             return fields_unknown(table, o->what, key);
         snprintf(what, sizeof(what), "%s: %s", o->what, key);
-        int err = set(f, what, o->kv[i].val, (uint8_t *)obj + offset);
+        int err = field_set(f, what, o->kv[i].val, (uint8_t *)obj + offset);
         if (err)
             return err;
     }
@@ -336,7 +338,7 @@ int fields_read(const struct field *table, void *obj, struct opts *o)
 /* ------------------------------------------------------------------ help */
 
 /* 262144: "256K" */
-static const char *size_text(char *out, size_t size, uint32_t v)
+static const char *field_size_text(char *out, size_t size, uint32_t v)
 {
     int unit = 0;
     for (; v && v % 1024 == 0; v /= 1024)
@@ -346,7 +348,7 @@ static const char *size_text(char *out, size_t size, uint32_t v)
 }
 
 /* "64-1024", "on|off": what may stand behind KEY=. */
-static void values(const struct field *f, char *out, size_t size)
+static void field_values(const struct field *f, char *out, size_t size)
 {
     char lo[16], hi[16];
     *out = '\0';
@@ -356,8 +358,8 @@ static void values(const struct field *f, char *out, size_t size)
         return;
     case FIELD_SIZE:
         snprintf(out, size, f->max ? "%s-%s" : "SIZE",
-                 size_text(lo, sizeof(lo), f->min),
-                 size_text(hi, sizeof(hi), f->max));
+                 field_size_text(lo, sizeof(lo), f->min),
+                 field_size_text(hi, sizeof(hi), f->max));
         return;
     case FIELD_FLAG:
     case FIELD_BIT:
@@ -379,7 +381,7 @@ static void values(const struct field *f, char *out, size_t size)
 }
 
 /* " (256)", or nothing where the default says "not said". */
-static void default_of(const struct field *f, char *out, size_t size)
+static void field_default_of(const struct field *f, char *out, size_t size)
 {
     static const char *const flags[] = {"off", "on", "auto"};
     char text[16];
@@ -398,7 +400,7 @@ static void default_of(const struct field *f, char *out, size_t size)
         if (f->def < f->min || (f->max && f->def > f->max))
             return;
         if (f->type == FIELD_SIZE)
-            size_text(text, sizeof(text), f->def);
+            field_size_text(text, sizeof(text), f->def);
         else
             snprintf(text, sizeof(text), "%u", f->def);
         snprintf(out, size, " (%s)", text);
@@ -406,10 +408,10 @@ static void default_of(const struct field *f, char *out, size_t size)
 }
 
 /* Flags that say nothing but their name share a line. */
-static void help_flags(const struct field *f, bool on)
+static void field_help_flags(const struct field *f, bool on)
 {
     int column = 0;
-    for (; !last(f); f++) {
+    for (; !field_last(f); f++) {
         if (f->type == FIELD_PART || f->help || !(f->use & OPTION) ||
             !f->def == on)
             continue;
@@ -422,29 +424,29 @@ static void help_flags(const struct field *f, bool on)
         putchar('\n');
 }
 
-static void help_rows(const struct field *f, const char *prefix)
+static void field_help_rows(const struct field *f, const char *prefix)
 {
     char left[96], val[64], def[32], sub[KEY_LEN];
-    for (; !last(f); f++) {
+    for (; !field_last(f); f++) {
         if (f->type == FIELD_PART) {
             snprintf(sub, sizeof(sub), "%s%s", f->name, f->name[0] ? "." : "");
-            help_rows(f->part, f->name[0] ? sub : prefix);
+            field_help_rows(f->part, f->name[0] ? sub : prefix);
             continue;
         }
         if (!(f->use & OPTION) || !f->help)
             continue;
-        values(f, val, sizeof(val));
-        default_of(f, def, sizeof(def));
+        field_values(f, val, sizeof(val));
+        field_default_of(f, def, sizeof(def));
         snprintf(left, sizeof(left), "%s%s=%s", prefix, f->name, val);
         printf("  %-25s %s%s\n", left, f->help, def);
     }
 }
 
-static void help_counters(const struct field *f, bool *some)
+static void field_help_counters(const struct field *f, bool *some)
 {
-    for (; !last(f); f++) {
+    for (; !field_last(f); f++) {
         if (f->type == FIELD_PART) {
-            help_counters(f->part, some);
+            field_help_counters(f->part, some);
         } else if (f->use & COUNTER) {
             if (!*some)
                 puts("counters:");
@@ -457,10 +459,10 @@ static void help_counters(const struct field *f, bool *some)
 void fields_help(const struct field *table)
 {
     bool some = false;
-    help_rows(table, "");
-    help_flags(table, true);
-    help_flags(table, false);
-    help_counters(table, &some);
+    field_help_rows(table, "");
+    field_help_flags(table, true);
+    field_help_flags(table, false);
+    field_help_counters(table, &some);
 }
 
 /* -------------------------------------------------------------- counters */
@@ -470,7 +472,7 @@ struct counts {
     int fd;
 };
 
-static int count_one(void *ctx, const struct field_at *fa)
+static int field_count_one(void *ctx, const struct field_at *fa)
 {
     const struct counts *c = ctx;
     const uint64_t *at = (const void *)fa->at;
@@ -483,5 +485,5 @@ void fields_count(const struct field *table, const void *obj, const char *id,
                   int fd)
 {
     struct counts c = {id, fd};
-    fields_each(table, (void *)(uintptr_t)obj, COUNTER, count_one, &c);
+    fields_each(table, (void *)(uintptr_t)obj, COUNTER, field_count_one, &c);
 }

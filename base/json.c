@@ -20,30 +20,30 @@ struct json {
     char value[VALUE_MAX];
 };
 
-static int value(struct json *j, const char *key, bool in_array);
+static int json_value(struct json *j, const char *key, bool in_array);
 
-static int bad(const struct json *j, const char *why)
+static int json_bad(const struct json *j, const char *why)
 {
     return fail(-EINVAL, "%s: JSON, byte %zu: %s", j->o->what,
                 (size_t)(j->at - j->begin) + 1, why);
 }
 
-static void blanks(struct json *j)
+static void json_blanks(struct json *j)
 {
     while (j->at < j->end && memchr(" \t\r\n", *j->at, 4))
         j->at++;
 }
 
 /* The next byte that is not blank, or -1. */
-static int peek(struct json *j)
+static int json_peek(struct json *j)
 {
-    blanks(j);
+    json_blanks(j);
     return j->at < j->end ? (unsigned char)*j->at : -1;
 }
 
-static bool take(struct json *j, char c)
+static bool json_take(struct json *j, char c)
 {
-    if (peek(j) != (unsigned char)c)
+    if (json_peek(j) != (unsigned char)c)
         return false;
     j->at++;
     return true;
@@ -52,7 +52,7 @@ static bool take(struct json *j, char c)
 /* ----------------------------------------------------------------- strings */
 
 /* Four hex digits after \u, or -1. */
-static int hex4(struct json *j)
+static int json_hex4(struct json *j)
 {
     int v = 0;
     for (int i = 0; i < 4; i++) {
@@ -72,20 +72,20 @@ static int hex4(struct json *j)
 
 /* A code point behind \u, with the second half of a surrogate pair; -1: none.
  */
-static int32_t code_point(struct json *j)
+static int32_t json_code_point(struct json *j)
 {
-    int32_t c = hex4(j);
+    int32_t c = json_hex4(j);
     if (c < 0xd800 || c > 0xdfff)
         return c;
     if (c > 0xdbff || j->end - j->at < 2 || *j->at++ != '\\' || *j->at++ != 'u')
         return -1;
-    int32_t low = hex4(j);
+    int32_t low = json_hex4(j);
     if (low < 0xdc00 || low > 0xdfff)
         return -1;
     return 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
 }
 
-static size_t utf8(char out[4], int32_t c)
+static size_t json_utf8(char out[4], int32_t c)
 {
     if (c < 0x80) {
         out[0] = (char)c;
@@ -99,7 +99,7 @@ static size_t utf8(char out[4], int32_t c)
 }
 
 /* One character of a string, escaped or not: its bytes, 0 on an error. */
-static size_t character(struct json *j, char out[4])
+static size_t json_character(struct json *j, char out[4])
 {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     const char *esc;
@@ -112,8 +112,8 @@ static size_t character(struct json *j, char out[4])
         return 0;
     char c = *j->at++;
     if (c == 'u') {
-        int32_t code = code_point(j);
-        return code > 0 ? utf8(out, code) : 0; /* \0 would end the text */
+        int32_t code = json_code_point(j);
+        return code > 0 ? json_utf8(out, code) : 0; /* \0 would end the text */
     }
     esc = c ? strchr(from, c) : NULL;
     if (!esc)
@@ -123,29 +123,29 @@ static size_t character(struct json *j, char out[4])
 }
 
 /* The string at hand into out[size]. */
-static int string(struct json *j, char *out, size_t size)
+static int json_string(struct json *j, char *out, size_t size)
 {
     char c[4];
     size_t n = 0;
-    if (!take(j, '"'))
-        return bad(j, "a string in double quotes belongs here");
+    if (!json_take(j, '"'))
+        return json_bad(j, "a string in double quotes belongs here");
     while (j->at < j->end && *j->at != '"') {
-        size_t k = character(j, c);
+        size_t k = json_character(j, c);
         if (!k)
-            return bad(j, "no character of a string");
+            return json_bad(j, "no character of a string");
         if (n + k >= size)
-            return bad(j, "too long");
+            return json_bad(j, "too long");
         memcpy(out + n, c, k);
         n += k;
     }
     out[n] = '\0';
-    return take(j, '"') ? 0 : bad(j, "the string does not end");
+    return json_take(j, '"') ? 0 : json_bad(j, "the string does not end");
 }
 
 /* ------------------------------------------------------------------ values */
 
 /* true, false or a number, as it is written. */
-static int word(struct json *j, const char *key)
+static int json_word(struct json *j, const char *key)
 {
     static const char letters[] = "+-.0123456789Eaeflrstu";
     size_t n = 0;
@@ -159,64 +159,67 @@ static int word(struct json *j, const char *key)
         return opts_add(j->o, key, "off");
     if (digit || (j->value[0] == '-' && n > 1))
         return opts_add(j->o, key, j->value);
-    return bad(j, "no value that is understood");
+    return json_bad(j, "no value that is understood");
 }
 
-static int member(struct json *j, const char *prefix, bool in_array)
+static int json_member(struct json *j, const char *prefix, bool in_array)
 {
     char key[KEY_MAX];
     size_t n = 0;
     if (prefix)
         n = (size_t)snprintf(key, sizeof(key), "%s.", prefix);
     if (n >= sizeof(key))
-        return bad(j, "keys in keys, too long");
-    int err = string(j, key + n, sizeof(key) - n);
+        return json_bad(j, "keys in keys, too long");
+    int err = json_string(j, key + n, sizeof(key) - n);
     if (err)
         return err;
     if (!key[n])
-        return bad(j, "an empty key");
-    if (!take(j, ':'))
-        return bad(j, "a colon belongs here");
+        return json_bad(j, "an empty key");
+    if (!json_take(j, ':'))
+        return json_bad(j, "a colon belongs here");
     /* QEMU's lists of strings: [{"str": "x"}] */
-    return value(j, in_array && !strcmp(key + n, "str") ? prefix : key, false);
+    return json_value(j, in_array && !strcmp(key + n, "str") ? prefix : key,
+                      false);
 }
 
-static int object(struct json *j, const char *prefix, bool in_array)
+static int json_object(struct json *j, const char *prefix, bool in_array)
 {
     int err;
-    if (take(j, '}'))
+    if (json_take(j, '}'))
         return 0;
     do {
-        err = member(j, prefix, in_array);
-    } while (!err && take(j, ','));
-    return err || take(j, '}') ? err : bad(j, "a comma or } belongs here");
+        err = json_member(j, prefix, in_array);
+    } while (!err && json_take(j, ','));
+    return err || json_take(j, '}') ? err
+                                    : json_bad(j, "a comma or } belongs here");
 }
 
-static int array(struct json *j, const char *key)
+static int json_array(struct json *j, const char *key)
 {
     int err;
-    if (take(j, ']'))
+    if (json_take(j, ']'))
         return 0;
     do {
-        err = value(j, key, true);
-    } while (!err && take(j, ','));
-    return err || take(j, ']') ? err : bad(j, "a comma or ] belongs here");
+        err = json_value(j, key, true);
+    } while (!err && json_take(j, ','));
+    return err || json_take(j, ']') ? err
+                                    : json_bad(j, "a comma or ] belongs here");
 }
 
-static int value(struct json *j, const char *key, bool in_array)
+static int json_value(struct json *j, const char *key, bool in_array)
 {
-    int c = peek(j), err;
+    int c = json_peek(j), err;
     if (c == '"') {
-        err = string(j, j->value, sizeof(j->value));
+        err = json_string(j, j->value, sizeof(j->value));
         return err ? err : opts_add(j->o, key, j->value);
     }
     if (c != '{' && c != '[')
-        return word(j, key);
+        return json_word(j, key);
     if (j->depth == JSON_DEPTH)
-        return bad(j, "too deep");
+        return json_bad(j, "too deep");
     j->depth++;
     j->at++;
-    err = c == '{' ? object(j, key, in_array) : array(j, key);
+    err = c == '{' ? json_object(j, key, in_array) : json_array(j, key);
     j->depth--;
     return err;
 }
@@ -225,13 +228,13 @@ int json_opts(struct opts *o, const char *text, size_t len)
 {
     struct json j = {.o = o, .at = text, .begin = text, .end = text + len};
     if (len > JSON_TEXT)
-        return bad(&j, "too long");
-    if (!take(&j, '{'))
-        return bad(&j, "an object, {...}, belongs here");
+        return json_bad(&j, "too long");
+    if (!json_take(&j, '{'))
+        return json_bad(&j, "an object, {...}, belongs here");
     j.depth = 1;
-    int err = object(&j, NULL, false);
-    if (!err && peek(&j) >= 0)
-        err = bad(&j, "nothing more belongs here");
+    int err = json_object(&j, NULL, false);
+    if (!err && json_peek(&j) >= 0)
+        err = json_bad(&j, "nothing more belongs here");
     return err;
 }
 

@@ -10,7 +10,7 @@
 #include "base/log.h"
 
 /* Cuts one item off *p at a comma that is not doubled; ",," becomes ",". */
-static char *cut_item(char **p)
+static char *opts_cut_item(char **p)
 {
     char *start = *p, *out = *p, *in = *p;
     while (*in) {
@@ -66,8 +66,8 @@ int opts_move(struct opts *to, struct opts *from, const char *key,
     return err;
 }
 
-static int add_item(struct opts *o, const char *text, char *item,
-                    const char *first)
+static int opts_add_item(struct opts *o, const char *text, char *item,
+                         const char *first)
 {
     char *eq = strchr(item, '=');
     if (!*item || eq == item)
@@ -87,8 +87,8 @@ int opts_parse(struct opts *o, const char *what, const char *text,
     char *copy = strdup(text), *p = copy && *copy ? copy : NULL;
     int err = copy ? 0 : fail(-ENOMEM, "%s: out of memory", what);
     for (; p && !err; first = NULL) {
-        char *item = cut_item(&p);
-        err = add_item(o, text, item, first);
+        char *item = opts_cut_item(&p);
+        err = opts_add_item(o, text, item, first);
     }
     free(copy);
     if (err)
@@ -103,7 +103,7 @@ void opts_free(struct opts *o)
     o->n = 0;
 }
 
-static void note_known(struct opts *o, const char *key)
+static void opts_note_known(struct opts *o, const char *key)
 {
     for (int i = 0; i < o->nknown; i++)
         if (!strcmp(o->known[i], key))
@@ -114,7 +114,7 @@ static void note_known(struct opts *o, const char *key)
 
 const char *opts_nth(struct opts *o, const char *key, int k)
 {
-    note_known(o, key);
+    opts_note_known(o, key);
     for (int i = 0; i < o->n; i++) {
         if (strcmp(o->kv[i].key, key))
             continue;
@@ -128,7 +128,7 @@ const char *opts_nth(struct opts *o, const char *key, int k)
 const char *opts_str(struct opts *o, const char *key, const char *def)
 {
     const char *val = def;
-    note_known(o, key);
+    opts_note_known(o, key);
     for (int i = 0; i < o->n; i++)
         if (!strcmp(o->kv[i].key, key)) {
             o->kv[i].used = true;
@@ -147,7 +147,7 @@ bool word_among(const char *word, const char *list)
 }
 
 /* "on" or "off" for any way to say so, else what it was given. */
-static const char *on_or_off(const char *val)
+static const char *opts_on_or_off(const char *val)
 {
     if (word_among(val, "on yes true 1"))
         return "on";
@@ -159,21 +159,21 @@ int opts_bool(struct opts *o, const char *key, bool *out)
     const char *val = opts_str(o, key, NULL);
     if (!val)
         return 0;
-    if (!word_among(on_or_off(val), "on off"))
+    if (!word_among(opts_on_or_off(val), "on off"))
         return fail(-EINVAL, "%s: %s=%s: must be on or off", o->what, key, val);
-    *out = !strcmp(on_or_off(val), "on");
+    *out = !strcmp(opts_on_or_off(val), "on");
     return 0;
 }
 
 /* Is key i in the rows? -EINVAL in *err (said): its value would need more. */
-static bool is_quiet(const struct opts *o, const struct opts_quiet *r, int i,
-                     int *err)
+static bool opts_is_quiet(const struct opts *o, const struct opts_quiet *r,
+                          int i, int *err)
 {
     const char *val = o->kv[i].val;
     while (r->key && strcmp(r->key, o->kv[i].key))
         r++;
     if (r->key && r->ok && !word_among(val, r->ok) &&
-        !word_among(on_or_off(val), r->ok))
+        !word_among(opts_on_or_off(val), r->ok))
         *err = fail(-EINVAL, "%s: %s=%s: %s", o->what, r->key, val, r->why);
     return r->key != NULL;
 }
@@ -182,7 +182,7 @@ int opts_quiet(struct opts *o, const struct opts_quiet *rows)
 {
     int kept = 0, err = 0;
     for (int i = 0; i < o->n; i++)
-        if (!err && is_quiet(o, rows, i, &err))
+        if (!err && opts_is_quiet(o, rows, i, &err))
             free(o->kv[i].key);
         else
             o->kv[kept++] = o->kv[i];
@@ -204,7 +204,7 @@ int opts_default(struct opts *o, const char *key, const char *val)
 }
 
 /* Digits only: no sign, no blanks, no trailing text but *end. */
-static bool scan_u64(const char *text, uint64_t *out, const char **end)
+static bool opts_scan_u64(const char *text, uint64_t *out, const char **end)
 {
     if (*text < '0' || *text > '9')
         return false;
@@ -221,7 +221,7 @@ int parse_u64(const char *what, const char *text, uint64_t min, uint64_t max,
 {
     uint64_t v;
     const char *end;
-    if (!scan_u64(text, &v, &end) || *end || v < min || v > max)
+    if (!opts_scan_u64(text, &v, &end) || *end || v < min || v > max)
         return fail(-EINVAL, "%s %s: must be a number from %llu to %llu", what,
                     text, (unsigned long long)min, (unsigned long long)max);
     *out = v;
@@ -229,7 +229,7 @@ int parse_u64(const char *what, const char *text, uint64_t min, uint64_t max,
 }
 
 /* ".5" and so on, in millionths; moves *p behind it. */
-static uint64_t scan_millionths(const char **p)
+static uint64_t opts_scan_millionths(const char **p)
 {
     uint64_t v = 0, digit = 1000000;
     if (**p != '.')
@@ -246,9 +246,9 @@ int parse_size(const char *what, const char *text, uint64_t unit, uint64_t *out)
     static const char suffix[] = "bkmgt";
     uint64_t v, part;
     const char *end;
-    if (!scan_u64(text, &v, &end))
+    if (!opts_scan_u64(text, &v, &end))
         goto bad;
-    part = scan_millionths(&end);
+    part = opts_scan_millionths(&end);
     if (*end) {
         const char *s = strchr(suffix, *end | 32);
         if (!s || end[1])
@@ -265,7 +265,7 @@ bad:
 }
 
 /* Two hex digits and nothing else; -1: they are not. */
-static int hex_byte(const char *p)
+static int opts_hex_byte(const char *p)
 {
     int v = 0;
     for (int i = 0; i < 2; i++) {
@@ -285,7 +285,7 @@ int parse_mac(const char *what, const char *text, uint8_t mac[6])
     int b[6] = {0};
     bool good = strlen(text) == 17;
     for (int i = 0; good && i < 6; i++) {
-        b[i] = hex_byte(text + 3 * i);
+        b[i] = opts_hex_byte(text + 3 * i);
         good = b[i] >= 0 && (i == 5 || text[3 * i + 2] == ':');
     }
     if (!good)
@@ -305,8 +305,8 @@ int parse_mac(const char *what, const char *text, uint8_t mac[6])
 }
 
 /* "WHAT: KEY=", for the bare-text parsers' messages. */
-static const char *label(const struct opts *o, const char *key, char *buf,
-                         size_t size)
+static const char *opts_label(const struct opts *o, const char *key, char *buf,
+                              size_t size)
 {
     snprintf(buf, size, "%s: %s", o->what, key);
     return buf;
@@ -319,7 +319,7 @@ int opts_u64(struct opts *o, const char *key, uint64_t min, uint64_t max,
     const char *val = opts_str(o, key, NULL);
     if (!val)
         return 0;
-    return parse_u64(label(o, key, buf, sizeof(buf)), val, min, max, out);
+    return parse_u64(opts_label(o, key, buf, sizeof(buf)), val, min, max, out);
 }
 
 int opts_size(struct opts *o, const char *key, uint64_t unit, uint64_t *out)
@@ -328,7 +328,7 @@ int opts_size(struct opts *o, const char *key, uint64_t unit, uint64_t *out)
     const char *val = opts_str(o, key, NULL);
     if (!val)
         return 0;
-    return parse_size(label(o, key, buf, sizeof(buf)), val, unit, out);
+    return parse_size(opts_label(o, key, buf, sizeof(buf)), val, unit, out);
 }
 
 int opts_mac(struct opts *o, const char *key, uint8_t mac[6])
@@ -337,7 +337,7 @@ int opts_mac(struct opts *o, const char *key, uint8_t mac[6])
     const char *val = opts_str(o, key, NULL);
     if (!val)
         return 0;
-    return parse_mac(label(o, key, buf, sizeof(buf)), val, mac);
+    return parse_mac(opts_label(o, key, buf, sizeof(buf)), val, mac);
 }
 
 int opts_done(struct opts *o)
@@ -361,7 +361,7 @@ int opts_done(struct opts *o)
 #define WORD_MAX 64
 
 /* Levenshtein distance of two short words. */
-static unsigned distance(const char *a, const char *b)
+static unsigned opts_distance(const char *a, const char *b)
 {
     unsigned row[WORD_MAX];
     size_t nb = strlen(b);
@@ -386,10 +386,10 @@ const char *closest(const char *word, const char *const *list)
 {
     const char *best = NULL;
     unsigned least = (unsigned)strlen(word) / 3 + 2;
-    if (least > WORD_MAX) /* distance() gives no more */
+    if (least > WORD_MAX) /* opts_distance() gives no more */
         least = WORD_MAX;
     for (; *list; list++) {
-        unsigned d = distance(word, *list);
+        unsigned d = opts_distance(word, *list);
         if (d < least) {
             least = d;
             best = *list;

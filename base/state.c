@@ -24,58 +24,58 @@ struct out {
     size_t room, n;
 };
 
-static void out_put(struct out *o, const void *p, size_t n)
+static void state_out_put(struct out *o, const void *p, size_t n)
 {
     if (o->n <= o->room && n <= o->room - o->n)
         memcpy(o->p + o->n, p, n);
     o->n += n;
 }
 
-static uint32_t blob_len(const struct field_at *fa)
+static uint32_t state_blob_len(const struct field_at *fa)
 {
     uint32_t n;
     memcpy(&n, fa->at + (int32_t)fa->f->def, sizeof(n));
     return n;
 }
 
-static uint8_t *blob_bytes(const struct field_at *fa)
+static uint8_t *state_blob_bytes(const struct field_at *fa)
 {
     uint8_t *p;
     memcpy(&p, fa->at, sizeof(p));
     return p;
 }
 
-static bool is_default(const struct field_at *fa)
+static bool state_is_default(const struct field_at *fa)
 {
     if (fa->f->type == FIELD_BLOB)
-        return !blob_len(fa);
+        return !state_blob_len(fa);
     for (uint32_t i = 0; i < field_count(fa->f); i++)
         if (field_get(fa, i) != fa->f->def)
             return false;
     return true;
 }
 
-static int save_one(void *ctx, const struct field_at *fa)
+static int state_save_one(void *ctx, const struct field_at *fa)
 {
     struct out *o = ctx;
     const struct field *f = fa->f;
     bool blob = f->type == FIELD_BLOB;
     uint8_t name = (uint8_t)strlen(fa->name),
             size = blob ? 1 : (uint8_t)f->size;
-    uint32_t n = blob ? blob_len(fa) : field_count(f);
-    if (f->use & SPARE && is_default(fa))
+    uint32_t n = blob ? state_blob_len(fa) : field_count(f);
+    if (f->use & SPARE && state_is_default(fa))
         return 0;
-    out_put(o, &name, 1);
-    out_put(o, fa->name, name);
-    out_put(o, &size, 1);
-    out_put(o, &n, 4);
+    state_out_put(o, &name, 1);
+    state_out_put(o, fa->name, name);
+    state_out_put(o, &size, 1);
+    state_out_put(o, &n, 4);
     if (blob) {
-        out_put(o, blob_bytes(fa), n);
+        state_out_put(o, state_blob_bytes(fa), n);
         return 0;
     }
     for (uint32_t i = 0; i < n; i++) {
         uint64_t val = field_get(fa, i);
-        out_put(o, &val, size);
+        state_out_put(o, &val, size);
     }
     return 0;
 }
@@ -84,7 +84,7 @@ size_t state_save(const struct field *table, const void *obj, void *out,
                   size_t room)
 {
     struct out o = {out, room, 0};
-    fields_each(table, (void *)(uintptr_t)obj, STATE, save_one, &o);
+    fields_each(table, (void *)(uintptr_t)obj, STATE, state_save_one, &o);
     return o.n;
 }
 
@@ -108,7 +108,7 @@ struct in {
 };
 
 /* The record at `at`, if there is a whole one. */
-static bool record_at(const struct in *in, size_t at, struct record *r)
+static bool state_record_at(const struct in *in, size_t at, struct record *r)
 {
     const uint8_t *p = in->p + at;
     size_t left = in->len - at;
@@ -131,20 +131,20 @@ static bool record_at(const struct in *in, size_t at, struct record *r)
     return true;
 }
 
-static bool is_named(const struct record *r, const char *name)
+static bool state_is_named(const struct record *r, const char *name)
 {
     return r->name_len == strlen(name) && !memcmp(r->name, name, r->name_len);
 }
 
 /* Records come in the order of the rows, mostly: from `next` on, and round. */
-static bool find(struct in *in, const char *name, struct record *r)
+static bool state_find(struct in *in, const char *name, struct record *r)
 {
     size_t from = in->next;
     for (size_t at = from; at < in->len; at = r->end)
-        if (record_at(in, at, r) && is_named(r, name))
+        if (state_record_at(in, at, r) && state_is_named(r, name))
             goto found;
     for (size_t at = 0; at < from; at = r->end)
-        if (record_at(in, at, r) && is_named(r, name))
+        if (state_record_at(in, at, r) && state_is_named(r, name))
             goto found;
     return false;
 found:
@@ -152,7 +152,7 @@ found:
     return true;
 }
 
-static uint64_t most(const struct field *f)
+static uint64_t state_most(const struct field *f)
 {
     if (f->type == FIELD_FLAG)
         return f->max ? f->max : ON;
@@ -161,8 +161,8 @@ static uint64_t most(const struct field *f)
     return f->size < 8 ? (1ull << 8 * f->size) - 1 : UINT64_MAX;
 }
 
-static int check(const struct in *in, const struct field_at *fa, uint32_t i,
-                 uint64_t val)
+static int state_check(const struct in *in, const struct field_at *fa,
+                       uint32_t i, uint64_t val)
 {
     const struct field *f = fa->f;
     uint64_t now, mask;
@@ -181,21 +181,21 @@ static int check(const struct in *in, const struct field_at *fa, uint32_t i,
                         (unsigned long long)now);
         return 0;
     default:
-        if (val < f->min || val > most(f))
+        if (val < f->min || val > state_most(f))
             return fail(-EINVAL, "%s: %s: %llu is not from %u to %llu",
                         in->what, fa->name, (unsigned long long)val, f->min,
-                        (unsigned long long)most(f));
+                        (unsigned long long)state_most(f));
         return 0;
     }
 }
 
-static int load_values(const struct in *in, const struct field_at *fa,
-                       const struct record *r)
+static int state_load_values(const struct in *in, const struct field_at *fa,
+                             const struct record *r)
 {
     for (uint32_t i = 0; i < r->n; i++) {
         uint64_t val = 0;
         memcpy(&val, r->val + (size_t)i * r->size, r->size);
-        int err = check(in, fa, i, val);
+        int err = state_check(in, fa, i, val);
         if (err)
             return err;
         if (in->store)
@@ -204,20 +204,20 @@ static int load_values(const struct in *in, const struct field_at *fa,
     return 0;
 }
 
-static int load_blob(const struct in *in, const struct field_at *fa,
-                     const struct record *r)
+static int state_load_blob(const struct in *in, const struct field_at *fa,
+                           const struct record *r)
 {
     if (r->size != 1 || r->n > fa->f->max)
         return fail(-EINVAL, "%s: %s: %u of %u bytes, here at most %u of 1",
                     in->what, fa->name, r->n, r->size, fa->f->max);
     if (in->store) {
         memcpy(fa->at + (int32_t)fa->f->def, &r->n, sizeof(r->n));
-        memcpy(blob_bytes(fa), r->val, r->n);
+        memcpy(state_blob_bytes(fa), r->val, r->n);
     }
     return 0;
 }
 
-static int load_nothing(const struct in *in, const struct field_at *fa)
+static int state_load_nothing(const struct in *in, const struct field_at *fa)
 {
     const uint32_t none = 0;
     if (!(fa->f->use & SPARE))
@@ -232,37 +232,39 @@ static int load_nothing(const struct in *in, const struct field_at *fa)
     return 0;
 }
 
-static int load_one(void *ctx, const struct field_at *fa)
+static int state_load_one(void *ctx, const struct field_at *fa)
 {
     struct in *in = ctx;
     const struct field *f = fa->f;
     struct record r;
-    if (!find(in, fa->name, &r))
-        return load_nothing(in, fa);
+    if (!state_find(in, fa->name, &r))
+        return state_load_nothing(in, fa);
     in->rows++;
     if (f->type == FIELD_BLOB)
-        return load_blob(in, fa, &r);
+        return state_load_blob(in, fa, &r);
     if (r.size != f->size || r.n != field_count(f))
         return fail(-EINVAL, "%s: %s: %u of %u bytes, here %u of %u", in->what,
                     fa->name, r.n, r.size, field_count(f), f->size);
-    return load_values(in, fa, &r);
+    return state_load_values(in, fa, &r);
 }
 
-static int same_name(void *ctx, const struct field_at *fa)
+static int state_same_name(void *ctx, const struct field_at *fa)
 {
-    return is_named(ctx, fa->name);
+    return state_is_named(ctx, fa->name);
 }
 
 /* There are more records than rows had one: which is the first too many? */
-static int too_many(const struct in *in, const struct field *table, void *obj)
+static int state_too_many(const struct in *in, const struct field *table,
+                          void *obj)
 {
     struct record r = {0}, first;
     bool known = true, twice = false;
     for (size_t at = 0; at < in->len && known && !twice; at = r.end) {
-        record_at(in, at, &r);
-        known = fields_each(table, obj, STATE, same_name, &r);
+        state_record_at(in, at, &r);
+        known = fields_each(table, obj, STATE, state_same_name, &r);
         for (size_t b = 0; b < at && !twice; b = first.end)
-            twice = record_at(in, b, &first) && first.name_len == r.name_len &&
+            twice = state_record_at(in, b, &first) &&
+                    first.name_len == r.name_len &&
                     !memcmp(first.name, r.name, r.name_len);
     }
     return fail(-EINVAL, "%s: %.*s %s", in->what, (int)r.name_len, r.name,
@@ -276,15 +278,15 @@ int state_load(const struct field *table, void *obj, const char *what,
     struct record r;
     unsigned records = 0;
     for (size_t at = 0; at < len; at = r.end, records++)
-        if (!record_at(&in, at, &r))
+        if (!state_record_at(&in, at, &r))
             return fail(-EINVAL, "%s: no record at byte %zu of %zu", what, at,
                         len);
-    int err = fields_each(table, obj, STATE, load_one, &in);
+    int err = fields_each(table, obj, STATE, state_load_one, &in);
     if (!err && in.rows != records)
-        err = too_many(&in, table, obj);
+        err = state_too_many(&in, table, obj);
     if (err)
         return err;
     in.store = true;
     in.next = 0;
-    return fields_each(table, obj, STATE, load_one, &in);
+    return fields_each(table, obj, STATE, state_load_one, &in);
 }

@@ -41,7 +41,7 @@ void asked_free(struct asked_list *l)
 
 /* ------------------------------------------------------------------ names */
 
-static bool is_nic(const struct device_class *cls)
+static bool asked_is_nic(const struct device_class *cls)
 {
     return fields_find(cls->fields, "netdev") != NULL;
 }
@@ -58,7 +58,7 @@ const struct device_class *plan_model(const struct plan_classes *c,
     const char *name = opts_str(o, "driver", "");
     for (int i = 0; c->devices[i]; i++) {
         const struct device_class *cls = c->devices[i];
-        if (nic && !is_nic(cls))
+        if (nic && !asked_is_nic(cls))
             continue;
         if (!strcmp(cls->name, name)) {
             opts_move(NULL, o, "driver", NULL);
@@ -86,7 +86,7 @@ const struct netdev_class *plan_type(const struct plan_classes *c,
 }
 
 /* An id that nobody has. */
-static int new_id(const struct asked_list *nets, struct asked *a)
+static int asked_new_id(const struct asked_list *nets, struct asked *a)
 {
     unsigned number = 0;
     snprintf(a->id, sizeof(a->id), "net0");
@@ -100,12 +100,12 @@ static int new_id(const struct asked_list *nets, struct asked *a)
 
 /* ------------------------------------------------------------------- help */
 
-static bool wants_help(const char *word)
+static bool asked_wants_help(const char *word)
 {
     return word && (!strcmp(word, "help") || !strcmp(word, "?"));
 }
 
-static int help_types(const struct plan_classes *c)
+static int asked_help_types(const struct plan_classes *c)
 {
     for (int i = 0; c->netdevs[i]; i++)
         printf("-netdev %s,id=ID: %s\n", c->netdevs[i]->name,
@@ -114,16 +114,16 @@ static int help_types(const struct plan_classes *c)
     return 1;
 }
 
-static int help_models(const struct plan_classes *c)
+static int asked_help_models(const struct plan_classes *c)
 {
     for (int i = 0; c->devices[i]; i++)
-        if (is_nic(c->devices[i]))
+        if (asked_is_nic(c->devices[i]))
             printf("%s: %s\n", c->devices[i]->name, c->devices[i]->help);
     return 1;
 }
 
-static int help_net(const struct netdev_class *net,
-                    const struct device_class *dev)
+static int asked_help_net(const struct netdev_class *net,
+                          const struct device_class *dev)
 {
     if (net) {
         printf("-netdev %s: %s\n", net->name, net->help);
@@ -139,20 +139,20 @@ static int help_net(const struct netdev_class *net,
 /* ------------------------------------------------------------------- forms */
 
 /* A netdev alone. */
-static int take_netdev(const struct plan_classes *c, struct opts *o,
-                       struct asked_list *nets)
+static int asked_take_netdev(const struct plan_classes *c, struct opts *o,
+                             struct asked_list *nets)
 {
     char what[sizeof(o->what)];
     const char *type = opts_str(o, "type", NULL);
     if (!type)
         return fail(-EINVAL, "-netdev: no type; -netdev help lists them");
-    if (wants_help(type))
-        return help_types(c);
+    if (asked_wants_help(type))
+        return asked_help_types(c);
     const struct netdev_class *cls = plan_type(c, o->what, type);
     if (!cls)
         return -EINVAL;
     if (opts_str(o, "help", NULL))
-        return help_net(cls, NULL);
+        return asked_help_net(cls, NULL);
     struct asked *a = asked_add(nets);
     if (!a)
         return -EINVAL;
@@ -168,22 +168,22 @@ static int take_netdev(const struct plan_classes *c, struct opts *o,
 }
 
 /* The other names of keys, in options that are netdev and NIC in one. */
-static const char *nic_key(const char *key)
+static const char *asked_nic_key(const char *key)
 {
     return !strcmp(key, "macaddr") ? "mac" : key;
 }
 
 /* Moves o's keys to where the tables know them: the netdev (NULL: there is
  * none), else the NIC (the same). */
-static int deal_out(struct opts *o, struct asked *net, struct asked *nic)
+static int asked_deal_out(struct opts *o, struct asked *net, struct asked *nic)
 {
     int err = 0;
     for (int i = 0; !err && i < o->n; i++) {
         const char *key = o->kv[i].key, *val = o->kv[i].val;
         if (net && fields_find(net->net->fields, key))
             err = opts_add(&net->o, key, val);
-        else if (nic && fields_find(nic->dev->fields, nic_key(key)))
-            err = opts_add(&nic->o, nic_key(key), val);
+        else if (nic && fields_find(nic->dev->fields, asked_nic_key(key)))
+            err = opts_add(&nic->o, asked_nic_key(key), val);
         else
             err = fail(-EINVAL, "%s: no key \"%s\"; %s%s%s%s%s lists them",
                        o->what, key, net ? "-netdev " : "",
@@ -195,8 +195,8 @@ static int deal_out(struct opts *o, struct asked *net, struct asked *nic)
 }
 
 /* The NIC's model; its options begin in *n. */
-static const struct device_class *model_of(const struct plan_classes *c,
-                                           struct opts *o, struct opts *n)
+static const struct device_class *asked_model_of(const struct plan_classes *c,
+                                                 struct opts *o, struct opts *n)
 {
     char what[sizeof(o->what) + 8];
     opts_init(n, o->what);
@@ -208,50 +208,50 @@ static const struct device_class *model_of(const struct plan_classes *c,
 
 /* -nic TYPE,… and -tap: a netdev and its NIC. "-nic none" says that there is no
  * NIC; with a model it is one without a cable. */
-static int take_both(const struct plan_classes *c, struct opts *o,
-                     const char *type, struct asked_list *nets,
-                     struct asked_list *nics)
+static int asked_take_both(const struct plan_classes *c, struct opts *o,
+                           const char *type, struct asked_list *nets,
+                           struct asked_list *nics)
 {
-    if (wants_help(type))
-        return help_types(c);
-    if (wants_help(opts_str(o, "model", NULL)))
-        return help_models(c);
+    if (asked_wants_help(type))
+        return asked_help_types(c);
+    if (asked_wants_help(opts_str(o, "model", NULL)))
+        return asked_help_models(c);
     if (!strcmp(type, "none") && o->n == 1)
         return 0;
     const struct netdev_class *cls = plan_type(c, o->what, type);
     struct asked *net = cls ? asked_add(nets) : NULL;
     struct asked *nic = net ? asked_add(nics) : NULL;
-    if (!nic || !(nic->dev = model_of(c, o, &nic->o)))
+    if (!nic || !(nic->dev = asked_model_of(c, o, &nic->o)))
         return -EINVAL;
     if (opts_str(o, "help", NULL))
-        return help_net(cls, nic->dev);
+        return asked_help_net(cls, nic->dev);
     net->net = cls;
     opts_init(&net->o, o->what);
     opts_move(NULL, o, "type", NULL);
     opts_move(NULL, o, "model", NULL);
-    int err = deal_out(o, net, nic);
+    int err = asked_deal_out(o, net, nic);
     const char *id = opts_str(&net->o, "id", NULL);
     if (!err && !id) {
-        err = new_id(nets, net);
+        err = asked_new_id(nets, net);
         id = net->id;
     }
     return err ? err : opts_add(&nic->o, "netdev", id);
 }
 
 /* -net nic and -net TYPE: halves that find each other by vlan=. */
-static int take_half(const struct plan_classes *c, struct opts *o,
-                     struct asked_list *nets, struct asked_list *nics)
+static int asked_take_half(const struct plan_classes *c, struct opts *o,
+                           struct asked_list *nets, struct asked_list *nics)
 {
     const char *type = opts_str(o, "type", NULL);
     uint64_t vlan = 0;
     if (!type)
         return fail(-EINVAL, "-net: no type; nic, tap, user ...");
-    if (wants_help(type))
-        return help_types(c);
+    if (asked_wants_help(type))
+        return asked_help_types(c);
     if (!strcmp(type, "none") && o->n == 1)
         return 0;
-    if (wants_help(opts_str(o, "model", NULL)))
-        return help_models(c);
+    if (asked_wants_help(opts_str(o, "model", NULL)))
+        return asked_help_models(c);
     if (opts_u64(o, "vlan", 0, 65535, &vlan))
         return -EINVAL;
     bool nic = !strcmp(type, "nic");
@@ -261,21 +261,21 @@ static int take_half(const struct plan_classes *c, struct opts *o,
         return -EINVAL;
     opts_init(&a->o, o->what);
     a->net = cls;
-    if (nic && !(a->dev = model_of(c, o, &a->o)))
+    if (nic && !(a->dev = asked_model_of(c, o, &a->o)))
         return -EINVAL;
     if (opts_str(o, "help", NULL))
-        return help_net(cls, a->dev);
+        return asked_help_net(cls, a->dev);
     opts_move(NULL, o, "type", NULL);
     opts_move(NULL, o, "vlan", NULL);
     if (nic)
         opts_move(NULL, o, "model", NULL);
     int err = opts_move(&a->o, o, "name", "id");
     if (!err)
-        err = deal_out(o, nic ? NULL : a, nic ? a : NULL);
+        err = asked_deal_out(o, nic ? NULL : a, nic ? a : NULL);
     if (!nic || !opts_str(&a->o, "netdev", NULL))
         a->vlan = (int)vlan;
     if (!err && !nic && !opts_str(&a->o, "id", NULL))
-        err = new_id(nets, a);
+        err = asked_new_id(nets, a);
     return err;
 }
 
@@ -284,24 +284,25 @@ int asked_net(const struct plan_classes *c, const char *opt, struct opts *o,
 {
     int err;
     if (!strcmp(opt, "-netdev"))
-        err = take_netdev(c, o, nets);
+        err = asked_take_netdev(c, o, nets);
     else if (!strcmp(opt, "-nic"))
-        err = take_both(c, o, opts_str(o, "type", "user"), nets, nics);
+        err = asked_take_both(c, o, opts_str(o, "type", "user"), nets, nics);
     else if (!strcmp(opt, "-net"))
-        err = take_half(c, o, nets, nics);
+        err = asked_take_half(c, o, nets, nics);
     else if (!opts_str(o, "ifname", NULL))
         err = fail(-EINVAL, "-tap: no name; write -tap tap0");
     else
-        err = take_both(c, o,
-                        wants_help(opts_str(o, "ifname", "")) ? "help" : "tap",
-                        nets, nics);
+        err = asked_take_both(
+            c, o, asked_wants_help(opts_str(o, "ifname", "")) ? "help" : "tap",
+            nets, nics);
     opts_free(o);
     return err;
 }
 
 /* ------------------------------------------------------------------- vlans */
 
-static int on_vlan(const struct asked_list *l, int vlan, struct asked **which)
+static int asked_on_vlan(const struct asked_list *l, int vlan,
+                         struct asked **which)
 {
     int n = 0;
     for (int i = 0; i < l->n; i++)
@@ -313,8 +314,8 @@ static int on_vlan(const struct asked_list *l, int vlan, struct asked **which)
 }
 
 /* A port of hub `vlan`, for a backend's id or (NULL) for a NIC. */
-static int add_port(const struct plan_classes *c, struct asked_list *nets,
-                    int vlan, const char *back, const char **id)
+static int asked_add_port(const struct plan_classes *c, struct asked_list *nets,
+                          int vlan, const char *back, const char **id)
 {
     char num[16];
     struct asked *a = asked_add(nets);
@@ -323,7 +324,7 @@ static int add_port(const struct plan_classes *c, struct asked_list *nets,
     a->net = c->hubport;
     opts_init(&a->o, "-net");
     snprintf(num, sizeof(num), "%d", vlan);
-    int err = new_id(nets, a);
+    int err = asked_new_id(nets, a);
     if (!err)
         err = opts_add(&a->o, "hubid", num);
     if (!err && back)
@@ -333,11 +334,12 @@ static int add_port(const struct plan_classes *c, struct asked_list *nets,
 }
 
 /* Everything on one vlan is tied together. */
-static int tie(const struct plan_classes *c, int vlan, struct asked_list *nets,
-               struct asked_list *nics)
+static int asked_tie(const struct plan_classes *c, int vlan,
+                     struct asked_list *nets, struct asked_list *nics)
 {
     struct asked *net = NULL, *nic = NULL;
-    int nn = on_vlan(nets, vlan, &net), nc = on_vlan(nics, vlan, &nic);
+    int nn = asked_on_vlan(nets, vlan, &net),
+        nc = asked_on_vlan(nics, vlan, &nic);
     int err = 0, all = nets->n;
     bool direct = nn == 1 && nc == 1;
     const char *id = direct ? opts_str(&net->o, "id", "") : NULL;
@@ -351,14 +353,14 @@ static int tie(const struct plan_classes *c, int vlan, struct asked_list *nets,
             continue;
         nets->at[i]->vlan = -1;
         if (!direct)
-            err = add_port(c, nets, vlan, back, &port);
+            err = asked_add_port(c, nets, vlan, back, &port);
     }
     for (int i = 0; i < nics->n && !err; i++) {
         if (nics->at[i]->vlan != vlan)
             continue;
         nics->at[i]->vlan = -1;
         if (!direct)
-            err = add_port(c, nets, vlan, NULL, &id);
+            err = asked_add_port(c, nets, vlan, NULL, &id);
         if (!err)
             err = opts_add(&nics->at[i]->o, "netdev", id);
     }
@@ -371,9 +373,9 @@ int asked_vlans(const struct plan_classes *c, struct asked_list *nets,
     int err = 0;
     for (int i = 0; i < nets->n && !err; i++)
         if (nets->at[i]->vlan >= 0)
-            err = tie(c, nets->at[i]->vlan, nets, nics);
+            err = asked_tie(c, nets->at[i]->vlan, nets, nics);
     for (int i = 0; i < nics->n && !err; i++)
         if (nics->at[i]->vlan >= 0)
-            err = tie(c, nics->at[i]->vlan, nets, nics);
+            err = asked_tie(c, nics->at[i]->vlan, nets, nics);
     return err;
 }

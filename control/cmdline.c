@@ -24,9 +24,9 @@
 static struct config config; /* being filled: the table points into it */
 static const struct device_class *const *models;
 
-static int usage(const char *arg);
+static int cmdline_usage(const char *arg);
 
-static int opt_entry(const char *arg)
+static int cmdline_opt_entry(const char *arg)
 {
     if (!word_among(arg, "16 32 64"))
         return fail(-EINVAL, "-entry %s: must be 16, 32 or 64", arg);
@@ -34,21 +34,21 @@ static int opt_entry(const char *arg)
     return 0;
 }
 
-static bool asks_help(const char *word)
+static bool cmdline_asks_help(const char *word)
 {
     return word_among(word, "help ?");
 }
 
-static int opt_device(const char *arg)
+static int cmdline_opt_device(const char *arg)
 {
-    if (asks_help(arg)) {
+    if (cmdline_asks_help(arg)) {
         models_help(models, NULL);
         return 1;
     }
     return plan_take("-device", arg);
 }
 
-static int opt_serial(const char *arg)
+static int cmdline_opt_serial(const char *arg)
 {
     if (config.nserial == SERIALS_MAX)
         return fail(-EINVAL, "-serial: at most %d", SERIALS_MAX);
@@ -56,9 +56,9 @@ static int opt_serial(const char *arg)
     return 0;
 }
 
-static int opt_object(const char *arg)
+static int cmdline_opt_object(const char *arg)
 {
-    if (asks_help(arg)) {
+    if (cmdline_asks_help(arg)) {
         puts("Objects:\nfilter-dump\nmemory-backend-memfd\nmemory-backend-ram");
         return 1;
     }
@@ -68,16 +68,16 @@ static int opt_object(const char *arg)
     return plan_take("-object", arg);
 }
 
-static int opt_trace(const char *arg)
+static int cmdline_opt_trace(const char *arg)
 {
-    if (asks_help(arg)) {
+    if (cmdline_asks_help(arg)) {
         puts(TRACE_CATEGORIES);
         return 1;
     }
     return trace_set(arg);
 }
 
-static int opt_version(const char *arg)
+static int cmdline_opt_version(const char *arg)
 {
     (void)arg;
     puts(*COMMIT ? "vmm version " VERSION " (" COMMIT ")"
@@ -126,7 +126,7 @@ static const struct option options[] = {
        "virtual CPUs, 1 to 32 (1); sockets cores threads"),
     PC("-machine -M", "pc|q35[,KEY=V]...", pc_machine,
        "acpi=off; others take what is true here"),
-    CALL("-entry", "16|32|64", opt_entry,
+    CALL("-entry", "16|32|64", cmdline_opt_entry,
          "how to enter a bzImage (best it has)"),
     TEXT("-bios", "FILE", boot.bios, "another BIOS ROM"),
     PC("-boot", "n", pc_boot, "boot from the network (romfile=)"),
@@ -141,14 +141,14 @@ static const struct option options[] = {
          "null stdio file pty socket, for -serial and\n"
          "                                vhost-user; TYPE,help lists keys"),
     NET("-net", "nic|TYPE...", "the older form, with vlan=N"),
-    CALL("-device", "MODEL[,netdev=ID]...", opt_device,
+    CALL("-device", "MODEL[,netdev=ID]...", cmdline_opt_device,
          "virtio-net-pci, e1000 or vfio-pci; MODEL,help\n"
          "                                lists keys"),
     CALL("-global", "MODEL.KEY=VALUE", models_global,
          "a default for every -device MODEL"),
-    CALL("-object", "filter-dump,...", opt_object,
+    CALL("-object", "filter-dump,...", cmdline_opt_object,
          "capture a netdev's frames to a pcap file"),
-    CALL("-serial", "TO", opt_serial,
+    CALL("-serial", "TO", cmdline_opt_serial,
          "stdio null pty file:PATH unix:PATH tcp:HOST:PORT\n"
          "                                "
          "chardev:ID (stdio); the second is ttyS1"),
@@ -167,11 +167,11 @@ static const struct option options[] = {
     CALL("-runas", "USER|UID:GID", sandbox_runas,
          "who root becomes in it (nobody)"),
     FLAG("-stats", stats, "print counters at the end"),
-    CALL("-trace", "CAT[,CAT]...", opt_trace,
+    CALL("-trace", "CAT[,CAT]...", cmdline_opt_trace,
          "pci virtio queue e1000 irq net bus serial\n"
          "                                boot vm all"),
-    CALL("-version", NULL, opt_version, "print the version"),
-    CALL("-help -h -?", NULL, usage, "print this"),
+    CALL("-version", NULL, cmdline_opt_version, "print the version"),
+    CALL("-help -h -?", NULL, cmdline_usage, "print this"),
 
     /* Taken: true here without doing anything. */
     NOTHING("-enable-kvm", NULL),
@@ -247,13 +247,13 @@ static const struct option options[] = {
 /* clang-format on */
 
 /* The first of a row's names. */
-static int first_name(const struct option *opt, char *buf, size_t size)
+static int cmdline_first_name(const struct option *opt, char *buf, size_t size)
 {
     return snprintf(buf, size, "%.*s", (int)strcspn(opt->names, " "),
                     opt->names);
 }
 
-static void print_others(void)
+static void cmdline_print_others(void)
 {
     char word[64];
     int column = printf("\nAlso, as QEMU has them:") * 0;
@@ -261,7 +261,7 @@ static void print_others(void)
         const struct option *opt = &options[i];
         if (opt->help || opt->kind == REFUSED)
             continue;
-        int n = first_name(opt, word, sizeof(word));
+        int n = cmdline_first_name(opt, word, sizeof(word));
         if (opt->arg)
             snprintf(word + n, sizeof(word) - (size_t)n, " %.*s",
                      (int)strcspn(opt->arg, " "), opt->arg);
@@ -273,7 +273,7 @@ static void print_others(void)
          "those refused.");
 }
 
-static int usage(const char *arg)
+static int cmdline_usage(const char *arg)
 {
     (void)arg;
     puts("usage: vmm [OPTION]...   boots a guest kernel with a network card\n");
@@ -281,12 +281,12 @@ static int usage(const char *arg)
         char left[64];
         if (!options[i].help)
             continue;
-        int n = first_name(&options[i], left, sizeof(left));
+        int n = cmdline_first_name(&options[i], left, sizeof(left));
         if (options[i].arg)
             snprintf(left + n, sizeof(left) - (size_t)n, " %s", options[i].arg);
         printf("  %-29s %s\n", left, options[i].help);
     }
-    print_others();
+    cmdline_print_others();
     puts(
         "\nexamples:\n"
         "  vmm -tap tap0                          the bundled guest, 10.0.0.2\n"
@@ -303,7 +303,7 @@ static int usage(const char *arg)
     return 1;
 }
 
-static const struct option *find_option(const char *word)
+static const struct option *cmdline_find_option(const char *word)
 {
     if (word[0] == '-' && word[1] == '-')
         word++;
@@ -314,7 +314,7 @@ static const struct option *find_option(const char *word)
 }
 
 /* A suggestion is worth something for a word that is long enough. */
-static int unknown_option(const char *word)
+static int cmdline_unknown_option(const char *word)
 {
     enum { NAMES = 256, TOO_SHORT = 4 };
     static char text[NAMES][24];
@@ -340,10 +340,11 @@ static int unknown_option(const char *word)
 }
 
 /* -netdev, -nic, -net, -tap, -chardev. */
-static int take_net(const char *name, const char *arg)
+static int cmdline_take_net(const char *name, const char *arg)
 {
     const char *model = strstr(arg, "model=");
-    if (model && (model == arg || model[-1] == ',') && asks_help(model + 6)) {
+    if (model && (model == arg || model[-1] == ',') &&
+        cmdline_asks_help(model + 6)) {
         models_help(models, NULL);
         return 1;
     }
@@ -351,8 +352,8 @@ static int take_net(const char *name, const char *arg)
 }
 
 /* 0, 1: done (-help), <0: usage error, said. */
-static int take_option(const struct option *opt, const char *name,
-                       const char *arg)
+static int cmdline_take_option(const struct option *opt, const char *name,
+                               const char *arg)
 {
     switch (opt->kind) {
     case TEXT:
@@ -366,13 +367,13 @@ static int take_option(const struct option *opt, const char *name,
     case PC:
         return opt->pc(&config, arg);
     case NET:
-        return take_net(opt->names, arg);
+        return cmdline_take_net(opt->names, arg);
     case NOTHING:
         return 0;
     case ONLY:
         if (word_among(arg, opt->arg))
             return 0;
-        if (!asks_help(arg))
+        if (!cmdline_asks_help(arg))
             return fail(-EINVAL, "%s %s: %s", name, arg, opt->why);
         printf("%s: %s\n", name, opt->arg);
         return 1;
@@ -382,17 +383,17 @@ static int take_option(const struct option *opt, const char *name,
     return fail(-EINVAL, "%s: %s", name, opt->why);
 }
 
-static int take_all(int argc, char **argv)
+static int cmdline_take_all(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        const struct option *opt = find_option(argv[i]);
+        const struct option *opt = cmdline_find_option(argv[i]);
         const char *word = argv[i], *arg = "";
         if (!opt)
-            return unknown_option(word);
+            return cmdline_unknown_option(word);
         if (opt->arg && !(arg = argv[++i]))
             return fail(-EINVAL, "%s: needs an argument: %s %s", word, word,
                         opt->arg);
-        int err = take_option(opt, word, arg);
+        int err = cmdline_take_option(opt, word, arg);
         if (err)
             return err;
     }
@@ -410,7 +411,7 @@ int cmdline_parse(struct config *cfg, const struct device_class *const *known,
                .package = 1,
                .kvm = "/dev/kvm"},
     };
-    int err = take_all(argc, argv);
+    int err = cmdline_take_all(argc, argv);
     if (err)
         return err;
     if (!config.nserial)

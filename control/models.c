@@ -101,7 +101,7 @@ static struct {
 } global[GLOBALS_MAX];
 static int nglobals;
 
-static const struct alias *find_alias(const char *name)
+static const struct alias *models_find_alias(const char *name)
 {
     for (size_t i = 0; i < ARRAY_LEN(aliases); i++)
         if (!strcmp(aliases[i].name, name))
@@ -109,7 +109,7 @@ static const struct alias *find_alias(const char *name)
     return NULL;
 }
 
-static const struct opts_quiet *model_keys(const char *model)
+static const struct opts_quiet *models_keys(const char *model)
 {
     for (size_t i = 0; i < ARRAY_LEN(quiet); i++)
         if (!strcmp(quiet[i].model, model))
@@ -119,24 +119,24 @@ static const struct opts_quiet *model_keys(const char *model)
 
 /* Does a -global for `driver` hold for `model`? virtio-pci is QEMU's parent of
  * every virtio device. */
-static bool holds_for(const char *driver, const char *model)
+static bool models_holds_for(const char *driver, const char *model)
 {
-    const struct alias *a = find_alias(driver);
+    const struct alias *a = models_find_alias(driver);
     if (!strcmp(driver, "virtio-pci") || !strcmp(driver, "virtio-net-device"))
         return !strcmp(model, "virtio-net-pci");
     return !strcmp(a ? a->model : driver, model);
 }
 
-static bool known_driver(const char *driver)
+static bool models_known_driver(const char *driver)
 {
     for (size_t i = 0; i < ARRAY_LEN(quiet); i++)
-        if (holds_for(driver, quiet[i].model))
+        if (models_holds_for(driver, quiet[i].model))
             return true;
     return false;
 }
 
 /* DRIVER.KEY=VALUE, in pieces. */
-static int keep(const char *arg)
+static int models_keep(const char *arg)
 {
     char *text = strdup(arg), *dot = text ? strchr(text, '.') : NULL;
     char *eq = dot ? strchr(dot, '=') : NULL;
@@ -147,7 +147,7 @@ static int keep(const char *arg)
         err = fail(-EINVAL, "-global %s: write MODEL.KEY=VALUE", arg);
     else
         *dot = *eq = '\0';
-    if (!err && !known_driver(text))
+    if (!err && !models_known_driver(text))
         err = fail(-EINVAL, "-global %s: there is no %s to be set", arg, text);
     if (!err && nglobals == GLOBALS_MAX)
         err = fail(-EINVAL, "-global: at most %d", GLOBALS_MAX);
@@ -171,7 +171,7 @@ int models_global(const char *arg)
     err = opts_quiet(&o, globals_quiet);
     bool told = o.n;
     opts_free(&o);
-    return err || !told ? err : keep(arg);
+    return err || !told ? err : models_keep(arg);
 }
 
 void models_free(void)
@@ -180,7 +180,7 @@ void models_free(void)
         free(global[--nglobals].text);
 }
 
-static void set_driver(struct opts *o, const char *model)
+static void models_set_driver(struct opts *o, const char *model)
 {
     for (int i = 0; i < o->n; i++)
         if (!strcmp(o->kv[i].key, "driver"))
@@ -190,16 +190,16 @@ static void set_driver(struct opts *o, const char *model)
 int models_adjust(struct opts *o)
 {
     const char *model = opts_str(o, "driver", "");
-    const struct alias *a = find_alias(model);
+    const struct alias *a = models_find_alias(model);
     int err = 0;
     for (int i = 0; !err && a && i < 2 && a->key[i]; i++)
         err = opts_default(o, a->key[i], a->val[i]);
     if (a)
-        set_driver(o, model = a->model);
+        models_set_driver(o, model = a->model);
     for (int i = nglobals; !err && i-- > 0;)
-        if (holds_for(global[i].driver, model))
+        if (models_holds_for(global[i].driver, model))
             err = opts_default(o, global[i].key, global[i].val);
-    const struct opts_quiet *keys = model_keys(model);
+    const struct opts_quiet *keys = models_keys(model);
     if (err || !keys)
         return err;
     snprintf(o->what, sizeof(o->what), "-device %s", model);
@@ -207,7 +207,7 @@ int models_adjust(struct opts *o)
     return err ? err : opts_quiet(o, keys);
 }
 
-static void print_keys(const struct opts_quiet *r, int *column)
+static void models_print_keys(const struct opts_quiet *r, int *column)
 {
     for (; r->key; r++) {
         int width = (int)(strlen(r->key) + (r->ok ? strlen(r->ok) : 0)) + 3;
@@ -220,10 +220,10 @@ static void print_keys(const struct opts_quiet *r, int *column)
 void models_help(const struct device_class *const *models, const char *model)
 {
     int column = 0;
-    if (model && model_keys(model)) {
+    if (model && models_keys(model)) {
         printf("  taken, as there is nothing to do:\n   ");
-        print_keys(pci_keys, &column);
-        print_keys(model_keys(model), &column);
+        models_print_keys(pci_keys, &column);
+        models_print_keys(models_keys(model), &column);
         putchar('\n');
         return;
     }

@@ -18,8 +18,8 @@
 
 /* Parses `arg` into *o, whose first word is the value of `first`. 1 where that
  * is a call for help: then the caller prints it. */
-static int parse(struct opts *o, const char *what, const char *arg,
-                 const char *first)
+static int pc_parse(struct opts *o, const char *what, const char *arg,
+                    const char *first)
 {
     int err = opts_parse(o, what, arg, first);
     if (!err && (!strcmp(arg, "help") || !strcmp(arg, "?"))) {
@@ -30,7 +30,7 @@ static int parse(struct opts *o, const char *what, const char *arg,
 }
 
 /* Copies the value of a key that must fit. */
-static int copy(struct opts *o, const char *key, char *out, size_t size)
+static int pc_copy(struct opts *o, const char *key, char *out, size_t size)
 {
     const char *val = opts_str(o, key, NULL);
     if (!val)
@@ -43,7 +43,7 @@ static int copy(struct opts *o, const char *key, char *out, size_t size)
 }
 
 /* The end of each: what is quiet, then what nobody asked for. */
-static int done(struct opts *o, const struct opts_quiet *quiet, int err)
+static int pc_done(struct opts *o, const struct opts_quiet *quiet, int err)
 {
     if (!err)
         err = opts_quiet(o, quiet);
@@ -76,13 +76,13 @@ int pc_memory(struct config *c, const char *arg)
     err = err ? err : opts_size(&o, "maxmem", 1 << 20, &max);
     if (!err && max && max < c->vm.ram)
         err = fail(-EINVAL, "-m %s: maxmem= is less than the size", arg);
-    return done(&o, none, err);
+    return pc_done(&o, none, err);
 }
 
 enum { CPUS, MAXCPUS, SOCKETS, DIES, CLUSTERS, CORES, THREADS, SMP_KEYS };
 
 /* What was left out, as QEMU does since 6.2: cores before sockets. */
-static void smp_complete(uint64_t v[SMP_KEYS])
+static void pc_smp_complete(uint64_t v[SMP_KEYS])
 {
     v[DIES] += !v[DIES];
     v[CLUSTERS] += !v[CLUSTERS];
@@ -103,15 +103,15 @@ static void smp_complete(uint64_t v[SMP_KEYS])
     v[CPUS] += v[CPUS] ? 0 : v[MAXCPUS];
 }
 
-static bool power_of_two(uint64_t n)
+static bool pc_power_of_two(uint64_t n)
 {
     return n && !(n & (n - 1));
 }
 
 /* APIC IDs are the CPUs' numbers, without gaps, and the guest finds cores and
  * packages in their bits. */
-static int smp_layout(struct config *c, const char *arg,
-                      const uint64_t v[SMP_KEYS])
+static int pc_smp_layout(struct config *c, const char *arg,
+                         const uint64_t v[SMP_KEYS])
 {
     uint64_t package = v[DIES] * v[CLUSTERS] * v[CORES] * v[THREADS];
     if (v[SOCKETS] * package != v[MAXCPUS])
@@ -124,7 +124,8 @@ static int smp_layout(struct config *c, const char *arg,
                     "-smp %s: must be a number from 1 to %d, and not more than "
                     "maxcpus=",
                     arg, CPUS_MAX);
-    if (!power_of_two(v[THREADS]) || (v[SOCKETS] > 1 && !power_of_two(package)))
+    if (!pc_power_of_two(v[THREADS]) ||
+        (v[SOCKETS] > 1 && !pc_power_of_two(package)))
         return fail(-EINVAL,
                     "-smp %s: threads=, and where there are several sockets "
                     "cores= times threads=, must be a power of two",
@@ -147,15 +148,15 @@ int pc_smp(struct config *c, const char *arg)
     for (int i = 0; !err && i < SMP_KEYS; i++)
         err = opts_u64(&o, keys[i], 1, i == CPUS ? CPUS_MAX : 1024, &v[i]);
     if (!err) {
-        smp_complete(v);
-        err = smp_layout(c, arg, v);
+        pc_smp_complete(v);
+        err = pc_smp_layout(c, arg, v);
     }
-    return done(&o, none, err);
+    return pc_done(&o, none, err);
 }
 
 /* --------------------------------------------------------- machine and such */
 
-static int take_accel(struct config *c, const char *what, const char *list)
+static int pc_take_accel(struct config *c, const char *what, const char *list)
 {
     size_t n = strcspn(list, ":");
     bool kvm = n == 3 && !strncmp(list, "kvm", n);
@@ -177,16 +178,16 @@ int pc_accel(struct config *c, const char *arg)
         {"thread", NULL, NULL},
         {0}};
     struct opts o;
-    int err = parse(&o, "-accel", arg, "accel");
+    int err = pc_parse(&o, "-accel", arg, "accel");
     if (err > 0)
         puts("Accelerators supported:\nkvm");
     if (err)
         return err;
-    err = take_accel(c, "-accel", opts_str(&o, "accel", ""));
-    return done(&o, quiet, err);
+    err = pc_take_accel(c, "-accel", opts_str(&o, "accel", ""));
+    return pc_done(&o, quiet, err);
 }
 
-static int machine_type(const char *type)
+static int pc_machine_type(const char *type)
 {
     /* Versions promise a machine that never changes, for live migration. */
     static const char *const starts[] = {"pc-i440fx-", "pc-q35-", "pc+", NULL};
@@ -226,28 +227,28 @@ int pc_machine(struct config *c, const char *arg)
         {0}};
     bool acpi = true;
     struct opts o;
-    int err = parse(&o, "-machine", arg, "type");
+    int err = pc_parse(&o, "-machine", arg, "type");
     if (err > 0)
         puts("Supported machines are:\n"
              "pc                   this VMM's PC (default)\n"
              "q35                  the same");
     if (err)
         return err;
-    err = machine_type(opts_str(&o, "type", "pc"));
+    err = pc_machine_type(opts_str(&o, "type", "pc"));
     const char *accel = opts_str(&o, "accel", NULL);
     if (!err && accel)
-        err = take_accel(c, "-machine accel:", accel);
+        err = pc_take_accel(c, "-machine accel:", accel);
     err = err ? err : opts_bool(&o, "acpi", &acpi);
     c->boot.no_acpi |= !acpi;
     if (!err)
-        err = copy(&o, "memory-backend", c->memory.named,
-                   sizeof(c->memory.named));
-    return done(&o, quiet, err);
+        err = pc_copy(&o, "memory-backend", c->memory.named,
+                      sizeof(c->memory.named));
+    return pc_done(&o, quiet, err);
 }
 
 /* The guest gets every feature that KVM offers: what is switched on is there,
  * nothing can be taken away. */
-static int cpu_feature(const char *key, const char *val)
+static int pc_cpu_feature(const char *key, const char *val)
 {
     static const char always[] =
         "enforce check migratable host-phys-bits host-cache-info";
@@ -270,7 +271,7 @@ int pc_cpu(struct config *c, const char *arg)
 {
     struct opts o;
     (void)c;
-    int err = parse(&o, "-cpu", arg, "model");
+    int err = pc_parse(&o, "-cpu", arg, "model");
     if (err > 0)
         puts("Available CPUs:\n"
              "x86 host                  the host's processor, all that KVM "
@@ -285,13 +286,13 @@ int pc_cpu(struct config *c, const char *arg)
                    "processor it runs on",
                    model);
     for (int i = 1; !err && i < o.n; i++)
-        err = cpu_feature(o.kv[i].key, o.kv[i].val);
+        err = pc_cpu_feature(o.kv[i].key, o.kv[i].val);
     opts_free(&o);
     return err;
 }
 
 /* QEMU's order has a disk first; where there is none the network is next. */
-static int boot_order(struct config *c, const char *order)
+static int pc_boot_order(struct config *c, const char *order)
 {
     if (strspn(order, "acdnp") != strlen(order))
         return fail(-EINVAL, "-boot order=%s: must be n (network)", order);
@@ -313,13 +314,13 @@ int pc_boot(struct config *c, const char *arg)
     int err = opts_parse(&o, "-boot", arg, "order");
     if (err)
         return err;
-    err = boot_order(c, opts_str(&o, "order", ""));
-    err = err ? err : boot_order(c, opts_str(&o, "once", ""));
+    err = pc_boot_order(c, opts_str(&o, "order", ""));
+    err = err ? err : pc_boot_order(c, opts_str(&o, "once", ""));
     if (!err && strcmp(opts_str(&o, "reboot-timeout", "-1"), "-1")) {
         c->boot_timeout = true;
         err = opts_u64(&o, "reboot-timeout", 0, 65535, &ms);
     }
-    return done(&o, quiet, err);
+    return pc_done(&o, quiet, err);
 }
 
 int pc_rtc(struct config *c, const char *arg)
@@ -332,7 +333,7 @@ int pc_rtc(struct config *c, const char *arg)
     struct opts o;
     (void)c;
     int err = opts_parse(&o, "-rtc", arg, NULL);
-    return err ? err : done(&o, quiet, 0);
+    return err ? err : pc_done(&o, quiet, 0);
 }
 
 int pc_msg(struct config *c, const char *arg)
@@ -344,7 +345,7 @@ int pc_msg(struct config *c, const char *arg)
         return err;
     err = opts_bool(&o, "timestamp", &c->timestamps);
     err = err ? err : opts_bool(&o, "guest-name", &name);
-    return done(&o, none, err);
+    return pc_done(&o, none, err);
 }
 
 int pc_overcommit(struct config *c, const char *arg)
@@ -356,7 +357,7 @@ int pc_overcommit(struct config *c, const char *arg)
     struct opts o;
     (void)c;
     int err = opts_parse(&o, "-overcommit", arg, NULL);
-    return err ? err : done(&o, quiet, 0);
+    return err ? err : pc_done(&o, quiet, 0);
 }
 
 int pc_action(struct config *c, const char *arg)
@@ -377,7 +378,7 @@ int pc_action(struct config *c, const char *arg)
                    reboot);
     else if (reboot)
         c->vm.no_reboot = !strcmp(reboot, "shutdown");
-    return done(&o, quiet, err);
+    return pc_done(&o, quiet, err);
 }
 
 /* ------------------------------------------------------------ who it is */
@@ -390,17 +391,17 @@ int pc_name(struct config *c, const char *arg)
     int err = opts_parse(&o, "-name", arg, "guest");
     if (err)
         return err;
-    err = copy(&o, "guest", c->name_text, sizeof(c->name_text));
-    err = err ? err : copy(&o, "process", process, sizeof(process));
+    err = pc_copy(&o, "guest", c->name_text, sizeof(c->name_text));
+    err = err ? err : pc_copy(&o, "process", process, sizeof(process));
     err = err ? err : opts_bool(&o, "debug-threads", &debug); /* always */
     if (!err && c->name_text[0])
         c->name = c->name_text;
     if (!err && process[0])
         prctl(PR_SET_NAME, process);
-    return done(&o, none, err);
+    return pc_done(&o, none, err);
 }
 
-static int hex_digit(char ch)
+static int pc_hex_digit(char ch)
 {
     static const char digits[] = "0123456789abcdef";
     const char *at = ch ? strchr(digits, ch | 32) : NULL;
@@ -408,13 +409,13 @@ static int hex_digit(char ch)
 }
 
 /* 8-4-4-4-12 hexadecimal digits. */
-static int parse_uuid(const char *what, const char *text, uint8_t uuid[16])
+static int pc_parse_uuid(const char *what, const char *text, uint8_t uuid[16])
 {
     const char *p = text;
     for (int i = 0; i < 16; i++, p += 2) {
         if ((i == 4 || i == 6 || i == 8 || i == 10) && *p++ != '-')
             goto bad;
-        int high = hex_digit(p[0]), low = high < 0 ? -1 : hex_digit(p[1]);
+        int high = pc_hex_digit(p[0]), low = high < 0 ? -1 : pc_hex_digit(p[1]);
         if (low < 0)
             goto bad;
         uuid[i] = (uint8_t)(high << 4 | low);
@@ -430,7 +431,7 @@ bad:
 
 int pc_uuid(struct config *c, const char *arg)
 {
-    return parse_uuid("-uuid", arg, c->boot.who.uuid);
+    return pc_parse_uuid("-uuid", arg, c->boot.who.uuid);
 }
 
 int pc_smbios(struct config *c, const char *arg)
@@ -449,10 +450,10 @@ int pc_smbios(struct config *c, const char *arg)
                  "-smbios type=%s: only type=1, the system, can be told", type);
     uuid = opts_str(&o, "uuid", NULL);
     if (!err && uuid)
-        err = parse_uuid("-smbios uuid", uuid, who->uuid);
+        err = pc_parse_uuid("-smbios uuid", uuid, who->uuid);
     for (int i = 0; !err && i < IDENTITY_TEXTS; i++)
-        err = copy(&o, keys[i], who->text[i], sizeof(who->text[i]));
-    return done(&o, none, err);
+        err = pc_copy(&o, keys[i], who->text[i], sizeof(who->text[i]));
+    return pc_done(&o, none, err);
 }
 
 /* -------------------------------------------------- memory by another name */
@@ -486,11 +487,11 @@ int pc_memory_backend(struct config *c, const char *arg)
         err = fail(-EINVAL, "-object %s: %s", type,
                    c->memory.id[0] ? "guest memory has one backend at most"
                                    : "id= is missing");
-    err = err ? err : copy(&o, "id", c->memory.id, sizeof(c->memory.id));
+    err = err ? err : pc_copy(&o, "id", c->memory.id, sizeof(c->memory.id));
     err = err ? err : opts_size(&o, "size", 1, &c->memory.size);
     err = err ? err : opts_bool(&o, "share", &share);
     c->vm.shared_ram |= share;
-    return done(&o, quiet, err);
+    return pc_done(&o, quiet, err);
 }
 
 int pc_numa(struct config *c, const char *arg)
@@ -509,8 +510,8 @@ int pc_numa(struct config *c, const char *arg)
             fail(-EINVAL,
                  "-numa %s: there is one NUMA node: -numa node,memdev=ID", arg);
     if (!err)
-        err = copy(&o, "memdev", c->memory.named, sizeof(c->memory.named));
-    return done(&o, quiet, err);
+        err = pc_copy(&o, "memdev", c->memory.named, sizeof(c->memory.named));
+    return pc_done(&o, quiet, err);
 }
 
 int pc_check(const struct config *c)

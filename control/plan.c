@@ -69,7 +69,7 @@ int plan_board(const struct device_class *cls, const char *what,
 
 /* ---------------------------------------------------------------- checking */
 
-static int take_device(const struct plan_classes *c, struct opts *o)
+static int plan_take_device(const struct plan_classes *c, struct opts *o)
 {
     const struct device_class *cls = plan_model(c, o, "-device ", false);
     if (!cls)
@@ -92,7 +92,7 @@ static int take_device(const struct plan_classes *c, struct opts *o)
     return 0;
 }
 
-static int new_dump(struct opts *o)
+static int plan_new_dump(struct opts *o)
 {
     if (ndumps == PLAN_MAX) {
         opts_free(o);
@@ -103,7 +103,7 @@ static int new_dump(struct opts *o)
     return err;
 }
 
-static int take_object(struct opts *o)
+static int plan_take_object(struct opts *o)
 {
     const char *type = opts_str(o, "qom-type", "");
     if (strcmp(type, "filter-dump"))
@@ -116,20 +116,20 @@ static int take_object(struct opts *o)
     }
     opts_move(NULL, o, "qom-type", NULL);
     snprintf(o->what, sizeof(o->what), "-object filter-dump");
-    return new_dump(o);
+    return plan_new_dump(o);
 }
 
-static int pcap_of(const struct netdev *nd)
+static int plan_pcap_of(const struct netdev *nd)
 {
     struct opts o;
     opts_init(&o, nd->opts.what);
     int err = opts_add(&o, "netdev", nd->id);
     if (!err)
         err = opts_add(&o, "file", nd->pcap);
-    return err ? err : new_dump(&o);
+    return err ? err : plan_new_dump(&o);
 }
 
-static int check_netdevs(struct needs *needs)
+static int plan_check_netdevs(struct needs *needs)
 {
     int err = 0;
     for (int i = 0; i < nets.n && !err; i++) {
@@ -139,11 +139,11 @@ static int check_netdevs(struct needs *needs)
     }
     for (int i = 0; i < nets.n && !err; i++)
         if (nets.at[i]->netdev->pcap)
-            err = pcap_of(nets.at[i]->netdev);
+            err = plan_pcap_of(nets.at[i]->netdev);
     return err;
 }
 
-static bool id_taken(const struct asked_list *l, int upto, const char *id)
+static bool plan_id_taken(const struct asked_list *l, int upto, const char *id)
 {
     for (int i = 0; i < upto; i++)
         if (!strcmp(l->at[i]->device->id, id))
@@ -151,15 +151,15 @@ static bool id_taken(const struct asked_list *l, int upto, const char *id)
     return false;
 }
 
-static int check_devices(struct asked_list *l, struct needs *needs)
+static int plan_check_devices(struct asked_list *l, struct needs *needs)
 {
     int err = 0;
     for (int i = 0; i < l->n && !err; i++) {
         struct asked *a = l->at[i];
         err = device_new(a->dev, &a->o, needs, &a->device);
         if (!err && l != &boards &&
-            (id_taken(l, i, a->device->id) ||
-             (l == &devices && id_taken(&nics, nics.n, a->device->id))))
+            (plan_id_taken(l, i, a->device->id) ||
+             (l == &devices && plan_id_taken(&nics, nics.n, a->device->id))))
             err = fail(-EINVAL, "%s: id=%s: used twice", a->device->opts.what,
                        a->device->id);
     }
@@ -167,7 +167,7 @@ static int check_devices(struct asked_list *l, struct needs *needs)
 }
 
 /* Those of one option, in their order. */
-static int sort_out(const struct plan_classes *c, bool objects)
+static int plan_sort_out(const struct plan_classes *c, bool objects)
 {
     int err = 0;
     for (int i = 0; i < ncame && !err; i++) {
@@ -176,9 +176,9 @@ static int sort_out(const struct plan_classes *c, bool objects)
         if (!strcmp(opt, "-object") != objects)
             continue;
         if (objects)
-            err = take_object(o);
+            err = plan_take_object(o);
         else if (!strcmp(opt, "-device"))
-            err = take_device(c, o);
+            err = plan_take_device(c, o);
         else
             err = asked_net(c, opt, o, &nets, &nics);
     }
@@ -186,7 +186,7 @@ static int sort_out(const struct plan_classes *c, bool objects)
 }
 
 /* A NIC without a cable, a cable without a NIC. */
-static void warn_of_loose_ends(void)
+static void plan_warn_of_loose_ends(void)
 {
     for (int i = 0; i < nics.n + devices.n; i++) {
         struct device *dev =
@@ -204,27 +204,27 @@ static void warn_of_loose_ends(void)
 
 int plan_check(const struct plan_classes *c, struct needs *needs)
 {
-    int err = sort_out(c, false);
+    int err = plan_sort_out(c, false);
     if (!err)
         err = asked_vlans(c, &nets, &nics);
     if (!err)
-        err = check_netdevs(needs);
+        err = plan_check_netdevs(needs);
     if (!err)
-        err = sort_out(c, true);
+        err = plan_sort_out(c, true);
     if (!err)
-        err = check_devices(&nics, needs);
+        err = plan_check_devices(&nics, needs);
     if (!err)
-        err = check_devices(&devices, needs);
+        err = plan_check_devices(&devices, needs);
     if (!err)
-        err = check_devices(&boards, needs);
+        err = plan_check_devices(&boards, needs);
     if (!err)
-        warn_of_loose_ends();
+        plan_warn_of_loose_ends();
     return err;
 }
 
 /* ----------------------------------------------------------------- opening */
 
-static int create(struct machine *m, struct asked_list *l)
+static int plan_create(struct machine *m, struct asked_list *l)
 {
     int err = 0;
     for (int i = 0; i < l->n && !err; i++) {
@@ -247,10 +247,10 @@ int plan_open(struct machine *m)
             dumps[i] = NULL; /* its netdev's now */
     }
     if (!err)
-        err = create(m, &nics);
+        err = plan_create(m, &nics);
     if (!err)
-        err = create(m, &devices);
-    return err ? err : create(m, &boards);
+        err = plan_create(m, &devices);
+    return err ? err : plan_create(m, &boards);
 }
 
 void plan_free(void)
