@@ -23,7 +23,7 @@ const struct field nic_counters[] = {
 
 /* FNV-1a: a MAC from the machine's name and the NIC's number, so that it stays
  * the same from run to run and differs between machines with names. */
-static void default_mac(uint8_t mac[6], const char *name, unsigned number)
+static void nic_default_mac(uint8_t mac[6], const char *name, unsigned number)
 {
     uint32_t h = 2166136261u;
     for (const char *p = name; *p; p++)
@@ -38,7 +38,7 @@ static void default_mac(uint8_t mac[6], const char *name, unsigned number)
     memcpy(mac, out, 6);
 }
 
-static int take_netdev(struct nic *nic, const char *what)
+static int nic_take_netdev(struct nic *nic, const char *what)
 {
     struct netdev *nd = netdev_find(nic->netdev);
     if (!nd)
@@ -72,9 +72,9 @@ int nic_check(struct nic *nic, struct device *dev, struct needs *needs,
         dev->id = nic->default_id;
     nic->id = dev->id;
     if (!memcmp(nic->mac, none, 6))
-        default_mac(nic->mac, needs->name ? needs->name : "", number);
+        nic_default_mac(nic->mac, needs->name ? needs->name : "", number);
     int err = pci_check(&nic->pci, what, needs);
     if (!err && nic->netdev)
-        err = take_netdev(nic, what);
+        err = nic_take_netdev(nic, what);
     return err;
 }

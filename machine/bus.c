@@ -42,7 +42,7 @@ uint64_t bus_unclaimed(const struct bus *b)
 }
 
 /* Index of the first region whose base is above addr. */
-static int upper(const struct bus *b, uint64_t addr)
+static int bus_upper(const struct bus *b, uint64_t addr)
 {
     int lo = 0, hi = b->n;
     while (lo < hi) {
@@ -62,7 +62,7 @@ int bus_add(struct bus *b, struct region *r)
     if (!r->len || last < r->base)
         return -EINVAL;
     pthread_rwlock_wrlock(&b->lock);
-    int i = upper(b, r->base);
+    int i = bus_upper(b, r->base);
     if (i && r->base - b->region[i - 1]->base < b->region[i - 1]->len)
         err = -EEXIST;
     else if (i < b->n && b->region[i]->base <= last)
@@ -94,12 +94,12 @@ void bus_del(struct bus *b, struct region *r)
 
 /* The region that holds all `width` bytes at addr, and the offset inside.
  * Owners outlive the machine's run, so it may be used after the unlock. */
-static struct region *find(struct bus *b, uint64_t addr, unsigned width,
-                           uint64_t *off)
+static struct region *bus_find(struct bus *b, uint64_t addr, unsigned width,
+                               uint64_t *off)
 {
     struct region *r = NULL;
     pthread_rwlock_rdlock(&b->lock);
-    int i = upper(b, addr);
+    int i = bus_upper(b, addr);
     if (i) {
         r = b->region[i - 1];
         *off = addr - r->base;
@@ -110,24 +110,24 @@ static struct region *find(struct bus *b, uint64_t addr, unsigned width,
     return r;
 }
 
-static uint64_t ones(unsigned width)
+static uint64_t bus_ones(unsigned width)
 {
     return width >= 8 ? ~0ull : (1ull << (8 * width)) - 1;
 }
 
-static void count_unclaimed(struct bus *b)
+static void bus_count_unclaimed(struct bus *b)
 {
     __atomic_fetch_add(&b->unclaimed.count, 1, __ATOMIC_RELAXED);
 }
 
 uint64_t bus_read(struct bus *b, uint64_t addr, unsigned width)
 {
-    uint64_t off = 0, val = ones(width);
-    struct region *r = find(b, addr, width, &off);
+    uint64_t off = 0, val = bus_ones(width);
+    struct region *r = bus_find(b, addr, width, &off);
     if (r && r->read)
-        val = r->read(r->owner, off, width) & ones(width);
+        val = r->read(r->owner, off, width) & bus_ones(width);
     else
-        count_unclaimed(b);
+        bus_count_unclaimed(b);
     TRACE(BUS, "%s read  %s %#llx/%u = %#llx", b->name, r ? r->name : "?",
           (unsigned long long)addr, width, (unsigned long long)val);
     return val;
@@ -136,11 +136,11 @@ uint64_t bus_read(struct bus *b, uint64_t addr, unsigned width)
 void bus_write(struct bus *b, uint64_t addr, unsigned width, uint64_t val)
 {
     uint64_t off = 0;
-    struct region *r = find(b, addr, width, &off);
+    struct region *r = bus_find(b, addr, width, &off);
     TRACE(BUS, "%s write %s %#llx/%u = %#llx", b->name, r ? r->name : "?",
           (unsigned long long)addr, width, (unsigned long long)val);
     if (r && r->write)
-        r->write(r->owner, off, width, val & ones(width));
+        r->write(r->owner, off, width, val & bus_ones(width));
     else
-        count_unclaimed(b);
+        bus_count_unclaimed(b);
 }

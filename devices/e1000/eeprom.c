@@ -72,20 +72,21 @@ void e1000_wr_eerd(struct e1000 *e, uint32_t off, uint32_t val)
  * words go out on DO, a write's comes in. All at the rising edge of SK. */
 enum { EE_IDLE, EE_COMMAND, EE_READ, EE_WRITE, EE_FILL, EE_DONE };
 
-static void program(struct e1000_eeprom *ee, unsigned addr, uint16_t v)
+static void e1000_eeprom_program(struct e1000_eeprom *ee, unsigned addr,
+                                 uint16_t v)
 {
     if (ee->writable)
         ee->word[addr] = v;
 }
 
-static void program_all(struct e1000_eeprom *ee, uint16_t v)
+static void e1000_eeprom_program_all(struct e1000_eeprom *ee, uint16_t v)
 {
     for (unsigned i = 0; i < EEPROM_WORDS; i++)
-        program(ee, i, v);
+        e1000_eeprom_program(ee, i, v);
 }
 
 /* Opcode 00: the two high address bits are an opcode more. */
-static void extended_command(struct e1000_eeprom *ee)
+static void e1000_eeprom_extended_command(struct e1000_eeprom *ee)
 {
     ee->state = EE_DONE;
     switch (ee->addr >> 4) {
@@ -96,20 +97,20 @@ static void extended_command(struct e1000_eeprom *ee)
         ee->state = EE_FILL;
         break;
     case 2: /* ERAL */
-        program_all(ee, 0xffff);
+        e1000_eeprom_program_all(ee, 0xffff);
         break;
     default: /* EWEN */
         ee->writable = true;
     }
 }
 
-static void command(struct e1000_eeprom *ee)
+static void e1000_eeprom_command(struct e1000_eeprom *ee)
 {
     ee->addr = ee->shift & 0x3f;
     ee->nbits = 0;
     switch (ee->shift >> 6 & 3) {
     case 0:
-        extended_command(ee);
+        e1000_eeprom_extended_command(ee);
         break;
     case 1:
         ee->state = EE_WRITE;
@@ -120,24 +121,24 @@ static void command(struct e1000_eeprom *ee)
         ee->out = false;
         break;
     default:
-        program(ee, ee->addr, 0xffff);
+        e1000_eeprom_program(ee, ee->addr, 0xffff);
         ee->state = EE_DONE;
     }
 }
 
-static void take_data(struct e1000_eeprom *ee)
+static void e1000_eeprom_take_data(struct e1000_eeprom *ee)
 {
     if (++ee->nbits < 16)
         return;
     if (ee->state == EE_FILL)
-        program_all(ee, ee->shift);
+        e1000_eeprom_program_all(ee, ee->shift);
     else
-        program(ee, ee->addr, ee->shift);
+        e1000_eeprom_program(ee, ee->addr, ee->shift);
     ee->state = EE_DONE;
 }
 
 /* Reading on with CS high goes on with the next word. */
-static void give_data(struct e1000_eeprom *ee)
+static void e1000_eeprom_give_data(struct e1000_eeprom *ee)
 {
     ee->out = ee->shift >> 15;
     ee->shift = (uint16_t)(ee->shift << 1);
@@ -148,10 +149,10 @@ static void give_data(struct e1000_eeprom *ee)
     ee->shift = ee->word[ee->addr];
 }
 
-static void clock_rises(struct e1000_eeprom *ee, bool di)
+static void e1000_eeprom_clock_rises(struct e1000_eeprom *ee, bool di)
 {
     if (ee->state == EE_READ) {
-        give_data(ee);
+        e1000_eeprom_give_data(ee);
         return;
     }
     ee->shift = (uint16_t)(ee->shift << 1 | di);
@@ -163,11 +164,11 @@ static void clock_rises(struct e1000_eeprom *ee, bool di)
         break;
     case EE_COMMAND:
         if (++ee->nbits == 8)
-            command(ee);
+            e1000_eeprom_command(ee);
         break;
     case EE_WRITE:
     case EE_FILL:
-        take_data(ee);
+        e1000_eeprom_take_data(ee);
         break;
     default:
         break;
@@ -185,7 +186,7 @@ void e1000_wr_eecd(struct e1000 *e, uint32_t off, uint32_t val)
         ee->out = cs;
     }
     if (cs && sk && !ee->sk)
-        clock_rises(ee, val & EECD_DI);
+        e1000_eeprom_clock_rises(ee, val & EECD_DI);
     ee->sk = sk;
     ee->cs = cs;
     val |= EECD_PRES;

@@ -5,7 +5,7 @@
 #include "devices/e1000/state.h"
 
 /* SDM 13.5.2: AV and the destination in full; 16 of them. */
-static bool exact(const struct e1000 *e, const uint8_t *da)
+static bool e1000_filter_exact(const struct e1000 *e, const uint8_t *da)
 {
     uint32_t lo, hi;
     lo = (uint32_t)da[0] | (uint32_t)da[1] << 8 | (uint32_t)da[2] << 16 |
@@ -21,7 +21,8 @@ static bool exact(const struct e1000 *e, const uint8_t *da)
 }
 
 /* SDM 13.5.1: twelve bits of the last two bytes, where from says RCTL.MO. */
-static bool hashed(const struct e1000 *e, const uint8_t *da, uint32_t rctl)
+static bool e1000_filter_hashed(const struct e1000 *e, const uint8_t *da,
+                                uint32_t rctl)
 {
     static const uint8_t shift[] = {4, 3, 2, 0};
     unsigned v = (unsigned)da[5] << 8 | da[4];
@@ -29,22 +30,23 @@ static bool hashed(const struct e1000 *e, const uint8_t *da, uint32_t rctl)
     return reg_get(e, MTA + 4 * (v >> 5)) >> (v & 31) & 1;
 }
 
-static bool address_ok(const struct e1000 *e, const uint8_t *da, uint32_t rctl)
+static bool e1000_filter_address_ok(const struct e1000 *e, const uint8_t *da,
+                                    uint32_t rctl)
 {
     if (da[0] & 1) {
         if (is_broadcast(da) && rctl & RCTL_BAM)
             return true;
-        if (rctl & RCTL_MPE || hashed(e, da, rctl))
+        if (rctl & RCTL_MPE || e1000_filter_hashed(e, da, rctl))
             return true;
     } else if (rctl & RCTL_UPE) {
         return true;
     }
-    return exact(e, da);
+    return e1000_filter_exact(e, da);
 }
 
 /* SDM 9.3. */
-static bool vlan_ok(const struct e1000 *e, const struct eth_info *i,
-                    uint32_t rctl)
+static bool e1000_filter_vlan_ok(const struct e1000 *e,
+                                 const struct eth_info *i, uint32_t rctl)
 {
     unsigned vid = i->tci & 0xfff;
     if (!(rctl & RCTL_VFE) || !i->vlan)
@@ -55,7 +57,7 @@ static bool vlan_ok(const struct e1000 *e, const struct eth_info *i,
 }
 
 /* SDM 13.4.22: DPF discards PAUSE frames, PMCF passes MAC control frames on. */
-static bool control_ok(const uint8_t *h, uint32_t rctl)
+static bool e1000_filter_control_ok(const uint8_t *h, uint32_t rctl)
 {
     static const uint8_t pause[] = {0x01, 0x80, 0xc2, 0x00, 0x00, 0x01};
     bool control = h[12] == 0x88 && h[13] == 0x08;
@@ -67,5 +69,7 @@ static bool control_ok(const uint8_t *h, uint32_t rctl)
 bool e1000_filter(struct e1000 *e, const uint8_t *h, const struct eth_info *i)
 {
     uint32_t rctl = reg_get(e, RCTL);
-    return control_ok(h, rctl) && address_ok(e, h, rctl) && vlan_ok(e, i, rctl);
+    return e1000_filter_control_ok(h, rctl) &&
+           e1000_filter_address_ok(e, h, rctl) &&
+           e1000_filter_vlan_ok(e, i, rctl);
 }

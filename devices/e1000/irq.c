@@ -26,20 +26,20 @@
 #define ITR_NS 256
 #define DELAY_NS 1024 /* RDTR, RADV, TIDV, TADV count 1.024 us */
 
-static bool causes_on(const struct e1000 *e)
+static bool e1000_irq_causes_on(const struct e1000 *e)
 {
     return atomic_load(&e->reg[ICR / 4]) & atomic_load(&e->reg[IMS / 4]);
 }
 
 /* When the line may rise again; 0: now. Under irq_lock. */
-static uint64_t itr_wait(const struct e1000 *e)
+static uint64_t e1000_irq_itr_wait(const struct e1000 *e)
 {
     uint64_t itr = reg_get(e, ITR);
     uint64_t due = e->irq_last + itr * ITR_NS;
     return itr && e->irq_last && due > now_ns() ? due : 0;
 }
 
-static void line_rises(struct e1000 *e)
+static void e1000_irq_line_rises(struct e1000 *e)
 {
     uint32_t on = reg_get(e, ICR) & reg_get(e, IMS);
     if (reg_get(e, ITR))
@@ -53,18 +53,18 @@ static void line_rises(struct e1000 *e)
 void e1000_irq_update(struct e1000 *e)
 {
     uint64_t due = 0;
-    if (causes_on(e) == atomic_load(&e->irq_level))
+    if (e1000_irq_causes_on(e) == atomic_load(&e->irq_level))
         return;
     pthread_mutex_lock(&e->irq_lock);
     for (;;) {
-        bool on = causes_on(e);
+        bool on = e1000_irq_causes_on(e);
         if (on == atomic_load(&e->irq_level))
             break;
-        due = on ? itr_wait(e) : 0;
+        due = on ? e1000_irq_itr_wait(e) : 0;
         if (due)
             break;
         if (on)
-            line_rises(e);
+            e1000_irq_line_rises(e);
         atomic_store(&e->irq_level, on);
         pci_intx_set(&e->pci, on);
     }
@@ -166,7 +166,7 @@ void e1000_wr_rdtr(struct e1000 *e, uint32_t off, uint32_t val)
 
 /* ----------------------------------------------------------------- delays */
 
-static uint64_t sooner(uint64_t a, uint64_t b)
+static uint64_t e1000_irq_sooner(uint64_t a, uint64_t b)
 {
     return b && b < a ? b : a;
 }
@@ -185,11 +185,12 @@ uint32_t e1000_report_rx(struct e1000 *e)
     if (!r->owed)
         r->radv_due = radv ? now + radv * DELAY_NS : 0;
     r->owed = true;
-    timer_arm(&e->rx_timer, sooner(now + rdtr * DELAY_NS, r->radv_due));
+    timer_arm(&e->rx_timer,
+              e1000_irq_sooner(now + rdtr * DELAY_NS, r->radv_due));
     return 0;
 }
 
-static void rx_timer_fires(struct timer *t)
+static void e1000_irq_rx_timer_fires(struct timer *t)
 {
     struct e1000 *e = container_of(t, struct e1000, rx_timer);
     pthread_mutex_lock(&e->lock);
@@ -217,11 +218,12 @@ uint32_t e1000_report_tx(struct e1000 *e)
     if (!t->owed)
         t->tadv_due = tadv ? now + tadv * DELAY_NS : 0;
     t->owed = true;
-    timer_arm(&e->tx_timer, sooner(now + tidv * DELAY_NS, t->tadv_due));
+    timer_arm(&e->tx_timer,
+              e1000_irq_sooner(now + tidv * DELAY_NS, t->tadv_due));
     return 0;
 }
 
-static void tx_timer_fires(struct timer *t)
+static void e1000_irq_tx_timer_fires(struct timer *t)
 {
     struct e1000 *e = container_of(t, struct e1000, tx_timer);
     pthread_mutex_lock(&e->lock);
@@ -231,7 +233,7 @@ static void tx_timer_fires(struct timer *t)
     pthread_mutex_unlock(&e->lock);
 }
 
-static void irq_timer_fires(struct timer *t)
+static void e1000_irq_timer_fires(struct timer *t)
 {
     e1000_irq_update(container_of(t, struct e1000, irq_timer));
 }
@@ -240,7 +242,7 @@ void e1000_irq_init(struct e1000 *e)
 {
     struct loop *l = e->dev.m->loop;
     pthread_mutex_init(&e->irq_lock, NULL);
-    timer_init(&e->irq_timer, l, irq_timer_fires, "e1000-itr");
-    timer_init(&e->rx_timer, l, rx_timer_fires, "e1000-rdtr");
-    timer_init(&e->tx_timer, l, tx_timer_fires, "e1000-tidv");
+    timer_init(&e->irq_timer, l, e1000_irq_timer_fires, "e1000-itr");
+    timer_init(&e->rx_timer, l, e1000_irq_rx_timer_fires, "e1000-rdtr");
+    timer_init(&e->tx_timer, l, e1000_irq_tx_timer_fires, "e1000-tidv");
 }

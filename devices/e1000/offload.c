@@ -7,10 +7,10 @@
  * The work is passed on where the backend takes it, as fields of the packet's
  * virtio header: an L4 checksum becomes NEEDS_CSUM, a TSO packet one GSO
  * packet. For that, its headers must be what the kernel expects of one big
- * packet; the card's drivers leave the lengths out. tso_gso() says when it can
- * be done; everything else the card accepts is cut and summed up here
- * (cut_step), a segment a step, so that no request, however small its MSS,
- * holds the loop.
+ * packet; the card's drivers leave the lengths out. e1000_tx_tso_gso() says
+ * when it can be done; everything else the card accepts is cut and summed up
+ * here (e1000_tx_cut_step), a segment a step, so that no request, however small
+ * its MSS, holds the loop.
  *
  * Headers are changed, and looked at, in a private copy: hdr[] has the first
  * TX_REACH bytes, all that the 8-bit offsets of a context can name. */
@@ -26,7 +26,7 @@
 static const uint8_t zeros[ETH_MIN];
 
 /* Moves the packet's first bytes into hdr[]. */
-static void pull(struct e1000_tx *t, uint32_t want)
+static void e1000_tx_pull(struct e1000_tx *t, uint32_t want)
 {
     uint32_t n = want < t->bytes ? want : t->bytes;
     t->hlen =
@@ -43,7 +43,7 @@ static void pull(struct e1000_tx *t, uint32_t want)
     }
 }
 
-static void trim(struct e1000_tx *t, uint32_t cut)
+static void e1000_tx_trim(struct e1000_tx *t, uint32_t cut)
 {
     if (cut > t->bytes)
         cut = t->bytes;
@@ -63,7 +63,7 @@ static void trim(struct e1000_tx *t, uint32_t cut)
  * gives no FCS either, for no other model of the card looks at the bit: what is
  * not the frame's CRC-32 is its data. Segments have one each, and none of it
  * can be the driver's. */
-static void take_fcs(struct e1000_tx *t)
+static void e1000_tx_take_fcs(struct e1000_tx *t)
 {
     uint32_t left, crc = 0;
     uint8_t fcs[ETH_FCS], mine[ETH_FCS];
@@ -79,10 +79,10 @@ static void take_fcs(struct e1000_tx *t)
     }
     memcpy(mine, &crc, ETH_FCS);
     if (memcmp(fcs, mine, ETH_FCS) == 0)
-        trim(t, ETH_FCS);
+        e1000_tx_trim(t, ETH_FCS);
 }
 
-static bool can_offload(const struct e1000 *e, unsigned bits)
+static bool e1000_tx_can_offload(const struct e1000 *e, unsigned bits)
 {
     return (e->offload & bits) == bits && !e1000_loopback(e);
 }
@@ -90,7 +90,8 @@ static bool can_offload(const struct e1000 *e, unsigned bits)
 /* -------------------------------------------------------------- checksums */
 
 /* Sum of the packet's bytes [from, to). */
-static uint32_t sum_range(const struct e1000_tx *t, uint32_t from, uint32_t to)
+static uint32_t e1000_tx_sum_range(const struct e1000_tx *t, uint32_t from,
+                                   uint32_t to)
 {
     uint32_t sum = 0, at = t->hlen, a, b;
     if (from < t->hlen) {
@@ -112,24 +113,25 @@ static uint32_t sum_range(const struct e1000_tx *t, uint32_t from, uint32_t to)
 /* SDM 3.3.5: the sum of [css, cse] goes to cso; cse 0 is the packet's end. The
  * field's old contents (the pseudo header's sum) count. Fields that are not
  * inside the packet are ignored. */
-static void insert_sum(struct e1000_tx *t, uint32_t css, uint32_t cse,
-                       uint32_t cso, bool udp)
+static void e1000_tx_insert_sum(struct e1000_tx *t, uint32_t css, uint32_t cse,
+                                uint32_t cso, bool udp)
 {
     uint32_t end = cse && cse < t->bytes ? cse + 1 : t->bytes;
     uint16_t v;
     if (css >= end || cso + 2 > t->hlen)
         return;
-    v = csum_fold(sum_range(t, css, end));
+    v = csum_fold(e1000_tx_sum_range(t, css, end));
     if (udp && v == 0) /* RFC 768: 0 means that there is none */
         v = 0xffff;
     eth_put16(t->hdr + cso, v);
 }
 
 /* Can the sum of [css, end] to cso be left to the backend? */
-static bool leave_sum(struct e1000 *e, uint32_t css, uint32_t cse, uint32_t cso)
+static bool e1000_tx_leave_sum(struct e1000 *e, uint32_t css, uint32_t cse,
+                               uint32_t cso)
 {
     struct e1000_tx *t = &e->tx;
-    if (!can_offload(e, NETBE_CSUM) || (cse && cse + 1 < t->bytes) ||
+    if (!e1000_tx_can_offload(e, NETBE_CSUM) || (cse && cse + 1 < t->bytes) ||
         cso < css || css >= t->bytes || cso + 2 > t->bytes)
         return false;
     t->nh.flags = NET_F_NEEDS_CSUM;
@@ -138,35 +140,37 @@ static bool leave_sum(struct e1000 *e, uint32_t css, uint32_t cse, uint32_t cso)
     return true;
 }
 
-static void prepare_sums(struct e1000 *e)
+static void e1000_tx_prepare_sums(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
     const struct tx_ctx *c = &t->ctx;
     if (!(t->popts & (POPTS_IXSM | POPTS_TXSM)))
         return;
-    pull(t, TX_REACH);
+    e1000_tx_pull(t, TX_REACH);
     if (t->popts & POPTS_IXSM)
-        insert_sum(t, c->ipcss, c->ipcse, c->ipcso, false);
-    if (t->popts & POPTS_TXSM && !leave_sum(e, c->tucss, c->tucse, c->tucso))
-        insert_sum(t, c->tucss, c->tucse, c->tucso, !(c->cmd & TUCMD_TCP));
+        e1000_tx_insert_sum(t, c->ipcss, c->ipcse, c->ipcso, false);
+    if (t->popts & POPTS_TXSM &&
+        !e1000_tx_leave_sum(e, c->tucss, c->tucse, c->tucso))
+        e1000_tx_insert_sum(t, c->tucss, c->tucse, c->tucso,
+                            !(c->cmd & TUCMD_TCP));
 }
 
 /* SDM 3.3.3: a legacy descriptor's own sum, from CSS to the end. */
-static void prepare_legacy_sum(struct e1000 *e)
+static void e1000_tx_prepare_legacy_sum(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
     if (!(t->last & TXD_IC) || t->css >= t->bytes || t->cso + 1u >= t->bytes)
         return;
-    pull(t, TX_REACH);
-    if (!leave_sum(e, t->css, 0, t->cso))
-        insert_sum(t, t->css, 0, t->cso, false);
+    e1000_tx_pull(t, TX_REACH);
+    if (!e1000_tx_leave_sum(e, t->css, 0, t->cso))
+        e1000_tx_insert_sum(t, t->css, 0, t->cso, false);
 }
 
 /* ------------------------------------------------------------------- TSO */
 
 /* SDM 3.5.5-3.5.9: what a segmentation context must say to make sense. After
  * it, header offsets are in order and inside hdr[]. */
-static bool tso_sane(const struct e1000_tx *t)
+static bool e1000_tx_tso_sane(const struct e1000_tx *t)
 {
     const struct tx_ctx *c = &t->ctx;
     bool tcp = c->cmd & TUCMD_TCP, v4 = c->cmd & TUCMD_IP;
@@ -182,7 +186,7 @@ static bool tso_sane(const struct e1000_tx *t)
 }
 
 /* Is it one TCP packet a kernel's GSO cuts just as the card would? */
-static bool tso_gso(struct e1000 *e, unsigned *type)
+static bool e1000_tx_tso_gso(struct e1000 *e, unsigned *type)
 {
     const struct e1000_tx *t = &e->tx;
     const struct tx_ctx *c = &t->ctx;
@@ -194,7 +198,7 @@ static bool tso_gso(struct e1000 *e, unsigned *type)
         need |= NETBE_ECN;
         *type |= NET_GSO_ECN;
     }
-    if (!can_offload(e, need) || !(c->cmd & TUCMD_TCP) ||
+    if (!e1000_tx_can_offload(e, need) || !(c->cmd & TUCMD_TCP) ||
         !(t->popts & POPTS_TXSM) || (v4 && !(t->popts & POPTS_IXSM)) ||
         c->tucse || c->mss < GSO_MSS_MIN || t->bytes - c->ipcss > IP_MAX ||
         (tcp[12] >> 4) * 4 != c->hdrlen - c->tucss)
@@ -208,7 +212,7 @@ static bool tso_gso(struct e1000 *e, unsigned *type)
 /* SDM 3.5.9, for all of it as if it were one packet. The driver's sum of the
  * pseudo header is without the length: the card adds each segment's, the kernel
  * wants that of the whole. */
-static void make_gso(struct e1000_tx *t, unsigned type)
+static void e1000_tx_make_gso(struct e1000_tx *t, unsigned type)
 {
     const struct tx_ctx *c = &t->ctx;
     uint8_t *sum = t->hdr + c->tucso;
@@ -228,7 +232,7 @@ static void make_gso(struct e1000_tx *t, unsigned type)
 }
 
 /* The whole packet in bounce[], as gathered. */
-static void flatten_pulled(struct e1000_tx *t)
+static void e1000_tx_flatten_pulled(struct e1000_tx *t)
 {
     if (t->copied)
         return;
@@ -238,12 +242,12 @@ static void flatten_pulled(struct e1000_tx *t)
     t->copied = true;
 }
 
-static void prepare_tso(struct e1000 *e)
+static void e1000_tx_prepare_tso(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
     const struct tx_ctx *c = &t->ctx;
     unsigned type;
-    if (!tso_sane(t)) {
+    if (!e1000_tx_tso_sane(t)) {
         t->drop = &e->nic.stats.tx_drop_offload;
         stat_add(e, TSCTFC, 1);
         return;
@@ -258,19 +262,19 @@ static void prepare_tso(struct e1000 *e)
                           .mss = c->mss,
                           .bytes = t->bytes - c->hdrlen};
     t->nsegs = (t->seg.bytes + c->mss - 1) / c->mss;
-    pull(t, TX_REACH);
-    if (tso_gso(e, &type)) {
-        make_gso(t, type);
+    e1000_tx_pull(t, TX_REACH);
+    if (e1000_tx_tso_gso(e, &type)) {
+        e1000_tx_make_gso(t, type);
         return;
     }
-    flatten_pulled(t);
+    e1000_tx_flatten_pulled(t);
     t->cut = true;
 }
 
 /* ------------------------------------------------------------ tag, padding */
 
 /* SDM 9.2.1: CTRL.VME switches VLE on; the type comes from VET. */
-static uint32_t put_tag(struct e1000 *e, uint8_t *hdr, uint32_t hlen)
+static uint32_t e1000_tx_put_tag(struct e1000 *e, uint8_t *hdr, uint32_t hlen)
 {
     struct e1000_tx *t = &e->tx;
     memmove(hdr + 16, hdr + 12, hlen - 12);
@@ -279,7 +283,7 @@ static uint32_t put_tag(struct e1000 *e, uint8_t *hdr, uint32_t hlen)
     return hlen + VLAN_HLEN;
 }
 
-static bool wants_tag(const struct e1000 *e)
+static bool e1000_tx_wants_tag(const struct e1000 *e)
 {
     /* with TSE of the first descriptor, else of the last (SDM 3.3.7.1) */
     const struct e1000_tx *t = &e->tx;
@@ -287,12 +291,12 @@ static bool wants_tag(const struct e1000 *e)
     return (tse ? t->first : t->last) & TXD_VLE && reg_get(e, CTRL) & CTRL_VME;
 }
 
-static void insert_tag(struct e1000 *e)
+static void e1000_tx_insert_tag(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
     if (!t->hlen)
-        pull(t, ETH_HLEN);
-    t->hlen = put_tag(e, t->hdr, t->hlen);
+        e1000_tx_pull(t, ETH_HLEN);
+    t->hlen = e1000_tx_put_tag(e, t->hdr, t->hlen);
     t->bytes += VLAN_HLEN;
     if (t->nh.flags & NET_F_NEEDS_CSUM)
         t->nh.csum_start += VLAN_HLEN;
@@ -301,15 +305,15 @@ static void insert_tag(struct e1000 *e)
 }
 
 /* SDM 13.4.33, PSP. */
-static uint32_t padding(const struct e1000 *e, uint32_t bytes)
+static uint32_t e1000_tx_padding(const struct e1000 *e, uint32_t bytes)
 {
     return reg_get(e, TCTL) & TCTL_PSP && bytes < ETH_MIN ? ETH_MIN - bytes : 0;
 }
 
-static void finish(struct e1000 *e)
+static void e1000_tx_finish(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
-    uint32_t pad = padding(e, t->bytes);
+    uint32_t pad = e1000_tx_padding(e, t->bytes);
     int at = t->body;
     if (pad) {
         t->iov[t->n++] = (struct iovec){(void *)(uintptr_t)zeros, pad};
@@ -321,7 +325,7 @@ static void finish(struct e1000 *e)
     t->at = at;
 }
 
-void tx_prepare(struct e1000 *e)
+void e1000_tx_prepare(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
     bool tse = t->first & TXD_DEXT && t->first & TXD_TSE;
@@ -330,7 +334,7 @@ void tx_prepare(struct e1000 *e)
     if (t->drop)
         return;
     if (!(t->last & TXD_IFCS) && !tse)
-        take_fcs(t);
+        e1000_tx_take_fcs(t);
     if (t->bytes < ETH_HLEN)
         t->drop = &e->nic.stats.tx_drop_short;
     else if (!tse && t->bytes > E1000_TX_MAX)
@@ -338,24 +342,24 @@ void tx_prepare(struct e1000 *e)
     if (t->drop)
         return;
     if (tse)
-        prepare_tso(e);
+        e1000_tx_prepare_tso(e);
     else if (t->first & TXD_DEXT)
-        prepare_sums(e);
+        e1000_tx_prepare_sums(e);
     else
-        prepare_legacy_sum(e);
+        e1000_tx_prepare_legacy_sum(e);
     if (t->drop || t->cut)
         return;
-    if (wants_tag(e))
-        insert_tag(e);
-    finish(e);
+    if (e1000_tx_wants_tag(e))
+        e1000_tx_insert_tag(e);
+    e1000_tx_finish(e);
 }
 
 /* ------------------------------------------------------------------ out */
 
 /* A packet of `bytes` went out as `segs` frames: each has the same headers and,
  * but for the last, MSS bytes. */
-static void count_sent(struct e1000 *e, const uint8_t *da, uint32_t bytes,
-                       uint32_t segs)
+static void e1000_tx_count_sent(struct e1000 *e, const uint8_t *da,
+                                uint32_t bytes, uint32_t segs)
 {
     uint32_t mss = e->tx.ctx.mss, payload = e->tx.ctx.cmd & 0xfffff;
     uint32_t headers = segs > 1 ? bytes - payload : 0;
@@ -376,8 +380,8 @@ static void count_sent(struct e1000 *e, const uint8_t *da, uint32_t bytes,
 
 /* One packet to where it goes, and counted: as `segs` frames, `bytes` long
  * before they were cut. False: no room, keep it. */
-static bool emit(struct e1000 *e, const struct iovec *iov, int n,
-                 uint32_t bytes, uint32_t segs)
+static bool e1000_tx_emit(struct e1000 *e, const struct iovec *iov, int n,
+                          uint32_t bytes, uint32_t segs)
 {
     struct nic_stats *s = &e->nic.stats;
     ssize_t got = 1;
@@ -396,24 +400,25 @@ static bool emit(struct e1000 *e, const struct iovec *iov, int n,
     if (got <= 0)
         return got;
     iov_read(iov + 1, n - 1, 0, da, sizeof(da));
-    count_sent(e, da, bytes, segs);
+    e1000_tx_count_sent(e, da, bytes, segs);
     return true;
 }
 
 /* SDM 3.5.6: the next segment of a packet flattened into bounce[]. */
-static enum tx_result cut_step(struct e1000 *e)
+static enum tx_result e1000_tx_cut_step(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
     uint8_t h[TX_HDR], *body = t->bounce + t->seg.hlen + t->seg.off;
     uint32_t payload = seg_headers(&t->seg, body, h);
-    uint32_t hlen = wants_tag(e) ? put_tag(e, h, t->seg.hlen) : t->seg.hlen;
-    uint32_t pad = padding(e, hlen + payload);
+    uint32_t hlen = e1000_tx_wants_tag(e) ? e1000_tx_put_tag(e, h, t->seg.hlen)
+                                          : t->seg.hlen;
+    uint32_t pad = e1000_tx_padding(e, hlen + payload);
     struct net_hdr nh = {0};
     struct iovec iov[4] = {{&nh, NET_HDR_LEN},
                            {h, hlen},
                            {body, payload},
                            {(void *)(uintptr_t)zeros, pad}};
-    if (!emit(e, iov, pad ? 4 : 3, hlen + payload + pad, 1))
+    if (!e1000_tx_emit(e, iov, pad ? 4 : 3, hlen + payload + pad, 1))
         return TX_BLOCKED;
     t->seg.off += payload;
     t->seg.k++;
@@ -423,7 +428,7 @@ static enum tx_result cut_step(struct e1000 *e)
     return TX_DONE;
 }
 
-enum tx_result tx_step(struct e1000 *e)
+enum tx_result e1000_tx_send(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
     if (t->drop) {
@@ -431,8 +436,8 @@ enum tx_result tx_step(struct e1000 *e)
         return TX_DONE;
     }
     if (t->cut)
-        return cut_step(e);
-    if (!emit(e, &t->iov[t->at], t->n - t->at, t->bytes, t->nsegs))
+        return e1000_tx_cut_step(e);
+    if (!e1000_tx_emit(e, &t->iov[t->at], t->n - t->at, t->bytes, t->nsegs))
         return TX_BLOCKED;
     if (t->first & TXD_DEXT && t->first & TXD_TSE)
         stat_add(e, TSCTC, 1);

@@ -84,7 +84,7 @@ struct mode {
 };
 
 /* IEEE 802.3 annex 28B.3: the best of what register 4 and 9 offer. */
-static struct mode negotiated(const struct e1000_phy *p)
+static struct mode e1000_phy_negotiated(const struct e1000_phy *p)
 {
     uint16_t gig = p->reg[P_CTRL_1000T], adv = p->reg[P_AN_ADV];
     if (gig & 0x0300)
@@ -94,7 +94,7 @@ static struct mode negotiated(const struct e1000_phy *p)
     return (struct mode){0, adv & 0x0040};
 }
 
-static struct mode forced(const struct e1000_phy *p)
+static struct mode e1000_phy_forced(const struct e1000_phy *p)
 {
     uint16_t c = p->reg[P_CONTROL];
     unsigned speed = c & BMCR_SPEED_1000 ? 2 : c & BMCR_SPEED_100 ? 1 : 0;
@@ -102,11 +102,12 @@ static struct mode forced(const struct e1000_phy *p)
 }
 
 /* As it is, or as it will be. */
-static struct mode line_mode(const struct e1000_phy *p)
+static struct mode e1000_phy_line_mode(const struct e1000_phy *p)
 {
     if (p->up)
         return (struct mode){p->speed, p->fd};
-    return p->reg[P_CONTROL] & BMCR_AN_EN ? negotiated(p) : forced(p);
+    return p->reg[P_CONTROL] & BMCR_AN_EN ? e1000_phy_negotiated(p)
+                                          : e1000_phy_forced(p);
 }
 
 bool e1000_loopback(const struct e1000 *e)
@@ -122,7 +123,7 @@ void e1000_link_update(struct e1000 *e)
 {
     uint32_t old = reg_get(e, STATUS), ctrl = reg_get(e, CTRL);
     uint32_t s = old & STATUS_TXOFF;
-    struct mode m = line_mode(&e->phy);
+    struct mode m = e1000_phy_line_mode(&e->phy);
     bool up = e->phy.up && ctrl & CTRL_SLU;
     s |= m.speed << STATUS_ASDV_SHIFT;
     if (ctrl & CTRL_FRCSPD && ctrl & CTRL_SLU)
@@ -138,7 +139,7 @@ void e1000_link_update(struct e1000 *e)
     }
 }
 
-static void line_down(struct e1000 *e)
+static void e1000_phy_line_down(struct e1000 *e)
 {
     struct e1000_phy *p = &e->phy;
     if (p->up)
@@ -149,16 +150,16 @@ static void line_down(struct e1000 *e)
     e1000_link_update(e);
 }
 
-static bool line_possible(const struct e1000 *e)
+static bool e1000_phy_line_possible(const struct e1000 *e)
 {
     return e->nic.nd && netdev_link(e->nic.nd) &&
            !(e->phy.reg[P_CONTROL] & BMCR_PWRDN);
 }
 
-static void line_up(struct e1000 *e)
+static void e1000_phy_line_up(struct e1000 *e)
 {
     struct e1000_phy *p = &e->phy;
-    struct mode m = line_mode(p);
+    struct mode m = e1000_phy_line_mode(p);
     p->speed = (uint8_t)m.speed;
     p->fd = m.fd;
     p->up = true;
@@ -172,10 +173,10 @@ static void line_up(struct e1000 *e)
 }
 
 /* Goes down, and comes up a little later if it can. */
-static void line_restart(struct e1000 *e)
+static void e1000_phy_line_restart(struct e1000 *e)
 {
-    line_down(e);
-    e->phy.starting = line_possible(e);
+    e1000_phy_line_down(e);
+    e->phy.starting = e1000_phy_line_possible(e);
     if (e->phy.starting)
         e1000_kick(e, TODO_LINK);
 }
@@ -186,12 +187,12 @@ void e1000_phy_start(struct e1000 *e)
         timer_arm(&e->link_timer, now_ns() + LINK_NS);
 }
 
-static void link_timer_fires(struct timer *t)
+static void e1000_phy_link_timer_fires(struct timer *t)
 {
     struct e1000 *e = container_of(t, struct e1000, link_timer);
     pthread_mutex_lock(&e->lock);
-    if (e->phy.starting && line_possible(e))
-        line_up(e);
+    if (e->phy.starting && e1000_phy_line_possible(e))
+        e1000_phy_line_up(e);
     e->phy.starting = false;
     pthread_mutex_unlock(&e->lock);
 }
@@ -199,10 +200,10 @@ static void link_timer_fires(struct timer *t)
 void e1000_phy_cable(struct e1000 *e, bool up)
 {
     if (up && !e->phy.up)
-        line_restart(e);
+        e1000_phy_line_restart(e);
     else if (!up) {
         e->phy.starting = false;
-        line_down(e);
+        e1000_phy_line_down(e);
     }
 }
 
@@ -210,17 +211,18 @@ void e1000_phy_reset(struct e1000 *e)
 {
     for (unsigned i = 0; i < ARRAY_LEN(phy_rows); i++)
         e->phy.reg[i] = phy_rows[i].reset;
-    line_restart(e);
+    e1000_phy_line_restart(e);
 }
 
 void e1000_phy_init(struct e1000 *e)
 {
-    timer_init(&e->link_timer, e->dev.m->loop, link_timer_fires, "e1000-link");
+    timer_init(&e->link_timer, e->dev.m->loop, e1000_phy_link_timer_fires,
+               "e1000-link");
 }
 
 /* -------------------------------------------------------------- registers */
 
-static uint16_t read_bmsr(struct e1000_phy *p)
+static uint16_t e1000_phy_read_bmsr(struct e1000_phy *p)
 {
     uint16_t v = phy_rows[P_BMSR].reset;
     if (p->up && !p->latched) /* a link that went down reads so once */
@@ -231,27 +233,27 @@ static uint16_t read_bmsr(struct e1000_phy *p)
     return v;
 }
 
-static uint16_t read_spec_status(const struct e1000_phy *p)
+static uint16_t e1000_phy_read_spec_status(const struct e1000_phy *p)
 {
-    struct mode m = line_mode(p);
+    struct mode m = e1000_phy_line_mode(p);
     uint16_t v = (uint16_t)(m.speed << 14 | (m.fd ? 1 << 13 : 0));
     if (p->up)
         v |= 1 << 11 | 1 << 10; /* resolved, link */
     return v;
 }
 
-static uint16_t phy_read(struct e1000 *e, unsigned n)
+static uint16_t e1000_phy_read(struct e1000 *e, unsigned n)
 {
     if (n == P_BMSR)
-        return read_bmsr(&e->phy);
+        return e1000_phy_read_bmsr(&e->phy);
     if (n == P_SPEC_STATUS)
-        return read_spec_status(&e->phy);
+        return e1000_phy_read_spec_status(&e->phy);
     return e->phy.reg[n];
 }
 
 /* RESET and RESTART read 0 again at once. A software reset keeps the other
  * registers, as the 88E1011 does, and makes them take effect. */
-static void write_control(struct e1000 *e, uint16_t v)
+static void e1000_phy_write_control(struct e1000 *e, uint16_t v)
 {
     struct e1000_phy *p = &e->phy;
     uint16_t old = p->reg[P_CONTROL], differ;
@@ -262,16 +264,16 @@ static void write_control(struct e1000 *e, uint16_t v)
     if (v & BMCR_RESET || (v & BMCR_RESTART && v & BMCR_AN_EN) ||
         differ & (BMCR_PWRDN | BMCR_AN_EN | BMCR_SPEED_1000 | BMCR_SPEED_100 |
                   BMCR_FD))
-        line_restart(e);
+        e1000_phy_line_restart(e);
 }
 
-static void phy_write(struct e1000 *e, unsigned n, uint16_t v)
+static void e1000_phy_write(struct e1000 *e, unsigned n, uint16_t v)
 {
     uint16_t *reg = &e->phy.reg[n];
     uint16_t mask = phy_rows[n].wmask;
     v = (uint16_t)((*reg & ~mask) | (v & mask));
     if (n == P_CONTROL)
-        write_control(e, v);
+        e1000_phy_write_control(e, v);
     else
         *reg = v;
 }
@@ -285,10 +287,10 @@ void e1000_wr_mdic(struct e1000 *e, uint32_t off, uint32_t val)
     uint32_t op = val & (3u << 26);
     const char *name = phy_rows[n].name ? phy_rows[n].name : "-";
     if (op == MDIC_OP_READ) {
-        uint16_t v = mine ? phy_read(e, n) : 0xffff;
+        uint16_t v = mine ? e1000_phy_read(e, n) : 0xffff;
         val = (val & 0xffff0000) | v;
     } else if (op == MDIC_OP_WRITE && mine) {
-        phy_write(e, n, (uint16_t)val);
+        e1000_phy_write(e, n, (uint16_t)val);
     }
     TRACE(E1000, "%s: phy %s %s %04x", e->dev.id, name,
           op == MDIC_OP_READ ? "reads" : "written", val & 0xffff);

@@ -13,27 +13,27 @@
 static const uint8_t zeros[ETH_MIN];
 
 /* SDM 13.4.22: BSIZE, and BSEX times sixteen; 00 with BSEX is reserved. */
-static uint32_t buffer_size(uint32_t rctl)
+static uint32_t e1000_rx_buffer_size(uint32_t rctl)
 {
     uint32_t bsize = rctl >> RCTL_BSIZE_SHIFT & 3;
     uint32_t size = 2048u >> bsize;
     return rctl & RCTL_BSEX && bsize ? size * 16 : size;
 }
 
-bool rx_ring_open(struct e1000 *e, struct rx_ring *r)
+bool e1000_rx_ring_open(struct e1000 *e, struct rx_ring *r)
 {
     r->d = e1000_ring(e, RDBAL, &r->n);
     r->head = reg_get(e, RDH);
     /* pairs with the release in e1000_wr_rdt: descriptors are visible */
     r->tail = atomic_load(&e->reg[RDT / 4]);
-    r->bufsize = buffer_size(reg_get(e, RCTL));
+    r->bufsize = e1000_rx_buffer_size(reg_get(e, RCTL));
     return r->d;
 }
 
 /* Indices beyond the ring make it empty. RDT one past the end is what some old
  * drivers write for "all of it": up to the end, then. A ring of one is
  * filled again and again for such a tail: its drivers write RDT once. */
-uint32_t rx_avail(const struct rx_ring *r)
+uint32_t e1000_rx_avail(const struct rx_ring *r)
 {
     if (r->head >= r->n || r->tail > r->n)
         return 0;
@@ -42,37 +42,38 @@ uint32_t rx_avail(const struct rx_ring *r)
     return r->tail >= r->head ? r->tail - r->head : r->tail + r->n - r->head;
 }
 
-static uint64_t rxd_addr(const struct rx_ring *r, uint32_t at)
+static uint64_t e1000_rx_desc_addr(const struct rx_ring *r, uint32_t at)
 {
     return *(const volatile uint64_t *)&r->d[at].addr;
 }
 
-uint8_t *rx_buffer(const struct e1000 *e, const struct rx_ring *r, uint32_t at)
+uint8_t *e1000_rx_buffer(const struct e1000 *e, const struct rx_ring *r,
+                         uint32_t at)
 {
-    uint64_t a = rxd_addr(r, at);
+    uint64_t a = e1000_rx_desc_addr(r, at);
     return a ? ram_ptr(&e->dev.m->ram, gpa(a), r->bufsize) : NULL;
 }
 
 /* The second half of a descriptor at once, DD with it; the release orders the
  * buffer before it. */
-static void rxd_write(struct rx_ring *r, uint64_t result)
+static void e1000_rx_desc_write(struct rx_ring *r, uint64_t result)
 {
     __atomic_store_n(&r->d[r->head].result, result, __ATOMIC_RELEASE);
     r->head = r->head + 1 == r->n ? 0 : r->head + 1;
 }
 
-void rx_skip_nulls(struct e1000 *e, struct rx_ring *r)
+void e1000_rx_skip_nulls(struct e1000 *e, struct rx_ring *r)
 {
     for (uint32_t i = 0; i < r->n; i++) {
-        if (!rx_avail(r) || rxd_addr(r, r->head))
+        if (!e1000_rx_avail(r) || e1000_rx_desc_addr(r, r->head))
             break;
-        rxd_write(r, (uint64_t)RXD_DD << 32);
+        e1000_rx_desc_write(r, (uint64_t)RXD_DD << 32);
         nic_count(&e->nic.stats, rx_drop_desc, 1);
     }
     reg_put(e, RDH, r->head);
 }
 
-void rx_drop_full(struct e1000 *e)
+void e1000_rx_drop_full(struct e1000 *e)
 {
     stat_add(e, MPC, 1);
     stat_add(e, RNBC, 1);
@@ -81,7 +82,7 @@ void rx_drop_full(struct e1000 *e)
 
 /* -------------------------------------------------------------- checksums */
 
-uint32_t rx_sum(const struct rx_frame *f, uint32_t from, uint32_t to)
+uint32_t e1000_rx_sum(const struct rx_frame *f, uint32_t from, uint32_t to)
 {
     uint32_t sum = 0, at = 0;
     for (int i = 0; i < f->n && at < to; i++) {
@@ -98,7 +99,7 @@ uint32_t rx_sum(const struct rx_frame *f, uint32_t from, uint32_t to)
 
 /* Reads header bytes of the pieces; a guest can change them under us, which
  * makes a wrong verdict on its own frame and no more. */
-static uint16_t word_at(const struct rx_frame *f, uint32_t off)
+static uint16_t e1000_rx_word_at(const struct rx_frame *f, uint32_t off)
 {
     uint8_t b[2] = {0, 0};
     iov_read(f->piece, f->n, off, b, 2);
@@ -106,19 +107,19 @@ static uint16_t word_at(const struct rx_frame *f, uint32_t off)
 }
 
 /* SDM 3.2.9, RXCSUM.IPOFL. */
-static uint32_t ip_verdict(const struct rx_frame *f)
+static uint32_t e1000_rx_ip_verdict(const struct rx_frame *f)
 {
     const struct eth_info *i = f->info;
     uint32_t v = (uint32_t)RXD_IPCS;
     if (i->ip != 4)
         return 0;
-    if (csum_fold(rx_sum(f, i->l3, i->l4)))
+    if (csum_fold(e1000_rx_sum(f, i->l3, i->l4)))
         v |= (uint32_t)RXD_ERR_IPE << 8;
     return v;
 }
 
 /* SDM 3.2.9, RXCSUM.TUOFL: TCP, and UDP that has a sum, not in fragments. */
-static uint32_t l4_verdict(const struct rx_frame *f)
+static uint32_t e1000_rx_l4_verdict(const struct rx_frame *f)
 {
     const struct eth_info *i = f->info;
     uint8_t head[64];
@@ -128,34 +129,34 @@ static uint32_t l4_verdict(const struct rx_frame *f)
         return 0;
     if (f->trusted)
         return RXD_TCPCS;
-    if (i->proto == PROTO_UDP && !word_at(f, i->l4 + 6u))
+    if (i->proto == PROTO_UDP && !e1000_rx_word_at(f, i->l4 + 6u))
         return 0;
     n = iov_read(f->piece, f->n, 0, head, sizeof(head));
     if (n < i->l3 + (i->ip == 4 ? 20u : 40u))
         return 0;
-    sum = sum_fold(rx_sum(f, i->l4, i->end)) +
+    sum = sum_fold(e1000_rx_sum(f, i->l4, i->end)) +
           sum_fold(eth_pseudo(i, head, i->end - i->l4));
     return RXD_TCPCS | (csum_fold(sum) ? (uint32_t)RXD_ERR_TCPE << 8 : 0);
 }
 
 /* Status in the low byte, errors in the next. With RXCSUM 0 the driver wants
  * none of it: IXSM says that nothing was looked at. */
-static uint32_t verdict(struct e1000 *e, const struct rx_frame *f)
+static uint32_t e1000_rx_verdict(struct e1000 *e, const struct rx_frame *f)
 {
     uint32_t rxcsum = reg_get(e, RXCSUM), v = 0;
     if (!rxcsum || f->info->l3 == 0)
         return RXD_IXSM;
     if (rxcsum & RXCSUM_IPOFL)
-        v |= ip_verdict(f);
+        v |= e1000_rx_ip_verdict(f);
     if (rxcsum & RXCSUM_TUOFL)
-        v |= l4_verdict(f);
+        v |= e1000_rx_l4_verdict(f);
     return v;
 }
 
 /* -------------------------------------------------------------- delivery */
 
 /* Cuts the tag out: bytes 12 to 15 (SDM 9.2.2). The frame is in one piece. */
-static void strip_tag(struct rx_frame *f)
+static void e1000_rx_strip_tag(struct rx_frame *f)
 {
     uint8_t *p = f->piece[0].iov_base;
     if (f->n == 2) {
@@ -170,7 +171,8 @@ static void strip_tag(struct rx_frame *f)
     f->tagged = true;
 }
 
-static uint32_t frame_crc(const struct e1000 *e, const struct rx_frame *f)
+static uint32_t e1000_rx_frame_crc(const struct e1000 *e,
+                                   const struct rx_frame *f)
 {
     uint32_t crc = 0;
     if (!e->fcs)
@@ -181,7 +183,8 @@ static uint32_t frame_crc(const struct e1000 *e, const struct rx_frame *f)
 }
 
 /* Padding to the least frame, and the FCS unless it is stripped (SECRC). */
-static void complete(struct e1000 *e, struct rx_frame *f, uint32_t *crc)
+static void e1000_rx_complete(struct e1000 *e, struct rx_frame *f,
+                              uint32_t *crc)
 {
     if (f->len < ETH_MIN) {
         f->piece[f->n++] =
@@ -190,12 +193,12 @@ static void complete(struct e1000 *e, struct rx_frame *f, uint32_t *crc)
     }
     if (reg_get(e, RCTL) & RCTL_SECRC)
         return;
-    *crc = frame_crc(e, f);
+    *crc = e1000_rx_frame_crc(e, f);
     f->piece[f->n++] = (struct iovec){crc, ETH_FCS};
     f->len += ETH_FCS;
 }
 
-static void count(struct e1000 *e, const uint8_t *da, uint32_t wire)
+static void e1000_rx_count(struct e1000 *e, const uint8_t *da, uint32_t wire)
 {
     stat_add(e, GPRC, 1);
     stat_add(e, TPR, 1);
@@ -214,12 +217,12 @@ static void count(struct e1000 *e, const uint8_t *da, uint32_t wire)
 
 /* Copies the frame into as many buffers as it needs; a buffer that is no RAM
  * swallows its part, as the bus would. */
-static void scatter(struct e1000 *e, struct rx_ring *r, struct rx_frame *f,
-                    uint32_t pcsum, uint64_t last)
+static void e1000_rx_scatter(struct e1000 *e, struct rx_ring *r,
+                             struct rx_frame *f, uint32_t pcsum, uint64_t last)
 {
     assert(!f->in_place || f->len <= r->bufsize);
     for (uint32_t off = 0; off < f->len;) {
-        uint8_t *buf = rx_buffer(e, r, r->head);
+        uint8_t *buf = e1000_rx_buffer(e, r, r->head);
         uint32_t k = f->len - off < r->bufsize ? f->len - off : r->bufsize;
         bool end = off + k == f->len;
         if (buf && f->in_place) /* one descriptor; the first piece is there */
@@ -230,13 +233,13 @@ static void scatter(struct e1000 *e, struct rx_ring *r, struct rx_frame *f,
         else
             fault_note(&e->f_desc, "%s: a receive buffer is not RAM",
                        e->dev.id);
-        rxd_write(r, k | (uint64_t)(off ? 0 : pcsum) << 16 |
-                         (end ? last : (uint64_t)RXD_DD << 32));
+        e1000_rx_desc_write(r, k | (uint64_t)(off ? 0 : pcsum) << 16 |
+                                   (end ? last : (uint64_t)RXD_DD << 32));
         off += k;
     }
 }
 
-bool rx_put(struct e1000 *e, struct rx_ring *r, struct rx_frame *f)
+bool e1000_rx_put(struct e1000 *e, struct rx_ring *r, struct rx_frame *f)
 {
     uint32_t crc = 0, wire, v, pcsum = 0, pcss;
     uint32_t total = f->len, secrc = reg_get(e, RCTL) & RCTL_SECRC;
@@ -245,24 +248,24 @@ bool rx_put(struct e1000 *e, struct rx_ring *r, struct rx_frame *f)
     uint64_t last;
     total -= strip ? VLAN_HLEN : 0;
     total = (total < ETH_MIN ? ETH_MIN : total) + (secrc ? 0 : ETH_FCS);
-    if ((uint64_t)rx_avail(r) * r->bufsize < total)
+    if ((uint64_t)e1000_rx_avail(r) * r->bufsize < total)
         return false;
     iov_read(f->piece, f->n, 0, da, sizeof(da));
     wire = (f->len < ETH_MIN ? ETH_MIN : f->len) + ETH_FCS;
-    v = verdict(e, f);
+    v = e1000_rx_verdict(e, f);
     if (strip)
-        strip_tag(f);
-    complete(e, f, &crc);
+        e1000_rx_strip_tag(f);
+    e1000_rx_complete(e, f, &crc);
     pcss = reg_get(e, RXCSUM) & RXCSUM_PCSS;
     if (!(v & RXD_IXSM) && pcss < f->len)
-        pcsum = csum_fold(rx_sum(f, pcss, f->len));
+        pcsum = csum_fold(e1000_rx_sum(f, pcss, f->len));
     v |= RXD_DD | RXD_EOP | (f->tagged ? RXD_VP : 0);
     last = (uint64_t)v << 32 | (f->tagged ? (uint64_t)f->info->tci << 48 : 0);
-    scatter(e, r, f, pcsum, last);
+    e1000_rx_scatter(e, r, f, pcsum, last);
     reg_put(e, RDH, r->head);
     if (r->n == 1) /* and it was the last one there is (SDM 13.4.17) */
         e->causes |= ICR_RXO;
-    count(e, da, wire);
+    e1000_rx_count(e, da, wire);
     if (e->rx.frames - e->rx.told >= REPORT_EVERY)
         e1000_report(e);
     return true;

@@ -51,17 +51,17 @@ bool e1000_rx_on(const struct e1000 *e)
 /* Lays out the packet to come: its first frame in the head descriptor's buffer
  * (plain: all of that buffer; guessed: headers and one MSS), further guessed
  * payload behind, the rest to buf[]. */
-static void lay_out(struct e1000 *e, const struct rx_ring *r)
+static void e1000_rx_lay_out(struct e1000 *e, const struct rx_ring *r)
 {
     struct e1000_rx *x = &e->rx;
     uint32_t seg = x->guess_hlen + x->guess_mss, at = 0, d = r->head;
-    uint32_t avail = rx_avail(r);
+    uint32_t avail = e1000_rx_avail(r);
     bool guess = x->guess && seg + ETH_FCS <= r->bufsize;
     uint32_t k = guess ? seg : r->bufsize, skip = 0;
     x->iov[0] = (struct iovec){&x->p.nh, NET_HDR_LEN};
     x->niov = 1;
     while (avail-- && x->niov <= RX_IOV && at + k <= NET_FRAME_MAX) {
-        uint8_t *buf = rx_buffer(e, r, d);
+        uint8_t *buf = e1000_rx_buffer(e, r, d);
         if (!buf)
             break;
         x->piece[x->niov] = at;
@@ -78,7 +78,7 @@ static void lay_out(struct e1000 *e, const struct rx_ring *r)
 }
 
 /* Brings what lies in guest buffers to its place in buf[], from byte `from`. */
-static void collect(struct e1000_rx *x, uint32_t from)
+static void e1000_rx_collect(struct e1000_rx *x, uint32_t from)
 {
     for (int i = 1; i < x->niov - 1 && x->piece[i] < x->p.len; i++) {
         uint32_t left = x->p.len - x->piece[i];
@@ -91,15 +91,15 @@ static void collect(struct e1000_rx *x, uint32_t from)
 
 /* --------------------------------------------------------------- segments */
 
-static void segment_info(const struct rx_packet *p, uint32_t payload,
-                         struct eth_info *info)
+static void e1000_rx_segment_info(const struct rx_packet *p, uint32_t payload,
+                                  struct eth_info *info)
 {
     *info = p->info;
     info->end = p->seg.hlen + payload;
 }
 
 /* Its segment at hand is delivered. */
-static void segment_done(struct rx_packet *p, uint32_t payload)
+static void e1000_rx_segment_done(struct rx_packet *p, uint32_t payload)
 {
     p->seg.off += payload;
     p->seg.k++;
@@ -107,8 +107,8 @@ static void segment_done(struct rx_packet *p, uint32_t payload)
 }
 
 /* Segments that lie where they belong, as guessed. Each has its buffer to
- * itself, FCS included: rx_put() appends that behind the payload. */
-static void put_in_place(struct e1000 *e, struct rx_ring *r)
+ * itself, FCS included: e1000_rx_put() appends that behind the payload. */
+static void e1000_rx_put_in_place(struct e1000 *e, struct rx_ring *r)
 {
     struct e1000_rx *x = &e->rx;
     struct rx_packet *p = &x->p;
@@ -123,21 +123,21 @@ static void put_in_place(struct e1000 *e, struct rx_ring *r)
         body += i == 1 ? p->seg.hlen : 0;
         frame = body - p->seg.hlen;
         payload = seg_headers(&p->seg, body, frame);
-        segment_info(p, payload, &info);
+        e1000_rx_segment_info(p, payload, &info);
         struct rx_frame f = {.piece = {{frame, p->seg.hlen + payload}},
                              .n = 1,
                              .len = p->seg.hlen + payload,
                              .info = &info,
                              .trusted = true,
                              .in_place = true};
-        if (!rx_put(e, r, &f))
+        if (!e1000_rx_put(e, r, &f))
             return;
-        segment_done(p, payload);
+        e1000_rx_segment_done(p, payload);
     }
 }
 
 /* One more frame of the packet in buf[]. False: no descriptors. */
-static bool put_next(struct e1000 *e, struct rx_ring *r)
+static bool e1000_rx_put_next(struct e1000 *e, struct rx_ring *r)
 {
     struct e1000_rx *x = &e->rx;
     struct rx_packet *p = &x->p;
@@ -147,7 +147,7 @@ static bool put_next(struct e1000 *e, struct rx_ring *r)
     uint32_t payload = 0;
     if (p->seg.mss) {
         payload = seg_headers(&p->seg, body, h);
-        segment_info(p, payload, &info);
+        e1000_rx_segment_info(p, payload, &info);
         f.piece[0] = (struct iovec){h, p->seg.hlen};
         f.piece[1] = (struct iovec){body, payload};
         f.n = 2;
@@ -158,14 +158,14 @@ static bool put_next(struct e1000 *e, struct rx_ring *r)
         f.len = p->len;
         f.trusted = p->nh.flags;
     }
-    if (rx_put(e, r, &f)) {
-        segment_done(p, payload);
+    if (e1000_rx_put(e, r, &f)) {
+        e1000_rx_segment_done(p, payload);
         return true;
     }
     if ((uint64_t)(r->n - 1) * r->bufsize >= f.len + ETH_FCS)
         return false;
     nic_count(&e->nic.stats, rx_drop_fit, 1); /* the ring can never hold it */
-    rx_drop_full(e);
+    e1000_rx_drop_full(e);
     p->on = false;
     return true;
 }
@@ -173,7 +173,7 @@ static bool put_next(struct e1000 *e, struct rx_ring *r)
 /* ---------------------------------------------------------------- packets */
 
 /* SDM 13.4.22, LPE; 3.2.1: the wire's length, FCS included. */
-static bool too_long(const struct e1000 *e, uint32_t len)
+static bool e1000_rx_too_long(const struct e1000 *e, uint32_t len)
 {
     uint32_t max =
         reg_get(e, RCTL) & RCTL_LPE ? E1000_LONG_MAX : E1000_FRAME_MAX;
@@ -181,10 +181,10 @@ static bool too_long(const struct e1000 *e, uint32_t len)
 }
 
 /* May the guest have it? Counts why not. `len`: of its longest frame. */
-static bool accept(struct e1000 *e, const uint8_t *h, uint32_t len,
-                   const struct eth_info *info)
+static bool e1000_rx_accept(struct e1000 *e, const uint8_t *h, uint32_t len,
+                            const struct eth_info *info)
 {
-    if (too_long(e, len)) {
+    if (e1000_rx_too_long(e, len)) {
         stat_add(e, ROC, 1);
         nic_count(&e->nic.stats, rx_drop_long, 1);
     } else if (!e1000_filter(e, h, info)) {
@@ -199,7 +199,7 @@ static bool accept(struct e1000 *e, const uint8_t *h, uint32_t len,
 
 /* Checks a GSO packet's header against its bytes, and finds its headers' end.
  * Backends are other processes, maybe: nothing is taken on trust. */
-static bool gso_sane(struct rx_packet *p)
+static bool e1000_rx_gso_sane(struct rx_packet *p)
 {
     unsigned type = p->nh.gso_type & ~(unsigned)NET_GSO_ECN;
     uint32_t l4 = p->info.l4, hlen;
@@ -225,7 +225,7 @@ static bool gso_sane(struct rx_packet *p)
     return true;
 }
 
-static void learn(struct e1000_rx *x)
+static void e1000_rx_learn(struct e1000_rx *x)
 {
     if (!x->p.seg.mss) {
         x->guess -= x->guess ? 1 : 0;
@@ -238,20 +238,20 @@ static void learn(struct e1000_rx *x)
 
 /* SDM has nothing like it: the backend leaves a sum to us. The sum's seed is in
  * the field. */
-static bool complete_sum(struct rx_packet *p, struct rx_frame *f)
+static bool e1000_rx_complete_sum(struct rx_packet *p, struct rx_frame *f)
 {
     uint32_t start = p->nh.csum_start, at = start + p->nh.csum_offset;
     uint8_t b[2];
     uint16_t v;
     if (start >= p->len || at + 2 > p->len)
         return false;
-    v = csum_fold(rx_sum(f, start, p->len));
+    v = csum_fold(e1000_rx_sum(f, start, p->len));
     eth_put16(b, v ? v : 0xffff);
     iov_write(f->piece, f->n, at, b, 2);
     return true;
 }
 
-static void plain_packet(struct e1000 *e, struct rx_ring *r)
+static void e1000_rx_plain_packet(struct e1000 *e, struct rx_ring *r)
 {
     struct e1000_rx *x = &e->rx;
     struct rx_packet *p = &x->p;
@@ -262,20 +262,20 @@ static void plain_packet(struct e1000 *e, struct rx_ring *r)
     bool fits = padded + ETH_FCS <= r->bufsize;
     f.in_place = whole && fits && !strip;
     if (!f.in_place)
-        collect(x, 0);
+        e1000_rx_collect(x, 0);
     f.piece[0].iov_base = f.in_place ? x->iov[1].iov_base : x->buf;
     f.piece[0].iov_len = p->len;
     f.trusted = p->nh.flags & (NET_F_NEEDS_CSUM | NET_F_DATA_VALID);
-    if (p->nh.flags & NET_F_NEEDS_CSUM && !complete_sum(p, &f)) {
+    if (p->nh.flags & NET_F_NEEDS_CSUM && !e1000_rx_complete_sum(p, &f)) {
         nic_count(&e->nic.stats, rx_drop_backend, 1);
         return;
     }
-    p->on = !(f.in_place && rx_put(e, r, &f));
+    p->on = !(f.in_place && e1000_rx_put(e, r, &f));
 }
 
 /* A packet of `got` bytes was read as laid out. Leaves in p->on what could not
  * be delivered at once. */
-static void packet(struct e1000 *e, struct rx_ring *r, size_t got)
+static void e1000_rx_packet(struct e1000 *e, struct rx_ring *r, size_t got)
 {
     struct e1000_rx *x = &e->rx;
     struct rx_packet *p = &x->p;
@@ -290,45 +290,45 @@ static void packet(struct e1000 *e, struct rx_ring *r, size_t got)
     n = (uint32_t)iov_read(&x->iov[1], x->niov - 1, 0, p->head,
                            p->len < RX_PEEK ? p->len : RX_PEEK);
     eth_parse(&p->info, p->head, n, p->len, (uint16_t)reg_get(e, VET));
-    if (p->nh.gso_type && !gso_sane(p)) {
+    if (p->nh.gso_type && !e1000_rx_gso_sane(p)) {
         nic_count(&e->nic.stats, rx_drop_backend, 1);
         return;
     }
     frame = p->seg.mss && p->seg.hlen + p->seg.mss < p->len
                 ? p->seg.hlen + p->seg.mss
                 : p->len;
-    if (!accept(e, p->head, frame, &p->info))
+    if (!e1000_rx_accept(e, p->head, frame, &p->info))
         return;
     if (!p->seg.mss) {
-        plain_packet(e, r);
+        e1000_rx_plain_packet(e, r);
         return;
     }
     p->on = true;
-    put_in_place(e, r);
+    e1000_rx_put_in_place(e, r);
     if (p->on)
-        collect(x, p->seg.off ? p->seg.hlen + p->seg.off : 0);
+        e1000_rx_collect(x, p->seg.off ? p->seg.hlen + p->seg.off : 0);
 }
 
-static void finish_burst(struct e1000 *e, const struct rx_ring *r,
-                         uint32_t before)
+static void e1000_rx_finish_burst(struct e1000 *e, const struct rx_ring *r,
+                                  uint32_t before)
 {
     uint32_t rctl = reg_get(e, RCTL);
     uint32_t low = r->n >> (1 + (rctl >> RCTL_RDMTS_SHIFT & 3));
-    if (before > low && rx_avail(r) <= low) /* SDM 13.4.17, RXDMT0 */
+    if (before > low && e1000_rx_avail(r) <= low) /* SDM 13.4.17, RXDMT0 */
         e->causes |= ICR_RXDMT0;
 }
 
 /* One packet or segment; false: nothing more to do now. */
-static bool step(struct e1000 *e, struct rx_ring *r)
+static bool e1000_rx_step(struct e1000 *e, struct rx_ring *r)
 {
     struct e1000_rx *x = &e->rx;
     ssize_t got;
     r->tail = atomic_load(&e->reg[RDT / 4]);
-    rx_skip_nulls(e, r);
-    x->starved = !rx_avail(r);
+    e1000_rx_skip_nulls(e, r);
+    x->starved = !e1000_rx_avail(r);
     if (!x->starved && x->p.on) {
-        x->starved = !put_next(e, r);
-        x->need = rx_avail(r) + 1;
+        x->starved = !e1000_rx_put_next(e, r);
+        x->need = e1000_rx_avail(r) + 1;
         return !x->starved;
     }
     x->need = 1;
@@ -336,7 +336,7 @@ static bool step(struct e1000 *e, struct rx_ring *r)
         return false;
     if (!x->readable)
         return false;
-    lay_out(e, r);
+    e1000_rx_lay_out(e, r);
     got = e->be->recv(e->be, x->iov, x->niov);
     if (got <= 0) {
         x->readable = false;
@@ -344,14 +344,14 @@ static bool step(struct e1000 *e, struct rx_ring *r)
             nic_count(&e->nic.stats, rx_drop_backend, 1);
         return false;
     }
-    packet(e, r, (size_t)got);
-    learn(x);
+    e1000_rx_packet(e, r, (size_t)got);
+    e1000_rx_learn(x);
     return true;
 }
 
 /* Starved. After frames were delivered, more are likely to come. */
-static void wait_for_enough(struct e1000 *e, const struct rx_ring *r,
-                            bool delivered)
+static void e1000_rx_wait_for_enough(struct e1000 *e, const struct rx_ring *r,
+                                     bool delivered)
 {
     struct e1000_rx *x = &e->rx;
     uint32_t enough = delivered && r->n >= PATIENCE_RING ? r->n / 4 : 1;
@@ -363,7 +363,7 @@ static void wait_for_enough(struct e1000 *e, const struct rx_ring *r,
     timer_arm(&e->patience_timer, now_ns() + PATIENCE_NS);
 }
 
-static void patience_ends(struct timer *t)
+static void e1000_rx_patience_ends(struct timer *t)
 {
     struct e1000 *e = container_of(t, struct e1000, patience_timer);
     bool pending;
@@ -377,7 +377,7 @@ static void patience_ends(struct timer *t)
 
 void e1000_rx_init(struct e1000 *e)
 {
-    timer_init(&e->patience_timer, e->dev.m->loop, patience_ends,
+    timer_init(&e->patience_timer, e->dev.m->loop, e1000_rx_patience_ends,
                "e1000-patience");
 }
 
@@ -394,18 +394,19 @@ bool e1000_rx_run(struct e1000 *e)
     if (e->rx.starved) /* not read since */
         e->rx.readable = true;
     e->rx.need = 1;
-    e->rx.starved = !rx_ring_open(e, &r);
+    e->rx.starved = !e1000_rx_ring_open(e, &r);
     if (e->rx.starved)
         return false;
-    before = rx_avail(&r);
-    while (steps < BURST && e->rx.frames - start < BURST && step(e, &r)) {
+    before = e1000_rx_avail(&r);
+    while (steps < BURST && e->rx.frames - start < BURST &&
+           e1000_rx_step(e, &r)) {
         steps++;
         if (atomic_load(&e->waiting))
             break;
     }
-    finish_burst(e, &r, before);
+    e1000_rx_finish_burst(e, &r, before);
     if (e->rx.starved)
-        wait_for_enough(e, &r, e->rx.frames != start);
+        e1000_rx_wait_for_enough(e, &r, e->rx.frames != start);
     return !e->rx.starved && e->rx.p.on;
 }
 
@@ -413,8 +414,8 @@ bool e1000_rx_run(struct e1000 *e)
 bool e1000_rx_pending(struct e1000 *e)
 {
     struct rx_ring r;
-    return e1000_rx_on(e) && rx_ring_open(e, &r) &&
-           rx_avail(&r) >= atomic_load(&e->rx.enough);
+    return e1000_rx_on(e) && e1000_rx_ring_open(e, &r) &&
+           e1000_rx_avail(&r) >= atomic_load(&e->rx.enough);
 }
 
 /* -------------------------------------------------------------- loopback */
@@ -436,20 +437,20 @@ void e1000_rx_loop(struct e1000 *e, const struct iovec *iov, int n)
     }
     f.len = (uint32_t)iov_read(iov, n, 0, buf, E1000_LONG_MAX);
     eth_parse(&info, buf, f.len, f.len, (uint16_t)reg_get(e, VET));
-    if (!accept(e, buf, len, &info))
+    if (!e1000_rx_accept(e, buf, len, &info))
         return;
     f.piece[0] = (struct iovec){buf, f.len};
-    if (!rx_ring_open(e, &r)) {
+    if (!e1000_rx_ring_open(e, &r)) {
         nic_count(&e->nic.stats, rx_drop_desc, 1);
         return;
     }
-    rx_skip_nulls(e, &r);
-    before = rx_avail(&r);
-    if (!rx_put(e, &r, &f)) {
+    e1000_rx_skip_nulls(e, &r);
+    before = e1000_rx_avail(&r);
+    if (!e1000_rx_put(e, &r, &f)) {
         nic_count(&e->nic.stats, rx_drop_no_buffer, 1);
-        rx_drop_full(e);
+        e1000_rx_drop_full(e);
     }
-    finish_burst(e, &r, before);
+    e1000_rx_finish_burst(e, &r, before);
 }
 
 /* -------------------------------------------------------------- registers */
@@ -481,6 +482,6 @@ void e1000_wr_rdt(struct e1000 *e, uint32_t off, uint32_t val)
     atomic_store(&e->reg[off / 4], val);
     nic_count(&e->nic.stats, rx_kicks, 1);
     uint32_t enough = atomic_load(&e->rx.enough);
-    if (enough <= 1 || rx_avail(&r) >= enough)
+    if (enough <= 1 || e1000_rx_avail(&r) >= enough)
         e1000_kick(e, TODO_RX);
 }

@@ -193,7 +193,8 @@ static inline uint64_t reg_base(const struct e1000 *e, unsigned lo)
 /* Its count of descriptors. RDLEN and TDLEN count in eights (SDM 13.4.26); a
  * driver that wants one descriptor writes 16, which is 0, and gets the one at
  * the base, as every other model of the card gives it. Its tail is 1, one past
- * the end, for "there it is": see rx_avail() and outstanding(). */
+ * the end, for "there it is": see e1000_rx_avail() and
+ * e1000_tx_outstanding(). */
 static inline uint32_t e1000_ring_len(const struct e1000 *e, unsigned lo)
 {
     uint32_t n = reg_get(e, lo + 8) / 16;
@@ -280,11 +281,11 @@ bool e1000_tx_run(struct e1000 *e); /* more is left */
 bool e1000_tx_pending(struct e1000 *e);
 void e1000_tx_reset(struct e1000 *e);
 /* Copies what was gathered, and forgets the guest's buffers. */
-void tx_flatten(struct e1000_tx *t);
+void e1000_tx_flatten(struct e1000_tx *t);
 /* Makes a gathered packet ready to send: offloads, tag, padding. */
-void tx_prepare(struct e1000 *e);
+void e1000_tx_prepare(struct e1000 *e);
 /* Sends it, or one more segment of it. */
-enum tx_result tx_step(struct e1000 *e);
+enum tx_result e1000_tx_send(struct e1000 *e);
 
 /* put.c: loop, under the lock. The receive ring in one burst. */
 struct rxd { /* SDM 3.2.3 */
@@ -306,17 +307,18 @@ struct rx_frame {
     bool tagged;                 /* a tag was stripped: info->tci */
     bool in_place; /* one piece, already in the head descriptor's buffer */
 };
-bool rx_ring_open(struct e1000 *e, struct rx_ring *r);
-uint32_t rx_avail(const struct rx_ring *r);
+bool e1000_rx_ring_open(struct e1000 *e, struct rx_ring *r);
+uint32_t e1000_rx_avail(const struct rx_ring *r);
 /* A descriptor's buffer, whole, or NULL. */
-uint8_t *rx_buffer(const struct e1000 *e, const struct rx_ring *r, uint32_t at);
+uint8_t *e1000_rx_buffer(const struct e1000 *e, const struct rx_ring *r,
+                         uint32_t at);
 /* Uses up descriptors with null addresses at the head. */
-void rx_skip_nulls(struct e1000 *e, struct rx_ring *r);
+void e1000_rx_skip_nulls(struct e1000 *e, struct rx_ring *r);
 /* Delivers it; false: too few descriptors now. */
-bool rx_put(struct e1000 *e, struct rx_ring *r, struct rx_frame *f);
+bool e1000_rx_put(struct e1000 *e, struct rx_ring *r, struct rx_frame *f);
 /* Sum over bytes [from, to) of pieces. */
-uint32_t rx_sum(const struct rx_frame *f, uint32_t from, uint32_t to);
-void rx_drop_full(struct e1000 *e); /* no descriptor: MPC, RXO */
+uint32_t e1000_rx_sum(const struct rx_frame *f, uint32_t from, uint32_t to);
+void e1000_rx_drop_full(struct e1000 *e); /* no descriptor: MPC, RXO */
 
 /* rx.c, filter.c: loop, under the lock */
 bool e1000_rx_run(struct e1000 *e); /* more is left */

@@ -7,20 +7,20 @@
  * are atomic, so neither waits for the other. */
 #include "devices/e1000/state.h"
 
-static unsigned stat_index(uint32_t off)
+static unsigned e1000_stats_index(uint32_t off)
 {
     return (off & 0xff) / 4;
 }
 
-static bool stat_wide(unsigned i)
+static bool e1000_stats_wide(unsigned i)
 {
-    return i == stat_index(GORCL) || i == stat_index(GOTCL) ||
-           i == stat_index(TORL) || i == stat_index(TOTL);
+    return i == e1000_stats_index(GORCL) || i == e1000_stats_index(GOTCL) ||
+           i == e1000_stats_index(TORL) || i == e1000_stats_index(TOTL);
 }
 
-static void publish_one(struct e1000 *e, unsigned i)
+static void e1000_stats_publish_one(struct e1000 *e, unsigned i)
 {
-    uint64_t max = stat_wide(i) ? UINT64_MAX : UINT32_MAX;
+    uint64_t max = e1000_stats_wide(i) ? UINT64_MAX : UINT32_MAX;
     uint64_t old = atomic_load(&e->stat[i]), sum;
     do {
         sum = e->acc[i] > max - old ? max : old + e->acc[i];
@@ -33,7 +33,7 @@ void e1000_stats_publish(struct e1000 *e)
     while (e->dirty) {
         unsigned i = (unsigned)__builtin_ctzll(e->dirty);
         e->dirty &= e->dirty - 1;
-        publish_one(e, i);
+        e1000_stats_publish_one(e, i);
     }
 }
 
@@ -59,7 +59,7 @@ void e1000_stats_size(struct e1000 *e, unsigned first, uint32_t len, uint32_t n)
 
 uint32_t e1000_rd_stat(struct e1000 *e, uint32_t off)
 {
-    _Atomic uint64_t *s = &e->stat[stat_index(off)];
+    _Atomic uint64_t *s = &e->stat[e1000_stats_index(off)];
     return atomic_load(s) ? (uint32_t)atomic_exchange(s, 0) : 0;
 }
 
@@ -68,7 +68,7 @@ uint32_t e1000_rd_stat(struct e1000 *e, uint32_t off)
  * low half that was read. */
 uint32_t e1000_rd_stat_lo(struct e1000 *e, uint32_t off)
 {
-    unsigned i = stat_index(off);
+    unsigned i = e1000_stats_index(off);
     uint64_t v = atomic_load(&e->stat[i]);
     atomic_store(&e->seen[i], v);
     return (uint32_t)v;
@@ -76,7 +76,7 @@ uint32_t e1000_rd_stat_lo(struct e1000 *e, uint32_t off)
 
 uint32_t e1000_rd_stat_hi(struct e1000 *e, uint32_t off)
 {
-    unsigned i = stat_index(off) - 1;
+    unsigned i = e1000_stats_index(off) - 1;
     uint64_t v = atomic_exchange(&e->seen[i], 0);
     if (!v)
         return (uint32_t)(atomic_exchange(&e->stat[i], 0) >> 32);

@@ -6,9 +6,9 @@
  *
  * e1000_tx_run() is called by the loop, under the lock, and works off at most
  * BURST steps. A packet is gathered as pointers to the guest's buffers
- * (iovecs), made ready once (offload.c: tx_prepare) and handed on
- * (tx_step), then its descriptors are reported. Nothing of its payload is
- * copied, with two exceptions, both tx_flatten():
+ * (iovecs), made ready once (offload.c: e1000_tx_prepare) and handed on
+ * (e1000_tx_send), then its descriptors are reported. Nothing of its payload is
+ * copied, with two exceptions, both e1000_tx_flatten():
  *   - the guest cut it into more than TX_IOV pieces;
  *   - the ring ran dry in mid-packet: the rest may need the very descriptors
  *     we hold, so they have to be given back.
@@ -41,14 +41,15 @@ struct tx_ring {
 };
 
 /* Read once: the guest may write to it at the same time. */
-static struct txd txd_read(const struct txd *d)
+static struct txd e1000_tx_desc_read(const struct txd *d)
 {
     const volatile struct txd *v = d;
     return (struct txd){v->addr, v->lower, v->upper};
 }
 
 /* SDM 3.3.3.2: only the status nibble changes, after the data was taken. */
-static void txd_report(struct e1000 *e, const struct tx_ring *r, uint32_t at)
+static void e1000_tx_desc_report(struct e1000 *e, const struct tx_ring *r,
+                                 uint32_t at)
 {
     uint8_t *sta, cmd;
     if (at >= r->n)
@@ -64,14 +65,14 @@ static void txd_report(struct e1000 *e, const struct tx_ring *r, uint32_t at)
 }
 
 /* Reports what of the open packet asked for it. */
-static void report_held(struct e1000 *e, const struct tx_ring *r)
+static void e1000_tx_report_held(struct e1000 *e, const struct tx_ring *r)
 {
     for (int i = 0; i < e->tx.nrs; i++)
-        txd_report(e, r, e->tx.rs[i]);
+        e1000_tx_desc_report(e, r, e->tx.rs[i]);
     e->tx.nrs = 0;
 }
 
-static void load_context(struct e1000_tx *t, const struct txd *d)
+static void e1000_tx_load_context(struct e1000_tx *t, const struct txd *d)
 {
     struct tx_ctx c = {
         .ipcss = (uint8_t)d->addr,
@@ -90,7 +91,7 @@ static void load_context(struct e1000_tx *t, const struct txd *d)
         t->csum = c;
 }
 
-static void packet_new(struct e1000_tx *t)
+static void e1000_tx_packet_new(struct e1000_tx *t)
 {
     t->open = t->ready = t->copied = t->cut = false;
     t->body = t->n = 2;
@@ -101,9 +102,9 @@ static void packet_new(struct e1000_tx *t)
 
 /* SDM 3.3.7.2: POPTS and the kind of packet come with its first descriptor;
  * so does, here, the context it goes by. */
-static void packet_begin(struct e1000_tx *t, const struct txd *d)
+static void e1000_tx_packet_begin(struct e1000_tx *t, const struct txd *d)
 {
-    packet_new(t);
+    e1000_tx_packet_new(t);
     t->open = true;
     t->first = d->lower;
     t->popts = (uint8_t)(d->upper >> 8);
@@ -111,7 +112,7 @@ static void packet_begin(struct e1000_tx *t, const struct txd *d)
     t->ctx = d->lower & TXD_TSE ? t->tso : t->csum;
 }
 
-void tx_flatten(struct e1000_tx *t)
+void e1000_tx_flatten(struct e1000_tx *t)
 {
     size_t len;
     if (t->copied)
@@ -123,7 +124,7 @@ void tx_flatten(struct e1000_tx *t)
 }
 
 /* SDM 3.3.3: a null address or length 0 brings no data. */
-static void add_data(struct e1000 *e, uint64_t addr, uint32_t len)
+static void e1000_tx_add_data(struct e1000 *e, uint64_t addr, uint32_t len)
 {
     struct e1000_tx *t = &e->tx;
     void *p;
@@ -141,7 +142,7 @@ static void add_data(struct e1000 *e, uint64_t addr, uint32_t len)
         return;
     }
     if (t->n == TX_IOV + 2)
-        tx_flatten(t);
+        e1000_tx_flatten(t);
     if (t->copied) {
         memcpy(t->bounce + t->bytes, p, len);
         t->iov[2].iov_len += len;
@@ -152,24 +153,25 @@ static void add_data(struct e1000 *e, uint64_t addr, uint32_t len)
 }
 
 /* Takes one descriptor; true when it completes a packet. */
-static bool fetch(struct e1000 *e, const struct tx_ring *r)
+static bool e1000_tx_fetch(struct e1000 *e, const struct tx_ring *r)
 {
     struct e1000_tx *t = &e->tx;
     uint32_t at = t->next;
     struct txd d;
     if (r->n == 1) /* once for each TDT write; one from now on counts again */
         atomic_store(&e->reg[TDT / 4], 0);
-    d = txd_read(&r->d[at]);
+    d = e1000_tx_desc_read(&r->d[at]);
     t->next = at + 1 == r->n ? 0 : at + 1;
     if ((d.lower & (TXD_DEXT | TXD_DTYP)) == TXD_DEXT) {
-        load_context(t, &d);
+        e1000_tx_load_context(t, &d);
         if (d.lower & (TXD_RS | TXD_RPS))
-            txd_report(e, r, at);
+            e1000_tx_desc_report(e, r, at);
         return false;
     }
     if (!t->open)
-        packet_begin(t, &d);
-    add_data(e, d.addr, d.lower & (d.lower & TXD_DEXT ? 0xfffff : 0xffff));
+        e1000_tx_packet_begin(t, &d);
+    e1000_tx_add_data(e, d.addr,
+                      d.lower & (d.lower & TXD_DEXT ? 0xfffff : 0xffff));
     if (d.lower & TXD_EOP) {
         t->last = d.lower;
         t->cso = (uint8_t)(d.lower >> 16);
@@ -181,8 +183,8 @@ static bool fetch(struct e1000 *e, const struct tx_ring *r)
     }
     if (d.lower & (TXD_RS | TXD_RPS)) {
         if (t->nrs == TX_IOV) {
-            tx_flatten(t);
-            report_held(e, r);
+            e1000_tx_flatten(t);
+            e1000_tx_report_held(e, r);
         }
         t->rs[t->nrs++] = (uint16_t)at;
     }
@@ -190,19 +192,20 @@ static bool fetch(struct e1000 *e, const struct tx_ring *r)
 }
 
 /* The packet is out, or dropped: its descriptors are the guest's again. */
-static void complete(struct e1000 *e, const struct tx_ring *r)
+static void e1000_tx_complete(struct e1000 *e, const struct tx_ring *r)
 {
     struct e1000_tx *t = &e->tx;
-    report_held(e, r);
+    e1000_tx_report_held(e, r);
     if (t->last & (TXD_RS | TXD_RPS))
-        txd_report(e, r, t->eop);
-    packet_new(t);
+        e1000_tx_desc_report(e, r, t->eop);
+    e1000_tx_packet_new(t);
     reg_put(e, TDH, t->next);
 }
 
 /* Indices beyond the ring make it empty; but of one descriptor tail 1 means
- * that one (fetch() takes the tail back). */
-static uint32_t outstanding(const struct e1000_tx *t, uint32_t n, uint32_t tail)
+ * that one (e1000_tx_fetch() takes the tail back). */
+static uint32_t e1000_tx_outstanding(const struct e1000_tx *t, uint32_t n,
+                                     uint32_t tail)
 {
     if (n == 1)
         return tail == 1 && t->next == 0;
@@ -212,12 +215,13 @@ static uint32_t outstanding(const struct e1000_tx *t, uint32_t n, uint32_t tail)
 }
 
 /* The ring is dry. SDM 13.4.17: TXQE tells it. */
-static void settle(struct e1000 *e, const struct tx_ring *r, bool worked)
+static void e1000_tx_settle(struct e1000 *e, const struct tx_ring *r,
+                            bool worked)
 {
     struct e1000_tx *t = &e->tx;
     if (t->open) {
-        tx_flatten(t);
-        report_held(e, r);
+        e1000_tx_flatten(t);
+        e1000_tx_report_held(e, r);
     }
     reg_put(e, TDH, t->next);
     if (worked)
@@ -225,7 +229,7 @@ static void settle(struct e1000 *e, const struct tx_ring *r, bool worked)
 }
 
 /* SDM 13.4.46: LWTHRESH counts in eights; 0 switches the cause off. */
-static void watch_low(struct e1000 *e, uint32_t left)
+static void e1000_tx_watch_low(struct e1000 *e, uint32_t left)
 {
     uint32_t low = (reg_get(e, TXDCTL) >> TXDCTL_LWTHRESH_SHIFT) * 8;
     bool below = low && left < low;
@@ -234,7 +238,7 @@ static void watch_low(struct e1000 *e, uint32_t left)
     e->tx.below_low = below;
 }
 
-static void set_blocked(struct e1000 *e, bool blocked)
+static void e1000_tx_set_blocked(struct e1000 *e, bool blocked)
 {
     uint32_t s = reg_get(e, STATUS) & ~(uint32_t)STATUS_TXOFF;
     e->tx.blocked = blocked;
@@ -243,17 +247,18 @@ static void set_blocked(struct e1000 *e, bool blocked)
 
 /* One step: a segment or packet sent, or a descriptor fetched. False when
  * there is nothing to do. */
-static bool step(struct e1000 *e, const struct tx_ring *r, uint32_t left)
+static bool e1000_tx_step(struct e1000 *e, const struct tx_ring *r,
+                          uint32_t left)
 {
     struct e1000_tx *t = &e->tx;
     if (t->ready) {
-        switch (tx_step(e)) {
+        switch (e1000_tx_send(e)) {
         case TX_BLOCKED:
             nic_count(&e->nic.stats, tx_blocked, 1);
-            set_blocked(e, true);
+            e1000_tx_set_blocked(e, true);
             return false;
         case TX_DONE:
-            complete(e, r);
+            e1000_tx_complete(e, r);
             break;
         case TX_MORE:
             break;
@@ -262,14 +267,14 @@ static bool step(struct e1000 *e, const struct tx_ring *r, uint32_t left)
     }
     if (!left)
         return false;
-    if (fetch(e, r)) {
-        tx_prepare(e);
+    if (e1000_tx_fetch(e, r)) {
+        e1000_tx_prepare(e);
         t->ready = true;
     }
     return true;
 }
 
-static bool tx_on(const struct e1000 *e)
+static bool e1000_tx_on(const struct e1000 *e)
 {
     return reg_get(e, TCTL) & TCTL_EN && pci_can_dma(&e->pci);
 }
@@ -281,26 +286,26 @@ bool e1000_tx_run(struct e1000 *e)
     uint32_t left = 0;
     int steps = 0;
     if (t->blocked) /* even if off now: or EPOLLOUT would come for ever */
-        set_blocked(e, false);
-    if (!tx_on(e))
+        e1000_tx_set_blocked(e, false);
+    if (!e1000_tx_on(e))
         return false;
     r.d = e1000_ring(e, TDBAL, &r.n);
     if (!r.d)
         return false;
     for (; steps < 2 * BURST; steps++) {
         /* pairs with the release in e1000_wr_tdt: descriptors are visible */
-        left = outstanding(t, r.n, atomic_load(&e->reg[TDT / 4]));
-        if (!step(e, &r, left))
+        left = e1000_tx_outstanding(t, r.n, atomic_load(&e->reg[TDT / 4]));
+        if (!e1000_tx_step(e, &r, left))
             break;
         if (steps && atomic_load(&e->waiting))
             break;
     }
-    watch_low(e, left);
+    e1000_tx_watch_low(e, left);
     if (t->blocked)
         return false;
     if (t->ready || left)
         return true;
-    settle(e, &r, steps);
+    e1000_tx_settle(e, &r, steps);
     return false;
 }
 
@@ -308,21 +313,21 @@ bool e1000_tx_run(struct e1000 *e)
 bool e1000_tx_pending(struct e1000 *e)
 {
     uint32_t n;
-    return tx_on(e) && !e->tx.blocked && e1000_ring(e, TDBAL, &n) &&
-           outstanding(&e->tx, n, atomic_load(&e->reg[TDT / 4]));
+    return e1000_tx_on(e) && !e->tx.blocked && e1000_ring(e, TDBAL, &n) &&
+           e1000_tx_outstanding(&e->tx, n, atomic_load(&e->reg[TDT / 4]));
 }
 
 /* A packet that is not out yet never will be. */
-static void forget_packet(struct e1000 *e)
+static void e1000_tx_forget_packet(struct e1000 *e)
 {
-    packet_new(&e->tx);
-    set_blocked(e, false);
+    e1000_tx_packet_new(&e->tx);
+    e1000_tx_set_blocked(e, false);
 }
 
 void e1000_tx_reset(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
-    forget_packet(e);
+    e1000_tx_forget_packet(e);
     t->next = 0;
     memset(&t->csum, 0, sizeof(t->csum));
     memset(&t->tso, 0, sizeof(t->tso));
@@ -335,7 +340,7 @@ void e1000_wr_tctl(struct e1000 *e, uint32_t off, uint32_t val)
     uint32_t old = reg_get(e, off);
     reg_put(e, off, val & ~(uint32_t)TCTL_SWXOFF); /* self-clearing */
     if (old & ~val & TCTL_EN) {
-        forget_packet(e);
+        e1000_tx_forget_packet(e);
         reg_put(e, TDH, e->tx.next);
     }
     e1000_kick(e, TODO_CFG);
@@ -344,7 +349,7 @@ void e1000_wr_tctl(struct e1000 *e, uint32_t off, uint32_t val)
 void e1000_wr_tdh(struct e1000 *e, uint32_t off, uint32_t val)
 {
     reg_put(e, off, val);
-    forget_packet(e);
+    e1000_tx_forget_packet(e);
     e->tx.next = val;
     e1000_kick(e, TODO_CFG);
 }

@@ -49,7 +49,7 @@ struct acpi_pm {
 };
 
 /* 32 bits of it are visible, and TMR_STS tells when bit 31 changes. */
-static uint64_t ticks(const struct acpi_pm *pm)
+static uint64_t pm_ticks(const struct acpi_pm *pm)
 {
     uint64_t ns = now_ns() - pm->start_ns;
     return ns / 1000000000 * PM_TMR_HZ +
@@ -58,20 +58,20 @@ static uint64_t ticks(const struct acpi_pm *pm)
 
 /* §4.8.2.1. The carry is noticed when the guest looks; it raises no SCI of its
  * own accord, since no guest here counts by it (HPET and TSC do not wrap). */
-static void update_carry(struct acpi_pm *pm)
+static void pm_update_carry(struct acpi_pm *pm)
 {
-    uint64_t now = ticks(pm);
+    uint64_t now = pm_ticks(pm);
     if (now >> 31 != pm->carried >> 31)
         pm->sts |= PM1_TMR;
     pm->carried = now;
 }
 
-static void update_sci(struct acpi_pm *pm)
+static void pm_update_sci(struct acpi_pm *pm)
 {
     irq_set(&pm->sci, pm->sts & pm->en);
 }
 
-static uint8_t read_byte(struct acpi_pm *pm, uint64_t off, uint32_t tmr)
+static uint8_t pm_read_byte(struct acpi_pm *pm, uint64_t off, uint32_t tmr)
 {
     unsigned shift = 8 * (off & 1);
     if (off >= OFF_TMR)
@@ -92,17 +92,17 @@ static uint64_t pm_read(void *owner, uint64_t off, unsigned width)
 {
     struct acpi_pm *pm = owner;
     uint64_t val = 0;
-    uint32_t tmr = (uint32_t)ticks(pm);
+    uint32_t tmr = (uint32_t)pm_ticks(pm);
     pthread_mutex_lock(&pm->lock);
-    update_carry(pm);
+    pm_update_carry(pm);
     for (unsigned i = 0; i < width; i++)
-        val |= (uint64_t)read_byte(pm, off + i, tmr) << (8 * i);
+        val |= (uint64_t)pm_read_byte(pm, off + i, tmr) << (8 * i);
     pthread_mutex_unlock(&pm->lock);
     return val;
 }
 
 /* §4.8.3.2.1: SLP_EN always reads 0; writing it enters the state SLP_TYP. */
-static void write_cnt(struct acpi_pm *pm, uint16_t val)
+static void pm_write_cnt(struct acpi_pm *pm, uint16_t val)
 {
     unsigned typ = val >> PM1_SLP_TYP_SHIFT & 7;
     struct machine *m = pm->dev.m;
@@ -118,7 +118,7 @@ static void write_cnt(struct acpi_pm *pm, uint16_t val)
                    typ);
 }
 
-static void write_byte(struct acpi_pm *pm, uint64_t off, uint8_t val)
+static void pm_write_byte(struct acpi_pm *pm, uint64_t off, uint8_t val)
 {
     unsigned shift = 8 * (off & 1);
     uint16_t mask = (uint16_t)(0xff << shift);
@@ -131,7 +131,7 @@ static void write_byte(struct acpi_pm *pm, uint64_t off, uint8_t val)
         pm->en = (uint16_t)((pm->en & ~mask) | (v & PM1_EN_MASK));
         break;
     case OFF_CNT:
-        write_cnt(pm, (uint16_t)((pm->cnt & ~mask) | v));
+        pm_write_cnt(pm, (uint16_t)((pm->cnt & ~mask) | v));
         break;
     default:
         break; /* the timer is read-only */
@@ -142,10 +142,10 @@ static void pm_write(void *owner, uint64_t off, unsigned width, uint64_t val)
 {
     struct acpi_pm *pm = owner;
     pthread_mutex_lock(&pm->lock);
-    update_carry(pm);
+    pm_update_carry(pm);
     for (unsigned i = 0; i < width; i++)
-        write_byte(pm, off + i, (uint8_t)(val >> (8 * i)));
-    update_sci(pm);
+        pm_write_byte(pm, off + i, (uint8_t)(val >> (8 * i)));
+    pm_update_sci(pm);
     pthread_mutex_unlock(&pm->lock);
 }
 
@@ -159,7 +159,7 @@ bool acpi_power_button(struct machine *m)
     struct acpi_pm *pm = container_of(dev, struct acpi_pm, dev);
     pthread_mutex_lock(&pm->lock);
     pm->sts |= PM1_PWRBTN;
-    update_sci(pm);
+    pm_update_sci(pm);
     bool heard = pm->en & PM1_PWRBTN;
     pthread_mutex_unlock(&pm->lock);
     return heard;
@@ -185,7 +185,7 @@ static void pm_reset(struct device *dev)
     pthread_mutex_lock(&pm->lock);
     fields_reset(pm_fields, pm, STATE);
     pm->start_ns = now_ns();
-    update_sci(pm);
+    pm_update_sci(pm);
     pthread_mutex_unlock(&pm->lock);
 }
 
@@ -201,7 +201,7 @@ static void pm_resume(struct device *dev)
     struct acpi_pm *pm = container_of(dev, struct acpi_pm, dev);
     pthread_mutex_lock(&pm->lock);
     pm->start_ns = now_ns() - pm->elapsed;
-    update_sci(pm);
+    pm_update_sci(pm);
     pthread_mutex_unlock(&pm->lock);
 }
 

@@ -44,32 +44,32 @@ struct i8042 {
     uint8_t ram[RAM_BYTES]; /* [0]: command byte */
 };
 
-static void answer(struct i8042 *k, uint8_t b)
+static void i8042_answer(struct i8042 *k, uint8_t b)
 {
     if (k->count < QUEUE)
         k->queue[k->count++] = b;
 }
 
-static void pull_reset(struct i8042 *k)
+static void i8042_pull_reset(struct i8042 *k)
 {
     k->dev.m->ops->request(k->dev.m, STOP_RESET);
 }
 
-static void write_out_port(struct i8042 *k, uint8_t val)
+static void i8042_write_out_port(struct i8042 *k, uint8_t val)
 {
     k->out_port = val;
     if (!(val & OUT_NO_RESET))
-        pull_reset(k);
+        i8042_pull_reset(k);
 }
 
 /* Port 64h. Commands without an effect here (A7h-A9h are the missing mouse)
  * are accepted: a guest waits for none of them. */
-static void controller_command(struct i8042 *k, uint8_t cmd)
+static void i8042_controller_command(struct i8042 *k, uint8_t cmd)
 {
     k->status |= STS_CMD;
     k->expect = 0;
     if ((cmd & 0xe0) == 0x20) { /* read RAM byte */
-        answer(k, k->ram[cmd & 0x1f]);
+        i8042_answer(k, k->ram[cmd & 0x1f]);
         return;
     }
     if ((cmd & 0xe0) == 0x60) { /* write RAM byte */
@@ -78,25 +78,25 @@ static void controller_command(struct i8042 *k, uint8_t cmd)
     }
     if ((cmd & 0xf0) == 0xf0) { /* pulse output lines 3:0 that are 0 here */
         if (!(cmd & OUT_NO_RESET))
-            pull_reset(k);
+            i8042_pull_reset(k);
         return;
     }
     switch (cmd) {
     case 0xa9: /* test mouse port: clock line stuck, nothing there */
-        answer(k, 0x01);
+        i8042_answer(k, 0x01);
         break;
     case 0xaa: /* self test */
         k->status |= STS_SYS;
-        answer(k, 0x55);
+        i8042_answer(k, 0x55);
         break;
     case 0xab: /* test keyboard port */
-        answer(k, 0x00);
+        i8042_answer(k, 0x00);
         break;
     case 0xc0: /* input port: keyboard not locked */
-        answer(k, 0x80);
+        i8042_answer(k, 0x80);
         break;
     case 0xd0:
-        answer(k, k->out_port);
+        i8042_answer(k, k->out_port);
         break;
     case 0xd1: /* write output port */
     case 0xd2: /* write keyboard output buffer */
@@ -116,12 +116,12 @@ static void controller_command(struct i8042 *k, uint8_t cmd)
 }
 
 /* A byte for the keyboard itself; every one is acknowledged (FAh). */
-static void keyboard_command(struct i8042 *k, uint8_t b)
+static void i8042_keyboard_command(struct i8042 *k, uint8_t b)
 {
-    answer(k, 0xfa);
+    i8042_answer(k, 0xfa);
     if (k->kbd_cmd) { /* its data byte */
         if (k->kbd_cmd == 0xf0 && b == 0)
-            answer(k, 2); /* scan code set */
+            i8042_answer(k, 2); /* scan code set */
         k->kbd_cmd = 0;
         return;
     }
@@ -132,18 +132,19 @@ static void keyboard_command(struct i8042 *k, uint8_t b)
         k->kbd_cmd = b;
         break;
     case 0xf2: /* identify: MF2 keyboard */
-        answer(k, 0xab);
-        answer(k, 0x83);
+        i8042_answer(k, 0xab);
+        i8042_answer(k, 0x83);
         break;
     case 0xff: /* reset, self test passed */
-        answer(k, 0xaa);
+        i8042_answer(k, 0xaa);
         break;
     default:
         break;
     }
 }
 
-static void data_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+static void i8042_data_write(void *owner, uint64_t off, unsigned width,
+                             uint64_t val)
 {
     struct i8042 *k = owner;
     uint8_t b = (uint8_t)val;
@@ -155,15 +156,15 @@ static void data_write(void *owner, uint64_t off, unsigned width, uint64_t val)
     if ((cmd & 0xe0) == 0x60)
         k->ram[cmd & 0x1f] = b;
     else if (cmd == 0xd1)
-        write_out_port(k, b);
+        i8042_write_out_port(k, b);
     else if (cmd == 0xd2 || cmd == 0xd3)
-        answer(k, b);
+        i8042_answer(k, b);
     else if (cmd != 0xd4) /* there is no mouse */
-        keyboard_command(k, b);
+        i8042_keyboard_command(k, b);
     pthread_mutex_unlock(&k->lock);
 }
 
-static uint64_t data_read(void *owner, uint64_t off, unsigned width)
+static uint64_t i8042_data_read(void *owner, uint64_t off, unsigned width)
 {
     struct i8042 *k = owner;
     uint8_t b = 0;
@@ -179,7 +180,7 @@ static uint64_t data_read(void *owner, uint64_t off, unsigned width)
     return b;
 }
 
-static uint64_t cmd_read(void *owner, uint64_t off, unsigned width)
+static uint64_t i8042_cmd_read(void *owner, uint64_t off, unsigned width)
 {
     struct i8042 *k = owner;
     (void)off, (void)width;
@@ -189,17 +190,18 @@ static uint64_t cmd_read(void *owner, uint64_t off, unsigned width)
     return b;
 }
 
-static void cmd_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+static void i8042_cmd_write(void *owner, uint64_t off, unsigned width,
+                            uint64_t val)
 {
     struct i8042 *k = owner;
     (void)off, (void)width;
     pthread_mutex_lock(&k->lock);
-    controller_command(k, (uint8_t)val);
+    i8042_controller_command(k, (uint8_t)val);
     pthread_mutex_unlock(&k->lock);
 }
 
 /* A20 is one line with two switches; here port 92h shows the same bit. */
-static uint64_t port92_read(void *owner, uint64_t off, unsigned width)
+static uint64_t i8042_port92_read(void *owner, uint64_t off, unsigned width)
 {
     struct i8042 *k = owner;
     (void)off, (void)width;
@@ -209,8 +211,8 @@ static uint64_t port92_read(void *owner, uint64_t off, unsigned width)
     return b;
 }
 
-static void port92_write(void *owner, uint64_t off, unsigned width,
-                         uint64_t val)
+static void i8042_port92_write(void *owner, uint64_t off, unsigned width,
+                               uint64_t val)
 {
     struct i8042 *k = owner;
     (void)off, (void)width;
@@ -219,7 +221,7 @@ static void port92_write(void *owner, uint64_t off, unsigned width,
     if (val & P92_A20)
         k->out_port |= OUT_A20;
     if (val & P92_RESET)
-        pull_reset(k);
+        i8042_pull_reset(k);
     pthread_mutex_unlock(&k->lock);
 }
 
@@ -249,9 +251,9 @@ static void i8042_reset(struct device *dev)
     pthread_mutex_unlock(&k->lock);
 }
 
-static int add_port(struct i8042 *k, struct region *r, uint16_t port,
-                    uint64_t (*read)(void *, uint64_t, unsigned),
-                    void (*write)(void *, uint64_t, unsigned, uint64_t))
+static int i8042_add_port(struct i8042 *k, struct region *r, uint16_t port,
+                          uint64_t (*read)(void *, uint64_t, unsigned),
+                          void (*write)(void *, uint64_t, unsigned, uint64_t))
 {
     *r = (struct region){.base = port,
                          .len = 1,
@@ -269,13 +271,16 @@ static int i8042_create(struct machine *m, struct device *dev)
     int err;
     pthread_mutex_init(&k->lock, NULL);
     k->dev.reset = i8042_reset;
-    err = add_port(k, &k->data, PORT_I8042_DATA, data_read, data_write);
+    err = i8042_add_port(k, &k->data, PORT_I8042_DATA, i8042_data_read,
+                         i8042_data_write);
     if (err)
         return err;
-    err = add_port(k, &k->cmd, PORT_I8042_CMD, cmd_read, cmd_write);
+    err = i8042_add_port(k, &k->cmd, PORT_I8042_CMD, i8042_cmd_read,
+                         i8042_cmd_write);
     if (err)
         goto del_data;
-    err = add_port(k, &k->port92, PORT_FAST_A20, port92_read, port92_write);
+    err = i8042_add_port(k, &k->port92, PORT_FAST_A20, i8042_port92_read,
+                         i8042_port92_write);
     if (err)
         goto del_cmd;
     i8042_reset(&k->dev);

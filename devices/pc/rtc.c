@@ -66,13 +66,13 @@ struct rtc {
 
 /* ------------------------------------------------------------------- time */
 
-static uint64_t guest_ns(const struct rtc *r)
+static uint64_t rtc_guest_ns(const struct rtc *r)
 {
     return wall_ns() + (uint64_t)r->offset * SECOND;
 }
 
 /* Periods of the rate in A since 1970; 0: off. Rates 1 and 2 are 8 and 9. */
-static uint64_t period_ns(const struct rtc *r)
+static uint64_t rtc_period_ns(const struct rtc *r)
 {
     unsigned rate = r->ram[R_A] & A_RATE;
     if (!rate)
@@ -82,75 +82,75 @@ static uint64_t period_ns(const struct rtc *r)
     return (SECOND << (rate - 1)) / 32768;
 }
 
-static uint64_t periods(const struct rtc *r)
+static uint64_t rtc_periods(const struct rtc *r)
 {
-    uint64_t period = period_ns(r);
-    return period ? guest_ns(r) / period : 0;
+    uint64_t period = rtc_period_ns(r);
+    return period ? rtc_guest_ns(r) / period : 0;
 }
 
-static uint8_t to_reg(const struct rtc *r, int v)
+static uint8_t rtc_to_reg(const struct rtc *r, int v)
 {
     if (r->ram[R_B] & B_BINARY)
         return (uint8_t)v;
     return (uint8_t)(v / 10 << 4 | v % 10);
 }
 
-static int from_reg(const struct rtc *r, uint8_t v)
+static int rtc_from_reg(const struct rtc *r, uint8_t v)
 {
     if (r->ram[R_B] & B_BINARY)
         return v;
     return (v >> 4) * 10 + (v & 15);
 }
 
-static uint8_t hour_to_reg(const struct rtc *r, int hour)
+static uint8_t rtc_hour_to_reg(const struct rtc *r, int hour)
 {
     if (r->ram[R_B] & B_24H)
-        return to_reg(r, hour);
-    uint8_t v = to_reg(r, hour % 12 ? hour % 12 : 12);
+        return rtc_to_reg(r, hour);
+    uint8_t v = rtc_to_reg(r, hour % 12 ? hour % 12 : 12);
     return v | (hour >= 12 ? HOUR_PM : 0);
 }
 
-static int hour_from_reg(const struct rtc *r, uint8_t v)
+static int rtc_hour_from_reg(const struct rtc *r, uint8_t v)
 {
     if (r->ram[R_B] & B_24H)
-        return from_reg(r, v);
-    return from_reg(r, v & 0x7f) % 12 + (v & HOUR_PM ? 12 : 0);
+        return rtc_from_reg(r, v);
+    return rtc_from_reg(r, v & 0x7f) % 12 + (v & HOUR_PM ? 12 : 0);
 }
 
 /* The clock's registers, from the time. */
-static void load_time(struct rtc *r)
+static void rtc_load_time(struct rtc *r)
 {
-    time_t t = (time_t)(guest_ns(r) / SECOND);
+    time_t t = (time_t)(rtc_guest_ns(r) / SECOND);
     struct tm tm;
     if (!gmtime_r(&t, &tm))
         return;
-    r->ram[R_SEC] = to_reg(r, tm.tm_sec);
-    r->ram[R_MIN] = to_reg(r, tm.tm_min);
-    r->ram[R_HOUR] = hour_to_reg(r, tm.tm_hour);
-    r->ram[R_WDAY] = to_reg(r, tm.tm_wday + 1);
-    r->ram[R_MDAY] = to_reg(r, tm.tm_mday);
-    r->ram[R_MONTH] = to_reg(r, tm.tm_mon + 1);
-    r->ram[R_YEAR] = to_reg(r, tm.tm_year % 100);
-    r->ram[R_CENTURY] = to_reg(r, tm.tm_year / 100 + 19);
+    r->ram[R_SEC] = rtc_to_reg(r, tm.tm_sec);
+    r->ram[R_MIN] = rtc_to_reg(r, tm.tm_min);
+    r->ram[R_HOUR] = rtc_hour_to_reg(r, tm.tm_hour);
+    r->ram[R_WDAY] = rtc_to_reg(r, tm.tm_wday + 1);
+    r->ram[R_MDAY] = rtc_to_reg(r, tm.tm_mday);
+    r->ram[R_MONTH] = rtc_to_reg(r, tm.tm_mon + 1);
+    r->ram[R_YEAR] = rtc_to_reg(r, tm.tm_year % 100);
+    r->ram[R_CENTURY] = rtc_to_reg(r, tm.tm_year / 100 + 19);
 }
 
 /* The time, from the clock's registers: whatever the guest put there. */
-static void store_time(struct rtc *r)
+static void rtc_store_time(struct rtc *r)
 {
     struct tm tm = {
-        .tm_sec = from_reg(r, r->ram[R_SEC]),
-        .tm_min = from_reg(r, r->ram[R_MIN]),
-        .tm_hour = hour_from_reg(r, r->ram[R_HOUR]),
-        .tm_mday = from_reg(r, r->ram[R_MDAY]),
-        .tm_mon = from_reg(r, r->ram[R_MONTH]) - 1,
-        .tm_year = from_reg(r, r->ram[R_YEAR]) +
-                   from_reg(r, r->ram[R_CENTURY]) * 100 - 1900,
+        .tm_sec = rtc_from_reg(r, r->ram[R_SEC]),
+        .tm_min = rtc_from_reg(r, r->ram[R_MIN]),
+        .tm_hour = rtc_hour_from_reg(r, r->ram[R_HOUR]),
+        .tm_mday = rtc_from_reg(r, r->ram[R_MDAY]),
+        .tm_mon = rtc_from_reg(r, r->ram[R_MONTH]) - 1,
+        .tm_year = rtc_from_reg(r, r->ram[R_YEAR]) +
+                   rtc_from_reg(r, r->ram[R_CENTURY]) * 100 - 1900,
     };
     r->offset = (int64_t)timegm(&tm) - (int64_t)(wall_ns() / SECOND);
-    r->seen_s = guest_ns(r) / SECOND;
+    r->seen_s = rtc_guest_ns(r) / SECOND;
 }
 
-static bool is_time(unsigned reg)
+static bool rtc_is_time(unsigned reg)
 {
     return reg == R_CENTURY || (reg <= R_YEAR && reg != R_SEC_ALARM &&
                                 reg != R_MIN_ALARM && reg != R_HOUR_ALARM);
@@ -158,30 +158,31 @@ static bool is_time(unsigned reg)
 
 /* ------------------------------------------------------------------ flags */
 
-static bool alarm_at(const struct rtc *r, uint64_t second)
+static bool rtc_alarm_at(const struct rtc *r, uint64_t second)
 {
     int s = (int)(second % 60), m = (int)(second / 60 % 60),
         h = (int)(second / 3600 % 24);
     const uint8_t *ram = r->ram;
     return (ram[R_SEC_ALARM] >= ALARM_ANY ||
-            from_reg(r, ram[R_SEC_ALARM]) == s) &&
+            rtc_from_reg(r, ram[R_SEC_ALARM]) == s) &&
            (ram[R_MIN_ALARM] >= ALARM_ANY ||
-            from_reg(r, ram[R_MIN_ALARM]) == m) &&
+            rtc_from_reg(r, ram[R_MIN_ALARM]) == m) &&
            (ram[R_HOUR_ALARM] >= ALARM_ANY ||
-            hour_from_reg(r, ram[R_HOUR_ALARM]) == h);
+            rtc_hour_from_reg(r, ram[R_HOUR_ALARM]) == h);
 }
 
 /* What has happened since the last look, into register C. */
-static void update_flags(struct rtc *r)
+static void rtc_update_flags(struct rtc *r)
 {
-    uint64_t ns = guest_ns(r), now_s = ns / SECOND, period = period_ns(r);
+    uint64_t ns = rtc_guest_ns(r), now_s = ns / SECOND,
+             period = rtc_period_ns(r);
     uint8_t c = 0;
     if (now_s != r->seen_s && !(r->ram[R_B] & B_SET)) {
         /* A day of seconds has every alarm in it. */
         uint64_t from = now_s - r->seen_s > DAY ? now_s - DAY : r->seen_s;
         c |= C_UF;
         while (!(c & C_AF) && from != now_s)
-            c |= alarm_at(r, ++from) ? C_AF : 0;
+            c |= rtc_alarm_at(r, ++from) ? C_AF : 0;
     }
     r->seen_s = now_s;
     if (period && ns / period != r->seen_p) {
@@ -197,9 +198,9 @@ static void update_flags(struct rtc *r)
 }
 
 /* When the next enabled interrupt is due, in now_ns(); 0: none is enabled. */
-static uint64_t next_due(const struct rtc *r)
+static uint64_t rtc_next_due(const struct rtc *r)
 {
-    uint64_t ns = guest_ns(r), period = period_ns(r), wait = 0;
+    uint64_t ns = rtc_guest_ns(r), period = rtc_period_ns(r), wait = 0;
     if (r->ram[R_B] & (C_AF | C_UF))
         wait = SECOND - ns % SECOND;
     if (r->ram[R_B] & C_PF && period) {
@@ -209,13 +210,13 @@ static uint64_t next_due(const struct rtc *r)
     return wait ? now_ns() + wait : 0;
 }
 
-static void tick(struct rtc *r)
+static void rtc_tick(struct rtc *r)
 {
     if (r->dev.held)
         return;
     pthread_mutex_lock(&r->lock);
-    update_flags(r);
-    uint64_t due = next_due(r);
+    rtc_update_flags(r);
+    uint64_t due = rtc_next_due(r);
     pthread_mutex_unlock(&r->lock);
     if (due)
         timer_arm(&r->timer, due);
@@ -223,40 +224,41 @@ static void tick(struct rtc *r)
         timer_cancel(&r->timer);
 }
 
-static void timer_fired(struct timer *t)
+static void rtc_timer_fired(struct timer *t)
 {
-    tick(container_of(t, struct rtc, timer));
+    rtc_tick(container_of(t, struct rtc, timer));
 }
 
-static void armed_ready(struct event *ev, uint32_t got)
+static void rtc_armed_ready(struct event *ev, uint32_t got)
 {
     uint64_t n;
     (void)got;
     if (read(ev->fd, &n, sizeof(n)) > 0)
-        tick(container_of(ev, struct rtc, armed));
+        rtc_tick(container_of(ev, struct rtc, armed));
 }
 
 /* vCPU threads may not arm timers: the loop does. */
-static void rearm(struct rtc *r)
+static void rtc_rearm(struct rtc *r)
 {
     event_signal(r->armed.fd);
 }
 
 /* -------------------------------------------------------------- registers */
 
-static uint8_t read_data(struct rtc *r)
+static uint8_t rtc_read_data(struct rtc *r)
 {
     uint8_t v;
-    if (is_time(r->index) && !(r->ram[R_B] & B_SET))
-        load_time(r);
+    if (rtc_is_time(r->index) && !(r->ram[R_B] & B_SET))
+        rtc_load_time(r);
     switch (r->index) {
     case R_A:
         v = r->ram[R_A];
-        if (!(r->ram[R_B] & B_SET) && guest_ns(r) % SECOND >= SECOND - UIP_NS)
+        if (!(r->ram[R_B] & B_SET) &&
+            rtc_guest_ns(r) % SECOND >= SECOND - UIP_NS)
             v |= A_UIP;
         return v;
     case R_C:
-        update_flags(r);
+        rtc_update_flags(r);
         v = r->ram[R_C];
         r->ram[R_C] = 0;
         return v;
@@ -265,44 +267,44 @@ static uint8_t read_data(struct rtc *r)
     }
 }
 
-static void write_b(struct rtc *r, uint8_t val)
+static void rtc_write_b(struct rtc *r, uint8_t val)
 {
     uint8_t before = r->ram[R_B];
-    update_flags(r);
+    rtc_update_flags(r);
     if (val & B_SET && !(before & B_SET))
-        load_time(r); /* the update stops, the registers hold still */
+        rtc_load_time(r); /* the update stops, the registers hold still */
     if (val & B_SET)
         val &= (uint8_t)~C_UF; /* data sheet: SET clears UIE */
     r->ram[R_B] = val;
     if (!(val & B_SET) && before & B_SET)
-        store_time(r);
-    update_flags(r);
+        rtc_store_time(r);
+    rtc_update_flags(r);
     if ((before | val) & C_FLAGS)
-        rearm(r);
+        rtc_rearm(r);
 }
 
-static void write_data(struct rtc *r, uint8_t val)
+static void rtc_write_data(struct rtc *r, uint8_t val)
 {
     bool set = r->ram[R_B] & B_SET;
     switch (r->index) {
     case R_A:
-        update_flags(r);
+        rtc_update_flags(r);
         r->ram[R_A] = val & (uint8_t)~A_UIP;
-        r->seen_p = periods(r);
-        rearm(r);
+        r->seen_p = rtc_periods(r);
+        rtc_rearm(r);
         break;
     case R_B:
-        write_b(r, val);
+        rtc_write_b(r, val);
         break;
     case R_C:
     case R_D:
         break; /* read-only */
     default:
-        if (is_time(r->index) && !set)
-            load_time(r);
+        if (rtc_is_time(r->index) && !set)
+            rtc_load_time(r);
         r->ram[r->index] = val;
-        if (is_time(r->index) && !set)
-            store_time(r);
+        if (rtc_is_time(r->index) && !set)
+            rtc_store_time(r);
         break;
     }
 }
@@ -314,7 +316,7 @@ static uint64_t rtc_read(void *owner, uint64_t off, unsigned width)
     pthread_mutex_lock(&r->lock);
     for (unsigned i = 0; i < width; i++) {
         /* The index register is write-only on a PC. */
-        uint8_t b = off + i == 0 ? 0xff : read_data(r);
+        uint8_t b = off + i == 0 ? 0xff : rtc_read_data(r);
         val |= (uint64_t)b << (8 * i);
     }
     pthread_mutex_unlock(&r->lock);
@@ -330,14 +332,14 @@ static void rtc_write(void *owner, uint64_t off, unsigned width, uint64_t val)
         if (off + i == 0)
             r->index = b & 0x7f; /* bit 7 masks NMI; there is none */
         else
-            write_data(r, b);
+            rtc_write_data(r, b);
     }
     pthread_mutex_unlock(&r->lock);
 }
 
 /* ----------------------------------------------------------------- device */
 
-static void put16(struct rtc *r, unsigned at, uint64_t v)
+static void rtc_put16(struct rtc *r, unsigned at, uint64_t v)
 {
     v = v > 0xffff ? 0xffff : v;
     r->ram[at] = (uint8_t)v;
@@ -345,19 +347,19 @@ static void put16(struct rtc *r, unsigned at, uint64_t v)
 }
 
 /* What a PC's firmware leaves in CMOS about memory. */
-static void fill_nvram(struct rtc *r)
+static void rtc_fill_nvram(struct rtc *r)
 {
     const struct machine *m = r->dev.m;
     uint64_t low = m->ram.n ? m->ram.region[0].size : 0;
     uint64_t high = m->ram.n > 1 ? m->ram.region[1].size : 0;
     uint64_t ext = low > HIMEM_BASE ? low - HIMEM_BASE : 0;
     uint64_t over16 = low > (16 << 20) ? low - (16 << 20) : 0;
-    r->ram[0x14] = 0x02; /* equipment: FPU, no display, no floppy */
-    put16(r, 0x15, 640); /* KiB below 1 MiB */
-    put16(r, 0x17, ext >> 10);
-    put16(r, 0x30, ext >> 10);
-    put16(r, 0x34, over16 >> 16); /* 64 KiB units above 16 MiB */
-    put16(r, 0x5b, high >> 16);   /* and above 4 GiB: 24 bits */
+    r->ram[0x14] = 0x02;     /* equipment: FPU, no display, no floppy */
+    rtc_put16(r, 0x15, 640); /* KiB below 1 MiB */
+    rtc_put16(r, 0x17, ext >> 10);
+    rtc_put16(r, 0x30, ext >> 10);
+    rtc_put16(r, 0x34, over16 >> 16); /* 64 KiB units above 16 MiB */
+    rtc_put16(r, 0x5b, high >> 16);   /* and above 4 GiB: 24 bits */
     r->ram[0x5d] = (uint8_t)(high >> 32);
     r->ram[0x5f] = (uint8_t)(m->ncpus - 1);
 }
@@ -392,10 +394,10 @@ static void rtc_reset(struct device *dev)
     struct rtc *r = container_of(dev, struct rtc, dev);
     pthread_mutex_lock(&r->lock);
     fields_reset(rtc_fields, r, STATE);
-    r->seen_s = guest_ns(r) / SECOND;
-    r->seen_p = periods(r);
+    r->seen_s = rtc_guest_ns(r) / SECOND;
+    r->seen_p = rtc_periods(r);
     pthread_mutex_unlock(&r->lock);
-    rearm(r);
+    rtc_rearm(r);
 }
 
 /* The time goes on meanwhile, as the host's does; interrupts do not. */
@@ -406,7 +408,7 @@ static void rtc_hold(struct device *dev)
 
 static void rtc_resume(struct device *dev)
 {
-    tick(container_of(dev, struct rtc, dev));
+    rtc_tick(container_of(dev, struct rtc, dev));
 }
 
 static int rtc_wire(struct rtc *r, struct machine *m)
@@ -416,7 +418,7 @@ static int rtc_wire(struct rtc *r, struct machine *m)
         return fail(err, "rtc: no interrupt %d", IRQ_RTC);
     r->armed = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                               .want = EPOLLIN,
-                              .ready = armed_ready,
+                              .ready = rtc_armed_ready,
                               .name = "rtc"};
     if (r->armed.fd < 0) {
         err = fail(-errno, "rtc: no eventfd");
@@ -454,11 +456,11 @@ static int rtc_create(struct machine *m, struct device *dev)
                                .write = rtc_write,
                                .owner = r,
                                .name = "rtc"};
-    timer_init(&r->timer, m->loop, timer_fired, "rtc");
+    timer_init(&r->timer, m->loop, rtc_timer_fired, "rtc");
     err = rtc_wire(r, m);
     if (err)
         return err;
-    fill_nvram(r);
+    rtc_fill_nvram(r);
     rtc_reset(&r->dev);
     device_register(m, &r->dev);
     return 0;

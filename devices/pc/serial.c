@@ -86,24 +86,24 @@ struct serial {
 
 /* ------------------------------------------------------------ interrupts */
 
-static unsigned fifo_size(const struct serial *s)
+static unsigned serial_fifo_size(const struct serial *s)
 {
     return s->fcr & FCR_ENABLE ? FIFO : 1;
 }
 
-static unsigned trigger(const struct serial *s)
+static unsigned serial_trigger(const struct serial *s)
 {
     static const uint8_t level[] = {1, 4, 8, 14};
     return s->fcr & FCR_ENABLE ? level[s->fcr >> FCR_TRIGGER_SHIFT] : 1;
 }
 
 /* The highest cause, §8.5 table II: IIR's low four bits. */
-static uint8_t cause(const struct serial *s)
+static uint8_t serial_cause(const struct serial *s)
 {
     if (s->overrun && s->ier & IER_RLSI)
         return IIR_RLSI;
     if (s->rx_n && s->ier & IER_RDI)
-        return s->rx_n >= trigger(s) ? IIR_RDI : IIR_TIMEOUT;
+        return s->rx_n >= serial_trigger(s) ? IIR_RDI : IIR_TIMEOUT;
     if (s->thr_empty && s->ier & IER_THRI)
         return IIR_THRI;
     if (s->msr_delta && s->ier & IER_MSI)
@@ -112,9 +112,9 @@ static uint8_t cause(const struct serial *s)
 }
 
 /* On a PC the pin reaches the 8259 through OUT2, and the 8259 wants an edge. */
-static void update_irq(struct serial *s)
+static void serial_update_irq(struct serial *s)
 {
-    bool intr = cause(s) != IIR_NONE && s->mcr & MCR_OUT2;
+    bool intr = serial_cause(s) != IIR_NONE && s->mcr & MCR_OUT2;
     if (intr && !s->intr)
         irq_pulse(&s->irq);
     s->intr = intr;
@@ -122,16 +122,16 @@ static void update_irq(struct serial *s)
 
 /* --------------------------------------------------------------- receive */
 
-static void receive(struct serial *s, uint8_t b)
+static void serial_receive(struct serial *s, uint8_t b)
 {
-    if (s->rx_n == fifo_size(s)) {
+    if (s->rx_n == serial_fifo_size(s)) {
         s->overrun = true; /* §8.4: the newest byte is lost */
         return;
     }
     s->rx[(s->rx_at + s->rx_n++) % FIFO] = b;
 }
 
-static uint8_t read_rbr(struct serial *s)
+static uint8_t serial_read_rbr(struct serial *s)
 {
     if (!s->rx_n)
         return 0;
@@ -141,43 +141,45 @@ static uint8_t read_rbr(struct serial *s)
     return b;
 }
 
-static unsigned host_room(void *owner)
+static unsigned serial_host_room(void *owner)
 {
     struct serial *s = owner;
     pthread_mutex_lock(&s->lock);
     bool cut = s->mcr & MCR_LOOP || s->dev.held;
-    unsigned room = cut || s->rx_n >= fifo_size(s) ? 0 : fifo_size(s) - s->rx_n;
+    unsigned room = cut || s->rx_n >= serial_fifo_size(s)
+                        ? 0
+                        : serial_fifo_size(s) - s->rx_n;
     pthread_mutex_unlock(&s->lock);
     return room;
 }
 
-static void host_input(void *owner, const uint8_t *p, unsigned n)
+static void serial_host_input(void *owner, const uint8_t *p, unsigned n)
 {
     struct serial *s = owner;
     pthread_mutex_lock(&s->lock);
     for (unsigned i = 0; i < n; i++)
-        receive(s, p[i]);
-    update_irq(s);
+        serial_receive(s, p[i]);
+    serial_update_irq(s);
     pthread_mutex_unlock(&s->lock);
 }
 
 /* -------------------------------------------------------------- transmit */
 
-static void host_drained(void *owner)
+static void serial_host_drained(void *owner)
 {
     struct serial *s = owner;
     if (s->dev.held) /* until it resumes */
         return;
     pthread_mutex_lock(&s->lock);
     s->thr_empty = true;
-    update_irq(s);
+    serial_update_irq(s);
     pthread_mutex_unlock(&s->lock);
 }
 
-static void write_thr(struct serial *s, uint8_t b)
+static void serial_write_thr(struct serial *s, uint8_t b)
 {
     if (s->mcr & MCR_LOOP)
-        receive(s, b);
+        serial_receive(s, b);
     else
         console_put(s->console, b);
     /* Gone as soon as it came. With the FIFO on, the pin stays up through a
@@ -185,7 +187,7 @@ static void write_thr(struct serial *s, uint8_t b)
      * driver may rely on an edge after each byte. */
     if (!(s->fcr & FCR_ENABLE)) {
         s->thr_empty = false;
-        update_irq(s);
+        serial_update_irq(s);
     }
     s->thr_empty = s->mcr & MCR_LOOP || !console_full(s->console);
 }
@@ -194,7 +196,7 @@ static void write_thr(struct serial *s, uint8_t b)
 
 /* §8.6.8: in loop mode the modem lines are MCR's outputs; else a terminal is
  * there and ready. */
-static uint8_t modem_lines(const struct serial *s)
+static uint8_t serial_modem_lines(const struct serial *s)
 {
     uint8_t lines = 0;
     if (!(s->mcr & MCR_LOOP))
@@ -206,11 +208,11 @@ static uint8_t modem_lines(const struct serial *s)
     return lines;
 }
 
-static void write_mcr(struct serial *s, uint8_t val)
+static void serial_write_mcr(struct serial *s, uint8_t val)
 {
-    uint8_t before = modem_lines(s);
+    uint8_t before = serial_modem_lines(s);
     s->mcr = val & MCR_MASK;
-    uint8_t after = modem_lines(s), changed = before ^ after;
+    uint8_t after = serial_modem_lines(s), changed = before ^ after;
     /* RI counts only when it ends (TERI). */
     if (changed & MSR_RI && after & MSR_RI)
         changed &= (uint8_t)~MSR_RI;
@@ -219,7 +221,7 @@ static void write_mcr(struct serial *s, uint8_t val)
 
 /* ------------------------------------------------------------- registers */
 
-static void write_fcr(struct serial *s, uint8_t val)
+static void serial_write_fcr(struct serial *s, uint8_t val)
 {
     bool toggled = (val ^ s->fcr) & FCR_ENABLE;
     if (toggled || val & FCR_CLEAR_RX)
@@ -228,7 +230,7 @@ static void write_fcr(struct serial *s, uint8_t val)
     s->fcr = val & FCR_ENABLE ? val & FCR_MASK : 0;
 }
 
-static void write_ier(struct serial *s, uint8_t val)
+static void serial_write_ier(struct serial *s, uint8_t val)
 {
     uint8_t rise = (uint8_t)(val & ~s->ier);
     s->ier = val & IER_MASK;
@@ -237,7 +239,7 @@ static void write_ier(struct serial *s, uint8_t val)
         s->thr_empty = !console_full(s->console);
 }
 
-static uint8_t read_lsr(struct serial *s)
+static uint8_t serial_read_lsr(struct serial *s)
 {
     uint8_t v = s->rx_n ? LSR_DR : 0;
     v |= s->overrun ? LSR_OE : 0;
@@ -247,33 +249,33 @@ static uint8_t read_lsr(struct serial *s)
     return v;
 }
 
-static uint8_t read_iir(struct serial *s)
+static uint8_t serial_read_iir(struct serial *s)
 {
-    uint8_t c = cause(s);
+    uint8_t c = serial_cause(s);
     if (c == IIR_THRI)
         s->thr_empty = false; /* §8.5: reading IIR as its source clears it */
     return c | (s->fcr & FCR_ENABLE ? IIR_FIFO : 0);
 }
 
-static uint8_t read_reg(struct serial *s, unsigned reg)
+static uint8_t serial_read_reg(struct serial *s, unsigned reg)
 {
     uint8_t v;
     bool dlab = s->lcr & LCR_DLAB;
     switch (reg) {
     case RBR_THR:
-        return dlab ? s->dll : read_rbr(s);
+        return dlab ? s->dll : serial_read_rbr(s);
     case IER:
         return dlab ? s->dlm : s->ier;
     case IIR_FCR:
-        return read_iir(s);
+        return serial_read_iir(s);
     case LCR:
         return s->lcr;
     case MCR:
         return s->mcr;
     case LSR:
-        return read_lsr(s);
+        return serial_read_lsr(s);
     case MSR:
-        v = modem_lines(s) | s->msr_delta;
+        v = serial_modem_lines(s) | s->msr_delta;
         s->msr_delta = 0;
         return v;
     default:
@@ -281,7 +283,7 @@ static uint8_t read_reg(struct serial *s, unsigned reg)
     }
 }
 
-static void write_reg(struct serial *s, unsigned reg, uint8_t val)
+static void serial_write_reg(struct serial *s, unsigned reg, uint8_t val)
 {
     bool dlab = s->lcr & LCR_DLAB;
     switch (reg) {
@@ -289,22 +291,22 @@ static void write_reg(struct serial *s, unsigned reg, uint8_t val)
         if (dlab)
             s->dll = val;
         else
-            write_thr(s, val);
+            serial_write_thr(s, val);
         break;
     case IER:
         if (dlab)
             s->dlm = val;
         else
-            write_ier(s, val);
+            serial_write_ier(s, val);
         break;
     case IIR_FCR:
-        write_fcr(s, val);
+        serial_write_fcr(s, val);
         break;
     case LCR:
         s->lcr = val;
         break;
     case MCR:
-        write_mcr(s, val);
+        serial_write_mcr(s, val);
         break;
     case SCR:
         s->scr = val;
@@ -320,10 +322,10 @@ static uint64_t serial_read(void *owner, uint64_t off, unsigned width)
     uint64_t val = 0;
     pthread_mutex_lock(&s->lock);
     for (unsigned i = 0; i < width; i++)
-        val |= (uint64_t)read_reg(s, (unsigned)off + i) << (8 * i);
+        val |= (uint64_t)serial_read_reg(s, (unsigned)off + i) << (8 * i);
     TRACE(SERIAL, "%s: read %u: %02x", s->id, (unsigned)off, (unsigned)val);
-    update_irq(s);
-    bool room = s->rx_n < fifo_size(s);
+    serial_update_irq(s);
+    bool room = s->rx_n < serial_fifo_size(s);
     pthread_mutex_unlock(&s->lock);
     if (room && off == RBR_THR)
         console_unthrottle(s->console);
@@ -337,8 +339,8 @@ static void serial_write(void *owner, uint64_t off, unsigned width,
     pthread_mutex_lock(&s->lock);
     TRACE(SERIAL, "%s: write %u: %02x", s->id, (unsigned)off, (unsigned)val);
     for (unsigned i = 0; i < width; i++)
-        write_reg(s, (unsigned)off + i, (uint8_t)(val >> (8 * i)));
-    update_irq(s);
+        serial_write_reg(s, (unsigned)off + i, (uint8_t)(val >> (8 * i)));
+    serial_update_irq(s);
     pthread_mutex_unlock(&s->lock);
     /* FCR and MCR may have made room for input. */
     if (off != RBR_THR)
@@ -395,7 +397,7 @@ static void serial_resume(struct device *dev)
     if (s->blocked && !console_full(s->console))
         s->thr_empty = true;
     s->blocked = false;
-    update_irq(s);
+    serial_update_irq(s);
     pthread_mutex_unlock(&s->lock);
     console_unthrottle(s->console);
 }
@@ -403,11 +405,12 @@ static void serial_resume(struct device *dev)
 static int serial_loaded(struct device *dev)
 {
     const struct serial *s = container_of(dev, struct serial, dev);
-    return s->rx_n <= fifo_size(s) ? 0
-                                   : fail(-EINVAL,
-                                          "%s: rx_n: %u bytes in a FIFO that "
-                                          "is off",
-                                          s->id, s->rx_n);
+    return s->rx_n <= serial_fifo_size(s)
+               ? 0
+               : fail(-EINVAL,
+                      "%s: rx_n: %u bytes in a FIFO that "
+                      "is off",
+                      s->id, s->rx_n);
 }
 
 static void serial_stats(struct device *dev, int fd)
@@ -422,13 +425,13 @@ static void serial_destroy(struct device *dev)
     console_close(s->console);
 }
 
-static void host_quit(void *owner)
+static void serial_host_quit(void *owner)
 {
     struct machine *m = ((struct serial *)owner)->dev.m;
     m->ops->request(m, STOP_POWEROFF);
 }
 
-static void host_came(void *owner)
+static void serial_host_came(void *owner)
 {
     struct serial *s = owner;
     if (s->holds)
@@ -439,11 +442,11 @@ static void host_came(void *owner)
 static int serial_wire(struct serial *s, struct machine *m, unsigned irq)
 {
     struct console_user user = {.owner = s,
-                                .room = host_room,
-                                .input = host_input,
-                                .drained = host_drained,
-                                .quit = host_quit,
-                                .came = host_came};
+                                .room = serial_host_room,
+                                .input = serial_host_input,
+                                .drained = serial_host_drained,
+                                .quit = serial_host_quit,
+                                .came = serial_host_came};
     int err = irq_isa(m, &s->irq, irq);
     if (err)
         return fail(err, "%s: no interrupt %u: %s", s->id, irq, strerror(-err));

@@ -12,7 +12,7 @@
 
 #define ROM_MAX (16u << 20) /* what the BAR of any real card can hold */
 
-static int read_all(int fd, uint8_t *p, size_t n)
+static int rom_read_all(int fd, uint8_t *p, size_t n)
 {
     while (n > 0) {
         ssize_t got = read(fd, p, n);
@@ -28,7 +28,7 @@ static int read_all(int fd, uint8_t *p, size_t n)
 
 /* The file in pages of its own, as a power of two, the rest ones as in an
  * erased chip. */
-static int load(struct pci_fn *fn, int fd, size_t n)
+static int rom_load(struct pci_fn *fn, int fd, size_t n)
 {
     size_t size = pci_bar_size(4096, n);
     uint8_t *p;
@@ -39,7 +39,7 @@ static int load(struct pci_fn *fn, int fd, size_t n)
     if (p == MAP_FAILED)
         return -errno;
     memset(p + n, 0xff, size - n);
-    err = read_all(fd, p, n);
+    err = rom_read_all(fd, p, n);
     if (err) {
         munmap(p, size);
         return err;
@@ -51,7 +51,7 @@ static int load(struct pci_fn *fn, int fd, size_t n)
     return 0;
 }
 
-static int open_rom(const char *path, struct stat *st)
+static int rom_open(const char *path, struct stat *st)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, st) < 0)
@@ -64,7 +64,7 @@ int pci_rom_check(const char *what, const char *path)
 {
     uint8_t sign[2] = {0};
     struct stat st = {0};
-    int fd = open_rom(path, &st), err = fd < 0 ? fd : 0;
+    int fd = rom_open(path, &st), err = fd < 0 ? fd : 0;
     if (err)
         return fail(err, "%s: romfile=%s: %s", what, path, strerror(-err));
     if (!S_ISREG(st.st_mode) || !st.st_size || st.st_size > ROM_MAX)
@@ -83,12 +83,12 @@ int pci_rom_load(struct pci_fn *fn)
 {
     const char *path = fn->romfile;
     struct stat st = {0};
-    int fd = path ? open_rom(path, &st) : 0, err = fd < 0 ? fd : 0;
+    int fd = path ? rom_open(path, &st) : 0, err = fd < 0 ? fd : 0;
 
     if (!path)
         return 0;
     if (!err && st.st_size > 0 && st.st_size <= ROM_MAX)
-        err = load(fn, fd, (size_t)st.st_size);
+        err = rom_load(fn, fd, (size_t)st.st_size);
     else if (!err)
         err = -EFBIG;
     if (fd >= 0)

@@ -4,43 +4,43 @@
  * virtio.lock. */
 #include "devices/virtio/pci.h"
 
-static struct virtqueue *selected(struct virtio *v)
+static struct virtqueue *virtio_selected(struct virtio *v)
 {
     return v->queue_sel < v->nvq ? &v->vq[v->queue_sel] : NULL;
 }
 
 /* The selected queue, if its registers may change now. */
-static struct virtqueue *writable(struct virtio *v)
+static struct virtqueue *virtio_writable(struct virtio *v)
 {
-    struct virtqueue *vq = selected(v);
+    struct virtqueue *vq = virtio_selected(v);
     return vq && vq->state == VQ_OFF ? vq : NULL;
 }
 
-static uint64_t rd_device_sel(struct virtio *v)
+static uint64_t virtio_rd_device_sel(struct virtio *v)
 {
     return v->device_sel;
 }
-static void wr_device_sel(struct virtio *v, uint64_t val)
+static void virtio_wr_device_sel(struct virtio *v, uint64_t val)
 {
     v->device_sel = (uint32_t)val;
 }
-static uint64_t rd_device_features(struct virtio *v)
+static uint64_t virtio_rd_device_features(struct virtio *v)
 {
     return v->device_sel < 2 ? (uint32_t)(v->offered >> 32 * v->device_sel) : 0;
 }
-static uint64_t rd_driver_sel(struct virtio *v)
+static uint64_t virtio_rd_driver_sel(struct virtio *v)
 {
     return v->driver_sel;
 }
-static void wr_driver_sel(struct virtio *v, uint64_t val)
+static void virtio_wr_driver_sel(struct virtio *v, uint64_t val)
 {
     v->driver_sel = (uint32_t)val;
 }
-static uint64_t rd_driver_features(struct virtio *v)
+static uint64_t virtio_rd_driver_features(struct virtio *v)
 {
     return v->driver_sel < 2 ? (uint32_t)(v->driver >> 32 * v->driver_sel) : 0;
 }
-static void wr_driver_features(struct virtio *v, uint64_t val)
+static void virtio_wr_driver_features(struct virtio *v, uint64_t val)
 {
     unsigned shift = 32 * v->driver_sel;
     if (v->driver_sel > 1 || v->status & VIRTIO_FEATURES_OK)
@@ -49,65 +49,65 @@ static void wr_driver_features(struct virtio *v, uint64_t val)
     TRACE(VIRTIO, "%s driver features %#llx", v->dev.id,
           (unsigned long long)v->driver);
 }
-static uint64_t rd_config_vector(struct virtio *v)
+static uint64_t virtio_rd_config_vector(struct virtio *v)
 {
     return v->config_vector;
 }
-static void wr_config_vector(struct virtio *v, uint64_t val)
+static void virtio_wr_config_vector(struct virtio *v, uint64_t val)
 {
     v->config_vector = virtio_vector(v, val);
 }
-static uint64_t rd_num_queues(struct virtio *v)
+static uint64_t virtio_rd_num_queues(struct virtio *v)
 {
     return v->nvq;
 }
-static uint64_t rd_status(struct virtio *v)
+static uint64_t virtio_rd_status(struct virtio *v)
 {
     return v->status;
 }
-static void wr_status(struct virtio *v, uint64_t val)
+static void virtio_wr_status(struct virtio *v, uint64_t val)
 {
     virtio_set_status(v, (uint8_t)val);
 }
-static uint64_t rd_generation(struct virtio *v)
+static uint64_t virtio_rd_generation(struct virtio *v)
 {
     return v->generation;
 }
-static uint64_t rd_queue_sel(struct virtio *v)
+static uint64_t virtio_rd_queue_sel(struct virtio *v)
 {
     return v->queue_sel;
 }
-static void wr_queue_sel(struct virtio *v, uint64_t val)
+static void virtio_wr_queue_sel(struct virtio *v, uint64_t val)
 {
     v->queue_sel = (uint16_t)val;
 }
-static uint64_t rd_queue_size(struct virtio *v)
+static uint64_t virtio_rd_queue_size(struct virtio *v)
 {
-    return selected(v) ? selected(v)->size : 0;
+    return virtio_selected(v) ? virtio_selected(v)->size : 0;
 }
-static void wr_queue_size(struct virtio *v, uint64_t val)
+static void virtio_wr_queue_size(struct virtio *v, uint64_t val)
 {
-    struct virtqueue *vq = writable(v);
+    struct virtqueue *vq = virtio_writable(v);
     bool pow2 = !(val & (val - 1)) || has(v->driver, VIRTIO_F_RING_PACKED);
     if (vq && val && val <= vq->size_max && pow2)
         vq->size = (uint16_t)val;
 }
-static uint64_t rd_queue_vector(struct virtio *v)
+static uint64_t virtio_rd_queue_vector(struct virtio *v)
 {
-    return selected(v) ? selected(v)->vector : VIRTIO_NO_VECTOR;
+    return virtio_selected(v) ? virtio_selected(v)->vector : VIRTIO_NO_VECTOR;
 }
-static void wr_queue_vector(struct virtio *v, uint64_t val)
+static void virtio_wr_queue_vector(struct virtio *v, uint64_t val)
 {
-    if (selected(v))
+    if (virtio_selected(v))
         virtio_set_vector(v, v->queue_sel, val);
 }
-static uint64_t rd_queue_enable(struct virtio *v)
+static uint64_t virtio_rd_queue_enable(struct virtio *v)
 {
-    return selected(v) && selected(v)->state != VQ_OFF;
+    return virtio_selected(v) && virtio_selected(v)->state != VQ_OFF;
 }
-static void wr_queue_enable(struct virtio *v, uint64_t val)
+static void virtio_wr_queue_enable(struct virtio *v, uint64_t val)
 {
-    struct virtqueue *vq = writable(v);
+    struct virtqueue *vq = virtio_writable(v);
     if (val != 1 || !vq || !(v->status & VIRTIO_FEATURES_OK))
         return;
     if (vq_enable(vq, &v->dev.m->ram, v->features)) {
@@ -121,45 +121,45 @@ static void wr_queue_enable(struct virtio *v, uint64_t val)
     if (v->started) /* §2.6.1.2: after a queue reset */
         virtio_queue_begin(v, v->queue_sel);
 }
-static uint64_t rd_notify_off(struct virtio *v)
+static uint64_t virtio_rd_notify_off(struct virtio *v)
 {
-    return selected(v) ? v->queue_sel : 0;
+    return virtio_selected(v) ? v->queue_sel : 0;
 }
-static uint64_t rd_desc(struct virtio *v)
+static uint64_t virtio_rd_desc(struct virtio *v)
 {
-    return selected(v) ? selected(v)->desc_gpa : 0;
+    return virtio_selected(v) ? virtio_selected(v)->desc_gpa : 0;
 }
-static void wr_desc(struct virtio *v, uint64_t val)
+static void virtio_wr_desc(struct virtio *v, uint64_t val)
 {
-    if (writable(v))
-        writable(v)->desc_gpa = val;
+    if (virtio_writable(v))
+        virtio_writable(v)->desc_gpa = val;
 }
-static uint64_t rd_avail(struct virtio *v)
+static uint64_t virtio_rd_avail(struct virtio *v)
 {
-    return selected(v) ? selected(v)->avail_gpa : 0;
+    return virtio_selected(v) ? virtio_selected(v)->avail_gpa : 0;
 }
-static void wr_avail(struct virtio *v, uint64_t val)
+static void virtio_wr_avail(struct virtio *v, uint64_t val)
 {
-    if (writable(v))
-        writable(v)->avail_gpa = val;
+    if (virtio_writable(v))
+        virtio_writable(v)->avail_gpa = val;
 }
-static uint64_t rd_used(struct virtio *v)
+static uint64_t virtio_rd_used(struct virtio *v)
 {
-    return selected(v) ? selected(v)->used_gpa : 0;
+    return virtio_selected(v) ? virtio_selected(v)->used_gpa : 0;
 }
-static void wr_used(struct virtio *v, uint64_t val)
+static void virtio_wr_used(struct virtio *v, uint64_t val)
 {
-    if (writable(v))
-        writable(v)->used_gpa = val;
+    if (virtio_writable(v))
+        virtio_writable(v)->used_gpa = val;
 }
-static uint64_t rd_zero(struct virtio *v)
+static uint64_t virtio_rd_zero(struct virtio *v)
 {
     (void)v;
     return 0; /* the reset is over before the write returns (§2.6.1.1) */
 }
-static void wr_queue_reset(struct virtio *v, uint64_t val)
+static void virtio_wr_queue_reset(struct virtio *v, uint64_t val)
 {
-    struct virtqueue *vq = selected(v);
+    struct virtqueue *vq = virtio_selected(v);
     if (val != 1 || !vq || !has(v->features, VIRTIO_F_RING_RESET))
         return;
     TRACE(VIRTIO, "%s queue %u reset", v->dev.id, v->queue_sel);
@@ -173,24 +173,29 @@ static const struct reg {
     uint64_t (*read)(struct virtio *v);
     void (*write)(struct virtio *v, uint64_t val);
 } regs[] = {
-    {0x00, 4, "device_feature_select", rd_device_sel, wr_device_sel},
-    {0x04, 4, "device_feature", rd_device_features, NULL},
-    {0x08, 4, "driver_feature_select", rd_driver_sel, wr_driver_sel},
-    {0x0c, 4, "driver_feature", rd_driver_features, wr_driver_features},
-    {0x10, 2, "config_msix_vector", rd_config_vector, wr_config_vector},
-    {0x12, 2, "num_queues", rd_num_queues, NULL},
-    {0x14, 1, "device_status", rd_status, wr_status},
-    {0x15, 1, "config_generation", rd_generation, NULL},
-    {0x16, 2, "queue_select", rd_queue_sel, wr_queue_sel},
-    {0x18, 2, "queue_size", rd_queue_size, wr_queue_size},
-    {0x1a, 2, "queue_msix_vector", rd_queue_vector, wr_queue_vector},
-    {0x1c, 2, "queue_enable", rd_queue_enable, wr_queue_enable},
-    {0x1e, 2, "queue_notify_off", rd_notify_off, NULL},
-    {0x20, 8, "queue_desc", rd_desc, wr_desc},
-    {0x28, 8, "queue_driver", rd_avail, wr_avail},
-    {0x30, 8, "queue_device", rd_used, wr_used},
-    {0x38, 2, "queue_notify_data", rd_notify_off, NULL},
-    {0x3a, 2, "queue_reset", rd_zero, wr_queue_reset},
+    {0x00, 4, "device_feature_select", virtio_rd_device_sel,
+     virtio_wr_device_sel},
+    {0x04, 4, "device_feature", virtio_rd_device_features, NULL},
+    {0x08, 4, "driver_feature_select", virtio_rd_driver_sel,
+     virtio_wr_driver_sel},
+    {0x0c, 4, "driver_feature", virtio_rd_driver_features,
+     virtio_wr_driver_features},
+    {0x10, 2, "config_msix_vector", virtio_rd_config_vector,
+     virtio_wr_config_vector},
+    {0x12, 2, "num_queues", virtio_rd_num_queues, NULL},
+    {0x14, 1, "device_status", virtio_rd_status, virtio_wr_status},
+    {0x15, 1, "config_generation", virtio_rd_generation, NULL},
+    {0x16, 2, "queue_select", virtio_rd_queue_sel, virtio_wr_queue_sel},
+    {0x18, 2, "queue_size", virtio_rd_queue_size, virtio_wr_queue_size},
+    {0x1a, 2, "queue_msix_vector", virtio_rd_queue_vector,
+     virtio_wr_queue_vector},
+    {0x1c, 2, "queue_enable", virtio_rd_queue_enable, virtio_wr_queue_enable},
+    {0x1e, 2, "queue_notify_off", virtio_rd_notify_off, NULL},
+    {0x20, 8, "queue_desc", virtio_rd_desc, virtio_wr_desc},
+    {0x28, 8, "queue_driver", virtio_rd_avail, virtio_wr_avail},
+    {0x30, 8, "queue_device", virtio_rd_used, virtio_wr_used},
+    {0x38, 2, "queue_notify_data", virtio_rd_notify_off, NULL},
+    {0x3a, 2, "queue_reset", virtio_rd_zero, virtio_wr_queue_reset},
 };
 _Static_assert(VIRTIO_COMMON_LEN == 0x3c, "the last register's end");
 

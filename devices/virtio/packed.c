@@ -20,8 +20,8 @@ struct packed_event { /* §2.8.14 */
 };
 enum { EVENT_ENABLE = 0, EVENT_DISABLE = 1, EVENT_DESC = 2 };
 
-static void advance(const struct virtqueue *vq, uint16_t *at, bool *wrap,
-                    unsigned n)
+static void packed_advance(const struct virtqueue *vq, uint16_t *at, bool *wrap,
+                           unsigned n)
 {
     unsigned next = *at + n;
     if (next >= vq->size) {
@@ -43,9 +43,9 @@ bool packed_available(struct virtqueue *vq)
 
 /* §2.8.7: every entry of an indirect table is used, in order; only WRITE
  * means something in its flags. */
-static enum vq_got walk_table(struct virtqueue *vq, struct vq_chain *c,
-                              struct iovec *iov, int max,
-                              const struct vring_desc *at)
+static enum vq_got packed_walk_table(struct virtqueue *vq, struct vq_chain *c,
+                                     struct iovec *iov, int max,
+                                     const struct vring_desc *at)
 {
     unsigned n;
     const struct packed_desc *table =
@@ -82,11 +82,11 @@ enum vq_got packed_pop(struct virtqueue *vq, struct vq_chain *c,
         c->id = p.id; /* §2.8.6: the last descriptor's counts */
         c->ndesc++;
         vq->walked++;
-        advance(vq, &at, &wrap, 1);
+        packed_advance(vq, &at, &wrap, 1);
         if (d.flags & VRING_DESC_INDIRECT) {
             if (c->ndesc > 1)
                 return vq_broken(vq, "an indirect descriptor inside a chain");
-            enum vq_got got = walk_table(vq, c, iov, max, &d);
+            enum vq_got got = packed_walk_table(vq, c, iov, max, &d);
             if (got != VQ_CHAIN)
                 return got;
             break;
@@ -130,7 +130,7 @@ void packed_push(struct virtqueue *vq, const struct vq_chain *c, uint32_t len)
     } else {
         __atomic_store_n(&d->flags, flags, __ATOMIC_RELEASE);
     }
-    advance(vq, &vq->used_next, &vq->used_wrap, c->ndesc);
+    packed_advance(vq, &vq->used_next, &vq->used_wrap, c->ndesc);
     vq->moved = (uint16_t)(vq->moved + c->ndesc);
 }
 

@@ -5,7 +5,7 @@
 
 #include "devices/virtio_net/state.h"
 
-static bool listed(const struct filter_list *l, const uint8_t *mac)
+static bool vnet_filter_listed(const struct filter_list *l, const uint8_t *mac)
 {
     if (l->overflow)
         return true;
@@ -15,7 +15,7 @@ static bool listed(const struct filter_list *l, const uint8_t *mac)
     return false;
 }
 
-static bool address_passes(const struct vnet *n, const uint8_t *to)
+static bool vnet_filter_address_passes(const struct vnet *n, const uint8_t *to)
 {
     static const uint8_t everybody[6] = {255, 255, 255, 255, 255, 255};
     const struct vnet_filter *f = &n->filter;
@@ -24,15 +24,17 @@ static bool address_passes(const struct vnet *n, const uint8_t *to)
     if (!memcmp(to, everybody, 6))
         return !f->nobcast;
     if (to[0] & 1)
-        return !f->nomulti && (f->allmulti || listed(&f->multi, to));
+        return !f->nomulti &&
+               (f->allmulti || vnet_filter_listed(&f->multi, to));
     if (f->nouni)
         return false;
-    return f->alluni || !memcmp(to, n->config.mac, 6) || listed(&f->uni, to);
+    return f->alluni || !memcmp(to, n->config.mac, 6) ||
+           vnet_filter_listed(&f->uni, to);
 }
 
 /* A tag with VLAN 0 is a priority only. */
-static bool vlan_passes(const struct vnet_filter *f, const uint8_t *frame,
-                        uint32_t len)
+static bool vnet_filter_vlan_passes(const struct vnet_filter *f,
+                                    const uint8_t *frame, uint32_t len)
 {
     bool tagged = len >= ETH_HLEN + 4 && frame[12] == 0x81 && frame[13] == 0;
     if (!f->vlan_on || !tagged)
@@ -46,7 +48,8 @@ bool vnet_filter_passes(struct vnet_pair *p, const uint8_t *frame, uint32_t len)
     /* §5.1.6.5.1: promiscuous means all, tagged frames of any VLAN too: who
      * bridges or captures expects it, and nobody else says so to us. */
     if (p->n->filter.promisc ||
-        (address_passes(p->n, frame) && vlan_passes(&p->n->filter, frame, len)))
+        (vnet_filter_address_passes(p->n, frame) &&
+         vnet_filter_vlan_passes(&p->n->filter, frame, len)))
         return true;
     nic_count(&p->stats, rx_drop_filter, 1);
     return false;

@@ -53,8 +53,8 @@ struct flow {
     unsigned proto;    /* PROTO_*, 0: neither, or a fragment */
 };
 
-static void take_ports(struct flow *f, unsigned proto, const uint8_t *p,
-                       uint32_t left)
+static void vnet_rss_take_ports(struct flow *f, unsigned proto,
+                                const uint8_t *p, uint32_t left)
 {
     if ((proto != PROTO_TCP && proto != PROTO_UDP) || left < 4)
         return;
@@ -62,7 +62,8 @@ static void take_ports(struct flow *f, unsigned proto, const uint8_t *p,
     memcpy(f->bytes + f->addr_len, p, 4);
 }
 
-static void parse_ipv4(struct flow *f, const uint8_t *ip, uint32_t left)
+static void vnet_rss_parse_ipv4(struct flow *f, const uint8_t *ip,
+                                uint32_t left)
 {
     unsigned hlen = left ? (ip[0] & 0xf) * 4u : 0;
     if (left < 20 || hlen < 20 || ip[0] >> 4 != 4)
@@ -71,11 +72,12 @@ static void parse_ipv4(struct flow *f, const uint8_t *ip, uint32_t left)
     f->addr_len = 8;
     if (eth_get16(ip + 6) & 0x3fff || hlen > left) /* MF, or an offset */
         return;
-    take_ports(f, ip[9], ip + hlen, left - hlen);
+    vnet_rss_take_ports(f, ip[9], ip + hlen, left - hlen);
 }
 
 /* Steps over extension headers, a few of them (RFC 8200 §4). */
-static void parse_ipv6(struct flow *f, const uint8_t *ip, uint32_t left)
+static void vnet_rss_parse_ipv6(struct flow *f, const uint8_t *ip,
+                                uint32_t left)
 {
     if (left < 40 || ip[0] >> 4 != 6)
         return;
@@ -86,7 +88,7 @@ static void parse_ipv6(struct flow *f, const uint8_t *ip, uint32_t left)
     for (int i = 0; i < 8; i++) {
         bool extension = next == 0 || next == 43 || next == 60 || next == 135;
         if (!extension) {
-            take_ports(f, next, ip + at, left - at);
+            vnet_rss_take_ports(f, next, ip + at, left - at);
             return;
         }
         if (left - at < 8)
@@ -99,7 +101,7 @@ static void parse_ipv6(struct flow *f, const uint8_t *ip, uint32_t left)
     }
 }
 
-static void parse(struct flow *f, const uint8_t *frame, uint32_t len)
+static void vnet_rss_parse(struct flow *f, const uint8_t *frame, uint32_t len)
 {
     uint32_t at = ETH_HLEN;
     memset(f, 0, sizeof(*f));
@@ -108,13 +110,13 @@ static void parse(struct flow *f, const uint8_t *frame, uint32_t len)
     if (at > len)
         return;
     if (eth_get16(frame + at - 2) == 0x0800)
-        parse_ipv4(f, frame + at, len - at);
+        vnet_rss_parse_ipv4(f, frame + at, len - at);
     else if (eth_get16(frame + at - 2) == 0x86dd)
-        parse_ipv6(f, frame + at, len - at);
+        vnet_rss_parse_ipv6(f, frame + at, len - at);
 }
 
 /* §5.1.6.4.3.2 and .3: the type of hash for this flow; 0: none. */
-static unsigned report_of(const struct flow *f, uint32_t types)
+static unsigned vnet_rss_report_of(const struct flow *f, uint32_t types)
 {
     bool v6 = f->addr_len == 32;
     if (!f->addr_len)
@@ -132,8 +134,8 @@ unsigned vnet_rss_hash(const struct vnet_rss *rss, const uint8_t *frame,
                        uint32_t len, struct vnet_hdr *h)
 {
     struct flow f;
-    parse(&f, frame, len);
-    unsigned report = report_of(&f, rss->types);
+    vnet_rss_parse(&f, frame, len);
+    unsigned report = vnet_rss_report_of(&f, rss->types);
     bool ports =
         report != REPORT_NONE && report != REPORT_IPV4 && report != REPORT_IPV6;
     h->hash_report = (le16)report;

@@ -20,7 +20,8 @@
 
 /* §5.1.6.2.2: only what was negotiated; hdr_len is a hint that is never
  * trusted, num_buffers is garbage. False: drop. */
-static bool check_hdr(const struct vnet *n, struct net_hdr *h, uint32_t frame)
+static bool vnet_tx_check_hdr(const struct vnet *n, struct net_hdr *h,
+                              uint32_t frame)
 {
     uint64_t f = n->v.features;
     h->flags &= NET_F_NEEDS_CSUM;
@@ -49,8 +50,8 @@ static bool check_hdr(const struct vnet *n, struct net_hdr *h, uint32_t frame)
 }
 
 /* More pieces than one system call takes: through a buffer. */
-static ssize_t send_bounced(struct vnet_pair *p, unsigned at, unsigned n,
-                            uint32_t len)
+static ssize_t vnet_tx_send_bounced(struct vnet_pair *p, unsigned at,
+                                    unsigned n, uint32_t len)
 {
     if (!p->bounce)
         p->bounce = malloc(PACKET_MAX);
@@ -63,7 +64,7 @@ static ssize_t send_bounced(struct vnet_pair *p, unsigned at, unsigned n,
 
 /* One chain. 0: the backend is full, the chain is undone; 1: it is done with,
  * sent or charged to a reason. */
-static int send_chain(struct vnet_pair *p, const struct vq_chain *c)
+static int vnet_tx_send_chain(struct vnet_pair *p, const struct vq_chain *c)
 {
     struct nic_stats *s = &p->stats;
     struct hdr_mask mask;
@@ -78,7 +79,7 @@ static int send_chain(struct vnet_pair *p, const struct vq_chain *c)
     }
     iov_read(&p->tx_iov[1], c->nr, 0, &p->tx_hdr,
              hdr_len < NET_HDR_LEN ? hdr_len : NET_HDR_LEN);
-    if (!check_hdr(p->n, &p->tx_hdr, frame)) {
+    if (!vnet_tx_check_hdr(p->n, &p->tx_hdr, frame)) {
         nic_count(s, tx_drop_offload, 1);
         return 1;
     }
@@ -88,8 +89,9 @@ static int send_chain(struct vnet_pair *p, const struct vq_chain *c)
     }
     unsigned at = vnet_mask_hdr(p->tx_iov, 1, hdr_len, &p->tx_hdr, &mask);
     unsigned n = 1u + c->nr - at;
-    ssize_t sent = n <= IOV_LIMIT ? p->be->send(p->be, &p->tx_iov[at], (int)n)
-                                  : send_bounced(p, at, n, NET_HDR_LEN + frame);
+    ssize_t sent = n <= IOV_LIMIT
+                       ? p->be->send(p->be, &p->tx_iov[at], (int)n)
+                       : vnet_tx_send_bounced(p, at, n, NET_HDR_LEN + frame);
     if (!sent)
         return 0;
     if (sent < 0) {
@@ -108,7 +110,7 @@ void vnet_tx_publish(struct vnet_pair *p)
     vnet_coal_irq(&p->tx_coal);
 }
 
-static void done_with(struct vnet_pair *p, const struct vq_chain *c)
+static void vnet_tx_done_with(struct vnet_pair *p, const struct vq_chain *c)
 {
     vq_push(p->tx, c, 0);
     p->tx_unseen_bytes += c->rlen;
@@ -117,7 +119,7 @@ static void done_with(struct vnet_pair *p, const struct vq_chain *c)
 }
 
 /* The backend is full: the packet stays in the ring until EPOLLOUT. */
-static void block(struct vnet_pair *p, const struct vq_chain *c)
+static void vnet_tx_block(struct vnet_pair *p, const struct vq_chain *c)
 {
     vq_undo_pop(p->tx, c);
     nic_count(&p->stats, tx_blocked, 1);
@@ -143,11 +145,11 @@ const char *vnet_tx(struct vnet_pair *p)
         }
         if (got != VQ_CHAIN) /* VQ_FULL_IOV cannot be: no chain is longer */
             break;
-        if (!send_chain(p, &c)) {
-            block(p, &c);
+        if (!vnet_tx_send_chain(p, &c)) {
+            vnet_tx_block(p, &c);
             break;
         }
-        done_with(p, &c);
+        vnet_tx_done_with(p, &c);
         small += c.rlen <= LOOP_SMALL;
         if (n >= BURST || p->tx->walked - before >= BURST_DESCS) {
             loop_worked(p->loop, small);

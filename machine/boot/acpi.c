@@ -129,8 +129,8 @@ struct mcfg { /* PCI Firmware Specification 3.0 §4.1.2 */
 _Static_assert(sizeof(struct mcfg) == 60, "");
 
 /* Fills in the header when all the rest of the table is there. */
-static void finish(void *table, const char *signature, uint8_t revision,
-                   size_t length)
+static void acpi_finish(void *table, const char *signature, uint8_t revision,
+                        size_t length)
 {
     struct acpi_header *h = table;
 
@@ -153,7 +153,7 @@ static void finish(void *table, const char *signature, uint8_t revision,
 /* One package per slot: any function of it, INTA#, no link device, the GSI
  * (§6.2.13). The 8259s have these interrupts under the same numbers, so that
  * no _PIC method is needed to tell the two modes apart. */
-static void dsdt_prt(struct aml *a)
+static void acpi_dsdt_prt(struct aml *a)
 {
     size_t all, one;
 
@@ -170,7 +170,7 @@ static void dsdt_prt(struct aml *a)
     aml_close(a, all);
 }
 
-static void dsdt_pci(struct aml *a)
+static void acpi_dsdt_pci(struct aml *a)
 {
     size_t dev = aml_device(a, "PCI0"), m;
 
@@ -187,13 +187,13 @@ static void dsdt_pci(struct aml *a)
     aml_mem_window(a, (uint32_t)PCI_MEM_BASE,
                    (uint32_t)(PCI_MEM_BASE + PCI_MEM_SIZE - 1));
     aml_crs_close(a, m);
-    dsdt_prt(a);
+    acpi_dsdt_prt(a);
     aml_close(a, dev);
 }
 
 /* A device with ports and perhaps an IRQ; irq < 0: none. */
-static void dsdt_isa(struct aml *a, const char *name, const char *hid,
-                     uint16_t port, uint8_t len, int irq, unsigned uid)
+static void acpi_dsdt_isa(struct aml *a, const char *name, const char *hid,
+                          uint16_t port, uint8_t len, int irq, unsigned uid)
 {
     size_t dev = aml_device(a, name), crs;
 
@@ -215,7 +215,7 @@ static void dsdt_isa(struct aml *a, const char *name, const char *hid,
 
 /* What is taken but no device's: ECAM (Linux uses MMCONFIG only where a
  * motherboard device claims it) and the PM registers. */
-static void dsdt_motherboard(struct aml *a)
+static void acpi_dsdt_motherboard(struct aml *a)
 {
     size_t dev = aml_device(a, "MBRD"), crs;
 
@@ -228,7 +228,7 @@ static void dsdt_motherboard(struct aml *a)
     aml_close(a, dev);
 }
 
-static uint64_t dsdt_build(struct fw *f)
+static uint64_t acpi_dsdt_build(struct fw *f)
 {
     uint64_t at;
     uint8_t *p = fw_alloc(f, sizeof(struct acpi_header), 16, &at);
@@ -244,30 +244,30 @@ static uint64_t dsdt_build(struct fw *f)
     aml_int(&a, 0);
     aml_close(&a, m);
     m = aml_scope(&a, "_SB_");
-    dsdt_pci(&a);
-    dsdt_motherboard(&a);
-    dsdt_isa(&a, "COM1", "PNP0501", PORT_COM1, 8, IRQ_COM1, 0);
+    acpi_dsdt_pci(&a);
+    acpi_dsdt_motherboard(&a);
+    acpi_dsdt_isa(&a, "COM1", "PNP0501", PORT_COM1, 8, IRQ_COM1, 0);
     if (f->serials > 1)
-        dsdt_isa(&a, "COM2", "PNP0501", PORT_COM2, 8, IRQ_COM2, 1);
-    dsdt_isa(&a, "RTC_", "PNP0B00", PORT_RTC, 2, IRQ_RTC, 0);
-    dsdt_isa(&a, "PEVT", "QEMU0001", PORT_PVPANIC, 1, -1, 0);
+        acpi_dsdt_isa(&a, "COM2", "PNP0501", PORT_COM2, 8, IRQ_COM2, 1);
+    acpi_dsdt_isa(&a, "RTC_", "PNP0B00", PORT_RTC, 2, IRQ_RTC, 0);
+    acpi_dsdt_isa(&a, "PEVT", "QEMU0001", PORT_PVPANIC, 1, -1, 0);
     aml_close(&a, m);
     assert(a.n <= a.cap);
     f->used += a.n - sizeof(struct acpi_header);
-    finish(p, "DSDT", 2, a.n);
+    acpi_finish(p, "DSDT", 2, a.n);
     return at;
 }
 
 /* ------------------------------------------------------------ other tables */
 
-static struct acpi_gas io_gas(uint16_t port, uint8_t bytes)
+static struct acpi_gas acpi_io_gas(uint16_t port, uint8_t bytes)
 {
     uint8_t access = bytes == 4 ? 3 : bytes;
 
     return (struct acpi_gas){1, (uint8_t)(bytes * 8), 0, access, port};
 }
 
-static uint64_t fadt_build(struct fw *f, uint64_t dsdt)
+static uint64_t acpi_fadt_build(struct fw *f, uint64_t dsdt)
 {
     uint64_t facs_at, at;
     struct acpi_facs *facs = fw_alloc(f, sizeof(*facs), 64, &facs_at);
@@ -293,24 +293,25 @@ static uint64_t fadt_build(struct fw *f, uint64_t dsdt)
     t->boot_arch = BOOT_LEGACY_DEVICES | BOOT_NO_VGA;
     t->flags = FADT_WBINVD | FADT_PROC_C1 | FADT_NO_SLP_BUTTON |
                FADT_NO_FIX_RTC | FADT_TMR_VAL_EXT | FADT_RESET_REG_SUP;
-    t->reset_reg = io_gas(PORT_RESET, 1);
+    t->reset_reg = acpi_io_gas(PORT_RESET, 1);
     t->reset_value = 6;
-    t->x_pm1a_evt = io_gas(PORT_PM1_EVT, 4);
+    t->x_pm1a_evt = acpi_io_gas(PORT_PM1_EVT, 4);
     t->x_pm1a_evt.access = 2; /* two registers of 16 bits */
-    t->x_pm1a_cnt = io_gas(PORT_PM1_CNT, 2);
-    t->x_pm_tmr = io_gas(PORT_PM_TMR, 4);
-    finish(t, "FACP", 6, sizeof(*t));
+    t->x_pm1a_cnt = acpi_io_gas(PORT_PM1_CNT, 2);
+    t->x_pm_tmr = acpi_io_gas(PORT_PM_TMR, 4);
+    acpi_finish(t, "FACP", 6, sizeof(*t));
     return at;
 }
 
-static void madt_iso(struct aml *a, unsigned irq, unsigned gsi, uint16_t flags)
+static void acpi_madt_iso(struct aml *a, unsigned irq, unsigned gsi,
+                          uint16_t flags)
 {
     struct madt_iso iso = {2, 10, 0, (uint8_t)irq, gsi, flags};
 
     aml_bytes(a, &iso, sizeof(iso));
 }
 
-static uint64_t madt_build(struct fw *f, unsigned ncpus)
+static uint64_t acpi_madt_build(struct fw *f, unsigned ncpus)
 {
     uint64_t at;
     uint32_t pci = fw_pci_gsis();
@@ -330,33 +331,33 @@ static uint64_t madt_build(struct fw *f, unsigned ncpus)
     aml_bytes(&out, &(struct madt_ioapic){1, 12, 0, 0, IOAPIC_BASE, 0}, 12);
     /* What is not as ISA has it: the timer's pin, the SCI (level, high), and
      * PCI's (level, low). KVM's IOAPIC ignores the polarity. */
-    madt_iso(&out, 0, 2, 0);
-    madt_iso(&out, IRQ_SCI, IRQ_SCI, 0x0d);
+    acpi_madt_iso(&out, 0, 2, 0);
+    acpi_madt_iso(&out, IRQ_SCI, IRQ_SCI, 0x0d);
     for (unsigned irq = 0; irq < 16; irq++)
         if (pci >> irq & 1)
-            madt_iso(&out, irq, irq, 0x0f);
+            acpi_madt_iso(&out, irq, irq, 0x0f);
     aml_bytes(&out, &(struct madt_nmi){4, 6, 0xff, 0, 1}, 6);
     assert(out.n == size);
-    finish(t, "APIC", 4, size);
+    acpi_finish(t, "APIC", 4, size);
     return at;
 }
 
 /* Bus 0 is all there is, and saying so keeps Linux from probing 8192 empty
  * slots (two exits each) before it believes it. */
-static uint64_t mcfg_build(struct fw *f)
+static uint64_t acpi_mcfg_build(struct fw *f)
 {
     uint64_t at;
     struct mcfg *t = fw_alloc(f, sizeof(*t), 16, &at);
 
     t->base = PCI_ECAM_BASE;
     t->last_bus = LAST_BUS;
-    finish(t, "MCFG", 1, sizeof(*t));
+    acpi_finish(t, "MCFG", 1, sizeof(*t));
     return at;
 }
 
 /* RSDT and XSDT: the same list with 32- and 64-bit pointers. */
-static void roots_build(struct fw *f, struct acpi_rsdp *rsdp,
-                        const uint64_t *table, size_t n)
+static void acpi_roots_build(struct fw *f, struct acpi_rsdp *rsdp,
+                             const uint64_t *table, size_t n)
 {
     uint64_t at;
     uint8_t *rsdt = fw_alloc(f, sizeof(struct acpi_header) + 4 * n, 16, &at);
@@ -370,8 +371,8 @@ static void roots_build(struct fw *f, struct acpi_rsdp *rsdp,
         memcpy(rsdt + sizeof(struct acpi_header) + 4 * i, &low, 4);
         memcpy(xsdt + sizeof(struct acpi_header) + 8 * i, &table[i], 8);
     }
-    finish(rsdt, "RSDT", 1, sizeof(struct acpi_header) + 4 * n);
-    finish(xsdt, "XSDT", 1, sizeof(struct acpi_header) + 8 * n);
+    acpi_finish(rsdt, "RSDT", 1, sizeof(struct acpi_header) + 4 * n);
+    acpi_finish(xsdt, "XSDT", 1, sizeof(struct acpi_header) + 8 * n);
 }
 
 uint64_t acpi_build(struct fw *f, unsigned ncpus)
@@ -379,14 +380,14 @@ uint64_t acpi_build(struct fw *f, unsigned ncpus)
     uint64_t at, table[3];
     struct acpi_rsdp *rsdp = fw_alloc(f, sizeof(*rsdp), 16, &at);
 
-    table[0] = fadt_build(f, dsdt_build(f));
-    table[1] = madt_build(f, ncpus);
-    table[2] = mcfg_build(f);
+    table[0] = acpi_fadt_build(f, acpi_dsdt_build(f));
+    table[1] = acpi_madt_build(f, ncpus);
+    table[2] = acpi_mcfg_build(f);
     memcpy(rsdp->signature, "RSD PTR ", 8);
     memcpy(rsdp->oem_id, "TINY  ", 6);
     rsdp->revision = 2;
     rsdp->length = sizeof(*rsdp);
-    roots_build(f, rsdp, table, ARRAY_LEN(table));
+    acpi_roots_build(f, rsdp, table, ARRAY_LEN(table));
     rsdp->checksum = fw_checksum(rsdp, 20);
     rsdp->ext_checksum = fw_checksum(rsdp, sizeof(*rsdp));
     return at;

@@ -47,7 +47,7 @@ void aml_name(struct aml *a, const char *seg)
     aml_bytes(a, seg, 4);
 }
 
-static size_t open_block(struct aml *a, uint8_t op)
+static size_t aml_open_block(struct aml *a, uint8_t op)
 {
     size_t mark;
 
@@ -71,7 +71,7 @@ void aml_close(struct aml *a, size_t mark)
 
 size_t aml_scope(struct aml *a, const char *seg)
 {
-    size_t mark = open_block(a, AML_SCOPE);
+    size_t mark = aml_open_block(a, AML_SCOPE);
 
     aml_byte(a, '\\');
     aml_name(a, seg);
@@ -83,14 +83,14 @@ size_t aml_device(struct aml *a, const char *seg)
     size_t mark;
 
     aml_byte(a, AML_EXT);
-    mark = open_block(a, AML_EXT_DEVICE);
+    mark = aml_open_block(a, AML_EXT_DEVICE);
     aml_name(a, seg);
     return mark;
 }
 
 size_t aml_package(struct aml *a, unsigned elements)
 {
-    size_t mark = open_block(a, AML_PACKAGE);
+    size_t mark = aml_open_block(a, AML_PACKAGE);
 
     aml_byte(a, (uint8_t)elements);
     return mark;
@@ -135,7 +135,7 @@ void aml_defint(struct aml *a, const char *seg, uint64_t v)
     aml_int(a, v);
 }
 
-static unsigned hexdigit(char c)
+static unsigned aml_hexdigit(char c)
 {
     return (unsigned)(c <= '9' ? c - '0' : c - 'A' + 10);
 }
@@ -148,8 +148,8 @@ void aml_defeisa(struct aml *a, const char *seg, const char *id)
     uint8_t b[4] = {
         (uint8_t)(letters >> 8),
         (uint8_t)letters,
-        (uint8_t)(hexdigit(id[3]) << 4 | hexdigit(id[4])),
-        (uint8_t)(hexdigit(id[5]) << 4 | hexdigit(id[6])),
+        (uint8_t)(aml_hexdigit(id[3]) << 4 | aml_hexdigit(id[4])),
+        (uint8_t)(aml_hexdigit(id[5]) << 4 | aml_hexdigit(id[6])),
     };
 
     aml_defname(a, seg);
@@ -165,7 +165,7 @@ size_t aml_crs(struct aml *a)
     size_t mark;
 
     aml_defname(a, "_CRS");
-    mark = open_block(a, AML_BUFFER);
+    mark = aml_open_block(a, AML_BUFFER);
     aml_byte(a, AML_WORD);
     aml_le(a, 0, 2);
     return mark;
@@ -210,8 +210,8 @@ void aml_mem32(struct aml *a, uint32_t base, uint32_t len)
 }
 
 /* Word or DWord address space, fixed at both ends, produced (§6.4.3.5). */
-static void window(struct aml *a, uint8_t tag, uint8_t type, uint8_t flags,
-                   uint32_t first, uint32_t last)
+static void aml_window(struct aml *a, uint8_t tag, uint8_t type, uint8_t flags,
+                       uint32_t first, uint32_t last)
 {
     unsigned w = tag == 0x87 ? 4 : 2;
 
@@ -229,15 +229,15 @@ static void window(struct aml *a, uint8_t tag, uint8_t type, uint8_t flags,
 
 void aml_bus_window(struct aml *a, uint16_t first, uint16_t last)
 {
-    window(a, 0x88, 2, 0, first, last);
+    aml_window(a, 0x88, 2, 0, first, last);
 }
 
 void aml_io_window(struct aml *a, uint16_t first, uint16_t last)
 {
-    window(a, 0x88, 1, 3, first, last); /* whole range, ISA and not */
+    aml_window(a, 0x88, 1, 3, first, last); /* whole range, ISA and not */
 }
 
 void aml_mem_window(struct aml *a, uint32_t first, uint32_t last)
 {
-    window(a, 0x87, 0, 1, first, last); /* not cached, read and write */
+    aml_window(a, 0x87, 0, 1, first, last); /* not cached, read and write */
 }

@@ -36,31 +36,31 @@ enum {
 };
 #define BASE_KIB (EBDA_BASE / 1024)
 
-static void put16(uint8_t *p, uint16_t v)
+static void boot_put16(uint8_t *p, uint16_t v)
 {
     memcpy(p, &v, sizeof(v));
 }
 
 /* Interrupt vectors (all IRET), BIOS data area, EBDA. The ROM's POST writes its
  * own over them. */
-static void low_memory_init(struct machine *m, uint16_t iret)
+static void boot_low_memory_init(struct machine *m, uint16_t iret)
 {
     uint8_t *page0 = ram_ptr(&m->ram, gpa(0), 0x1000);
     uint8_t *ebda = ram_ptr(&m->ram, gpa(EBDA_BASE), 0x400);
 
     memset(page0 + 0x400, 0, 0x200);
     for (int i = 0; i < 256; i++) {
-        put16(page0 + 4 * i, iret);
-        put16(page0 + 4 * i + 2, BIOS_BASE >> 4);
+        boot_put16(page0 + 4 * i, iret);
+        boot_put16(page0 + 4 * i + 2, BIOS_BASE >> 4);
     }
-    put16(page0 + BDA_COM1, PORT_COM1);
-    put16(page0 + BDA_EBDA_SEG, EBDA_BASE >> 4);
-    put16(page0 + BDA_EQUIPMENT, 0x0222); /* 1 COM, 80x25, FPU */
+    boot_put16(page0 + BDA_COM1, PORT_COM1);
+    boot_put16(page0 + BDA_EBDA_SEG, EBDA_BASE >> 4);
+    boot_put16(page0 + BDA_EQUIPMENT, 0x0222); /* 1 COM, 80x25, FPU */
     if (m->serials > 1) {
-        put16(page0 + BDA_COM1 + 2, PORT_COM2);
-        put16(page0 + BDA_EQUIPMENT, 0x0422);
+        boot_put16(page0 + BDA_COM1 + 2, PORT_COM2);
+        boot_put16(page0 + BDA_EQUIPMENT, 0x0422);
     }
-    put16(page0 + BDA_BASE_KIB, BASE_KIB);
+    boot_put16(page0 + BDA_BASE_KIB, BASE_KIB);
     memset(ebda, 0, 16);
     ebda[0] = (0xa0000 - EBDA_BASE) / 1024;
 }
@@ -95,7 +95,7 @@ int e820_build(const struct machine *m, struct e820 *map, int max)
 /* ------------------------------------------------------------------ files */
 
 /* Cuts -initrd at its commas (",," is one) and opens each part. */
-static int open_initrds(struct boot_files *f, const char *list)
+static int boot_open_initrds(struct boot_files *f, const char *list)
 {
     char *out, *start;
 
@@ -144,7 +144,7 @@ int boot_open(struct boot *b)
         image_from_memory(&f->kernel, "-kernel", "(built in)", guest_image,
                           (uint64_t)(guest_image_end - guest_image));
     if (!err)
-        err = open_initrds(f, b->initrd);
+        err = boot_open_initrds(f, b->initrd);
     if (err)
         boot_close(b);
     return err;
@@ -152,7 +152,7 @@ int boot_open(struct boot *b)
 
 #define PIPE_MAX (4ull << 30) /* kernels and initrds lie below 4 GiB */
 
-static int fill_files(struct boot_files *f, const struct ram *ram)
+static int boot_fill_files(struct boot_files *f, const struct ram *ram)
 {
     uint64_t max = 0;
     for (int i = 0; i < ram->n; i++)
@@ -190,7 +190,7 @@ void boot_close(struct boot *b)
 #define ROM_FILE_MAX 0x1000000 /* what fits below 4 GiB under the LAPIC */
 
 /* Finds the tag in the ROM's last bytes and the handoff it names. */
-static struct handoff *rom_handoff(struct boot_ctx *c, uint16_t *iret)
+static struct handoff *boot_rom_handoff(struct boot_ctx *c, uint16_t *iret)
 {
     struct rom_tag tag;
     const uint8_t *seg = ram_ptr(&c->m->ram, gpa(BIOS_BASE), 0x10000);
@@ -206,7 +206,7 @@ static struct handoff *rom_handoff(struct boot_ctx *c, uint16_t *iret)
 
 /* Maps the whole ROM below 4 GiB, where a CPU looks after INIT. The built-in
  * ROM's RAM copy is what is mapped there: it costs no memory. */
-static int rom_map(struct boot_ctx *c, uint64_t low)
+static int boot_rom_map(struct boot_ctx *c, uint64_t low)
 {
     struct boot_files *f = c->f;
     const struct image *rom = &f->rom;
@@ -231,7 +231,7 @@ static int rom_map(struct boot_ctx *c, uint64_t low)
 }
 
 /* Copies the end of the ROM below 1 MiB. */
-static int rom_load(struct boot_ctx *c, uint16_t *iret)
+static int boot_rom_load(struct boot_ctx *c, uint16_t *iret)
 {
     struct boot_files *f = c->f;
     const struct image *rom = &f->rom;
@@ -246,13 +246,13 @@ static int rom_load(struct boot_ctx *c, uint16_t *iret)
     err = image_load(rom, c->m, rom->size - low, gpa(HIMEM_BASE - low), low);
     if (err)
         return err;
-    c->rom = rom_handoff(c, iret);
-    return f->rom_mapped ? 0 : rom_map(c, low);
+    c->rom = boot_rom_handoff(c, iret);
+    return f->rom_mapped ? 0 : boot_rom_map(c, low);
 }
 
 /* ------------------------------------------------------------------- boot */
 
-static int load_kernel(struct boot_ctx *c)
+static int boot_load_kernel(struct boot_ctx *c)
 {
     static uint8_t head[LOADER_HEAD];
     const struct image *img = &c->f->kernel;
@@ -273,7 +273,7 @@ static int load_kernel(struct boot_ctx *c)
 }
 
 /* What the ROM must know, if it is ours. */
-static void fill_handoff(struct boot_ctx *c)
+static void boot_fill_handoff(struct boot_ctx *c)
 {
     struct handoff *h = c->rom;
 
@@ -301,7 +301,7 @@ int boot_load(struct machine *m, struct boot *b, struct boot_entry *e)
     int err = b->files ? 0 : boot_open(b);
 
     if (!err)
-        err = fill_files(b->files, &m->ram);
+        err = boot_fill_files(b->files, &m->ram);
     if (err)
         return err;
     *e = (struct boot_entry){0};
@@ -312,14 +312,14 @@ int boot_load(struct machine *m, struct boot *b, struct boot_entry *e)
         return fail(-EINVAL, "-m: a guest needs at least 2 MiB");
     err = firmware_build(m, b, &c.rsdp, c.smbios);
     if (!err)
-        err = rom_load(&c, &iret); /* a large one lies over the tables */
+        err = boot_rom_load(&c, &iret); /* a large one lies over the tables */
     if (err)
         return err;
-    low_memory_init(m, iret);
+    boot_low_memory_init(m, iret);
     c.nmap = e820_build(m, c.map, E820_MAX);
-    fill_handoff(&c);
+    boot_fill_handoff(&c);
     if (c.f->kernel.opt)
-        return load_kernel(&c);
+        return boot_load_kernel(&c);
     if (b->net)
         return boot_enter_rom(&c, HANDOFF_NET);
     if (c.rom)

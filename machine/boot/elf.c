@@ -22,8 +22,8 @@ bool elf_probe(const uint8_t *head, uint64_t n)
     return n >= sizeof(Elf32_Ehdr) && memcmp(head, ELFMAG, SELFMAG) == 0;
 }
 
-static int read_phdr(const struct image *img, bool is64, uint64_t off,
-                     struct phdr *out)
+static int elf_read_phdr(const struct image *img, bool is64, uint64_t off,
+                         struct phdr *out)
 {
     Elf64_Phdr p64;
     Elf32_Phdr p32;
@@ -44,8 +44,8 @@ static int read_phdr(const struct image *img, bool is64, uint64_t off,
 }
 
 /* One note: its header, the file's offsets of its name and its content. */
-static int take_note(const struct image *img, const Elf32_Nhdr *n,
-                     uint64_t name, uint64_t desc, struct elf *elf)
+static int elf_take_note(const struct image *img, const Elf32_Nhdr *n,
+                         uint64_t name, uint64_t desc, struct elf *elf)
 {
     enum { XEN_ELFNOTE_GUEST_OS = 6, XEN_ELFNOTE_PHYS32_ENTRY = 18 };
     char owner[8] = "", what[8] = "";
@@ -80,8 +80,8 @@ static int take_note(const struct image *img, const Elf32_Nhdr *n,
 /* The notes of a segment. One that does not fit into it ends the search: notes
  * are optional, so that is no error. */
 #define NOTES_MAX 4096
-static int read_notes(const struct image *img, const struct elf_segment *s,
-                      struct elf *elf)
+static int elf_read_notes(const struct image *img, const struct elf_segment *s,
+                          struct elf *elf)
 {
     uint64_t off = 0;
 
@@ -95,7 +95,7 @@ static int read_notes(const struct image *img, const struct elf_segment *s,
         next = desc + (((uint64_t)n.n_descsz + 3) & ~3ull);
         if (next > s->filesz || ++elf->notes > NOTES_MAX)
             return 0;
-        err = take_note(img, &n, s->off + name, s->off + desc, elf);
+        err = elf_take_note(img, &n, s->off + name, s->off + desc, elf);
         if (err)
             return err;
         off = next;
@@ -104,7 +104,7 @@ static int read_notes(const struct image *img, const struct elf_segment *s,
 }
 
 /* e_entry is virtual in some kernels and physical in others (Linux). */
-static uint64_t physical_entry(const struct elf *elf, uint64_t entry)
+static uint64_t elf_physical_entry(const struct elf *elf, uint64_t entry)
 {
     for (int i = 0; i < elf->nload; i++) {
         const struct elf_segment *s = &elf->load[i];
@@ -119,8 +119,8 @@ static uint64_t physical_entry(const struct elf *elf, uint64_t entry)
     return 0;
 }
 
-static int add_segment(const struct image *img, struct elf *elf,
-                       const struct elf_segment *s)
+static int elf_add_segment(const struct image *img, struct elf *elf,
+                           const struct elf_segment *s)
 {
     if (!s->memsz)
         return 0;
@@ -147,7 +147,8 @@ struct ehdr {
     unsigned type, machine, phnum, phentsize;
 };
 
-static int read_ehdr(const struct image *img, struct elf *elf, struct ehdr *e)
+static int elf_read_ehdr(const struct image *img, struct elf *elf,
+                         struct ehdr *e)
 {
     Elf64_Ehdr h;
     Elf32_Ehdr h32;
@@ -183,25 +184,25 @@ int elf_parse(const struct image *img, struct elf *elf)
     int err;
 
     *elf = (struct elf){0};
-    err = read_ehdr(img, elf, &e);
+    err = elf_read_ehdr(img, elf, &e);
     for (unsigned i = 0; !err && i < e.phnum; i++) {
         struct phdr p;
         if (e.phoff > img->size)
             return image_fail(img, "truncated: no program headers");
-        err =
-            read_phdr(img, elf->is64, e.phoff + (uint64_t)i * e.phentsize, &p);
+        err = elf_read_phdr(img, elf->is64, e.phoff + (uint64_t)i * e.phentsize,
+                            &p);
         if (!err && p.type == PT_LOAD)
-            err = add_segment(img, elf, &p.seg);
+            err = elf_add_segment(img, elf, &p.seg);
         else if (!err && p.type == PT_INTERP)
             elf->is_program = true;
         else if (!err && p.type == PT_NOTE)
-            err = read_notes(img, &p.seg, elf);
+            err = elf_read_notes(img, &p.seg, elf);
     }
     if (err)
         return err;
     if (!elf->nload)
         return image_fail(img, "is an ELF file with nothing to load");
-    elf->entry = physical_entry(elf, e.entry);
+    elf->entry = elf_physical_entry(elf, e.entry);
     return 0;
 }
 
@@ -241,7 +242,7 @@ struct pvh_info { /* at LOW_PVH, all of it on one page */
 _Static_assert(LOW_PVH + sizeof(struct pvh_info) <= LOW_PAGETABLES, "");
 
 /* One module: the initrds, joined as for Linux, which looks at one only. */
-static int pvh_modules(struct boot_ctx *c, struct pvh_info *p, uint64_t end)
+static int elf_pvh_modules(struct boot_ctx *c, struct pvh_info *p, uint64_t end)
 {
     uint64_t size = boot_initrd_size(c->f);
 
@@ -256,7 +257,7 @@ static int pvh_modules(struct boot_ctx *c, struct pvh_info *p, uint64_t end)
     return boot_put_initrds(c, gpa(p->module.paddr));
 }
 
-static int pvh_enter(struct boot_ctx *c, const struct elf *elf)
+static int elf_pvh_enter(struct boot_ctx *c, const struct elf *elf)
 {
     struct pvh_info *p = boot_low(c, LOW_PVH, sizeof(*p));
     int err;
@@ -273,7 +274,7 @@ static int pvh_enter(struct boot_ctx *c, const struct elf *elf)
         p->map[i].size = c->map[i].size;
         p->map[i].type = c->map[i].type;
     }
-    err = pvh_modules(c, p, elf->end);
+    err = elf_pvh_modules(c, p, elf->end);
     if (!err)
         err = boot_put_cmdline(c, CMDLINE_MAX);
     c->e->rbx = LOW_PVH;
@@ -303,7 +304,7 @@ static int elf_load(struct boot_ctx *c)
     if (err)
         return err;
     if (elf.pvh && c->b->entry != 64)
-        return pvh_enter(c, &elf);
+        return elf_pvh_enter(c, &elf);
     bits = elf.is64 ? 64 : 32;
     if (c->b->entry && c->b->entry != bits)
         return image_fail(img, "has no PVH note and so no 32-bit entry");

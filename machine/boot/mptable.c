@@ -46,22 +46,23 @@ struct mp {
     unsigned entries;
 };
 
-static void mp_add(struct mp *mp, const void *entry, size_t size)
+static void mptable_add(struct mp *mp, const void *entry, size_t size)
 {
     aml_bytes(&mp->out, entry, size);
     mp->entries++;
 }
 
-static void mp_int(struct mp *mp, uint8_t type, uint8_t kind, uint16_t flags,
-                   uint8_t bus, unsigned irq, uint8_t apic, unsigned pin)
+static void mptable_int(struct mp *mp, uint8_t type, uint8_t kind,
+                        uint16_t flags, uint8_t bus, unsigned irq, uint8_t apic,
+                        unsigned pin)
 {
     struct mp_irq e = {type,         kind, flags,       bus,
                        (uint8_t)irq, apic, (uint8_t)pin};
 
-    mp_add(mp, &e, sizeof(e));
+    mptable_add(mp, &e, sizeof(e));
 }
 
-static void mp_cpus(struct mp *mp, unsigned ncpus)
+static void mptable_cpus(struct mp *mp, unsigned ncpus)
 {
     for (unsigned i = 0; i < ncpus; i++) {
         struct mp_cpu cpu = {
@@ -72,25 +73,25 @@ static void mp_cpus(struct mp *mp, unsigned ncpus)
             .signature = 0x600,
             .features = 0x201, /* FPU, APIC */
         };
-        mp_add(mp, &cpu, sizeof(cpu));
+        mptable_add(mp, &cpu, sizeof(cpu));
     }
 }
 
 /* ISA interrupts on pins of their own numbers, but the timer on pin 2; PCI's
  * source is "device << 2 | pin" (§D.3). */
-static void mp_ints(struct mp *mp)
+static void mptable_ints(struct mp *mp)
 {
     uint32_t pci = fw_pci_gsis();
 
     for (unsigned irq = 0; irq < 16; irq++)
         if (irq != 2 && !(pci >> irq & 1))
-            mp_int(mp, MP_IOINT, MP_INT, irq == IRQ_SCI ? LEVEL_HIGH : 0,
-                   BUS_ISA, irq, IOAPIC_ID, irq ? irq : 2);
+            mptable_int(mp, MP_IOINT, MP_INT, irq == IRQ_SCI ? LEVEL_HIGH : 0,
+                        BUS_ISA, irq, IOAPIC_ID, irq ? irq : 2);
     for (unsigned slot = 1; slot < 32; slot++)
-        mp_int(mp, MP_IOINT, MP_INT, LEVEL_LOW, BUS_PCI, slot << 2, IOAPIC_ID,
-               pci_slot_gsi(slot));
-    mp_int(mp, MP_LINT, MP_EXTINT, 0, BUS_ISA, 0, 0xff, 0);
-    mp_int(mp, MP_LINT, MP_NMI, 0, BUS_ISA, 0, 0xff, 1);
+        mptable_int(mp, MP_IOINT, MP_INT, LEVEL_LOW, BUS_PCI, slot << 2,
+                    IOAPIC_ID, pci_slot_gsi(slot));
+    mptable_int(mp, MP_LINT, MP_EXTINT, 0, BUS_ISA, 0, 0xff, 0);
+    mptable_int(mp, MP_LINT, MP_NMI, 0, BUS_ISA, 0, 0xff, 1);
 }
 
 /* At most: header, CPUs, buses and IOAPIC, interrupts. */
@@ -104,12 +105,12 @@ void mptable_build(struct fw *f, unsigned ncpus, uint8_t pointer[16])
     struct mp mp = {.out = {p, sizeof(*h), MP_SIZE_MAX}};
     uint32_t table = (uint32_t)at;
 
-    mp_cpus(&mp, ncpus);
-    mp_add(&mp, "\1\0PCI   ", 8);
-    mp_add(&mp, "\1\1ISA   ", 8);
-    mp_add(&mp, (uint8_t[]){MP_IOAPIC, IOAPIC_ID, 0x11, 1, 0, 0, 0xc0, 0xfe},
-           8);
-    mp_ints(&mp);
+    mptable_cpus(&mp, ncpus);
+    mptable_add(&mp, "\1\0PCI   ", 8);
+    mptable_add(&mp, "\1\1ISA   ", 8);
+    mptable_add(
+        &mp, (uint8_t[]){MP_IOAPIC, IOAPIC_ID, 0x11, 1, 0, 0, 0xc0, 0xfe}, 8);
+    mptable_ints(&mp);
     assert(mp.out.n <= MP_SIZE_MAX);
     memcpy(h->signature, "PCMP", 4);
     h->length = (le16)mp.out.n;

@@ -10,7 +10,7 @@
 
 #include "machine/boot/multiboot.h"
 
-static uint32_t get32(const uint8_t *p)
+static uint32_t mb_get32(const uint8_t *p)
 {
     uint32_t v;
 
@@ -23,10 +23,10 @@ int64_t mb_find_header(const uint8_t *head, uint64_t n, uint32_t magic,
 {
     for (uint64_t off = 0; off + 16 <= n; off += align) {
         uint32_t total = 0;
-        if (get32(head + off) != magic)
+        if (mb_get32(head + off) != magic)
             continue;
         for (int i = 0; i < sum; i++)
-            total += get32(head + off + 4 * (uint64_t)i);
+            total += mb_get32(head + off + 4 * (uint64_t)i);
         if (total == 0)
             return (int64_t)off;
     }
@@ -35,7 +35,7 @@ int64_t mb_find_header(const uint8_t *head, uint64_t n, uint32_t magic,
 
 /* Loads the kernel: addresses from the header (an "a.out kludge", which rule
  * if they are there), or the ELF file's segments. */
-static int load_kernel(struct boot_ctx *c, struct multiboot *mb)
+static int mb_load_kernel(struct boot_ctx *c, struct multiboot *mb)
 {
     const struct image *img = &c->f->kernel;
     uint64_t before = (uint64_t)mb->header_addr - mb->load_addr;
@@ -73,7 +73,7 @@ static int load_kernel(struct boot_ctx *c, struct multiboot *mb)
     return boot_load_piece(c, off, mb->load_addr, filesz, memsz);
 }
 
-static int load_modules(struct boot_ctx *c, struct multiboot *mb)
+static int mb_load_modules(struct boot_ctx *c, struct multiboot *mb)
 {
     uint64_t at = mb->end;
 
@@ -95,9 +95,9 @@ static int load_modules(struct boot_ctx *c, struct multiboot *mb)
 
 int mb_load_all(struct boot_ctx *c, struct multiboot *mb)
 {
-    int err = load_kernel(c, mb);
+    int err = mb_load_kernel(c, mb);
 
-    return err ? err : load_modules(c, mb);
+    return err ? err : mb_load_modules(c, mb);
 }
 
 void *mb_info_alloc(struct mb_info *in, uint64_t len, uint32_t *at)

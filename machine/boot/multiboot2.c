@@ -5,7 +5,7 @@
 
 #include "machine/boot/multiboot.h"
 
-static uint32_t get32(const uint8_t *p)
+static uint32_t mb2_get32(const uint8_t *p)
 {
     uint32_t v;
 
@@ -52,18 +52,18 @@ static bool mb2_probe(const uint8_t *head, uint64_t n)
 static int mb2_header_tag(struct boot_ctx *c, struct multiboot *mb,
                           const uint8_t *p, uint32_t size)
 {
-    unsigned type = get32(p) & 0xffff;
-    bool optional = get32(p) >> 16 & 1;
+    unsigned type = mb2_get32(p) & 0xffff;
+    bool optional = mb2_get32(p) >> 16 & 1;
 
     if (type == MB2H_ADDRESS && size >= 24) {
         mb->has_addr = true;
-        mb->header_addr = get32(p + 8);
-        mb->load_addr = get32(p + 12);
-        mb->load_end = get32(p + 16);
-        mb->bss_end = get32(p + 20);
+        mb->header_addr = mb2_get32(p + 8);
+        mb->load_addr = mb2_get32(p + 12);
+        mb->load_end = mb2_get32(p + 16);
+        mb->bss_end = mb2_get32(p + 20);
     } else if (type == MB2H_ENTRY && size >= 12) {
         mb->has_entry = true;
-        mb->entry = get32(p + 8);
+        mb->entry = mb2_get32(p + 8);
     } else if (type > MB2H_RELOCATABLE && !optional) {
         return image_fail(&c->f->kernel,
                           "wants a Multiboot2 feature unknown "
@@ -71,7 +71,7 @@ static int mb2_header_tag(struct boot_ctx *c, struct multiboot *mb,
                           type);
     } else if (type == MB2H_REQUEST && !optional) {
         for (uint32_t at = 8; at + 4 <= size; at += 4) {
-            uint32_t want = get32(p + at);
+            uint32_t want = mb2_get32(p + at);
             if (want > MB2_LAST)
                 return image_fail(&c->f->kernel,
                                   "wants Multiboot2 "
@@ -96,21 +96,21 @@ static int mb2_header(struct boot_ctx *c, struct multiboot *mb)
     if (mb2_find(head, n) < 0)
         return image_fail(img, "its Multiboot2 header is gone");
     at = mb->header_off = (uint64_t)mb2_find(head, n);
-    end = at + get32(head + at + 8);
-    if (get32(head + at + 4) != 0)
+    end = at + mb2_get32(head + at + 8);
+    if (mb2_get32(head + at + 4) != 0)
         return image_fail(img, "is a Multiboot2 kernel for another kind of "
                                "CPU");
     if (end > n)
         return image_fail(img, "damaged Multiboot2 header: it ends at %#llx",
                           (unsigned long long)end);
     for (at += 16; at + 8 <= end;) {
-        uint32_t size = get32(head + at + 4);
+        uint32_t size = mb2_get32(head + at + 4);
         if (size < 8 || size > end - at)
             return image_fail(img,
                               "damaged Multiboot2 header: a tag of %u "
                               "bytes",
                               size);
-        if ((get32(head + at) & 0xffff) == MB2H_END)
+        if ((mb2_get32(head + at) & 0xffff) == MB2H_END)
             return 0;
         err = mb2_header_tag(c, mb, head + at, size);
         if (err)

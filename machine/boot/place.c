@@ -19,7 +19,7 @@ void *boot_low(struct boot_ctx *c, uint64_t at, uint64_t len)
 
 /* Descriptors 0x10 and 0x18 as boot.rst wants them, and a busy TSS at 0x20
  * whose content nothing reads. */
-static int put_gdt(struct boot_ctx *c, bool longmode)
+static int boot_put_gdt(struct boot_ctx *c, bool longmode)
 {
     uint64_t gdt[] = {
         0,
@@ -41,7 +41,7 @@ int boot_enter32(struct boot_ctx *c, uint64_t rip)
 {
     c->e->bits = 32;
     c->e->rip = rip;
-    return put_gdt(c, false);
+    return boot_put_gdt(c, false);
 }
 
 /* 4 GiB one to one in 2 MiB pages (SDM vol. 3 §4.5): six pages, whatever CPUID
@@ -60,7 +60,7 @@ int boot_enter64(struct boot_ctx *c, uint64_t rip)
     c->e->bits = 64;
     c->e->rip = rip;
     c->e->cr3 = LOW_PAGETABLES;
-    return put_gdt(c, true);
+    return boot_put_gdt(c, true);
 }
 
 int boot_enter_rom(struct boot_ctx *c, enum handoff_kind kind)

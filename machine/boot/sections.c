@@ -43,7 +43,7 @@ struct shdr {
     uint32_t type;
 };
 
-static struct shdr get_shdr(const uint8_t *p, bool is64)
+static struct shdr sections_get_shdr(const uint8_t *p, bool is64)
 {
     Elf64_Shdr h;
     Elf32_Shdr h32;
@@ -56,7 +56,7 @@ static struct shdr get_shdr(const uint8_t *p, bool is64)
     return (struct shdr){h32.sh_addr, h32.sh_offset, h32.sh_size, h32.sh_type};
 }
 
-static void put_addr(uint8_t *p, bool is64, uint64_t addr)
+static void sections_put_addr(uint8_t *p, bool is64, uint64_t addr)
 {
     if (is64)
         memcpy(p + offsetof(Elf64_Shdr, sh_addr), &addr, 8);
@@ -73,7 +73,7 @@ int sections_load(struct boot_ctx *c, const struct sections *s, uint8_t *table,
 
     for (unsigned i = 0; !err && i < s->num; i++) {
         uint8_t *p = table + (size_t)i * s->entsize;
-        struct shdr h = get_shdr(p, s->is64);
+        struct shdr h = sections_get_shdr(p, s->is64);
         if (h.addr || !h.size || h.type == SHT_NULL || h.type == SHT_NOBITS)
             continue;
         at = (at + 15) & ~15ull;
@@ -81,7 +81,7 @@ int sections_load(struct boot_ctx *c, const struct sections *s, uint8_t *table,
             at > c->low_end || h.size > c->low_end - at)
             continue;
         err = image_load(img, c->m, h.off, gpa(at), h.size);
-        put_addr(p, s->is64, at);
+        sections_put_addr(p, s->is64, at);
         at += h.size;
     }
     return err;

@@ -68,7 +68,7 @@ static const uint8_t end_of_table[] = {127, 4, 2, 0, 0, 0};
 
 /* Type 1. Strings are numbered from 1 in the order in which they follow
  * (§6.1.3). The UUID's first three fields are little-endian (§7.2.1). */
-static void add_system(struct aml *out, const struct identity *who)
+static void smbios_add_system(struct aml *out, const struct identity *who)
 {
     static const char *const defaults[IDENTITY_TEXTS] = {"vmm", "tiny PC"};
     struct smbios_system sys = system_base;
@@ -107,7 +107,7 @@ void smbios_build(struct fw *f, const struct identity *who, uint8_t entry[32])
     aml_bytes(&out, &bios, sizeof(bios));
     aml_bytes(&out, bios_strings, sizeof(bios_strings));
     first = out.n;
-    add_system(&out, who);
+    smbios_add_system(&out, who);
     e.max_size = (le16)(first > out.n - first ? first : out.n - first);
     aml_bytes(&out, end_of_table, sizeof(end_of_table));
     assert(out.n <= MAX);
