@@ -85,6 +85,13 @@ struct field {
         .n = sizeof(((what *)0)->member) / sizeof(((what *)0)->member[0]),     \
         __VA_ARGS__                                                            \
     }
+/* The bytes of a member. */
+#define FIELD_BYTES(uses, key, what, member, ...)                              \
+    {                                                                          \
+        .name = key, .type = FIELD_NUMBER, .use = uses, .size = 1,             \
+        .offset = offsetof(what, member), .n = sizeof(((what *)0)->member),    \
+        __VA_ARGS__                                                            \
+    }
 /* How far one member lies behind another, as `def` wants it. */
 #define FIELD_BEHIND(what, member, other)                                      \
     (uint32_t)(offsetof(what, other) - offsetof(what, member))

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -21,15 +22,23 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/pace.h"
 
 #define BATCH 32
 #define TURNS_MAX 10 /* while the clock stands still (a test's) */
 #define LOOKS 16     /* at the rings, for each at the file descriptors */
 
+struct call {
+    void (*fn)(void *arg);
+    void *arg;
+    sem_t done;
+};
+
 struct loop {
     int epfd;
-    struct event wake; /* loop_stop's eventfd */
+    struct event wake; /* loop_stop's and loop_call's eventfd */
+    struct call *_Atomic call;
     pthread_t thread;
     _Atomic bool running;
     _Atomic bool stop;
@@ -62,8 +71,25 @@ void event_drain(int fd)
 
 static void drain_wake(struct event *ev, uint32_t got)
 {
+    struct loop *l = container_of(ev, struct loop, wake);
     (void)got;
     event_drain(ev->fd);
+    struct call *c = atomic_exchange(&l->call, NULL);
+    if (!c)
+        return;
+    c->fn(c->arg);
+    sem_post(&c->done);
+}
+
+void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
+{
+    struct call c = {.fn = fn, .arg = arg};
+    sem_init(&c.done, 0, 0);
+    atomic_store(&l->call, &c);
+    event_signal(l->wake.fd);
+    while (sem_wait(&c.done))
+        continue; /* a signal */
+    sem_destroy(&c.done);
 }
 
 int loop_new(struct loop **out, const char *name)
@@ -220,6 +246,19 @@ void timer_arm(struct timer *t, uint64_t due_ns)
         p = &(*p)->next;
     t->next = *p;
     *p = t;
+}
+
+uint64_t timer_stop(struct timer *t)
+{
+    uint64_t due = t->due, now = now_ns();
+    timer_cancel(t);
+    return !due ? 0 : due > now ? due - now : 1;
+}
+
+void timer_go(struct timer *t, uint64_t left)
+{
+    if (left)
+        timer_arm(t, now_ns() + left);
 }
 
 static int fire_timers(struct loop *l)

@@ -89,6 +89,10 @@ int loop_run(struct loop *l);
 void loop_stop(struct loop *l, int value);
 bool loop_is_mine(const struct loop *l); /* on the loop's own thread? */
 
+/* Runs fn(arg) on the thread that runs the loop, between two events, and waits
+ * until it is done. Another thread's, one at a time; the loop runs, or will. */
+void loop_call(struct loop *l, void (*fn)(void *arg), void *arg);
+
 /* Tests: runs the ready events and due timers once, without loop_run; waits at
  * most timeout_ms for one. Returns how many ran. */
 int loop_poll(struct loop *l, int timeout_ms);
@@ -107,5 +111,9 @@ void timer_init(struct timer *t, struct loop *l, void (*fire)(struct timer *t),
 /* Loop thread only (or before the loop runs). Re-arming moves it. */
 void timer_arm(struct timer *t, uint64_t due_ns);
 void timer_cancel(struct timer *t);
+/* Stops it: gives the ns that were left, at least 1; 0: it was not armed.
+ * timer_go arms it for what timer_stop gave. */
+uint64_t timer_stop(struct timer *t);
+void timer_go(struct timer *t, uint64_t left);
 
 #endif
