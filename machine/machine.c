@@ -120,7 +120,7 @@ int device_load(struct device *dev, const void *p, size_t len)
 
 void device_stats(struct device *dev, int fd)
 {
-    if (dev->cls) /* the buses and the board's own parts have none */
+    if (dev->cls) /* a test's own devices have none */
         fields_count(dev->cls->fields, dev, dev->id, fd);
     if (dev->stats)
         dev->stats(dev, fd);

@@ -576,7 +576,7 @@ static const struct field e1000_fields[] = {
     FIELDS_OF(device_fields, "", struct e1000, dev),
     FIELDS_OF(nic_fields, "", struct e1000, nic),
     FIELDS_OF(nic_counters, "", struct e1000, nic.stats),
-    FIELDS_OF(pci_counters, "", struct e1000, pci),
+    FIELDS_OF(pci_fn_fields, "", struct e1000, pci),
     COUNT("ring_faults", struct e1000, f_ring, "rings that are not in RAM"),
     COUNT("desc_faults", struct e1000, f_desc, "buffers that are not in RAM"),
     FIELD(FLAG, "offload", struct e1000, leave, .def = ON,

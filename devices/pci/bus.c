@@ -25,6 +25,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ADDRESS_MASK 0x80fffffc /* of CONFIG_ADDRESS */
+#define RESET_MASK 0x0a         /* of Reset Control */
+
 struct pci_bus {
     struct device dev;
     struct machine *m;
@@ -155,6 +158,13 @@ static void remap(struct pci_bus *bus)
     each_bar(bus, map_wanted);
 }
 
+void pci_remap(struct pci_bus *bus)
+{
+    pthread_mutex_lock(&bus->lock);
+    remap(bus);
+    pthread_mutex_unlock(&bus->lock);
+}
+
 void pci_kick_set(struct pci_fn *fn, unsigned bar, unsigned k, bool on)
 {
     if (!fn->bus)
@@ -251,7 +261,7 @@ static struct pci_fn *addressed(struct pci_bus *bus, uint32_t address)
  * resets. Both kinds restart the machine. */
 static void write_reset_control(struct pci_bus *bus, uint8_t val)
 {
-    if (val & ~atomic_exchange(&bus->reset_control, val & 0x0a) & 4)
+    if (val & ~atomic_exchange(&bus->reset_control, val & RESET_MASK) & 4)
         bus->m->ops->request(bus->m, STOP_RESET);
 }
 
@@ -274,7 +284,7 @@ static void ports_write(void *owner, uint64_t off, unsigned width, uint64_t val)
     struct pci_bus *bus = owner;
     /* Only a whole dword is an address; CF9 inside it is another register. */
     if (off == 0 && width == 4)
-        atomic_store_explicit(&bus->address, (uint32_t)val & 0x80fffffc,
+        atomic_store_explicit(&bus->address, (uint32_t)val & ADDRESS_MASK,
                               memory_order_relaxed);
     else if (off == 1 && width == 1)
         write_reset_control(bus, (uint8_t)val);
@@ -359,12 +369,6 @@ static int plug(struct pci_bus *bus, struct pci_fn *fn, unsigned slot)
     pci_fn_reset(fn);
     return 0;
 }
-
-const struct field pci_counters[] = {
-    COUNT("irq_faults", struct pci_fn, irq_fault,
-          "MSI-X vectors that could not be routed"),
-    {.name = ""},
-};
 
 const struct field pci_fields[] = {
     FIELD(TEXT, "addr", struct pci_place, addr, .arg = "SLOT",
@@ -463,13 +467,39 @@ void pci_fn_reset(struct pci_fn *fn)
 
 /* ---------------------------------------------------------------- the bus */
 
+static const struct field bus_fields[] = {
+    FIELD_AS(STATE, MASK, "address", struct pci_bus, address,
+             .max = ADDRESS_MASK),
+    FIELD_AS(STATE, MASK, "reset_control", struct pci_bus, reset_control,
+             .max = RESET_MASK),
+    {.name = "host",
+     .type = FIELD_PART,
+     .use = STATE,
+     .offset = offsetof(struct pci_bus, host),
+     .part = pci_fn_fields},
+    {.name = ""},
+};
+
 static void bus_reset(struct device *dev)
 {
     struct pci_bus *bus = container_of(dev, struct pci_bus, dev);
-    bus->address = 0;
-    bus->reset_control = 0;
+    fields_reset(bus_fields, bus, STATE);
     pci_fn_reset(&bus->host);
 }
+
+static int bus_loaded(struct device *dev)
+{
+    return pci_fn_loaded(&container_of(dev, struct pci_bus, dev)->host,
+                         dev->id);
+}
+
+static const struct device_class bus_class = {
+    .name = "pci",
+    .help = "part of every machine",
+    .fields = bus_fields,
+    .size = sizeof(struct pci_bus),
+    .loaded = bus_loaded,
+};
 
 static void bus_destroy(struct device *dev)
 {
@@ -487,8 +517,10 @@ int pci_bus_new(struct machine *m)
     if (!bus)
         return -ENOMEM;
     bus->m = m;
-    bus->dev = (struct device){
-        .id = "pci", .reset = bus_reset, .destroy = bus_destroy};
+    bus->dev = (struct device){.cls = &bus_class,
+                               .id = "pci",
+                               .reset = bus_reset,
+                               .destroy = bus_destroy};
     bus->mem_next = PCI_MEM_BASE;
     bus->io_next = PCI_IO_BASE;
     pthread_mutex_init(&bus->lock, NULL);

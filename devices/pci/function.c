@@ -109,6 +109,40 @@ bool pci_can_dma(const struct pci_fn *fn)
     return pci_get(fn, PCI_COMMAND, 1) & PCI_CMD_MASTER;
 }
 
+/* ------------------------------------------------------------------ fields */
+
+const struct field pci_fn_fields[] = {
+    COUNT("irq_faults", struct pci_fn, irq_fault,
+          "MSI-X vectors that could not be routed"),
+    /* pci_fn_reset knows which of them */
+    FIELD_EACH(STATE | KEPT, UNDER, "cfg", struct pci_fn, cfg,
+               .def = FIELD_BEHIND(struct pci_fn, cfg, wmask)),
+    FIELD_AS(STATE, FLAG, "intx", struct pci_fn, intx_level),
+    {.name = "msix",
+     .type = FIELD_PARTS,
+     .use = STATE,
+     .size = sizeof(struct pci_msix_vec),
+     .offset = offsetof(struct pci_fn, vec),
+     .def = FIELD_BEHIND(struct pci_fn, vec, nvec),
+     .min = 1,
+     .part = pci_msix_fields},
+    {.name = ""},
+};
+
+void pci_fn_hold(struct pci_fn *fn)
+{
+    pci_msix_hold(fn);
+}
+
+int pci_fn_loaded(struct pci_fn *fn, const char *what)
+{
+    pci_remap(fn->bus);
+    pthread_mutex_lock(&fn->irq_lock);
+    pci_intx_drive(fn);
+    pthread_mutex_unlock(&fn->irq_lock);
+    return pci_msix_loaded(fn, what);
+}
+
 /* ------------------------------------------------------------------- INTx */
 
 void pci_intx_drive(struct pci_fn *fn)

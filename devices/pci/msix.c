@@ -97,6 +97,12 @@ uint64_t pci_msix_read(struct pci_fn *fn, uint64_t off, unsigned width)
     return val;
 }
 
+/* Under irq_lock. */
+static bool vec_pending(const struct pci_msix_vec *v)
+{
+    return irq_pending(&v->irq) || (v->lent.m && irq_pending(&v->lent));
+}
+
 uint64_t pci_msix_pba(struct pci_fn *fn, uint64_t off, unsigned width)
 {
     uint64_t bits = 0;
@@ -104,9 +110,7 @@ uint64_t pci_msix_pba(struct pci_fn *fn, uint64_t off, unsigned width)
         return 0;
     pthread_mutex_lock(&fn->irq_lock);
     for (unsigned i = 0; i < 8 * width && 8 * off + i < fn->nvec; i++) {
-        const struct pci_msix_vec *v = &fn->vec[8 * off + i];
-        bool set = irq_pending(&v->irq) || (v->lent.m && irq_pending(&v->lent));
-        bits |= (uint64_t)set << i;
+        bits |= (uint64_t)vec_pending(&fn->vec[8 * off + i]) << i;
     }
     pthread_mutex_unlock(&fn->irq_lock);
     return bits;
@@ -229,6 +233,43 @@ void pci_msix_unlend(struct pci_fn *fn)
     pthread_mutex_unlock(&fn->irq_lock);
 }
 
+const struct field pci_msix_fields[] = {
+    FIELD_AS(STATE, NUMBER, "addr", struct pci_msix_vec, addr),
+    FIELD_AS(STATE, NUMBER, "data", struct pci_msix_vec, data),
+    FIELD_AS(STATE, NUMBER, "ctrl", struct pci_msix_vec, ctrl, .def = 1,
+             .max = 1),
+    FIELD_AS(STATE, FLAG, "pending", struct pci_msix_vec, pending),
+    {.name = ""},
+};
+
+void pci_msix_hold(struct pci_fn *fn)
+{
+    pthread_mutex_lock(&fn->irq_lock);
+    for (unsigned i = 0; i < fn->nvec; i++)
+        fn->vec[i].pending = vec_pending(&fn->vec[i]);
+    pthread_mutex_unlock(&fn->irq_lock);
+}
+
+int pci_msix_loaded(struct pci_fn *fn, const char *what)
+{
+    int err = 0;
+    pthread_mutex_lock(&fn->irq_lock);
+    for (unsigned i = 0; i < fn->nvec && !err; i++) {
+        struct pci_msix_vec *v = &fn->vec[i];
+        if (v->addr & 3)
+            err = fail(-EINVAL, "%s: msix.%u.addr: 0x%llx is not aligned", what,
+                       i, (unsigned long long)v->addr);
+        vec_detach(v);
+        event_drain(v->irq.fd);
+        if (v->pending)
+            irq_pulse(&v->irq);
+        if (!err)
+            vec_update(fn, v);
+    }
+    pthread_mutex_unlock(&fn->irq_lock);
+    return err;
+}
+
 void pci_msix_reset(struct pci_fn *fn)
 {
     if (!fn->msix_cap)
@@ -238,9 +279,7 @@ void pci_msix_reset(struct pci_fn *fn)
     for (unsigned i = 0; i < fn->nvec; i++) {
         struct pci_msix_vec *v = &fn->vec[i];
         vec_detach(v);
-        v->addr = 0;
-        v->data = 0;
-        v->ctrl = 1;
+        fields_reset(pci_msix_fields, v, STATE);
         event_drain(v->irq.fd);
     }
     pthread_mutex_unlock(&fn->irq_lock);

@@ -95,6 +95,7 @@ struct pci_bar {
 struct pci_msix_vec {
     uint64_t addr;
     uint32_t data, ctrl; /* ctrl bit 0: masked */
+    bool pending;        /* while held */
     struct irq irq;
     struct irq lent; /* the same interrupt, for somebody else; m NULL: not */
 };
@@ -190,7 +191,8 @@ struct pci_place {
     int slot; /* of addr=, or -1: the first free one */
 };
 extern const struct field pci_fields[];
-extern const struct field pci_counters[]; /* of a struct pci_fn */
+extern const struct field pci_fn_fields[];   /* of a struct pci_fn */
+extern const struct field pci_msix_fields[]; /* of a struct pci_msix_vec */
 /* Makes sense of them: slot; romfile NULL when there is to be none. 0, or
  * -errno (said, beginning with `what`). */
 int pci_check(struct pci_place *p, const char *what, struct needs *needs);
@@ -230,6 +232,11 @@ void pci_kick_move(struct pci_fn *fn, unsigned bar, unsigned k, int fd);
  * register, MSI-X off and masked, INTx low. The device's reset calls it. */
 void pci_fn_reset(struct pci_fn *fn);
 
+/* For the device's hold and loaded: what is pending, and everything that
+ * follows from the STATE rows. 0 or -EINVAL (said, beginning with `what`). */
+void pci_fn_hold(struct pci_fn *fn);
+int pci_fn_loaded(struct pci_fn *fn, const char *what);
+
 /* Reads and writes as the guest's CPU does them (tests, PCI BIOS, ECAM). */
 uint32_t pci_cfg_read(struct pci_fn *fn, unsigned off, unsigned width);
 void pci_cfg_write(struct pci_fn *fn, unsigned off, unsigned width,
@@ -249,5 +256,10 @@ static inline unsigned pci_bar_reg(unsigned i)
 }
 /* The line as level and COMMAND say now. Under irq_lock. */
 void pci_intx_drive(struct pci_fn *fn);
+/* The buses as configuration space says now. */
+void pci_remap(struct pci_bus *bus);
+/* pci_fn_hold and pci_fn_loaded of the vectors. */
+void pci_msix_hold(struct pci_fn *fn);
+int pci_msix_loaded(struct pci_fn *fn, const char *what);
 
 #endif

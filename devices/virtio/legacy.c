@@ -29,7 +29,7 @@ static unsigned config_at(const struct virtio *v)
 }
 
 /* §6.3: bit 30 is never offered; any framing is fine here. */
-static uint32_t legacy_features(const struct virtio *v)
+uint32_t virtio_legacy_features(const struct virtio *v)
 {
     return (uint32_t)((v->offered & 0xbfffffff) | 1u << VIRTIO_F_ANY_LAYOUT);
 }
@@ -110,7 +110,7 @@ static uint64_t read_reg(struct virtio *v, unsigned off)
 {
     switch (off) {
     case DEVICE_FEATURES:
-        return legacy_features(v);
+        return virtio_legacy_features(v);
     case DRIVER_FEATURES:
         return (uint32_t)v->driver;
     case QUEUE_PFN:
@@ -136,7 +136,7 @@ static void write_reg(struct virtio *v, unsigned off, uint64_t val)
     case DRIVER_FEATURES:
         if (v->started)
             return;
-        v->driver = v->features = (uint32_t)val & legacy_features(v);
+        v->driver = v->features = (uint32_t)val & virtio_legacy_features(v);
         break;
     case QUEUE_PFN:
         write_pfn(v, (uint32_t)val);

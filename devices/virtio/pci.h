@@ -18,6 +18,7 @@ enum { /* device status, §2.1 */
        VIRTIO_FEATURES_OK = 8,
        VIRTIO_NEEDS_RESET = 64,
        VIRTIO_FAILED = 128,
+       VIRTIO_STATUS_MASK = 0xcf,
 };
 
 struct virtio;
@@ -104,6 +105,12 @@ int virtio_pci_init(struct virtio *v, struct machine *m,
 /* Power-on state: the driver's reset and the PCI function's. */
 void virtio_pci_reset(struct virtio *v);
 void virtio_pci_destroy(struct virtio *v);
+/* What every type remembers: rows of a struct virtio, its function's with them.
+ * For the type's hold, of rings that are at rest; and, first of all, for its
+ * loaded: 0 or -EINVAL (said). */
+extern const struct field virtio_fields[];
+void virtio_pci_hold(struct virtio *v);
+int virtio_pci_loaded(struct virtio *v);
 
 /* Interrupts the driver for queue q if the ring says it wants that. After
  * vq_flush; on the queue's loop. True when one was sent. */
@@ -142,7 +149,9 @@ static inline uint64_t width_mask(unsigned bytes)
 uint64_t virtio_common_read(struct virtio *v, unsigned off, unsigned width);
 void virtio_common_write(struct virtio *v, unsigned off, unsigned width,
                          uint64_t val);
-/* legacy.c: BAR0, as region callbacks (they take the lock). */
+/* legacy.c: the features a driver may have; BAR0, as region callbacks (they
+ * take the lock). */
+uint32_t virtio_legacy_features(const struct virtio *v);
 uint64_t virtio_legacy_read(void *owner, uint64_t off, unsigned width);
 void virtio_legacy_write(void *owner, uint64_t off, unsigned width,
                          uint64_t val);

@@ -61,9 +61,78 @@ int vq_enable(struct virtqueue *vq, const struct ram *ram, uint64_t features)
 
 void vq_reset(struct virtqueue *vq)
 {
-    uint16_t max = vq->size_max;
-    *vq = (struct virtqueue){
-        .size = max, .size_max = max, .vector = 0xffff, .state = VQ_OFF};
+    vq->state = VQ_OFF;
+    fields_reset(vq_fields, vq, STATE);
+    vq->size = vq->size_max;
+    vq->desc = vq->avail = vq->used = NULL;
+    vq->inflight = 0;
+}
+
+/* --------------------------------------------------------- position, state */
+
+uint32_t vq_position(const struct virtqueue *vq)
+{
+    uint32_t at = vq->used_next;
+    if (!vq->packed)
+        return at;
+    at |= (uint32_t)vq->used_wrap << 15;
+    return at | at << 16;
+}
+
+void vq_rewind(struct virtqueue *vq)
+{
+    vq->avail_next = vq->avail_seen = vq->used_next;
+    vq->avail_wrap = vq->used_wrap;
+    vq->inflight = 0;
+}
+
+void vq_go_on(struct virtqueue *vq, uint32_t position)
+{
+    vq->used_next = vq->packed ? position & 0x7fff : (uint16_t)position;
+    vq->used_wrap = vq->packed && position >> 15 & 1;
+    vq->moved = 0;
+    vq->held = false;
+    vq_rewind(vq);
+}
+
+#define VQ(uses, kind, key, member, ...)                                       \
+    FIELD_AS(STATE | (uses), kind, key, struct virtqueue, member, __VA_ARGS__)
+const struct field vq_fields[] = {
+    VQ(KEPT, NUMBER, "size", size, .min = 1, .max = VQ_SIZE_MAX),
+    VQ(0, NUMBER, "desc", desc_gpa),
+    VQ(0, NUMBER, "avail", avail_gpa),
+    VQ(0, NUMBER, "used", used_gpa),
+    VQ(0, NUMBER, "vector", vector, .def = 0xffff),
+    VQ(0, NUMBER, "state", state, .max = VQ_BROKEN),
+    VQ(SPARE, NUMBER, "position", used_next),
+    VQ(SPARE, FLAG, "wrap", used_wrap),
+    VQ(SPARE, NUMBER, "moved", moved),
+    VQ(SPARE, FLAG, "held", held),
+    VQ(SPARE, NUMBER, "held_at", held_at, .max = VQ_SIZE_MAX - 1),
+    VQ(SPARE, NUMBER, "held_flags", held_flags),
+    {.name = ""},
+};
+
+int vq_loaded(struct virtqueue *vq, const struct ram *ram, uint64_t features)
+{
+    struct virtqueue was = *vq;
+    vq->state = VQ_OFF;
+    if (was.size > vq->size_max)
+        return -EINVAL;
+    if (was.state == VQ_OFF)
+        return was.used_next || was.moved || was.held ? -EINVAL : 0;
+    int err = vq_enable(vq, ram, features);
+    if (!err && vq->packed &&
+        (was.used_next >= vq->size || was.held_at >= vq->size))
+        err = -EINVAL;
+    vq->used_next = was.used_next;
+    vq->used_wrap = was.used_wrap;
+    vq->moved = was.moved;
+    vq->held = was.held;
+    vq_rewind(vq);
+    vq->state = err ? VQ_OFF : was.state;
+    vq->fault = "it was broken before it was saved";
+    return err;
 }
 
 /* ------------------------------------------------------------------ verbs */

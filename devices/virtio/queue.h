@@ -10,6 +10,16 @@
 int vq_enable(struct virtqueue *vq, const struct ram *ram, uint64_t features);
 /* Back to OFF with the power-on registers. */
 void vq_reset(struct virtqueue *vq);
+/* Where the next used entry goes, as vhost counts it, of a ring whose buffers
+ * are used in order; and going on from there, with nothing popped or owed. */
+uint32_t vq_position(const struct virtqueue *vq);
+void vq_go_on(struct virtqueue *vq, uint32_t position);
+/* What was popped and not pushed is available again. */
+void vq_rewind(struct virtqueue *vq);
+/* What a queue remembers that has been rewound; and its service as the rows
+ * say, which were just loaded. 0 or -EINVAL. */
+extern const struct field vq_fields[];
+int vq_loaded(struct virtqueue *vq, const struct ram *ram, uint64_t features);
 
 /* Takes the next available chain, appending its pieces to iov[] (at most
  * `max` of them, readable ones first). VQ_EMPTY: nothing available;

@@ -49,9 +49,3 @@ void vnet_coal_init(struct coal *c, struct vnet_pair *p, struct virtqueue *vq)
     *c = (struct coal){.p = p, .vq = vq};
     timer_init(&c->timer, p->loop, overdue, "irq coalescing");
 }
-
-/* The timer stays, it is the loop's: it finds the ring off. */
-void vnet_coal_reset(struct coal *c)
-{
-    c->max_packets = c->max_usecs = 0;
-}

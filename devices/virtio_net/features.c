@@ -96,7 +96,8 @@ static const char *const duplexes[] = {"half", "full", "unknown", NULL};
 const struct field vnet_fields[] = {
     FIELDS_OF(device_fields, "", struct vnet, v.dev),
     FIELDS_OF(nic_fields, "", struct vnet, nic),
-    FIELDS_OF(pci_counters, "", struct vnet, v.fn),
+    FIELDS_OF(virtio_fields, "", struct vnet, v),
+    FIELDS_OF(vnet_state_fields, "", struct vnet, v.dev), /* of all of it */
     COUNT("guest_faults", struct vnet, v.faults,
           "rings found broken; the device waited for a reset"),
     COUNT("ctrl_commands", struct vnet, ctrl_cmds,

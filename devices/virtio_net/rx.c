@@ -135,13 +135,40 @@ static bool fill(struct vnet_pair *p)
     return true;
 }
 
-void vnet_rx_stop(struct vnet_pair *p)
+static void empty(struct vnet_pair *p)
 {
     p->win.first = p->win.end = 1;
     p->win.cfirst = p->win.cend = 0;
     p->win.bytes = 0;
     p->rx_given = false;
+}
+
+void vnet_rx_stop(struct vnet_pair *p)
+{
+    empty(p);
     p->held = 0;
+}
+
+void vnet_rx_rest(struct vnet_pair *p)
+{
+    struct rx_window *w = &p->win;
+    uint32_t part = p->held ? p->held_direct : 0;
+    if (part) {
+        memmove(p->spill + part, p->spill, p->held - part);
+        iov_read(&w->iov[w->first], w->end - w->first, 0, p->spill, part);
+    }
+    p->held_direct = 0;
+    timer_cancel(&p->held_timer);
+    vq_rewind(p->rx);
+    empty(p);
+}
+
+void vnet_rx_go_on(struct vnet_pair *p)
+{
+    p->held_direct = p->small = 0;
+    p->rx_stuck = false;
+    if (p->held)
+        timer_arm(&p->held_timer, now_ns() + HOLD_NS);
 }
 
 /* --------------------------------------------------------------- a packet */

@@ -2,8 +2,8 @@
 /* virtio-net inside: what its files share. virtio_net.c makes, starts and stops
  * it; features.c: features and options; rx.c, tx.c: packets; ctrl.c: control
  * queue; filter.c: which frames are received; rss.c: hashes; coal.c: interrupt
- * coalescing; dhcp.c: checksums of the host's DHCP server; vhost.c: packets
- * moved by somebody else. */
+ * coalescing; hold.c: what is remembered; dhcp.c: checksums of the host's DHCP
+ * server; vhost.c: packets moved by somebody else. */
 #ifndef VIRTIO_NET_H
 #define VIRTIO_NET_H
 
@@ -79,6 +79,7 @@ _Static_assert(sizeof(struct vnet_hdr) == 20, "§5.1.6");
 struct coal {
     uint32_t max_packets, max_usecs; /* 0: off */
     struct timer timer;
+    uint64_t left; /* ns of it, while held */
     struct virtqueue *vq;
     struct vnet_pair *p;
 };
@@ -239,6 +240,10 @@ void vnet_tx_publish(struct vnet_pair *p);
 void vnet_rx_publish(struct vnet_pair *p);
 /* Forgets what the window holds; the queue is being reset. */
 void vnet_rx_stop(struct vnet_pair *p);
+/* Gives back what the window holds; a packet that waits does so in the spill,
+ * whole. And after it: the loop's thread. */
+void vnet_rx_rest(struct vnet_pair *p);
+void vnet_rx_go_on(struct vnet_pair *p);
 /* vnet_rx with RSS: packets go to the pair their hash says. No lock held. A
  * reason a queue broke, seen in *life (virtio_needs_reset). */
 const char *vnet_rx_steered(struct vnet_pair *p, unsigned *life);
@@ -284,15 +289,22 @@ bool vnet_dhcp_complete(struct net_hdr *h, uint8_t *frame, uint32_t len);
  * later. True: now. */
 void vnet_coal_init(struct coal *c, struct vnet_pair *p, struct virtqueue *vq);
 bool vnet_coal_irq(struct coal *c);
-void vnet_coal_reset(struct coal *c);
+
+/* hold.c: what is remembered beside virtio_fields; of a device's contract. */
+extern const struct field vnet_state_fields[];
+void vnet_hold(struct device *dev);
+void vnet_resume(struct device *dev);
+int vnet_loaded(struct device *dev);
+/* virtio_net.c, virtio.lock held: what follows from the features; all queues to
+ * service, here or at vhost's; the link as the driver sees it. */
+void vnet_negotiated(struct vnet *n);
+void vnet_start_queues(struct vnet *n);
+void vnet_show_link(struct vnet *n, bool up);
 
 /* vhost.c: all with virtio.lock held. Makes what runs agree with what should:
  * started, with a cable, and a ring that is on. */
 int vnet_vhost_open(struct vnet *n, struct machine *m);
 void vnet_vhost_sync(struct vnet *n);
-/* Of a queue that is stopped: what was popped and not used is available again,
- * to whoever goes on with it. */
-void vnet_vhost_rewind(struct virtqueue *vq);
 void vnet_vhost_stop(struct vnet *n);
 void vnet_vhost_call(struct virtio *v, unsigned q);
 void vnet_vhost_close(struct vnet *n);

@@ -21,31 +21,6 @@ static bool lent(const struct vnet *n, unsigned q)
     return n->vhost_on && atomic_load(&n->v.kick[q].lent);
 }
 
-static uint32_t position(const struct virtqueue *vq)
-{
-    uint32_t at = vq->used_next;
-    if (!vq->packed)
-        return at;
-    at |= (uint32_t)vq->used_wrap << 15;
-    return at | at << 16;
-}
-
-static void set_position(struct virtqueue *vq, uint32_t base)
-{
-    uint16_t at = vq->packed ? base & 0x7fff : (uint16_t)base;
-    vq->avail_next = vq->avail_seen = vq->used_next = at;
-    vq->moved = vq->inflight = 0;
-    vq->held = false;
-    if (vq->packed)
-        vq->avail_wrap = vq->used_wrap = base >> 15 & 1;
-}
-
-void vnet_vhost_rewind(struct virtqueue *vq)
-{
-    if (vq->state == VQ_READY)
-        set_position(vq, position(vq));
-}
-
 /* Rings of pairs that are on, with their doorbells; the others have num 0. How
  * many there are; -errno. */
 static int lend(struct vnet *n, struct vhost_ring *rings)
@@ -66,7 +41,7 @@ static int lend(struct vnet *n, struct vhost_ring *rings)
                                        .used_gpa = vq->used_gpa,
                                        .kick = kick,
                                        .call = virtio_call_fd(&n->v, q),
-                                       .base = position(vq)};
+                                       .base = vq_position(vq)};
         some++;
     }
     return some;
@@ -113,12 +88,12 @@ void vnet_vhost_stop(struct vnet *n)
     if (!n->vhost_on)
         return;
     for (unsigned q = 0; q < 2 * n->npairs; q++)
-        base[q] = position(&n->v.vq[q]);
+        base[q] = vq_position(&n->v.vq[q]);
     n->vhost->stop(n->vhost, base);
     for (unsigned q = 0; q < 2 * n->npairs; q++) {
         if (!lent(n, q))
             continue;
-        set_position(&n->v.vq[q], base[q]);
+        vq_go_on(&n->v.vq[q], base[q]);
         virtio_call(&n->v, q); /* the last one may have been on its way */
     }
     n->vhost_on = false;

@@ -230,14 +230,14 @@ static void stop_queue(struct vnet *n, unsigned q)
 
 /* The rings go to vhost, if there is one and it can have them, or are worked on
  * here. */
-static void start_queues(struct vnet *n)
+void vnet_start_queues(struct vnet *n)
 {
     bool before = n->vhost_on;
     for (unsigned q = 0; n->vhost && !before && q < 2 * n->npairs; q++) {
         if (!pair_of(n, q))
             continue;
         stop_queue(n, q);
-        vnet_vhost_rewind(&n->v.vq[q]);
+        vq_rewind(&n->v.vq[q]);
     }
     vnet_vhost_sync(n);
     for (unsigned q = 0; q < n->v.nvq; q++)
@@ -253,7 +253,7 @@ static void vnet_queue_start(struct virtio *v, unsigned q)
         return;
     }
     vnet_vhost_stop(n);
-    start_queues(n);
+    vnet_start_queues(n);
 }
 
 static void vnet_queue_stop(struct virtio *v, unsigned q)
@@ -263,7 +263,7 @@ static void vnet_queue_stop(struct virtio *v, unsigned q)
     stop_queue(n, q);
     v->vq[q].state = VQ_OFF; /* its reset follows */
     if (n->vhost && v->started)
-        start_queues(n);
+        vnet_start_queues(n);
 }
 
 void vnet_set_pairs(struct vnet *n, unsigned pairs)
@@ -300,21 +300,28 @@ static unsigned header_len(uint64_t f)
                                                                         : 10;
 }
 
+void vnet_negotiated(struct vnet *n)
+{
+    const struct virtio *v = &n->v;
+    n->hdr_len = header_len(v->features);
+    n->mergeable = has(v->features, VIRTIO_NET_F_MRG_RXBUF);
+    n->mtu = has(v->features, VIRTIO_NET_F_MTU) ? n->config.mtu : 0;
+    atomic_store(&n->ctrl_q,
+                 v->started ? vnet_ctrl_index(n) : VIRTIO_QUEUES_MAX);
+}
+
 static void vnet_start(struct virtio *v)
 {
     struct vnet *n = vnet_of(v);
     if (v->legacy) /* nobody could refuse the set */
         v->features = vnet_close_features(v->features);
-    n->hdr_len = header_len(v->features);
-    n->mergeable = has(v->features, VIRTIO_NET_F_MRG_RXBUF);
-    n->mtu = has(v->features, VIRTIO_NET_F_MTU) ? n->config.mtu : 0;
+    vnet_negotiated(n);
     n->rss =
         (struct vnet_rss){.report = has(v->features, VIRTIO_NET_F_HASH_REPORT)};
     vnet_filter_reset(n);
     vnet_set_guest_offloads(n, v->features);
     vnet_set_pairs(n, 1);
-    atomic_store(&n->ctrl_q, vnet_ctrl_index(n));
-    start_queues(n);
+    vnet_start_queues(n);
 }
 
 static void vnet_stop(struct virtio *v)
@@ -325,14 +332,10 @@ static void vnet_stop(struct virtio *v)
         stop_queue(n, q);
     atomic_store(&n->ctrl_q, VIRTIO_QUEUES_MAX);
     vnet_lock_pairs(n);
+    fields_reset(vnet_state_fields, n, STATE);
     memcpy(n->config.mac, n->nic.mac, 6);
-    for (unsigned i = 0; i < n->npairs; i++) {
-        vnet_coal_reset(&n->pair[i]->rx_coal);
-        vnet_coal_reset(&n->pair[i]->tx_coal);
-    }
     vnet_unlock_pairs(n);
     n->config.status &= (le16)~VNET_S_ANNOUNCE;
-    n->rss = (struct vnet_rss){0};
     vnet_set_guest_offloads(n, 0);
 }
 
@@ -359,7 +362,7 @@ static void vnet_config_write(struct virtio *v, unsigned off, const void *p,
 
 /* A cable that comes back may be in another socket: the guest is asked to tell
  * the network where it is now (§5.1.6.5.4). */
-static void show_link(struct vnet *n, bool up)
+void vnet_show_link(struct vnet *n, bool up)
 {
     unsigned status = n->config.status & ~(VNET_S_LINK_UP | VNET_S_ANNOUNCE);
     if (up)
@@ -382,12 +385,14 @@ static void vnet_link_changed(void *nic, bool up)
         p->dead = p->dead && !up;
         pthread_mutex_unlock(&p->lock);
     }
-    show_link(n, up);
-    if (!up)
-        vnet_vhost_stop(n);
-    if (n->v.started)
-        start_queues(n);
-    virtio_config_changed(&n->v);
+    if (!n->v.dev.held) { /* vnet_resume looks again */
+        vnet_show_link(n, up);
+        if (!up)
+            vnet_vhost_stop(n);
+        if (n->v.started)
+            vnet_start_queues(n);
+        virtio_config_changed(&n->v);
+    }
     pthread_mutex_unlock(&n->v.lock);
 }
 
@@ -594,9 +599,11 @@ static int vnet_make(struct vnet *n, struct machine *m)
     if (err)
         return err;
     n->v.dev.reset = vnet_reset;
+    n->v.dev.hold = vnet_hold;
+    n->v.dev.resume = vnet_resume;
     n->v.dev.stats = vnet_stats;
     n->v.dev.destroy = vnet_destroy;
-    show_link(n, n->nic.nd && netdev_link(n->nic.nd));
+    vnet_show_link(n, n->nic.nd && netdev_link(n->nic.nd));
     n->v.romfile = n->nic.pci.romfile;
     err = make_pairs(n, m);
     if (!err)
@@ -627,4 +634,5 @@ const struct device_class virtio_net_class = {
     .size = sizeof(struct vnet),
     .check = vnet_check,
     .create = vnet_create,
+    .loaded = vnet_loaded,
 };

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/state.h"
+#include "devices/pci/pci.h"
 
 static struct records block(size_t len)
 {
@@ -46,9 +46,16 @@ int records_load(struct device *dev, const struct records *r)
         CHECK_HAS(log, dev->id);
         return err;
     }
+    /* Shorter, if records for defaults were there. */
     struct records again = records_of(dev);
-    if (CHECK_EQ(again.len, r->len))
+    CHECK(again.len <= r->len);
+    if (again.len == r->len)
         CHECK_MEM(again.p, r->p, r->len);
+    CHECK_EQ(device_load(dev, again.p, again.len), 0);
+    struct records third = records_of(dev);
+    if (CHECK_EQ(third.len, again.len))
+        CHECK_MEM(third.p, again.p, again.len);
+    records_free(&third);
     records_free(&again);
     return 0;
 }
@@ -188,4 +195,53 @@ void records_try_all(struct device *dev, unsigned step)
     try_cuts_and_flips(dev, &r, step);
     CHECK_EQ(records_load(dev, &r), 0);
     records_free(&r);
+}
+
+/* ------------------------------------------------------------------ moving */
+
+static void each_held(struct machine *m, bool held)
+{
+    for (struct device *dev = m->devices; dev; dev = dev->next)
+        held ? device_hold(dev) : device_resume(dev);
+}
+
+struct machine *records_move(struct machine *m,
+                             void (*make)(struct machine *m, void *ctx),
+                             void (*between)(struct machine *m, void *ctx),
+                             void *ctx)
+{
+    struct ram ram = m->ram;
+    struct records kept[8];
+    unsigned n = 0;
+    each_held(m, true);
+    if (between)
+        between(m, ctx);
+    for (struct device *dev = m->devices; dev; dev = dev->next) {
+        REQUIRE(n < ARRAY_LEN(kept));
+        kept[n++] = records_of(dev);
+    }
+    for (int i = 0; i < ram.n; i++) {
+        ram.region[i].hva = malloc(ram.region[i].size);
+        REQUIRE(ram.region[i].hva != NULL);
+        memcpy(ram.region[i].hva, m->ram.region[i].hva, ram.region[i].size);
+    }
+    fake_free(m);
+    m = fake_new2(ram.region[0].size, ram.n > 1 ? ram.region[1].gpa : 0,
+                  ram.n > 1 ? ram.region[1].size : 0);
+    REQUIRE_EQ(pci_bus_new(m), 0);
+    make(m, ctx);
+    each_held(m, true);
+    for (int i = 0; i < ram.n; i++) {
+        memcpy(m->ram.region[i].hva, ram.region[i].hva, ram.region[i].size);
+        free(ram.region[i].hva);
+    }
+    n = 0;
+    for (struct device *dev = m->devices; dev; dev = dev->next) {
+        CHECK_EQ(records_load(dev, &kept[n]), 0);
+        records_free(&kept[n++]);
+    }
+    if (between)
+        between(m, ctx);
+    each_held(m, false);
+    return m;
 }

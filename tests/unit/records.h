@@ -34,4 +34,13 @@ void records_set(struct records *r, const char *name, uint32_t i, uint64_t val);
  * was, before and after. */
 void records_try_all(struct device *dev, unsigned step);
 
+/* Every device held and saved, the machine ended, another one made with the
+ * same memory (a PCI bus in it, the rest by `make`), everything loaded and
+ * resumed: as if a process had taken over from another. `between` is called
+ * with all of them held, before and after; NULL: nothing. */
+struct machine *records_move(struct machine *m,
+                             void (*make)(struct machine *m, void *ctx),
+                             void (*between)(struct machine *m, void *ctx),
+                             void *ctx);
+
 #endif

@@ -61,6 +61,21 @@ TEST(state_every_class_is_saved_reset_loaded_and_the_same)
     }
 }
 
+/* The bus has configuration space of its own. */
+TEST(state_the_pci_bus_as_every_class)
+{
+    struct machine *m = fake_pc(4 << 20);
+    struct device *bus = m->devices;
+    outl(m, 0xcf8, 0x80000004);
+    outl(m, 0xcfc, 0x7);
+    device_hold(bus);
+    records_try_all(bus, 7);
+    device_resume(bus);
+    CHECK_EQ(inl(m, 0xcf8), 0x80000004);
+    CHECK_EQ(inw(m, 0xcfc), 0x7);
+    fake_free(m);
+}
+
 /* As long as a thing is not remembered, none of its kind exists. */
 TEST(state_each_class_but_pvpanic_remembers_something)
 {
