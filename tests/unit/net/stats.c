@@ -68,3 +68,44 @@ TEST(net_stats_each_backend_shows_its_counters)
     fake_free(m);
     nt_clean();
 }
+
+/* -trace net: each event has its line, under the netdev's name. */
+TEST(net_events_are_traced)
+{
+    struct machine *m = fake_new(4096);
+    char text[64];
+    int sv[2], dg[2];
+    trace_mask = TRACE_NET;
+    REQUIRE_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
+    REQUIRE_EQ(socketpair(AF_UNIX, SOCK_DGRAM, 0, dg), 0);
+    snprintf(text, sizeof(text), "id=s,addr.type=fd,addr.str=%d", sv[0]);
+    open_one(m, &stream_class, text);
+    const char *log = test_log();
+    CHECK_HAS(log, "s up: fd:");
+    CHECK_HAS(log, "s link up\n");
+    close(sv[1]);
+    fake_run_loop(m);
+    log = test_log();
+    CHECK_HAS(log, "s down: hung up\n");
+    CHECK_HAS(log, "s link down\n");
+    snprintf(text, sizeof(text), "id=d,local.type=fd,local.str=%d", dg[0]);
+    struct netdev *d = open_one(m, &dgram_class, text);
+    close(dg[1]);
+    for (int i = 0; i < 2; i++) { /* each, not each kind */
+        CHECK_EQ(nt_send(d, 60, 0), i ? -ENOTCONN : -ECONNREFUSED);
+        CHECK_HAS(test_log(), i ? "d send: Transport endpoint is not "
+                                  "connected\n"
+                                : "d send: Connection refused\n");
+    }
+    struct netdev *h = open_one(m, &hubport_class, "id=h");
+    open_one(m, &hubport_class, "id=i");
+    for (int i = 0; i < 30000 && !strstr(test_log(), "i hub port"); i++)
+        nt_send(h, 60000, 0);
+    nt_send(h, 60000, 0);
+    CHECK_HAS(test_log(), "i hub port takes no frame: 0\n");
+    trace_mask = 0;
+    nt_send(h, 60000, 0);
+    CHECK_STR(test_log(), "");
+    netdev_close_all();
+    fake_free(m);
+}

@@ -454,6 +454,11 @@ TEST(net_tap_errors_of_its_file)
     int p[2];
     REQUIRE_EQ(pipe(p), 0);
     dup2(p[1], nd->q[0]->fd);
+    trace_mask = TRACE_NET;
+    CHECK_EQ(nt_recv(nd, 60, 1), -EBADF);
+    trace_mask = 0;
+    CHECK_HAS(test_log(), "n recv: Bad file descriptor\n");
+    tap_of(nd)->f_recv = (struct fault){0};
     for (int i = 0; i < 3; i++)
         CHECK_EQ(nt_recv(nd, 60, 1), -EBADF);
     CHECK_HAS(test_log(), "n: tap t0: read: Bad file descriptor");

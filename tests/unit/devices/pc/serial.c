@@ -304,6 +304,22 @@ TEST(serial_odd_widths_do_no_harm)
 
 /* ---------------------------------------------------------------- console */
 
+TEST(serial_accesses_are_traced)
+{
+    struct machine *m = serial_pc("null");
+    test_log();
+    trace_mask = TRACE_SERIAL;
+    outb(m, COM + SCR, 0x5a);
+    inb(m, COM + SCR);
+    trace_mask = 0;
+    inb(m, COM + SCR);
+    const char *log = test_log();
+    CHECK_HAS(log, "serial0: write 7: 5a\n");
+    CHECK_HAS(log, "serial0: read 7: 5a\n");
+    CHECK(!strstr(strstr(log, "read") + 1, "read"));
+    fake_free(m);
+}
+
 TEST(console_output_is_batched)
 {
     const char *path;
@@ -594,12 +610,16 @@ TEST(console_file_resumes_when_there_is_room_again)
     const char *log = test_log();
     CHECK_HAS(log, "File too large");
     CHECK(!strstr(strstr(log, "File too large") + 1, "File too large"));
+    trace_mask = TRACE_SERIAL;
     fake_sleep_ns(m, 1100000000);
+    trace_mask = 0;
+    log = test_log();
+    CHECK_HAS(log, ": takes bytes again\n");
+    CHECK_HAS(log, "23464 bytes are missing there");
     say(m, COM, "end");
     const char *text = content(path);
     CHECK_EQ(strlen(text), 1000 + 65536 + 3);
     CHECK_STR(text + strlen(text) - 4, "xend");
-    CHECK_HAS(test_log(), "23464 bytes are missing there");
     say(m, COM, "more");
     fake_free(m);
     temp_done(path);
