@@ -364,6 +364,14 @@ static const struct {
     {KVM_EXIT_HLT, "hlt"},
 };
 
+static const struct field vm_counters[] = {
+    COUNT("resets", struct vm, resets, "times the guest was started again"),
+    COUNT("triple_faults", struct vm, triple, "triple faults of the guest"),
+    COUNT("slow_restarts", struct vm, looping,
+          "starts that waited, of a guest that does nothing but restart"),
+    {.help = NULL},
+};
+
 void vm_stats(struct machine *m, int fd)
 {
     struct vm *vm = vm_of(m);
@@ -374,10 +382,7 @@ void vm_stats(struct machine *m, int fd)
                 dprintf(fd, "vcpu%u.exit_%s %llu\n", c, exit_names[i].name,
                         (unsigned long long)n);
         }
-    dprintf(fd, "vm.resets %llu\n", (unsigned long long)vm->resets);
-    if (vm->triple.count)
-        dprintf(fd, "vm.triple_faults %llu\n",
-                (unsigned long long)vm->triple.count);
+    fields_count(vm_counters, vm, "vm", fd);
     dprintf(fd, "vm.unclaimed_pio %llu\n",
             (unsigned long long)bus_unclaimed(m->pio));
     dprintf(fd, "vm.unclaimed_mmio %llu\n",
