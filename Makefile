@@ -108,7 +108,7 @@ COMPLETION := $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vmm
 $(B)/completion: control/completion.sh vmm
 	@sh $< ./vmm >$@
 
-.PHONY: install uninstall dist deb
+.PHONY: install uninstall docs dist deb
 install: vmm $(B)/completion
 	install -D -m 755 vmm "$(BIN)"
 	install -D -m 644 vmm.1 "$(MAN)"
@@ -116,6 +116,10 @@ install: vmm $(B)/completion
 
 uninstall:
 	rm -f "$(BIN)" "$(MAN)" "$(COMPLETION)"
+
+# The man page's keys, from the tables by what `-device MODEL,help` prints.
+docs: vmm
+	@tests/docs ./vmm
 
 # What is committed, as a tarball that says so.
 NAME := vmm-$(VERSION)

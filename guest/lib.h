@@ -118,11 +118,16 @@ static inline u32 mmio_r32(uptr a)
     return v;
 }
 
-static inline void cpuid(u32 leaf, u32 r[4])
+static inline void cpuid_at(u32 leaf, u32 subleaf, u32 r[4])
 {
     __asm__ volatile("cpuid"
                      : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
-                     : "a"(leaf), "c"(0));
+                     : "a"(leaf), "c"(subleaf));
+}
+
+static inline void cpuid(u32 leaf, u32 r[4])
+{
+    cpuid_at(leaf, 0, r);
 }
 
 static inline u64 rdmsr(u32 msr)

@@ -31,6 +31,8 @@
  * Lines on COM1 (115200 8N1), whose wording tests may rely on
  *
  *   guest: boot entry=16|32|64|pvh|multiboot1|multiboot2 mem=128M cpus=1
+ *       threads=1 package=1   cpus: of the ACPI tables; the others: CPUID's,
+ *       of a core and of a package
  *   guest: pci 0000:00:01.0 1af4:1041 class 020000 bar0=…
  *   guest: nic0 virtio-net 0000:00:01.0 mac=… msix|intx
  *   guest: nic1 e1000 0000:00:02.0 unused
@@ -182,6 +184,17 @@ static _Noreturn void serve_nothing(void)
     }
 }
 
+/* CPUs of a core (level 0), of a package (1): CPUID leaf B. */
+static u32 cpus_of(u32 level)
+{
+    u32 r[4];
+    cpuid(0, r);
+    if (r[0] < 0xb)
+        return 0;
+    cpuid_at(0xb, level, r);
+    return r[1] & 0xffff;
+}
+
 void guest_main(u32 kind, const void *info);
 
 void guest_main(u32 kind, const void *info)
@@ -197,8 +210,9 @@ void guest_main(u32 kind, const void *info)
         ring_enter3();
     if (!opt.quiet) {
         acpi_init(bi.rsdp);
-        print("guest: boot entry=%s mem=%luM cpus=%u\n", bi.entry,
-              (bi.ram_bytes + (1 << 20) - 1) >> 20, acpi_cpus());
+        print("guest: boot entry=%s mem=%luM cpus=%u threads=%u package=%u\n",
+              bi.entry, (bi.ram_bytes + (1 << 20) - 1) >> 20, acpi_cpus(),
+              cpus_of(0), cpus_of(1));
     }
     pci_scan(found_fn);
     if (nif.driver)

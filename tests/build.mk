@@ -284,6 +284,7 @@ help:
 	@echo "make format        clang-format over every C file; format-check asks"
 	@echo "make bench         measure"
 	@echo "make size          bytes of the binary and of each room"
+	@echo "make docs          the keys of devices and backends into the man page"
 	@echo "make install       binary, man page, completion to PREFIX (/usr/local), DESTDIR"
 	@echo "make uninstall     remove those"
 	@echo "make deb           a Debian package in build/deb, looked at by lintian"

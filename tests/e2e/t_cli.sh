@@ -361,7 +361,7 @@ test_cli_log_file() {
 # named_by FILE: the option names in a text, one a line.
 option_names() { tr -s ' \t,()"[].' '\n' | grep -E '^-[A-Za-z?][A-Za-z0-9_-]*$' | sort -u; }
 
-e2e kvm cli_documents "-help, the man page, the README and the option table name the same options; the man page's version is the binary's"
+e2e kvm cli_documents "-help, the man page, the README and the option table name the same options; the man page has the keys of every device and backend, and the binary's version"
 test_cli_documents() {
     local name missing=''
     # The table's rows: KIND("-name -alias", ...
@@ -390,7 +390,59 @@ test_cli_documents() {
         ! grep -q 'no such option' said || missing="$missing $name"
     done <table
     [ -z "$missing" ] || fail "unknown to the binary:$missing"
+    "$root/tests/docs" "$VMM" --check
     matches "$(sed -n 's/^\.TH //p' "$root/vmm.1")" "\"$("$VMM" -version | sed -E 's/ version ([^ ]*).*/ \1/')\"" "the man page's version"
+}
+
+# sees OPTIONS... -- WORDS: the bundled guest finds that in its ACPI tables and in CPUID.
+sees() {
+    local words
+    local -a options=()
+    while [ "$1" != -- ]; do options+=("$1") && shift; done
+    words=$2
+    start "${options[@]}"
+    wait_for 20 "the guest's first line under: ${options[*]}" out_has 'guest: boot'
+    matches "$(grep -a 'guest: boot' out)" " $words"$'\r?$' "what the guest sees under: ${options[*]}"
+    stop
+}
+
+e2e kvm cli_smp_layout "-smp's sockets, cores and threads are what the guest's CPUID says; -no-acpi: it finds no tables"
+test_cli_smp_layout() {
+    start
+    wait_for 20 "the guest's first line" out_has 'guest: boot'
+    stop
+    ! grep -qa 'threads=0' out || skip "this host's CPUID has no leaf B"
+    sees -smp 1 -- 'cpus=1 threads=1 package=1'
+    sees -smp 3 -- 'cpus=3 threads=1 package=3'
+    sees -smp 4,sockets=2 -- 'cpus=4 threads=1 package=2'
+    sees -smp 8,sockets=2,threads=2 -- 'cpus=8 threads=2 package=4'
+    sees -smp 2,sockets=2,cores=1,threads=1 -- 'cpus=2 threads=1 package=1'
+    sees -smp 2 -no-acpi -- 'cpus=[01] threads=1 package=2'
+    sees -smp 2 -machine q35,acpi=off -- 'cpus=[01] threads=1 package=2'
+}
+
+# makes WORD...: a target of the Makefile's, on its own.
+makes() {
+    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s -C "$root" "$@" >made 2>&1 || fail "make $*: $(tail -n 3 made)"
+}
+
+e2e kvm cli_install "make install puts three files below DESTDIR and PREFIX, which work from there; make uninstall removes just those"
+test_cli_install() {
+    local files='./usr/bin/vmm ./usr/share/bash-completion/completions/vmm ./usr/share/man/man1/vmm.1 '
+    [ -e "$root/Makefile" ] && command -v make >/dev/null || skip "no Makefile here"
+    makes install DESTDIR="$T/d" PREFIX=/usr
+    is "$(cd d && find . ! -type d | LC_ALL=C sort | tr '\n' ' ')" "$files" "what is installed"
+    is "$(cd d && stat -c %a $files | tr '\n' ' ')" '755 644 644 ' "its modes"
+    cmp d/usr/bin/vmm "$root/vmm"
+    is "$(d/usr/bin/vmm -version)" "$("$root/vmm" -version)" "the installed binary's version"
+    cmp d/usr/share/man/man1/vmm.1 "$root/vmm.1"
+    bash -c '. d/usr/share/bash-completion/completions/vmm && complete -p vmm' >completes
+    matches "$(<completes)" ' vmm$' "the completion"
+    : >d/usr/bin/other
+    makes uninstall DESTDIR="$T/d" PREFIX=/usr
+    is "$(cd d && find . ! -type d)" ./usr/bin/other "what is left"
+    makes install DESTDIR="$T/e"
+    [ -x e/usr/local/bin/vmm ] || fail "without PREFIX it is not /usr/local"
 }
 
 # line OPTIONS...: the guest of such a command line answers; -kernel and -append make it one that has an address.
