@@ -21,10 +21,13 @@ CFLAGS = -std=c11 $(OPT) -g $(WARN) -fno-strict-aliasing -fPIE -fdata-sections \
 # Small, but for what runs per packet or per exit. (At -Os gcc's flow analysis
 # warns of variables that are set; clang and -O2 builds of the tests see those.)
 OPT := -Os -Wno-maybe-uninitialized
-HOT := machine/kvm/vcpu machine/bus base/loop base/pace machine/machine net/tap net/hub \
-       devices/virtio/queue devices/virtio/split devices/virtio/packed \
-       devices/virtio/walk devices/virtio_net/% devices/e1000/%
-$(HOT:%=$(B)/%.o): OPT := -O2
+HOT := base/eth base/loop base/pace machine/bus machine/machine machine/kvm/vcpu \
+       net/tap net/hub \
+       $(addprefix devices/virtio/, queue split packed walk) \
+       $(addprefix devices/virtio_net/, virtio_net rx tx rss filter) \
+       $(addprefix devices/e1000/, e1000 rx put tx offload irq filter stats)
+HOT_OPT := -O2 -fno-align-functions -fno-align-jumps -fno-align-labels
+$(HOT:%=$(B)/%.o): OPT := $(HOT_OPT)
 # A static program that can lie anywhere: host/start.c puts it in its place, and
 # host/process.c makes its tables read-only. musl-gcc takes -static-pie for a
 # dynamic program's; so by hand.
@@ -53,7 +56,7 @@ include tests/build.mk
 
 # Other flags or compilers than last time build everything anew.
 FLAGS := $(CC) $(MUSL_CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(BIOS_CFLAGS) \
-         $(TCC) $(TFLAGS) $(SAN)
+         $(TCC) $(TFLAGS) $(SAN) $(HOT) $(HOT_OPT)
 ifneq ($(strip $(file <$(B)/flags)),$(strip $(FLAGS)))
 $(shell mkdir -p $(B))
 $(file >$(B)/flags,$(FLAGS))

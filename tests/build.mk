@@ -166,7 +166,7 @@ $(B)/cost/include:
 
 $(B)/tests/cost/%.o: CPPFLAGS += -idirafter $(B)/cost/include
 # It has vcpu.c in it.
-$(B)/tests/cost/exit.o: OPT := $(if $(filter machine/kvm/vcpu,$(HOT)),-O2,$(OPT))
+$(B)/tests/cost/exit.o: OPT := $(if $(filter machine/kvm/vcpu,$(HOT)),$(HOT_OPT),$(OPT))
 $(COST_SRC:%.c=$(B)/%.o): | $(B)/cost/include
 
 $(B)/cost/lib.a: $(PORTABLE:%.c=$(B)/%.o)
