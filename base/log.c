@@ -239,7 +239,7 @@ void log_close(void)
 /* With the time of day before it, as -msg timestamp=on wants it. */
 static void say(const char *fmt, va_list ap)
 {
-    char before[sizeof(prefix) + 32];
+    char before[sizeof(prefix) + 80];
     struct timespec ts;
     struct tm tm;
     if (!stamped) {
@@ -248,9 +248,9 @@ static void say(const char *fmt, va_list ap)
     }
     clock_gettime(CLOCK_REALTIME, &ts);
     gmtime_r(&ts.tv_sec, &tm);
-    size_t n = strftime(before, sizeof(before), "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(before + n, sizeof(before) - n, ".%06dZ %s",
-             (int)(ts.tv_nsec / 1000), prefix);
+    snprintf(before, sizeof(before), "%d-%02d-%02dT%02d:%02d:%02d.%06dZ %s",
+             tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
+             tm.tm_min, tm.tm_sec, (int)(ts.tv_nsec / 1000), prefix);
     put_text(before, fmt, ap);
 }
 
@@ -366,11 +366,12 @@ int trace_set(const char *list)
 void trace_print(const char *fmt, ...)
 {
     static _Atomic uint64_t start;
-    char before[sizeof(prefix) + 16];
+    char before[sizeof(prefix) + 40];
     uint64_t now = now_ns() / 1000, zero = 0;
     atomic_compare_exchange_strong(&start, &zero, now);
-    snprintf(before, sizeof(before), "%10.6f %s",
-             (double)(now - atomic_load(&start)) / 1e6,
+    now -= atomic_load(&start);
+    snprintf(before, sizeof(before), "%3llu.%06u %s",
+             (unsigned long long)(now / 1000000), (unsigned)(now % 1000000),
              named ? prefix + 4 : "");
     va_list ap;
     va_start(ap, fmt);
