@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ACPI fixed hardware: PM1a event and control blocks and the PM timer (ACPI
  * 6.4 §4.8.3): power-off, power button, a 3.579545 MHz clock. */
-#include "devices/list.h"
 #include "devices/pc/pc.h"
 
 #include <errno.h>
@@ -149,22 +148,6 @@ static void pm_write(void *owner, uint64_t off, unsigned width, uint64_t val)
     pthread_mutex_unlock(&pm->lock);
 }
 
-bool acpi_power_button(struct machine *m)
-{
-    struct device *dev = m->devices;
-    while (dev && dev->cls != &acpi_pm_class)
-        dev = dev->next;
-    if (!dev)
-        return false;
-    struct acpi_pm *pm = container_of(dev, struct acpi_pm, dev);
-    pthread_mutex_lock(&pm->lock);
-    pm->sts |= PM1_PWRBTN;
-    pm_update_sci(pm);
-    bool heard = pm->en & PM1_PWRBTN;
-    pthread_mutex_unlock(&pm->lock);
-    return heard;
-}
-
 #define PM(kind, key, member, ...)                                             \
     FIELD_AS(STATE, kind, key, struct acpi_pm, member, __VA_ARGS__)
 
@@ -230,6 +213,22 @@ static int pm_create(struct machine *m, struct device *dev)
     }
     device_register(m, &pm->dev);
     return 0;
+}
+
+bool acpi_power_button(struct machine *m)
+{
+    struct device *dev = m->devices;
+    while (dev && dev->reset != pm_reset)
+        dev = dev->next;
+    if (!dev)
+        return false;
+    struct acpi_pm *pm = container_of(dev, struct acpi_pm, dev);
+    pthread_mutex_lock(&pm->lock);
+    pm->sts |= PM1_PWRBTN;
+    pm_update_sci(pm);
+    bool heard = pm->en & PM1_PWRBTN;
+    pthread_mutex_unlock(&pm->lock);
+    return heard;
 }
 
 const struct device_class acpi_pm_class = {

@@ -310,6 +310,15 @@ TEST(acpi_pm_s5_by_bytes)
     fake_free(m);
 }
 
+/* The host bridge is a device of no class. */
+TEST(acpi_pm_4_8_3_1_power_button_where_there_is_none)
+{
+    struct machine *m = fake_pc(4096);
+    REQUIRE(m->devices != NULL);
+    CHECK(!acpi_power_button(m));
+    fake_free(m);
+}
+
 TEST(acpi_pm_4_8_3_1_power_button_raises_sci)
 {
     struct machine *m = pc_with(&acpi_pm_class);
