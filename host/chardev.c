@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/field.h"
 #include "base/log.h"
+#include "host/peer.h"
 
 static struct chardev *chardevs;
 
@@ -315,8 +316,53 @@ int chardev_serial(const char *to, struct chardev **out)
     return 0;
 }
 
+static void chardev_lend(struct chardev *c, struct peer *peer)
+{
+    c->taken = true;
+    c->peer = peer;
+    peer->listen_fd = peer->conn.fd = -1;
+}
+
+int chardev_take(const char *what, const char *id, struct peer *peer,
+                 struct chardev **out)
+{
+    struct chardev *c = chardev_find(id);
+    if (!c)
+        return fail(-EINVAL, "%s: no -chardev %s", what, id);
+    if (c->type != CHARDEV_SOCKET || c->addr.sa.sa_family != AF_UNIX ||
+        c->taken)
+        return fail(-EINVAL,
+                    "%s: chardev=%s: must be socket,path=PATH, and no one "
+                    "else's",
+                    what, id);
+    chardev_lend(c, peer);
+    *out = c;
+    return 0;
+}
+
+int chardev_to(const char *what, const char *path, struct peer *peer,
+               struct chardev **out)
+{
+    struct chardev *c = calloc(1, sizeof(*c));
+    if (!c)
+        return fail(-ENOMEM, "%s: out of memory", what);
+    int err = addr_unix(what, path, false, &c->addr);
+    if (err) {
+        free(c);
+        return err;
+    }
+    c->type = CHARDEV_SOCKET;
+    chardev_lend(c, peer);
+    chardev_keep(c);
+    *out = c;
+    return 0;
+}
+
 void chardev_release(struct chardev *c)
 {
+    if (c->peer)
+        chardev_part(c);
+    c->peer = NULL;
     c->taken = false;
     if (!c->id)
         chardev_drop(c);

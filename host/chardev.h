@@ -3,8 +3,11 @@
 #ifndef HOST_CHARDEV_H
 #define HOST_CHARDEV_H
 
+#include "base/loop.h"
 #include "base/opts.h"
 #include "host/addr.h"
+
+struct peer;
 
 enum chardev_type {
     CHARDEV_NULL,
@@ -27,7 +30,8 @@ struct chardev {
     uint32_t reconnect_ms; /* dials again after so long; 0: never */
     const char *logfile;   /* a copy of the output, or NULL */
     bool logappend;
-    bool taken; /* by the one user it may have */
+    bool taken;        /* by the one user it may have */
+    struct peer *peer; /* of chardev_meet(); that user's */
     struct chardev *next;
 };
 
@@ -39,7 +43,24 @@ struct chardev *chardev_find(const char *id);
  * unix:PATH, tcp:HOST:PORT, the latter with keys; taken at
  * once, until chardev_release. 0 or -errno (said). */
 int chardev_serial(const char *to, struct chardev **out);
+/* For who speaks over a UNIX socket: the chardev `id`, or one without an id
+ * that connects to `path`; taken. `peer` is what the connection will be, and
+ * counts. 0 or -errno (said, beginning with `what`). */
+int chardev_take(const char *what, const char *id, struct peer *peer,
+                 struct chardev **out);
+int chardev_to(const char *what, const char *path, struct peer *peer,
+               struct chardev **out);
+/* Ends its connection, too. */
 void chardev_release(struct chardev *c);
 void chardev_free(void);
+
+/* meet.c: connects before the machine runs, and waits for it: a server, or a
+ * client that would dial again, without end, else not at all; then a second for
+ * the peer's callbacks to say peer_up. They are set by its user, as are its id
+ * and owner. `whom` is what it should be: "vhost-user back-end". 0 or -errno
+ * (said): -EINTR where somebody wants the VMM to end. */
+int chardev_meet(struct chardev *c, struct loop *l, const char *whom);
+/* Hangs up, and nobody comes any more. */
+void chardev_part(struct chardev *c);
 
 #endif

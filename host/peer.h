@@ -8,13 +8,17 @@
 
 #include "base/loop.h"
 
-/* Embedded in its owner. Everything on the main loop's thread, or before it
- * runs. */
+struct addr;
+
+/* Embedded in its owner, or lent by it. Everything on the main loop's thread,
+ * or before it runs. */
 struct peer {
     /* The owner's, before peer_begin. */
     char id[64];    /* leads each line: a netdev's id */
     char name[128]; /* where the peer is: "unix:/run/x", "passt" */
+    void *owner;    /* the callbacks', where it is not what embeds the peer */
     int listen_fd;  /* connections come from here, or -1 */
+    const struct addr *addr; /* for a `dial` that wants to know */
     /* Makes a connection: a descriptor, perhaps still connecting, or -errno
      * (not said; -ECANCELED: never again). NULL: never. */
     int (*dial)(struct peer *p);

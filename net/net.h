@@ -50,6 +50,7 @@ enum {
     NETBE_USO6 = 0x40,
 };
 
+struct chardev;
 struct netdev;
 
 /* One queue of a backend. The NIC queue bound to it is the only caller of send
@@ -96,6 +97,7 @@ struct netdev {
     unsigned nq;      /* queues open, 1..NET_QUEUES_MAX */
     struct netbe *q[NET_QUEUES_MAX];
     enum netdev_vhost vhost;
+    struct chardev *chardev;     /* VHOST_USER: where that process is met */
     int vhostfd[NET_QUEUES_MAX]; /* given by the operator, or -1 */
     uint32_t poll_us;            /* busy-poll window, 0: the loop decides */
     bool vhost_forced;           /* without vhost-net it does not start */

@@ -268,12 +268,9 @@ void vnet_choose(struct vnet *n)
 void vnet_limit_to_vhost(struct vnet *n)
 {
     const struct vhost *vh = n->vhost;
-    uint64_t f = n->v.offered;
+    uint64_t f = n->v.offered, theirs = vh->dev.mask;
     f &= ~(B(CTRL_RX) | B(CTRL_RX_EXTRA) | B(CTRL_VLAN) | B(RSS) |
            B(HASH_REPORT) | B(NOTF_COAL) | B(VQ_NOTF_COAL));
-    f = (f & ~vh->mask) | (f & vh->mask & vh->features);
+    f = (f & ~theirs) | (f & theirs & vh->features);
     n->v.offered = vnet_close_features(f);
-    if (n->npairs > vh->pairs)
-        n->npairs = vh->pairs;
-    fill_config(n);
 }

@@ -43,6 +43,7 @@ enum { /* feature bits, virtio 1.2 §5.1.3 */
        VIRTIO_NET_F_GUEST_USO6 = 55,
        VIRTIO_NET_F_HOST_USO = 56,
        VIRTIO_NET_F_HASH_REPORT = 57,
+       VIRTIO_NET_F_GUEST_HDRLEN = 59,
        VIRTIO_NET_F_RSS = 60,
        VIRTIO_NET_F_SPEED_DUPLEX = 63,
 };
@@ -301,13 +302,19 @@ void vnet_negotiated(struct vnet *n);
 void vnet_start_queues(struct vnet *n);
 void vnet_show_link(struct vnet *n, bool up);
 
-/* vhost.c: all with virtio.lock held. Makes what runs agree with what should:
- * started, with a cable, and a ring that is on. */
+/* vhost.c. Who shall move the packets, if the netdev names somebody; before
+ * there is anything else. 0 or -errno (said). */
 int vnet_vhost_open(struct vnet *n, struct machine *m);
+void vnet_vhost_close(struct vnet *n);
+/* What they are told of the device. */
+struct vhost_device vnet_vhost_device(struct vnet *n);
+/* All with virtio.lock held. Makes what runs agree with what should: started,
+ * with a cable, and a ring that is on. */
 void vnet_vhost_sync(struct vnet *n);
 void vnet_vhost_stop(struct vnet *n);
 void vnet_vhost_call(struct virtio *v, unsigned q);
-void vnet_vhost_close(struct vnet *n);
+/* How many pairs are in use has changed. */
+void vnet_vhost_set_pairs(struct vnet *n);
 
 /* Puts the private header in front of a packet's pieces in place of its own
  * first `len` bytes: gives the index of the first piece to hand to the backend.

@@ -4,10 +4,9 @@
  * Theory of operation
  * -------------------
  * The device works as ever; only the rings of the pairs are lent out, with
- * their doorbells, while there is somebody at the other end of the cable. When
- * they come back (link down, a queue's reset) they go on here from where they
- * stand: both sides use buffers in order, so the used index is all there is to
- * know. Buffers popped and not used are popped again.
+ * their doorbells, while there is somebody at the other end of the cable
+ * (devices/virtio/lend.c). vhost-net is given the taps; a vhost-user back-end
+ * is the cable, which is in while it is there.
  *
  * A masked MSI-X vector needs nothing: its eventfd collects. INTx goes by an
  * eventfd on the main loop (virtio_call_fd). What is lent may be in the hands
@@ -16,43 +15,25 @@
 
 #include "devices/virtio_net/state.h"
 
-static bool lent(const struct vnet *n, unsigned q)
-{
-    return n->vhost_on && atomic_load(&n->v.kick[q].lent);
-}
+#include <linux/vhost.h>
+#include <sys/ioctl.h>
 
-/* Rings of pairs that are on, with their doorbells; the others have num 0. How
- * many there are; -errno. */
-static int lend(struct vnet *n, struct vhost_ring *rings)
-{
-    int some = 0;
-    for (unsigned q = 0; q < 2 * n->npairs; q++) {
-        const struct virtqueue *vq = &n->v.vq[q];
-        rings[q] = (struct vhost_ring){.kick = -1, .call = -1};
-        if (vq->state != VQ_READY || q == vnet_ctrl_index(n))
-            continue;
-        int kick = virtio_lend_kick(&n->v, q);
-        if (kick < 0)
-            return kick;
-        rings[q] = (struct vhost_ring){.num = vq->size,
-                                       .desc = vq->desc,
-                                       .avail = vq->avail,
-                                       .used = vq->used,
-                                       .used_gpa = vq->used_gpa,
-                                       .kick = kick,
-                                       .call = virtio_call_fd(&n->v, q),
-                                       .base = vq_position(vq)};
-        some++;
-    }
-    return some;
-}
+/* Feature bits about packets: what moves them must be able to do them. The rest
+ * (MAC, STATUS, the control queue) is the device's own; with vhost-net the
+ * offloads are the tap's. */
+#define VHOST_NET_BITS                                                         \
+    (1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_NET_F_HASH_REPORT)
+#define VHOST_USER_BITS                                                        \
+    (VHOST_NET_BITS | VNET_GUEST_OFFLOADS | 1ull << VIRTIO_NET_F_CSUM |        \
+     1ull << VIRTIO_NET_F_HOST_TSO4 | 1ull << VIRTIO_NET_F_HOST_TSO6 |         \
+     1ull << VIRTIO_NET_F_HOST_ECN | 1ull << VIRTIO_NET_F_HOST_UFO |           \
+     1ull << VIRTIO_NET_F_HOST_USO | 1ull << VIRTIO_NET_F_GUEST_HDRLEN)
 
 /* Main loop. An error of rings that have been given back says nothing about
  * those of the driver that came after. */
-static void broken(void *nic, unsigned ring)
+static void vhost_broken(void *dev)
 {
-    struct vnet *n = nic;
-    (void)ring;
+    struct vnet *n = dev;
     pthread_mutex_lock(&n->v.lock);
     bool on = n->vhost_on;
     unsigned life = n->v.life;
@@ -61,68 +42,103 @@ static void broken(void *nic, unsigned ring)
         virtio_needs_reset(&n->v, life, "vhost found a ring broken");
 }
 
+static void vhost_here(void *dev, bool up)
+{
+    netdev_set_link(((struct vnet *)dev)->nic.nd, up);
+}
+
+struct vhost_device vnet_vhost_device(struct vnet *n)
+{
+    struct netdev *nd = n->nic.nd;
+    bool user = nd->vhost == VHOST_USER;
+    return (struct vhost_device){
+        .id = nd->id,
+        .rings = 2 * nd->nq,
+        .mask = VHOST_RING_FEATURES | (user ? VHOST_USER_BITS : VHOST_NET_BITS),
+        .queues = nd->nq,
+        .errors = &nd->vhost_errors,
+        .refused = &nd->vhost_refused,
+        .here = vhost_here,
+        .broken = vhost_broken,
+        .dev = n};
+}
+
 void vnet_vhost_sync(struct vnet *n)
 {
-    struct vhost_ring rings[2 * NET_QUEUES_MAX];
     /* The tap's headers have 12 bytes; old drivers' have 10. */
     if (!n->vhost || n->vhost_on || !n->v.started || n->hdr_len != 12 ||
-        !netdev_link(n->nic.nd))
+        !netdev_link(n->nic.nd) ||
+        virtio_lend(&n->v, n->vhost, 2 * n->npairs, vnet_ctrl_index(n)))
         return;
-    n->vhost->broken = broken;
-    n->vhost->nic = n;
-    if (lend(n, rings) <= 0 ||
-        n->vhost->start(n->vhost, n->v.features, rings, n->npairs)) {
-        virtio_unlend(&n->v);
-        return;
-    }
     n->vhost_on = true;
     nic_count(n, vhost_starts, 1);
-    if (n->npairs > 1 && n->vhost->set_pairs)
-        n->vhost->set_pairs(n->vhost, n->pairs);
+    vnet_vhost_set_pairs(n);
     TRACE(VIRTIO, "%s vhost started", n->nic.id);
+}
+
+void vnet_vhost_set_pairs(struct vnet *n)
+{
+    if (n->vhost_on && n->npairs > 1)
+        n->vhost->ops->set_rings(n->vhost, 2 * n->pairs);
 }
 
 void vnet_vhost_stop(struct vnet *n)
 {
-    uint32_t base[2 * NET_QUEUES_MAX];
     if (!n->vhost_on)
         return;
-    for (unsigned q = 0; q < 2 * n->npairs; q++)
-        base[q] = vq_position(&n->v.vq[q]);
-    n->vhost->stop(n->vhost, base);
-    for (unsigned q = 0; q < 2 * n->npairs; q++) {
-        if (!lent(n, q))
-            continue;
-        vq_go_on(&n->v.vq[q], base[q]);
-        virtio_call(&n->v, q); /* the last one may have been on its way */
-    }
+    virtio_take_back(&n->v, n->vhost, 2 * n->npairs);
     n->vhost_on = false;
-    virtio_unlend(&n->v);
     TRACE(VIRTIO, "%s vhost stopped", n->nic.id);
 }
 
 void vnet_vhost_call(struct virtio *v, unsigned q)
 {
     struct vnet *n = vnet_of(v);
-    if (q < 2 * n->npairs && lent(n, q))
-        n->vhost->set_call(n->vhost, q, virtio_call_fd(v, q));
+    if (n->vhost_on && q < 2 * n->npairs && atomic_load(&v->kick[q].lent))
+        n->vhost->ops->set_call(n->vhost, q, virtio_call_fd(v, q));
 }
+
+/* -------------------------------------------------------------- vhost-net */
+
+/* The tap's queue is taken by the ring, or away from it. */
+static int vhost_run_tap(void *dev, int fd, unsigned ring, bool on)
+{
+    const struct netdev *nd = ((struct vnet *)dev)->nic.nd;
+    struct vhost_vring_file f = {.index = ring & 1,
+                                 .fd = on ? nd->q[ring / 2]->fd : -1};
+    return ioctl(fd, VHOST_NET_SET_BACKEND, &f) < 0 ? -errno : 0;
+}
+
+static int vhost_open_net(struct vnet *n, struct machine *m)
+{
+    const struct netdev *nd = n->nic.nd;
+    struct vhost_device dev = vnet_vhost_device(n);
+    struct vhost_kernel kernel = {.name = "vhost-net",
+                                  .files = nd->nq,
+                                  .per_file = 2,
+                                  .given = nd->vhostfd,
+                                  .poll_us = nd->poll_us,
+                                  .run = vhost_run_tap};
+    if (!nd->vnet_hdr)
+        return fail(-EINVAL, "%s: vhost=on needs vnet_hdr=on", nd->id);
+    int err = vhost_kernel_open(&dev, &kernel, m, &n->vhost);
+    /* The tap has the headers, not vhost. */
+    if (!err)
+        n->vhost->features &= ~(1ull << VHOST_NET_F_VIRTIO_NET_HDR);
+    return err;
+}
+
+/* ------------------------------------------------------------------ making */
 
 int vnet_vhost_open(struct vnet *n, struct machine *m)
 {
     struct netdev *nd = n->nic.nd;
-    struct vhost_region mem[RAM_REGIONS];
     if (!nd || nd->vhost == VHOST_NONE)
         return 0;
-    for (int i = 0; i < m->ram.n; i++) {
-        const struct ram_region *r = &m->ram.region[i];
-        mem[i] = (struct vhost_region){.gpa = r->gpa,
-                                       .size = r->size,
-                                       .hva = r->hva,
-                                       .fd = m->ram.fd,
-                                       .offset = r->offset};
-    }
-    int err = vhost_open(nd, m->loop, mem, m->ram.n, &n->vhost);
+    struct vhost_device dev = vnet_vhost_device(n);
+    int err = nd->vhost == VHOST_USER
+                  ? vhost_user_open(&dev, nd->chardev, m, &n->vhost)
+                  : vhost_open_net(n, m);
     /* Who hands over a descriptor, or forces it, wants nothing else. */
     if (err && nd->vhost == VHOST_KERNEL && !nd->vhost_forced) {
         log_line("%s: without vhost-net; packets are moved by this process",
@@ -140,6 +156,6 @@ int vnet_vhost_open(struct vnet *n, struct machine *m)
 void vnet_vhost_close(struct vnet *n)
 {
     if (n->vhost)
-        n->vhost->close(n->vhost);
+        n->vhost->ops->close(n->vhost);
     n->vhost = NULL;
 }

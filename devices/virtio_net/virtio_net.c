@@ -281,8 +281,7 @@ void vnet_set_pairs(struct vnet *n, unsigned pairs)
     for (unsigned i = 0; i < pairs; i++)
         n->pair[i]->active = true;
     vnet_unlock_pairs(n);
-    if (n->vhost_on && n->vhost->set_pairs)
-        n->vhost->set_pairs(n->vhost, pairs);
+    vnet_vhost_set_pairs(n);
     /* All: what steers the frames may have changed, and with that who reads. */
     for (unsigned i = 0; i < n->npairs && !n->vhost_on; i++) {
         virtio_poke(&n->v, 2 * i);

@@ -23,13 +23,29 @@ static const struct sockaddr_un name = {.sun_family = AF_UNIX,
 static struct machine *m;
 static struct netdev *nd;
 static struct vhost *v;
-static struct vhost_region region = {.gpa = 0x100000, .size = MEM};
 static struct vhost_ring rings[4];
 static int listener = -1;       /* where the front-end dials, or -1 */
 static int peer = -1, err = -1; /* the connection; the rings' error eventfd */
 static uint32_t asked;          /* what waits for an answer */
 static bool running, willing;   /* willing: answers as it should */
 static struct fuzz input;
+static bool up;
+static struct fault faults;
+static struct vhost_device device = {.id = "u",
+                                     .mask = VHOST_RING_FEATURES | 0xffff,
+                                     .errors = &faults,
+                                     .refused = &faults};
+
+static void here(void *dev, bool is)
+{
+    REQUIRE(dev == m && up != is);
+    up = is;
+}
+
+static void ring_broken(void *dev)
+{
+    REQUIRE(dev == m);
+}
 
 static void hang_up(void)
 {
@@ -53,22 +69,33 @@ static void meet(void)
         hang_up();
 }
 
+#define CONFIG 24 /* bytes of configuration space, of some inputs' device */
+
 static void answer(uint32_t request, uint64_t val)
 {
-    uint32_t out[5] = {request, 5, 8};
+    uint32_t out[3 + 3 + CONFIG / 4] = {request, 5, 8};
+    if (request == 24)
+        out[2] = 12 + CONFIG;
     memcpy(out + 3, &val, 8);
-    send(peer, out, 20, MSG_DONTWAIT | MSG_NOSIGNAL);
+    send(peer, out, 12 + out[2], MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 static void make(void)
 {
     m = fake_new(4096);
-    region.fd = memfd_create("guest", MFD_CLOEXEC);
-    CHECK_EQ(ftruncate(region.fd, MEM), 0);
-    region.hva =
-        mmap(NULL, MEM, PROT_READ | PROT_WRITE, MAP_SHARED, region.fd, 0);
+    m->ram.fd = memfd_create("guest", MFD_CLOEXEC);
+    m->ram.n = 1;
+    CHECK_EQ(ftruncate(m->ram.fd, MEM), 0);
+    m->ram.region[0] =
+        (struct ram_region){.gpa = 0x100000,
+                            .size = MEM,
+                            .hva = mmap(NULL, MEM, PROT_READ | PROT_WRITE,
+                                        MAP_SHARED, m->ram.fd, 0)};
+    device.here = here;
+    device.broken = ring_broken;
+    device.dev = m;
     for (int i = 0; i < 4; i++) {
-        uint8_t *p = (uint8_t *)region.hva + i * 4096;
+        uint8_t *p = m->ram.region[0].hva + i * 4096;
         rings[i] = (struct vhost_ring){.num = 8,
                                        .desc = p,
                                        .avail = p + 256,
@@ -91,9 +118,11 @@ static bool hear(void)
                          .msg_controllen = sizeof(ctl)};
     if (recvmsg(peer, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != 12)
         return false;
-    static const uint8_t size[19] = {
-        [2] = 8,  [8] = 8,  [9] = 40, [10] = 8, [11] = 8, [12] = 8,
-        [13] = 8, [14] = 8, [16] = 8, [18] = 8, [5] = 40};
+    static const uint8_t size[26] = {
+        [2] = 8,      [8] = 8,  [9] = 40, [10] = 8,
+        [11] = 8,     [12] = 8, [13] = 8, [14] = 8,
+        [16] = 8,     [18] = 8, [5] = 40, [24] = 12 + CONFIG,
+        [25] = 12 + 4};
     CHECK(head[0] && head[0] < sizeof(size));
     CHECK_EQ(head[1], 1);
     CHECK_EQ(head[2], size[head[0]]);
@@ -110,7 +139,8 @@ static bool hear(void)
         }
         close(fd);
     }
-    if (head[0] == 1 || head[0] == 15 || head[0] == 17 || head[0] == 11)
+    if (head[0] == 1 || head[0] == 15 || head[0] == 17 || head[0] == 11 ||
+        head[0] == 24)
         asked = head[0];
     return true;
 }
@@ -127,10 +157,10 @@ static void behave(void)
     asked = 0;
     hear_all();
     if (asked == 11)
-        for (uint32_t i = 0; i < 2 * nd->nq; i++)
+        for (uint32_t i = 0; i < device.rings; i++)
             answer(11, i);
     else if (asked)
-        answer(asked, asked == 1 ? can : 3);
+        answer(asked, asked == 1 ? can : asked == 15 ? 1 | 1 << 9 : 3);
 }
 
 /* What the peer does next. */
@@ -184,7 +214,7 @@ static void stop(void)
 {
     uint32_t base[4];
     running = false; /* nobody stops it once more meanwhile */
-    v->stop(v, base);
+    v->ops->stop(v, base);
 }
 
 static void act(struct fuzz *f)
@@ -192,9 +222,9 @@ static void act(struct fuzz *f)
     uint8_t b = fuzz_u8(f);
     switch (b & 7) {
     case 0:
-        if (running || !netdev_link(nd))
+        if (running || !up)
             break;
-        CHECK_EQ(v->start(v, fuzz_take(f, 8), rings, nd->nq), 0);
+        CHECK_EQ(v->ops->start(v, fuzz_take(f, 8), rings, device.rings), 0);
         running = true;
         break;
     case 1:
@@ -203,10 +233,12 @@ static void act(struct fuzz *f)
         break;
     case 2:
         if (running && b & 0x80)
-            v->set_call(v, (b >> 3 & 3) % (2 * nd->nq),
-                        b & 0x40 ? -1 : rings[0].call);
+            v->ops->set_call(v, (b >> 3 & 3) % device.rings,
+                             b & 0x40 ? -1 : rings[0].call);
         else if (running)
-            v->set_pairs(v, b >> 3 & 3);
+            v->ops->set_rings(v, 2 * (b >> 3 & 3));
+        else if (device.config_len)
+            v->ops->set_config(v, b >> 3 & 16, rings, 4);
         break;
     case 3:
         fake_advance_ns((uint64_t)fuzz_u8(f) << 23);
@@ -219,7 +251,7 @@ static void act(struct fuzz *f)
     if (b & 0x20)
         hear_all();
     fake_run_loop(m);
-    if (running && !netdev_link(nd)) /* as the NIC does */
+    if (running && !up) /* as a device does */
         stop();
 }
 
@@ -241,18 +273,18 @@ static bool begin(uint8_t how)
                         : "");
     CHECK_EQ(opts_parse(&o, "fuzz", text, NULL), 0);
     CHECK_EQ(netdev_new(&vhost_user_class, &o, &nd), 0);
-    if (nd->cls->open(nd, m->loop))
-        return false;
-    CHECK_EQ(vhost_open(nd, m->loop, &region, 1, &v), 0);
-    return true;
+    device.queues = how & 4 ? 2 : 1;
+    device.rings = 2 * device.queues;
+    device.config_len = how & 16 ? CONFIG : 0;
+    return !vhost_user_open(&device, nd->chardev, m, &v);
 }
 
 static void end(void)
 {
     if (v)
-        v->close(v);
+        v->ops->close(v);
     v = NULL;
-    running = false;
+    running = up = false;
     netdev_close_all();
     hang_up();
     if (listener >= 0)

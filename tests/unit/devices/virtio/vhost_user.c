@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* -netdev vhost-user against a small back-end in a thread: what it is told, and
- * what happens when it goes and comes back. */
+/* vhost-user against a small back-end in a thread: what it is told, and what
+ * happens when it goes and comes back. The device has four rings; what they
+ * carry is nobody's business here. */
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -9,11 +11,12 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "devices/virtio/vhost.h"
 #include "host/chardev.h"
-#include "net/list.h"
+#include "host/peer.h"
 #include "tests/unit/net/net_test.h"
 
 #define MEM (64 << 10)
@@ -34,6 +37,8 @@ struct backend {
     int bases_asked;
     uint32_t answer_base;
     bool silent; /* does not answer */
+    unsigned config_len, asked_len;
+    uint8_t config[256];
 };
 
 static int read_msg(struct backend *b, uint32_t head[3], uint8_t *body, int *fd)
@@ -63,6 +68,15 @@ static void answer(struct backend *b, uint32_t request, uint64_t val)
         CHECK_EQ(send(b->fd, out, 20, MSG_NOSIGNAL), 20);
 }
 
+static void answer_config(struct backend *b, uint32_t len)
+{
+    uint32_t out[6 + 64] = {24, 5, 12 + b->config_len, 0, b->config_len};
+    b->asked_len = len;
+    memcpy(out + 6, b->config, b->config_len);
+    CHECK_EQ(send(b->fd, out, 24 + b->config_len, MSG_NOSIGNAL),
+             24 + b->config_len);
+}
+
 static void take_msg(struct backend *b, uint32_t request, const uint8_t *body,
                      int fd)
 {
@@ -74,7 +88,7 @@ static void take_msg(struct backend *b, uint32_t request, const uint8_t *body,
     if (request == 1)
         answer(b, 1, b->features);
     else if (request == 15)
-        answer(b, 15, 1); /* MQ */
+        answer(b, 15, 1 | (b->config_len ? 1 << 9 : 0)); /* MQ, CONFIG */
     else if (request == 17)
         answer(b, 17, 2);
     else if (request == 2)
@@ -101,6 +115,10 @@ static void take_msg(struct backend *b, uint32_t request, const uint8_t *body,
         b->call[i] = fd;
     else if (request == 14)
         close(fd);
+    else if (request == 24)
+        answer_config(b, w[1]);
+    else if (request == 25)
+        memcpy(b->config + w[0], body + 12, w[1]);
     else if (request == 18)
         b->enabled[i] = w[1];
     else if (request == 11) {
@@ -125,6 +143,8 @@ static struct backend *backend_new(int fd)
     struct backend *b = calloc(1, sizeof(*b));
     b->fd = fd;
     b->features = BITS;
+    for (int i = 0; i < 256; i++)
+        b->config[i] = (uint8_t)(200 + i);
     for (int i = 0; i < 4; i++)
         b->kick[i] = b->call[i] = -1;
     return b;
@@ -180,19 +200,61 @@ static int listen_at(const char *path)
     return l;
 }
 
-static int link_seen;
-static void link_changed(void *nic, bool up)
+/* ------------------------------------------------------------- the device */
+
+static int seen; /* 1: the back-end has come; 2: it has gone */
+static unsigned broken;
+static struct fault errors, refused;
+
+static void here(void *dev, bool up)
 {
-    (void)nic;
-    link_seen = up ? 1 : 2;
+    CHECK(dev == &errors);
+    seen = up ? 1 : 2;
+}
+
+static void ring_broken(void *dev)
+{
+    CHECK(dev == &errors);
+    broken++;
+}
+
+static struct vhost_device device = {.id = "u",
+                                     .rings = 4,
+                                     .mask = VHOST_RING_FEATURES | 1,
+                                     .queues = 2,
+                                     .errors = &errors,
+                                     .refused = &refused,
+                                     .here = here,
+                                     .broken = ring_broken,
+                                     .dev = &errors};
+static struct chardev *chardev;
+static struct peer peer;
+
+/* Its back-end is at `path`, or calls there. */
+static int open_at(struct machine *m, const char *path, bool server,
+                   uint32_t reconnect_ms, struct vhost **v)
+{
+    peer = (struct peer){0};
+    seen = 0;
+    int err = chardev_to("test", path, &peer, &chardev);
+    REQUIRE_EQ(err, 0);
+    chardev->server = server;
+    chardev->reconnect_ms = reconnect_ms;
+    err = vhost_user_open(&device, chardev, m, v);
+    if (err)
+        chardev_release(chardev);
+    return err;
 }
 
 static uint8_t *mem;
 static struct vhost_ring rings[4];
+static struct ram own_ram; /* the fake machine's */
 
-/* Guest memory with four rings of eight, and their eventfds. */
-static struct vhost_region make_memory(void)
+/* A machine whose memory is shared, with four rings of eight, and their
+ * eventfds. */
+static struct machine *make_machine(void)
 {
+    struct machine *m = fake_new(4096);
     int fd = memfd_create("guest", MFD_CLOEXEC);
     REQUIRE_EQ(ftruncate(fd, MEM), 0);
     mem = mmap(NULL, MEM, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -204,7 +266,29 @@ static struct vhost_region make_memory(void)
                                        .kick = eventfd(0, EFD_NONBLOCK),
                                        .call = eventfd(0, EFD_NONBLOCK),
                                        .base = (uint32_t)i};
-    return (struct vhost_region){GPA, MEM, mem, fd, 0};
+    own_ram = m->ram;
+    m->ram = (struct ram){.region = {{GPA, MEM, mem, 0}}, .n = 1, .fd = fd};
+    return m;
+}
+
+static void end_machine(struct machine *m)
+{
+    close(m->ram.fd);
+    munmap(mem, MEM);
+    for (int i = 0; i < 4; i++) {
+        close(rings[i].kick);
+        close(rings[i].call);
+    }
+    m->ram = own_ram;
+    fake_free(m);
+    nt_clean();
+}
+
+static void close_all(struct machine *m, struct vhost *v)
+{
+    v->ops->close(v);
+    chardev_release(chardev);
+    end_machine(m);
 }
 
 static void settle(struct machine *m)
@@ -216,8 +300,8 @@ static void settle(struct machine *m)
 /* Its clock runs while the back-end's thread greets. */
 static void come_back(struct machine *m)
 {
-    link_seen = 0;
-    for (int i = 0; i < 100 && link_seen != 1; i++) {
+    seen = 0;
+    for (int i = 0; i < 100 && seen != 1; i++) {
         fake_sleep_ns(m, 10000000);
         usleep(5000);
     }
@@ -244,41 +328,33 @@ static void check_told(struct backend *b, const uint32_t *base)
     }
 }
 
-TEST(net_vhost_user_tells_all_and_tells_it_again)
+TEST(vhost_user_tells_all_and_tells_it_again)
 {
-    struct machine *m = fake_new(4096);
-    struct netdev *nd = NULL;
+    struct machine *m = make_machine();
     struct vhost *v = NULL;
-    char text[200];
     const char *path = nt_path("vu");
     int l = listen_at(path);
     uint32_t base[4] = {0};
     struct backend *b = backend_new(l);
     pthread_create(&b->thread, NULL, accept_one, b);
-    snprintf(text, sizeof(text), "id=u,path=%s,queues=2,reconnect-ms=100",
-             path);
-    REQUIRE_EQ(nt_open(m, &vhost_user_class, text, &nd), 0);
-    nd->link_changed = link_changed;
-    struct vhost_region r = make_memory();
-    REQUIRE_EQ(vhost_open(nd, m->loop, &r, 1, &v), 0);
-    CHECK_EQ(v->pairs, 2);
+    REQUIRE_EQ(open_at(m, path, false, 100, &v), 0);
     CHECK_EQ(v->features, (1ull << 32) | 1); /* packed left out */
-    CHECK(netdev_link(nd));
-    CHECK_EQ(nt_send(nd, 60, 0), -ENOTCONN);
-    REQUIRE_EQ(v->start(v, v->features | (1ull << 5), rings, 2), 0);
+    CHECK_EQ(seen, 1);
+    CHECK(v->ops->get_config != NULL);
+    REQUIRE_EQ(v->ops->start(v, v->features | (1ull << 5), rings, 4), 0);
     check_told(b, (uint32_t[]){0, 1, 2, 3});
-    v->set_pairs(v, 1);
+    v->ops->set_rings(v, 2);
     usleep(50000);
     CHECK_EQ(b->enabled[1], 1);
     CHECK_EQ(b->enabled[3], 0);
-    v->set_pairs(v, 2);
+    v->ops->set_rings(v, 4);
     /* it goes: the rings come back at where the used ones stand */
     for (int i = 0; i < 4; i++)
         ((uint16_t *)rings[i].used)[1] = (uint16_t)(40 + i);
     backend_end(b);
     settle(m);
-    CHECK_EQ(link_seen, 2);
-    v->stop(v, base);
+    CHECK_EQ(seen, 2);
+    v->ops->stop(v, base);
     for (uint32_t i = 0; i < 4; i++) {
         CHECK_EQ(base[i], 40 + i);
         rings[i].base = base[i];
@@ -286,39 +362,36 @@ TEST(net_vhost_user_tells_all_and_tells_it_again)
     b = backend_new(l);
     pthread_create(&b->thread, NULL, accept_one, b);
     come_back(m);
-    CHECK_EQ(link_seen, 1);
-    REQUIRE_EQ(v->start(v, v->features | (1ull << 5), rings, 2), 0);
+    CHECK_EQ(seen, 1);
+    REQUIRE_EQ(v->ops->start(v, v->features | (1ull << 5), rings, 4), 0);
     check_told(b, (uint32_t[]){40, 41, 42, 43});
     /* stop asks for the position */
     b->answer_base = 7;
-    v->stop(v, base);
+    v->ops->stop(v, base);
     CHECK_EQ(base[0], 7);
     CHECK_EQ(base[3], 7);
     CHECK_EQ(b->bases_asked, 4);
     /* one that does not answer costs a quarter of a second, not the VM */
     rings[0].base = 7;
-    REQUIRE_EQ(v->start(v, v->features, rings, 2), 0);
+    REQUIRE_EQ(v->ops->start(v, v->features, rings, 4), 0);
     b->silent = true;
-    v->stop(v, base);
+    v->ops->stop(v, base);
     CHECK_EQ(base[0], 40);
     settle(m);
-    CHECK_EQ(link_seen, 2);
+    CHECK_EQ(seen, 2);
     backend_end(b);
     /* nobody there: starting and stopping still work */
-    REQUIRE_EQ(v->start(v, v->features, rings, 2), 0);
-    v->stop(v, base);
+    REQUIRE_EQ(v->ops->start(v, v->features, rings, 4), 0);
+    v->ops->stop(v, base);
     CHECK_EQ(base[2], 42);
-    v->close(v);
-    netdev_free(nd);
     close(l);
-    fake_free(m);
-    nt_clean();
+    close_all(m, v);
 }
 
-TEST(net_vhost_user_server_and_chardev)
+TEST(vhost_user_server_and_chardev)
 {
-    struct machine *m = fake_new(4096);
-    struct netdev *nd = NULL;
+    struct machine *m = make_machine();
+    struct vhost *v = NULL;
     char text[200];
     const char *path = nt_path("vus");
     sa = (struct sockaddr_un){.sun_family = AF_UNIX};
@@ -329,73 +402,119 @@ TEST(net_vhost_user_server_and_chardev)
     snprintf(text, sizeof(text), "socket,id=c9,path=%s,server=on,wait=off",
              path);
     REQUIRE_EQ(chardev_add(text), 0);
-    REQUIRE_EQ(nt_open(m, &vhost_user_class, "id=u,chardev=c9", &nd), 0);
+    REQUIRE_EQ(chardev_take("test", "c9", &peer, &chardev), 0);
+    device.queues = 1;
+    REQUIRE_EQ(vhost_user_open(&device, chardev, m, &v), 0);
+    device.queues = 2;
     CHECK_HAS(test_log(), "waiting for a vhost-user back-end");
-    CHECK(netdev_link(nd));
-    netdev_free(nd);
+    CHECK_EQ(seen, 1);
+    CHECK_EQ(v->features, 1ull << 32); /* bit 15 is none of the device's */
+    v->ops->close(v);
     CHECK_EQ(access(path, F_OK), -1);
+    chardev_release(chardev);
+    chardev_free();
     backend_end(b);
-    fake_free(m);
-    nt_clean();
+    end_machine(m);
 }
 
-TEST(net_vhost_user_errors_are_said)
+TEST(vhost_user_errors_are_said)
 {
-    static const char *const bad[][2] = {
-        {"id=u", "either path= or chardev="},
-        {"id=u,chardev=nope", "no -chardev nope"},
-        {"id=u,path=/nonexistent/x",
-         "no vhost-user back-end at unix:/nonexistent/x: No such file"},
-        {"id=u,path=/x,queues=99", "1 to 16"},
-        {"id=u,path=/x,color=red", "color"},
-        {"id=u,chardev=x", "must be socket,path=PATH"},
-    };
-    struct machine *m = fake_new(4096);
-    struct netdev *nd = NULL;
-    REQUIRE_EQ(chardev_add("pty,id=x"), 0);
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        CHECK(nt_open(m, &vhost_user_class, bad[i][0], &nd) < 0);
-        CHECK_HAS(test_log(), bad[i][1]);
-    }
-    chardev_free();
-    /* a peer that wants two queues of a back-end with one */
+    struct machine *m = make_machine();
+    struct vhost *v = NULL;
+    CHECK_EQ(open_at(m, "/nonexistent/x", false, 0, &v), -ENOENT);
+    CHECK_HAS(test_log(),
+              "no vhost-user back-end at unix:/nonexistent/x: No such file");
+    /* a device that wants two queues of a back-end with one */
     int l = listen_at(nt_path("one"));
     struct backend *b = backend_new(l);
     b->features = 1ull << 32;
     pthread_create(&b->thread, NULL, accept_one, b);
-    char text[200];
-    snprintf(text, sizeof(text), "id=u,path=%s,queues=2", sa.sun_path);
-    CHECK(nt_open(m, &vhost_user_class, text, &nd) < 0);
+    CHECK(open_at(m, sa.sun_path, false, 0, &v) < 0);
     CHECK_HAS(test_log(), "serves 1 queues");
     backend_end(b);
     close(l);
-    fake_free(m);
-    nt_clean();
+    int fd = m->ram.fd;
+    m->ram.fd = -1;
+    CHECK_EQ(open_at(m, "/x", false, 0, &v), -EINVAL);
+    CHECK_HAS(test_log(), "guest memory is not shared");
+    m->ram.fd = fd;
+    end_machine(m);
+}
+
+/* ----------------------------------------------------- configuration space */
+
+/* Of a device whose configuration space is the back-end's: asked for before
+ * there is a device, and anew of each back-end that comes. */
+TEST(vhost_user_configuration_space_is_the_back_ends)
+{
+    struct machine *m = make_machine();
+    struct vhost *v = NULL;
+    uint8_t got[16] = {0};
+    int l = listen_at(nt_path("cfg"));
+    struct backend *b = backend_new(l);
+    b->config_len = device.config_len = 16;
+    pthread_create(&b->thread, NULL, accept_one, b);
+    REQUIRE_EQ(open_at(m, sa.sun_path, false, 100, &v), 0);
+    CHECK_EQ(b->asked_len, 16);
+    v->ops->get_config(v, 0, got, 16);
+    CHECK_MEM(got, b->config, 16);
+    /* what the driver writes is told, and read again */
+    v->ops->set_config(v, 8, "\x12\x34", 2);
+    for (int k = 0; k < 100 && b->config[9] != 0x34; k++)
+        usleep(10000);
+    CHECK_EQ(b->config[8], 0x12);
+    v->ops->get_config(v, 8, got, 4);
+    CHECK_MEM(got, b->config + 8, 4);
+    /* another one has another */
+    backend_end(b);
+    settle(m);
+    CHECK_EQ(seen, 2);
+    v->ops->set_config(v, 0, "\x77", 1); /* nobody is there */
+    b = backend_new(l);
+    b->config_len = 16;
+    b->config[0] = 0xc5;
+    pthread_create(&b->thread, NULL, accept_one, b);
+    come_back(m);
+    CHECK_EQ(seen, 1);
+    v->ops->get_config(v, 0, got, 1);
+    CHECK_EQ(got[0], 0xc5);
+    backend_end(b);
+    v->ops->close(v);
+    chardev_release(chardev);
+    /* one without, and one whose is too short, are no use */
+    static const char *const said[] = {"it has no configuration space",
+                                       "it broke the protocol"};
+    for (unsigned i = 0; i < 2; i++) {
+        b = backend_new(l);
+        b->config_len = 12 * i;
+        pthread_create(&b->thread, NULL, accept_one, b);
+        CHECK(open_at(m, sa.sun_path, false, 0, &v) < 0);
+        CHECK_HAS(test_log(), said[i]);
+        backend_end(b);
+    }
+    device.config_len = 0;
+    close(l);
+    end_machine(m);
 }
 
 /* ------------------------------------------------------- hostile back-ends */
 
 /* A server whose first back-end, a good one, has come and gone. */
-static struct netdev *left_alone(struct machine *m, struct vhost **v)
+static struct vhost *left_alone(struct machine *m)
 {
-    struct netdev *nd = NULL;
-    char text[200];
+    struct vhost *v = NULL;
     const char *path = nt_path("h");
     sa = (struct sockaddr_un){.sun_family = AF_UNIX};
     strcpy(sa.sun_path, path);
     struct backend *b = backend_new(-1);
     pthread_create(&b->thread, NULL, dial_one, b);
-    snprintf(text, sizeof(text), "id=u,path=%s,server=on,queues=2", path);
-    REQUIRE_EQ(nt_open(m, &vhost_user_class, text, &nd), 0);
-    nd->link_changed = link_changed;
-    struct vhost_region r = make_memory();
-    REQUIRE_EQ(vhost_open(nd, m->loop, &r, 1, v), 0);
+    REQUIRE_EQ(open_at(m, path, true, 0, &v), 0);
     fake_sleep_ns(m, 6000000000); /* good for long: no pause after it */
     backend_end(b);
     settle(m);
-    CHECK_EQ(link_seen, 2);
+    CHECK_EQ(seen, 2);
     test_log();
-    return nd;
+    return v;
 }
 
 static int call_in(void)
@@ -432,19 +551,11 @@ static bool hung_up(int fd)
     return recv(fd, &c, 1, MSG_DONTWAIT) == 0 || errno == ECONNRESET;
 }
 
-static uint64_t real_ms(void)
+TEST(vhost_user_greeting_waits_on_the_loop)
 {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
-TEST(net_vhost_user_greeting_waits_on_the_loop)
-{
-    struct machine *m = fake_new(4096);
-    struct vhost *v;
-    struct netdev *nd = left_alone(m, &v);
-    uint64_t before = real_ms();
+    struct machine *m = make_machine();
+    struct vhost *v = left_alone(m);
+    int64_t before = real_ms();
     int fd = call_in();
     fake_run_loop(m);
     CHECK_EQ(said(fd), 1);
@@ -473,20 +584,16 @@ TEST(net_vhost_user_greeting_waits_on_the_loop)
     CHECK(hung_up(fd));
     CHECK_STR(test_log(), "");
     close(fd);
-    v->close(v);
-    netdev_free(nd);
-    fake_free(m);
-    nt_clean();
+    close_all(m, v);
 }
 
-TEST(net_vhost_user_wrong_answers_end_the_greeting)
+TEST(vhost_user_wrong_answers_end_the_greeting)
 {
     static const uint32_t bad[][3] = {
         {2, 5, 8}, {1, 1, 8}, {1, 5, 4}, {1, 5, 9}, {1, 5, 0xffffffff},
     };
-    struct machine *m = fake_new(4096);
-    struct vhost *v;
-    struct netdev *nd = left_alone(m, &v);
+    struct machine *m = make_machine();
+    struct vhost *v = left_alone(m);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         int fd = call_in();
         fake_run_loop(m);
@@ -510,15 +617,12 @@ TEST(net_vhost_user_wrong_answers_end_the_greeting)
         else
             shutdown(fd, SHUT_WR);
         fake_run_loop(m);
-        CHECK_EQ(link_seen, 2);
+        CHECK_EQ(seen, 2);
         CHECK(hung_up(fd));
         close(fd);
         fake_sleep_ns(m, 4000000000);
     }
-    v->close(v);
-    netdev_free(nd);
-    fake_free(m);
-    nt_clean();
+    close_all(m, v);
 }
 
 /* Greets as a good one would. */
@@ -540,28 +644,24 @@ static int good_one(struct machine *m, uint64_t features)
     return fd;
 }
 
-TEST(net_vhost_user_that_does_not_read_is_hung_up_on)
+TEST(vhost_user_that_does_not_read_is_hung_up_on)
 {
-    struct machine *m = fake_new(4096);
-    struct vhost *v;
-    struct netdev *nd = left_alone(m, &v);
+    struct machine *m = make_machine();
+    struct vhost *v = left_alone(m);
     int fd = good_one(m, BITS);
-    CHECK_EQ(link_seen, 1);
-    uint64_t before = real_ms();
-    REQUIRE_EQ(v->start(v, v->features, rings, 2), 0);
+    CHECK_EQ(seen, 1);
+    int64_t before = real_ms();
+    REQUIRE_EQ(v->ops->start(v, v->features, rings, 4), 0);
     for (int i = 0; i < 20000; i++)
-        v->set_call(v, 0, i % 2 ? rings[0].call : -1);
+        v->ops->set_call(v, 0, i % 2 ? rings[0].call : -1);
     CHECK(real_ms() - before < 2000);
     fake_run_loop(m);
-    CHECK_EQ(link_seen, 2);
+    CHECK_EQ(seen, 2);
     CHECK_HAS(test_log(), "does not read");
-    v->stop(v, NULL);
-    CHECK_EQ(v->set_pairs(v, 1), 0);
+    v->ops->stop(v, NULL);
+    CHECK_EQ(v->ops->set_rings(v, 2), 0);
     close(fd);
-    v->close(v);
-    netdev_free(nd);
-    fake_free(m);
-    nt_clean();
+    close_all(m, v);
 }
 
 /* Answers GET_VRING_BASE, each a while after the last. */
@@ -584,90 +684,73 @@ static void *slow_answers(void *arg)
     return NULL;
 }
 
-TEST(net_vhost_user_stop_waits_a_quarter_of_a_second_in_all)
+TEST(vhost_user_stop_waits_a_quarter_of_a_second_in_all)
 {
     static const struct slow kinds[] = {
         {0, 0, 20}, {0, 200000, 20}, {0, 9000, 1}, {0, 600000, 20}};
-    struct machine *m = fake_new(4096);
-    struct vhost *v;
-    struct netdev *nd = left_alone(m, &v);
+    struct machine *m = make_machine();
+    struct vhost *v = left_alone(m);
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         uint32_t base[4] = {0};
         struct slow s = kinds[i];
         pthread_t t;
         s.fd = good_one(m, BITS);
-        REQUIRE_EQ(v->start(v, v->features, rings, 2), 0);
+        REQUIRE_EQ(v->ops->start(v, v->features, rings, 4), 0);
         pthread_create(&t, NULL, slow_answers, &s);
-        uint64_t before = real_ms();
-        v->stop(v, base);
+        int64_t before = real_ms();
+        v->ops->stop(v, base);
         CHECK(real_ms() - before < 400);
         CHECK_EQ(base[3], i == 0 ? 9 : 0);
         pthread_join(t, NULL);
         fake_sleep_ns(m, 6000000000);
-        CHECK_EQ(link_seen, i == 0 ? 1 : 2);
+        CHECK_EQ(seen, i == 0 ? 1 : 2);
         if (i == 1)
             CHECK_HAS(test_log(), "does not answer");
         close(s.fd);
         fake_sleep_ns(m, 6000000000);
     }
-    v->close(v);
-    netdev_free(nd);
-    fake_free(m);
-    nt_clean();
+    close_all(m, v);
 }
 
-TEST(net_vhost_user_wrong_ring_in_an_answer)
+TEST(vhost_user_wrong_ring_in_an_answer)
 {
-    struct machine *m = fake_new(4096);
-    struct vhost *v;
-    struct netdev *nd = left_alone(m, &v);
+    struct machine *m = make_machine();
+    struct vhost *v = left_alone(m);
     uint32_t base[4] = {0};
     int fd = good_one(m, BITS);
-    REQUIRE_EQ(v->start(v, v->features, rings, 2), 0);
+    REQUIRE_EQ(v->ops->start(v, v->features, rings, 4), 0);
     say(fd, 11, 5, 8, 0 | 5ull << 32);
     say(fd, 11, 5, 8, 2 | 6ull << 32);
-    v->stop(v, base);
+    v->ops->stop(v, base);
     CHECK_EQ(base[0], 5);
     CHECK_EQ(base[1], 0); /* what the used ring says */
     fake_run_loop(m);
-    CHECK_EQ(link_seen, 2);
+    CHECK_EQ(seen, 2);
     CHECK_HAS(test_log(), "broke the protocol");
     /* It comes back with less than the guest has taken. */
     close(fd);
     fake_sleep_ns(m, 1000000000);
     fd = good_one(m, BITS & ~1ull);
     CHECK(hung_up(fd));
-    CHECK_EQ(link_seen, 2);
+    CHECK_EQ(seen, 2);
     close(fd);
-    v->close(v);
-    netdev_free(nd);
-    fake_free(m);
-    nt_clean();
-}
-
-static unsigned broken;
-static void ring_broken(void *nic, unsigned ring)
-{
-    (void)nic;
-    (void)ring;
-    broken++;
+    close_all(m, v);
 }
 
 /* The error's eventfd is the back-end's: it may write it all the time, and make
  * it block. */
-TEST(net_vhost_user_error_is_told_once_for_each_start)
+TEST(vhost_user_error_is_told_once_for_each_start)
 {
-    struct machine *m = fake_new(4096);
-    struct vhost *v;
-    struct netdev *nd = left_alone(m, &v);
+    struct machine *m = make_machine();
+    struct vhost *v = left_alone(m);
     struct backend *b = backend_new(good_one(m, BITS));
-    v->broken = ring_broken;
     broken = 0;
+    errors.count = 0;
     uint32_t head[3];
     uint8_t body[512];
     for (unsigned start = 1; start <= 2; start++) {
         int fd, err = -1;
-        REQUIRE_EQ(v->start(v, v->features, rings, 2), 0);
+        REQUIRE_EQ(v->ops->start(v, v->features, rings, 4), 0);
         while (err < 0 && read_msg(b, head, body, &fd) == 0) {
             if (head[0] == 14)
                 err = fd;
@@ -685,31 +768,26 @@ TEST(net_vhost_user_error_is_told_once_for_each_start)
         CHECK_EQ(eventfd_read(err, &n), 0);
         CHECK_EQ(n, 100); /* nobody else has read it */
         close(err);
-        v->stop(v, NULL);
+        v->ops->stop(v, NULL);
         fake_sleep_ns(m, 6000000000);
         close(b->fd);
         b->fd = good_one(m, BITS);
     }
-    CHECK_EQ(nd->vhost_errors.count, 2);
+    CHECK_EQ(errors.count, 2);
     close(b->fd);
     free(b);
-    v->close(v);
-    netdev_free(nd);
-    fake_free(m);
-    nt_clean();
+    close_all(m, v);
 }
 
 /* At the start, too, each ends with a line, and in time. */
-TEST(net_vhost_user_start_with_a_stranger)
+TEST(vhost_user_start_with_a_stranger)
 {
-    struct machine *m = fake_new(4096);
-    struct netdev *nd = NULL;
-    char text[200];
+    struct machine *m = make_machine();
+    struct vhost *v = NULL;
     int l = listen_at(nt_path("str"));
-    snprintf(text, sizeof(text), "id=u,path=%s", sa.sun_path);
     /* silent */
-    uint64_t before = real_ms();
-    CHECK(nt_open(m, &vhost_user_class, text, &nd) < 0);
+    int64_t before = real_ms();
+    CHECK(open_at(m, sa.sun_path, false, 0, &v) < 0);
     CHECK_HAS(test_log(), "u: unix:/tmp/");
     CHECK(real_ms() - before < 1500);
     /* told to end meanwhile */
@@ -718,17 +796,13 @@ TEST(net_vhost_user_start_with_a_stranger)
     sigaddset(&set, SIGTERM);
     sigprocmask(SIG_BLOCK, &set, &old);
     raise(SIGTERM);
-    CHECK_EQ(nt_open(m, &vhost_user_class, text, &nd), -EINTR);
-    snprintf(text, sizeof(text), "id=u,path=%s,server=on", nt_path("s"));
-    CHECK_EQ(nt_open(m, &vhost_user_class, text, &nd), -EINTR);
+    CHECK_EQ(open_at(m, sa.sun_path, false, 0, &v), -EINTR);
+    CHECK_EQ(open_at(m, nt_path("s"), true, 0, &v), -EINTR);
     CHECK_HAS(test_log(), "ended while waiting for a back-end");
-    snprintf(text, sizeof(text), "id=u,path=%s,reconnect-ms=9",
-             nt_path("none"));
-    CHECK_EQ(nt_open(m, &vhost_user_class, text, &nd), -EINTR);
+    CHECK_EQ(open_at(m, nt_path("none"), false, 9, &v), -EINTR);
     int sig;
     sigwait(&set, &sig);
     sigprocmask(SIG_SETMASK, &old, NULL);
     close(l);
-    fake_free(m);
-    nt_clean();
+    end_machine(m);
 }

@@ -4,14 +4,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include "devices/list.h"
+#include "net/list.h"
 #include "tests/unit/fakevirtio.h"
+#include "tests/unit/net/net_test.h"
 
 static struct {
     struct vhost v;
     bool on;
-    unsigned starts, stops, pairs, set_pairs;
+    unsigned starts, stops, rings, in_use;
     uint64_t features;
     struct vhost_ring ring[2 * NET_QUEUES_MAX];
     int call[2 * NET_QUEUES_MAX];
@@ -20,7 +26,7 @@ static struct {
 } w;
 
 static int w_start(struct vhost *v, uint64_t features,
-                   const struct vhost_ring *rings, unsigned pairs)
+                   const struct vhost_ring *rings, unsigned n)
 {
     CHECK(v == &w.v);
     if (w.fail)
@@ -28,9 +34,9 @@ static int w_start(struct vhost *v, uint64_t features,
     CHECK(!w.on);
     w.on = true;
     w.starts++;
-    w.pairs = pairs;
+    w.rings = n;
     w.features = features;
-    for (unsigned q = 0; q < 2 * pairs; q++) {
+    for (unsigned q = 0; q < n; q++) {
         w.ring[q] = rings[q];
         w.call[q] = rings[q].call;
         w.stop_at[q] = rings[q].base;
@@ -44,7 +50,7 @@ static void w_stop(struct vhost *v, uint32_t *base)
     CHECK(w.on);
     w.on = false;
     w.stops++;
-    memcpy(base, w.stop_at, 4 * 2 * w.pairs);
+    memcpy(base, w.stop_at, 4 * w.rings);
 }
 
 static int w_call(struct vhost *v, unsigned ring, int fd)
@@ -54,10 +60,10 @@ static int w_call(struct vhost *v, unsigned ring, int fd)
     return 0;
 }
 
-static int w_pairs(struct vhost *v, unsigned n)
+static int w_rings(struct vhost *v, unsigned n)
 {
     (void)v;
-    w.set_pairs = n;
+    w.in_use = n;
     return 0;
 }
 
@@ -69,15 +75,15 @@ static void w_close(struct vhost *v)
 
 static struct vnet *lend_to_test(struct vd *d)
 {
+    static const struct vhost_ops ops = {.start = w_start,
+                                         .stop = w_stop,
+                                         .set_call = w_call,
+                                         .set_rings = w_rings,
+                                         .close = w_close};
     memset(&w, 0, sizeof(w));
-    w.v = (struct vhost){.pairs = 1,
-                         .start = w_start,
-                         .stop = w_stop,
-                         .set_call = w_call,
-                         .set_pairs = w_pairs,
-                         .close = w_close};
     vd_new(d);
     struct vnet *n = container_of(d->dev, struct vnet, v.dev);
+    w.v = (struct vhost){.ops = &ops, .dev = vnet_vhost_device(n)};
     n->vhost = &w.v;
     return n;
 }
@@ -307,13 +313,91 @@ TEST(vnet_vhost_broken_ring_needs_reset)
     /* A fault of the driver before, that was late. */
     virtio_needs_reset(&n->v, life, "test");
     CHECK(!(vd_status(&d) & VIRTIO_NEEDS_RESET));
-    w.v.broken(w.v.nic, 0);
+    w.v.dev.broken(n);
     CHECK(vd_status(&d) & VIRTIO_NEEDS_RESET);
     /* Told only when the rings were back, and another driver is there. */
     netdev_set_link(fake_net_dev(d.net), false);
     vd_again(&d, 0);
     CHECK(!w.on);
-    w.v.broken(w.v.nic, 0);
+    w.v.dev.broken(n);
     CHECK(!(vd_status(&d) & VIRTIO_NEEDS_RESET));
     vd_free(&d);
+}
+
+/* §5.1.6.5.5: of the pairs that are lent only those in use carry packets. */
+BOTH_RINGS(vnet_vhost_serves_the_pairs_in_use)
+{
+    struct vd d = {.packed = packed, .pairs = 2};
+    struct vnet *n = lend_to_test(&d);
+    vd_again(&d, F(VIRTIO_NET_F_MQ) | F(VIRTIO_NET_F_CTRL_VQ));
+    CHECK_EQ(w.rings, 4);
+    CHECK_EQ(w.in_use, 2);
+    pthread_mutex_lock(&n->v.lock);
+    vnet_set_pairs(n, 2);
+    pthread_mutex_unlock(&n->v.lock);
+    CHECK_EQ(w.in_use, 4);
+    CHECK_EQ(w.starts, 1);
+    vd_free(&d);
+}
+
+/* ------------------------------------------------------------- vhost-user */
+
+/* A back-end without protocol features; gives its connection. */
+static void *greet(void *listening)
+{
+    uint32_t in[3], out[5] = {1, 5, 8, 1u << VIRTIO_NET_F_MRG_RXBUF, 1};
+    int fd = accept(*(int *)listening, NULL, NULL);
+    REQUIRE_EQ(recv(fd, in, 12, MSG_WAITALL), 12);
+    REQUIRE_EQ(in[0], 1);
+    REQUIRE_EQ(send(fd, out, 20, 0), 20);
+    REQUIRE_EQ(recv(fd, in, 12, MSG_WAITALL), 12);
+    REQUIRE_EQ(in[0], 3);
+    return (void *)(intptr_t)fd;
+}
+
+/* -netdev vhost-user: the cable is in while the back-end is there, and features
+ * about packets are those it has. */
+TEST(vnet_vhost_user_back_end_is_the_cable)
+{
+    struct machine *m = fake_pc(4096);
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    struct netdev *nd = NULL;
+    struct opts o;
+    pthread_t t;
+    void *fd;
+    netdev_close_all();
+    strcpy(sa.sun_path, nt_path("vu"));
+    int l = socket(AF_UNIX, SOCK_STREAM, 0);
+    REQUIRE_EQ(bind(l, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    REQUIRE_EQ(listen(l, 1), 0);
+    opts_init(&o, "test");
+    REQUIRE_EQ(opts_add(&o, "id", "u"), 0);
+    REQUIRE_EQ(opts_add(&o, "path", sa.sun_path), 0);
+    REQUIRE_EQ(netdev_new(&vhost_user_class, &o, &nd), 0);
+    REQUIRE_EQ(vhost_user_class.open(nd, m->loop), 0);
+    CHECK(!netdev_link(nd));
+    m->ram.fd = l; /* some descriptor: its other end maps nothing */
+    pthread_create(&t, NULL, greet, &l);
+    REQUIRE_EQ(fake_device(m, &virtio_net_class, "virtio", "netdev=u"), 0);
+    pthread_join(t, &fd);
+    struct device *dev = m->devices;
+    while (dev->cls != &virtio_net_class)
+        dev = dev->next;
+    struct vnet *n = container_of(dev, struct vnet, v.dev);
+    CHECK(netdev_link(nd));
+    CHECK_EQ(n->config.status, VNET_S_LINK_UP);
+    CHECK(n->v.offered & F(VIRTIO_NET_F_MRG_RXBUF));
+    CHECK(n->v.offered & F(VIRTIO_NET_F_STATUS)); /* the device's own */
+    CHECK(!(n->v.offered & F(VIRTIO_F_EVENT_IDX)));
+    CHECK(!(n->v.offered & F(VIRTIO_F_INDIRECT_DESC)));
+    close((int)(intptr_t)fd);
+    fake_run_loop(m);
+    CHECK(!netdev_link(nd));
+    CHECK_EQ(n->config.status, 0);
+    CHECK_HAS(test_log(), "u: unix:");
+    close(l);
+    m->ram.fd = -1;
+    fake_free(m);
+    netdev_close_all();
+    nt_clean();
 }

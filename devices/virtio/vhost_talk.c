@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/* vhost-user's messages, and the greeting of a back-end.
+ *
+ * A message is never waited for to be read, and an answer only by who has rings
+ * to take back (vu_get). The greeting is a handful of questions, each sent when
+ * the answer to the last one has come, on the main loop: what features it has,
+ * what of the protocol, how many queues, and the configuration space where that
+ * is the back-end's. It has a second for all of them (host/peer.c). */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "devices/virtio/vhost_user.h"
+
+const char vu_lacks_features[] = "lacks features that the guest uses";
+static const char broke[] = "broke the protocol";
+
+/* -------------------------------------------------------------- messages */
+
+int vu_give_up(struct vuser *u, int err, const char *why)
+{
+    if (u->fd >= 0) {
+        atomic_store(&u->peer->why, why);
+        shutdown(u->fd, SHUT_RDWR);
+    }
+    return err;
+}
+
+/* Does not wait: a back-end that leaves so much unread has gone astray. */
+static int talk_send(int sock, struct vu_message *msg, uint32_t request,
+                     size_t size, const int *fds, int nfds)
+{
+    char ctl[CMSG_SPACE(RAM_REGIONS * sizeof(int))] = {0};
+    struct iovec iov = {msg, VU_HEAD + size};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+    msg->request = request;
+    msg->flags = 1; /* the protocol's version */
+    msg->size = (uint32_t)size;
+    if (nfds) {
+        m.msg_control = ctl;
+        m.msg_controllen = CMSG_SPACE((size_t)nfds * sizeof(int));
+        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN((size_t)nfds * sizeof(int));
+        memcpy(CMSG_DATA(c), fds, (size_t)nfds * sizeof(int));
+    }
+    ssize_t r = sendmsg(sock, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return r == (ssize_t)iov.iov_len ? 0 : r < 0 ? -errno : -EIO;
+}
+
+int vu_put(struct vuser *u, struct vu_message *msg, uint32_t request,
+           size_t size, const int *fds, int nfds)
+{
+    if (u->fd < 0)
+        return -ENOTCONN;
+    int err = talk_send(u->fd, msg, request, size, fds, nfds);
+    return err ? vu_give_up(u, err, "does not read") : 0;
+}
+
+int vu_put_u64(struct vuser *u, uint32_t request, uint64_t val)
+{
+    struct vu_message m = {.u64 = val};
+    return vu_put(u, &m, request, sizeof(m.u64), NULL, 0);
+}
+
+int vu_put_state(struct vuser *u, uint32_t request, uint32_t index,
+                 uint32_t num)
+{
+    struct vu_message m = {.state = {index, num}};
+    return vu_put(u, &m, request, sizeof(m.state), NULL, 0);
+}
+
+/* Bit 8 of the payload: there is none. */
+int vu_put_fd(struct vuser *u, uint32_t request, uint32_t index, int fd)
+{
+    struct vu_message m = {.u64 = index | (fd < 0 ? 0x100u : 0)};
+    return vu_put(u, &m, request, sizeof(m.u64), &fd, fd >= 0);
+}
+
+/* Is this an answer to `request`, with so much payload? */
+static bool talk_answers(const struct vu_message *m, uint32_t request,
+                         size_t size)
+{
+    return m->request == request && m->flags & 4 && m->size == size;
+}
+
+int vu_get(struct vuser *u, struct vu_message *m, uint32_t request, size_t size,
+           int64_t end)
+{
+    size_t want = VU_HEAD + size, have = 0;
+    struct pollfd p = {.fd = u->fd, .events = POLLIN};
+    while (u->fd >= 0 && have < want) {
+        ssize_t r = recv(u->fd, (char *)m + have, want - have, MSG_DONTWAIT);
+        if (r == 0 || (r < 0 && errno != EAGAIN && errno != EINTR))
+            return vu_give_up(u, -EPIPE, "hung up");
+        if (r > 0)
+            have += (size_t)r;
+        int64_t left = end - real_ms();
+        if (left <= 0)
+            return vu_give_up(u, -ETIMEDOUT, "does not answer");
+        if (have < want)
+            poll(&p, 1, (int)left);
+    }
+    if (u->fd < 0)
+        return -ENOTCONN;
+    return talk_answers(m, request, size) ? 0 : vu_give_up(u, -EPROTO, broke);
+}
+
+/* -------------------------------------------------------------- greeting */
+
+/* The payload of the answer that is awaited. */
+static size_t greet_size(const struct vuser *u)
+{
+    return u->asked == VU_GET_CONFIG ? VU_CONFIG_HEAD + u->v.dev.config_len
+                                     : sizeof(u->in.u64);
+}
+
+/* What to ask after the answer to `u->asked` (0: the beginning). */
+static uint32_t greet_after(struct vuser *u)
+{
+    switch (u->asked) {
+    case 0:
+        return VU_GET_FEATURES;
+    case VU_GET_FEATURES:
+        u->offers = u->in.u64;
+        if (u->offers & VU_F_PROTOCOL)
+            return VU_GET_PROTOCOL_FEATURES;
+        break;
+    case VU_GET_PROTOCOL_FEATURES:
+        u->protocol =
+            u->in.u64 & (VU_PF_MQ | (u->v.dev.config_len ? VU_PF_CONFIG : 0));
+        return VU_SET_PROTOCOL_FEATURES;
+    case VU_SET_PROTOCOL_FEATURES:
+        if (u->protocol & VU_PF_MQ)
+            return VU_GET_QUEUE_NUM;
+        break;
+    case VU_GET_QUEUE_NUM:
+        u->served = u->in.u64;
+        break;
+    default:
+        return VU_SET_OWNER;
+    }
+    return u->protocol & VU_PF_CONFIG ? VU_GET_CONFIG : VU_SET_OWNER;
+}
+
+/* Sends what is to come. 0: an answer is awaited; 1: the greeting is over;
+ * -errno. */
+static int greet_next(struct vuser *u)
+{
+    int err;
+    do {
+        struct vu_message m = {0};
+        size_t size = 0;
+        u->asked = greet_after(u);
+        if (u->asked == VU_SET_PROTOCOL_FEATURES) {
+            m.u64 = u->protocol;
+            size = sizeof(m.u64);
+        } else if (u->asked == VU_GET_CONFIG) {
+            m.config.size = u->v.dev.config_len;
+            size = greet_size(u);
+        }
+        err = talk_send(u->peer->conn.fd, &m, u->asked, size, NULL, 0);
+    } while (!err && u->asked == VU_SET_PROTOCOL_FEATURES);
+    return err ? err : u->asked == VU_SET_OWNER;
+}
+
+/* Why not, if it is no use. */
+static const char *greet_refused(struct vuser *u)
+{
+    const struct vhost_device *dev = &u->v.dev;
+    if (u->served < dev->queues) {
+        snprintf(u->few, sizeof(u->few), "serves %u queues, not %u",
+                 (unsigned)u->served, dev->queues);
+        return u->few;
+    }
+    if (dev->config_len && !(u->protocol & VU_PF_CONFIG))
+        return "has no configuration space";
+    return u->acked & ~u->offers ? vu_lacks_features : NULL;
+}
+
+static void greeted(struct vuser *u)
+{
+    pthread_mutex_lock(&u->lock);
+    const char *refused = greet_refused(u);
+    if (!refused) {
+        u->fd = u->peer->conn.fd;
+        u->can = u->offers;
+        /* Where there is some, it was the last to be asked for. */
+        memcpy(u->config, u->in.config.bytes, u->v.dev.config_len);
+    }
+    pthread_mutex_unlock(&u->lock);
+    if (refused) {
+        peer_drop(u->peer, refused);
+        return;
+    }
+    peer_want(u->peer, 0);
+    peer_up(u->peer);
+    u->v.dev.here(u->v.dev.dev, true);
+}
+
+/* The next answer of the greeting, as far as it has come. */
+static void greet_ready(struct peer *p, uint32_t got)
+{
+    struct vuser *u = p->owner;
+    const size_t want = VU_HEAD + greet_size(u);
+    (void)got;
+    if (p->up)
+        return;
+    ssize_t r = recv(p->conn.fd, (char *)&u->in + u->have, want - u->have,
+                     MSG_DONTWAIT);
+    if (r == 0)
+        peer_drop(p, "hung up");
+    if (r <= 0)
+        return;
+    u->have += (size_t)r;
+    int more = 0;
+    /* An error may be an answer without payload: not waited for. */
+    if (u->have >= VU_HEAD && !talk_answers(&u->in, u->asked, want - VU_HEAD))
+        more = -EPROTO;
+    else if (u->have < want)
+        return;
+    u->have = 0;
+    if (!more)
+        more = greet_next(u);
+    if (more < 0)
+        peer_drop(p, broke);
+    else if (more)
+        greeted(u);
+}
+
+static void greet_opened(struct peer *p)
+{
+    struct vuser *u = p->owner;
+    u->have = 0;
+    u->asked = 0;
+    u->protocol = 0;
+    u->served = 1;
+    if (greet_next(u) < 0)
+        peer_drop(p, "hung up");
+    else
+        peer_want(p, EPOLLIN);
+}
+
+static void greet_closed(struct peer *p)
+{
+    struct vuser *u = p->owner;
+    pthread_mutex_lock(&u->lock);
+    bool was_here = u->fd >= 0;
+    u->fd = -1;
+    pthread_mutex_unlock(&u->lock);
+    if (was_here)
+        u->v.dev.here(u->v.dev.dev, false);
+}
+
+void vu_greet(struct vuser *u)
+{
+    u->peer->owner = u;
+    u->peer->opened = greet_opened;
+    u->peer->closed = greet_closed;
+    u->peer->ready = greet_ready;
+    snprintf(u->peer->id, sizeof(u->peer->id), "%s", u->v.dev.id);
+}
