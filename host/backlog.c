@@ -9,7 +9,7 @@ void backlog_init(struct backlog *b)
 }
 
 /* Is there no point in waiting for the reader? Under the lock. */
-static bool gone(const struct backlog *b)
+static bool backlog_gone(const struct backlog *b)
 {
     return b->stalled || !b->reader;
 }
@@ -22,13 +22,13 @@ bool backlog_put(struct backlog *b, const void *run, size_t n)
     for (size_t i = 0; i < n && !b->sink; i++) {
         if (b->head - b->tail == BACKLOG) {
             b->n.dropped++;
-            if (!gone(b))
+            if (!backlog_gone(b))
                 continue; /* the guest did not wait: its loss */
             b->tail++;
         }
         b->ring[b->head++ & (BACKLOG - 1)] = p[i];
     }
-    bool wake = b->head != before && !b->woken && !gone(b);
+    bool wake = b->head != before && !b->woken && !backlog_gone(b);
     b->woken |= wake;
     pthread_mutex_unlock(&b->lock);
     return wake;
@@ -37,7 +37,7 @@ bool backlog_put(struct backlog *b, const void *run, size_t n)
 bool backlog_full(struct backlog *b)
 {
     pthread_mutex_lock(&b->lock);
-    bool full = !b->sink && !gone(b) && b->head - b->tail == BACKLOG;
+    bool full = !b->sink && !backlog_gone(b) && b->head - b->tail == BACKLOG;
     b->held |= full;
     pthread_mutex_unlock(&b->lock);
     return full;
@@ -75,7 +75,7 @@ unsigned backlog_peek(struct backlog *b, uint8_t *buf, unsigned max,
 }
 
 /* Nobody is held back any more. Under the lock. */
-static bool let_go(struct backlog *b)
+static bool backlog_let_go(struct backlog *b)
 {
     bool held = b->held;
     b->held = false;
@@ -89,7 +89,7 @@ bool backlog_taken(struct backlog *b, uint64_t upto, uint64_t got)
     if (b->tail < upto) /* backlog_put() may have overwritten some meanwhile */
         b->tail = upto;
     b->stalled = false;
-    bool held = let_go(b);
+    bool held = backlog_let_go(b);
     pthread_mutex_unlock(&b->lock);
     return held;
 }
@@ -98,7 +98,7 @@ bool backlog_stall(struct backlog *b)
 {
     pthread_mutex_lock(&b->lock);
     b->stalled = true;
-    bool held = let_go(b);
+    bool held = backlog_let_go(b);
     pthread_mutex_unlock(&b->lock);
     return held;
 }
@@ -108,7 +108,7 @@ bool backlog_left(struct backlog *b, bool for_good)
     pthread_mutex_lock(&b->lock);
     b->reader = b->woken = false;
     b->sink |= for_good;
-    bool held = let_go(b);
+    bool held = backlog_let_go(b);
     pthread_mutex_unlock(&b->lock);
     return held;
 }

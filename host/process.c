@@ -18,7 +18,7 @@ extern const Elf64_Ehdr __ehdr_start __attribute__((visibility("hidden")));
 /* Pointers in tables are written when the program is put in its place, and
  * never again: what PT_GNU_RELRO names is made read-only then, by the dynamic
  * linker. A static program has none, and musl's start code leaves it out. */
-static void protect_tables(void)
+static void process_protect_tables(void)
 {
     uintptr_t base = (uintptr_t)&__ehdr_start, page = 4096;
     const Elf64_Phdr *ph = (const void *)(base + __ehdr_start.e_phoff);
@@ -34,7 +34,7 @@ static void protect_tables(void)
 
 /* A NIC with 16 queue pairs takes some 70 descriptors; the usual soft limit of
  * 1024 is there for select(2), which nothing here uses. */
-static void raise_limit(void)
+static void process_raise_limit(void)
 {
     struct rlimit r;
     if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur == r.rlim_max)
@@ -45,12 +45,12 @@ static void raise_limit(void)
 
 void process_early(void)
 {
-    protect_tables();
+    process_protect_tables();
     for (int fd = 0; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
             _exit(1);
     fd_inherited();
-    raise_limit();
+    process_raise_limit();
 }
 
 bool process_ignores(int sig)

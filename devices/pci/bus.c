@@ -4,12 +4,12 @@
  * Theory of operation
  * -------------------
  * One bus, one function a slot, a host bridge in slot 0. A configuration write
- * changes the bytes its masks allow, then remap() makes the buses agree with
- * what configuration space says now: a BAR is on its bus exactly while the
- * command register decodes its kind and its address is usable. remap() looks
- * at every function, because a BAR that could not be mapped (it lay on top of
- * another one) becomes mappable when the other moves away. Two passes, first
- * unmap and then map, so that two BARs may swap places.
+ * changes the bytes its masks allow, then pci_bars_remap() makes the buses
+ * agree with what configuration space says now: a BAR is on its bus exactly
+ * while the command register decodes its kind and its address is usable.
+ * pci_bars_remap() looks at every function, because a BAR that could not be
+ * mapped (it lay on top of another one) becomes mappable when the other moves
+ * away. Two passes, first unmap and then map, so that two BARs may swap places.
  *
  * Addresses a guest chooses are never trusted: the memory bus holds regions
  * only, RAM and the interrupt controllers are in front of it in KVM, so a BAR
@@ -42,7 +42,7 @@ struct pci_bus {
 
 /* ------------------------------------------------------------ BAR mapping */
 
-static bool bar_decodes(const struct pci_fn *fn, unsigned i)
+static bool pci_bar_decodes(const struct pci_fn *fn, unsigned i)
 {
     const struct pci_bar *bar = &fn->bar[i];
     unsigned cmd = pci_get(fn, PCI_COMMAND, 2);
@@ -53,7 +53,7 @@ static bool bar_decodes(const struct pci_fn *fn, unsigned i)
     return cmd & (bar->kind == PCI_BAR_IO ? PCI_CMD_IO : PCI_CMD_MEM);
 }
 
-static uint64_t bar_address(const struct pci_fn *fn, unsigned i)
+static uint64_t pci_bar_address(const struct pci_fn *fn, unsigned i)
 {
     const struct pci_bar *bar = &fn->bar[i];
     uint64_t a = pci_get(fn, pci_bar_reg(i), 4);
@@ -62,8 +62,8 @@ static uint64_t bar_address(const struct pci_fn *fn, unsigned i)
     return a & ~(bar->size - 1);
 }
 
-static void kick_update(struct pci_fn *fn, struct pci_bar *bar,
-                        struct pci_kick *k)
+static void pci_kick_update(struct pci_fn *fn, struct pci_bar *bar,
+                            struct pci_kick *k)
 {
     bool want = bar->mapped && k->on;
     if (want == k->registered)
@@ -84,8 +84,8 @@ static void kick_update(struct pci_fn *fn, struct pci_bar *bar,
     k->registered = !fn->m->ops->kick_add(fn->m, &k->at);
 }
 
-static int map_update(struct pci_fn *fn, const struct pci_bar *bar,
-                      struct pci_map *map, bool want)
+static int pci_map_update(struct pci_fn *fn, const struct pci_bar *bar,
+                          struct pci_map *map, bool want)
 {
     int err = 0;
     if (want || map->live)
@@ -95,19 +95,19 @@ static int map_update(struct pci_fn *fn, const struct pci_bar *bar,
     return err;
 }
 
-static void bar_unmap(struct pci_fn *fn, struct pci_bar *bar)
+static void pci_bar_unmap(struct pci_fn *fn, struct pci_bar *bar)
 {
     bar->mapped = false;
     for (unsigned k = 0; k < bar->nkick; k++)
-        kick_update(fn, bar, &bar->kick[k]);
+        pci_kick_update(fn, bar, &bar->kick[k]);
     for (unsigned k = 0; k < bar->nmap; k++)
-        map_update(fn, bar, &bar->map[k], false);
+        pci_map_update(fn, bar, &bar->map[k], false);
     if (bar->region.read)
         bus_del(bar->kind == PCI_BAR_IO ? fn->m->pio : fn->m->mmio,
                 &bar->region);
 }
 
-static void bar_map(struct pci_fn *fn, struct pci_bar *bar, uint64_t addr)
+static void pci_bar_map(struct pci_fn *fn, struct pci_bar *bar, uint64_t addr)
 {
     bool io = bar->kind == PCI_BAR_IO;
     if (!addr || (io && addr + bar->size > 0x10000))
@@ -115,7 +115,7 @@ static void bar_map(struct pci_fn *fn, struct pci_bar *bar, uint64_t addr)
     bar->region.base = addr;
     int err = bar->region.read
                   ? bus_add(io ? fn->m->pio : fn->m->mmio, &bar->region)
-                  : map_update(fn, bar, &bar->map[0], true);
+                  : pci_map_update(fn, bar, &bar->map[0], true);
     TRACE(PCI, "%02x.0 %s bar %d at %#llx size %#llx: %d", fn->slot, fn->name,
           (int)(bar - fn->bar), (unsigned long long)addr,
           (unsigned long long)bar->size, err);
@@ -123,45 +123,45 @@ static void bar_map(struct pci_fn *fn, struct pci_bar *bar, uint64_t addr)
         return;
     bar->mapped = true;
     for (unsigned k = 0; bar->region.read && k < bar->nmap; k++)
-        map_update(fn, bar, &bar->map[k], true);
+        pci_map_update(fn, bar, &bar->map[k], true);
     for (unsigned k = 0; k < bar->nkick; k++)
-        kick_update(fn, bar, &bar->kick[k]);
+        pci_kick_update(fn, bar, &bar->kick[k]);
 }
 
-static void each_bar(struct pci_bus *bus,
-                     void (*f)(struct pci_fn *fn, unsigned i))
+static void pci_each_bar(struct pci_bus *bus,
+                         void (*f)(struct pci_fn *fn, unsigned i))
 {
     for (unsigned s = 0; s < PCI_SLOTS; s++)
         for (unsigned i = 0; bus->fn[s] && i <= PCI_ROM_BAR; i++)
             f(bus->fn[s], i);
 }
 
-static void unmap_stale(struct pci_fn *fn, unsigned i)
+static void pci_unmap_stale(struct pci_fn *fn, unsigned i)
 {
     struct pci_bar *bar = &fn->bar[i];
     if (bar->mapped &&
-        (!bar_decodes(fn, i) || bar_address(fn, i) != bar->region.base))
-        bar_unmap(fn, bar);
+        (!pci_bar_decodes(fn, i) || pci_bar_address(fn, i) != bar->region.base))
+        pci_bar_unmap(fn, bar);
 }
 
-static void map_wanted(struct pci_fn *fn, unsigned i)
+static void pci_map_wanted(struct pci_fn *fn, unsigned i)
 {
     struct pci_bar *bar = &fn->bar[i];
-    if (!bar->mapped && bar_decodes(fn, i))
-        bar_map(fn, bar, bar_address(fn, i));
+    if (!bar->mapped && pci_bar_decodes(fn, i))
+        pci_bar_map(fn, bar, pci_bar_address(fn, i));
 }
 
 /* Under bus->lock. */
-static void remap(struct pci_bus *bus)
+static void pci_bars_remap(struct pci_bus *bus)
 {
-    each_bar(bus, unmap_stale);
-    each_bar(bus, map_wanted);
+    pci_each_bar(bus, pci_unmap_stale);
+    pci_each_bar(bus, pci_map_wanted);
 }
 
 void pci_remap(struct pci_bus *bus)
 {
     pthread_mutex_lock(&bus->lock);
-    remap(bus);
+    pci_bars_remap(bus);
     pthread_mutex_unlock(&bus->lock);
 }
 
@@ -171,7 +171,7 @@ void pci_kick_set(struct pci_fn *fn, unsigned bar, unsigned k, bool on)
         return;
     pthread_mutex_lock(&fn->bus->lock);
     fn->bar[bar].kick[k].on = on;
-    kick_update(fn, &fn->bar[bar], &fn->bar[bar].kick[k]);
+    pci_kick_update(fn, &fn->bar[bar], &fn->bar[bar].kick[k]);
     pthread_mutex_unlock(&fn->bus->lock);
 }
 
@@ -183,10 +183,10 @@ void pci_kick_move(struct pci_fn *fn, unsigned bar, unsigned k, int fd)
     pthread_mutex_lock(&fn->bus->lock);
     bool on = kick->on;
     kick->on = false;
-    kick_update(fn, &fn->bar[bar], kick);
+    pci_kick_update(fn, &fn->bar[bar], kick);
     kick->fd = fd;
     kick->on = on;
-    kick_update(fn, &fn->bar[bar], kick);
+    pci_kick_update(fn, &fn->bar[bar], kick);
     pthread_mutex_unlock(&fn->bus->lock);
 }
 
@@ -228,7 +228,7 @@ void pci_cfg_write(struct pci_fn *fn, unsigned off, unsigned width,
     if (pci_touches(off, width, PCI_COMMAND, PCI_COMMAND + 2) ||
         pci_touches(off, width, PCI_BAR0, PCI_BAR0 + 4 * PCI_BARS) ||
         pci_touches(off, width, PCI_ROM, PCI_ROM + 4))
-        remap(bus);
+        pci_bars_remap(bus);
     pthread_mutex_unlock(&bus->lock);
     if (pci_touches(off, width, PCI_COMMAND, PCI_COMMAND + 2)) {
         pthread_mutex_lock(&fn->irq_lock);
@@ -249,7 +249,7 @@ struct pci_fn *pci_fn_at(struct pci_bus *bus, unsigned slot)
 }
 
 /* PCI 3.0 §3.2.2.3.2; bits 30:24 are reserved, bits 1:0 read as written 0. */
-static struct pci_fn *addressed(struct pci_bus *bus, uint32_t address)
+static struct pci_fn *pci_addressed(struct pci_bus *bus, uint32_t address)
 {
     unsigned function = address >> 8 & 7, number = address >> 16 & 0xff;
     if (!(address >> 31) || number || function)
@@ -259,13 +259,13 @@ static struct pci_fn *addressed(struct pci_bus *bus, uint32_t address)
 
 /* CF9, Reset Control (PIIX3 §2.2.2, ICH): bit 1 says hard, a rise of bit 2
  * resets. Both kinds restart the machine. */
-static void write_reset_control(struct pci_bus *bus, uint8_t val)
+static void pci_write_reset_control(struct pci_bus *bus, uint8_t val)
 {
     if (val & ~atomic_exchange(&bus->reset_control, val & RESET_MASK) & 4)
         bus->m->ops->request(bus->m, STOP_RESET);
 }
 
-static uint64_t ports_read(void *owner, uint64_t off, unsigned width)
+static uint64_t pci_ports_read(void *owner, uint64_t off, unsigned width)
 {
     struct pci_bus *bus = owner;
     uint32_t a = atomic_load_explicit(&bus->address, memory_order_relaxed);
@@ -275,11 +275,12 @@ static uint64_t ports_read(void *owner, uint64_t off, unsigned width)
         return bus->reset_control;
     if (off < 4 || (off & 3) + width > 4)
         return ~0ull;
-    struct pci_fn *fn = addressed(bus, a);
+    struct pci_fn *fn = pci_addressed(bus, a);
     return fn ? pci_cfg_read(fn, (a & 0xfc) | (off & 3), width) : ~0ull;
 }
 
-static void ports_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+static void pci_ports_write(void *owner, uint64_t off, unsigned width,
+                            uint64_t val)
 {
     struct pci_bus *bus = owner;
     /* Only a whole dword is an address; CF9 inside it is another register. */
@@ -287,32 +288,33 @@ static void ports_write(void *owner, uint64_t off, unsigned width, uint64_t val)
         atomic_store_explicit(&bus->address, (uint32_t)val & ADDRESS_MASK,
                               memory_order_relaxed);
     else if (off == 1 && width == 1)
-        write_reset_control(bus, (uint8_t)val);
+        pci_write_reset_control(bus, (uint8_t)val);
     if (off < 4 || (off & 3) + width > 4)
         return;
     uint32_t a = atomic_load_explicit(&bus->address, memory_order_relaxed);
-    struct pci_fn *fn = addressed(bus, a);
+    struct pci_fn *fn = pci_addressed(bus, a);
     if (fn)
         pci_cfg_write(fn, (a & 0xfc) | (off & 3), width, (uint32_t)val);
 }
 
 /* PCI Express 2.0 §7.2.2: bus << 20 | device << 15 | function << 12 | reg. */
-static struct pci_fn *ecam_fn(struct pci_bus *bus, uint64_t off)
+static struct pci_fn *pci_ecam_fn(struct pci_bus *bus, uint64_t off)
 {
     return off >> 20 || (off >> 12 & 7) ? NULL : bus->fn[off >> 15 & 31];
 }
 
-static uint64_t ecam_read(void *owner, uint64_t off, unsigned width)
+static uint64_t pci_ecam_read(void *owner, uint64_t off, unsigned width)
 {
-    struct pci_fn *fn = ecam_fn(owner, off);
+    struct pci_fn *fn = pci_ecam_fn(owner, off);
     if (!fn || width > 4 || (off & 3) + width > 4)
         return ~0ull;
     return pci_cfg_read(fn, off & 0xfff, width);
 }
 
-static void ecam_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+static void pci_ecam_write(void *owner, uint64_t off, unsigned width,
+                           uint64_t val)
 {
-    struct pci_fn *fn = ecam_fn(owner, off);
+    struct pci_fn *fn = pci_ecam_fn(owner, off);
     if (fn && width <= 4 && (off & 3) + width <= 4)
         pci_cfg_write(fn, off & 0xfff, width, (uint32_t)val);
 }
@@ -320,7 +322,7 @@ static void ecam_write(void *owner, uint64_t off, unsigned width, uint64_t val)
 /* ----------------------------------------------------------------- adding */
 
 /* Gives every BAR an address, as firmware would: each aligned to its size. */
-static int assign(struct pci_bus *bus, struct pci_fn *fn)
+static int pci_assign(struct pci_bus *bus, struct pci_fn *fn)
 {
     for (unsigned i = 0; i <= PCI_ROM_BAR; i++) {
         struct pci_bar *bar = &fn->bar[i];
@@ -342,7 +344,7 @@ static int assign(struct pci_bus *bus, struct pci_fn *fn)
     return 0;
 }
 
-static int free_slot(struct pci_bus *bus)
+static int pci_free_slot(struct pci_bus *bus)
 {
     for (int s = 1; s < PCI_SLOTS; s++)
         if (!bus->fn[s] && !(bus->dev.m->pci_asked >> s & 1))
@@ -350,13 +352,13 @@ static int free_slot(struct pci_bus *bus)
     return -ENOSPC;
 }
 
-static int plug(struct pci_bus *bus, struct pci_fn *fn, unsigned slot)
+static int pci_plug(struct pci_bus *bus, struct pci_fn *fn, unsigned slot)
 {
     int err;
     fn->slot = slot;
     err = pci_rom_load(fn);
     if (!err)
-        err = assign(bus, fn);
+        err = pci_assign(bus, fn);
     if (err)
         return err;
     if (fn->has_intx) {
@@ -387,7 +389,7 @@ const struct field pci_fields[] = {
 };
 
 /* As QEMU reads it: hexadecimal, with an optional function ".0". */
-static int parse_slot(struct pci_place *p, const char *what)
+static int pci_parse_slot(struct pci_place *p, const char *what)
 {
     char *end;
     unsigned long at = strtoul(p->addr, &end, 16);
@@ -409,7 +411,7 @@ int pci_check(struct pci_place *p, const char *what, struct needs *needs)
         return fail(-EINVAL, "%s: multifunction=on: a slot has one function",
                     what);
     if (p->addr)
-        err = parse_slot(p, what);
+        err = pci_parse_slot(p, what);
     if (!err && p->slot > 0 && needs->pci_asked >> p->slot & 1)
         err = fail(-EINVAL, "%s: addr=%s: another device asks for that slot",
                    what, p->addr);
@@ -426,7 +428,7 @@ int pci_add(struct pci_fn *fn, int slot)
 {
     struct pci_bus *bus = fn->m->pci;
     if (slot < 0)
-        slot = free_slot(bus);
+        slot = pci_free_slot(bus);
     if (slot < 0)
         return fail(-ENOSPC, "PCI: no free slot for %s; there are 31",
                     fn->name);
@@ -434,7 +436,7 @@ int pci_add(struct pci_fn *fn, int slot)
         return fail(-EBUSY, "PCI: slot %d for %s: %s", slot, fn->name,
                     slot >= PCI_SLOTS ? "there are slots 1 to 31"
                                       : "is taken; choose another addr=");
-    return plug(bus, fn, (unsigned)slot);
+    return pci_plug(bus, fn, (unsigned)slot);
 }
 
 void pci_fn_reset(struct pci_fn *fn)
@@ -459,7 +461,7 @@ void pci_fn_reset(struct pci_fn *fn)
     pci_put(fn, 0x0c, 1, 0);
     /* As firmware leaves it: decoding, but no bus master. */
     pci_put(fn, PCI_COMMAND, 2, PCI_CMD_IO | PCI_CMD_MEM);
-    remap(bus);
+    pci_bars_remap(bus);
     pthread_mutex_unlock(&bus->lock);
     pci_msix_reset(fn);
     pci_intx_set(fn, false);
@@ -480,14 +482,14 @@ static const struct field bus_fields[] = {
     {.name = ""},
 };
 
-static void bus_reset(struct device *dev)
+static void pci_bus_reset(struct device *dev)
 {
     struct pci_bus *bus = container_of(dev, struct pci_bus, dev);
     fields_reset(bus_fields, bus, STATE);
     pci_fn_reset(&bus->host);
 }
 
-static int bus_loaded(struct device *dev)
+static int pci_bus_loaded(struct device *dev)
 {
     return pci_fn_loaded(&container_of(dev, struct pci_bus, dev)->host,
                          dev->id);
@@ -498,10 +500,10 @@ static const struct device_class bus_class = {
     .help = "part of every machine",
     .fields = bus_fields,
     .size = sizeof(struct pci_bus),
-    .loaded = bus_loaded,
+    .loaded = pci_bus_loaded,
 };
 
-static void bus_destroy(struct device *dev)
+static void pci_bus_destroy(struct device *dev)
 {
     struct pci_bus *bus = container_of(dev, struct pci_bus, dev);
     bus_del(dev->m->pio, &bus->ports);
@@ -519,21 +521,21 @@ int pci_bus_new(struct machine *m)
     bus->m = m;
     bus->dev = (struct device){.cls = &bus_class,
                                .id = "pci",
-                               .reset = bus_reset,
-                               .destroy = bus_destroy};
+                               .reset = pci_bus_reset,
+                               .destroy = pci_bus_destroy};
     bus->mem_next = PCI_MEM_BASE;
     bus->io_next = PCI_IO_BASE;
     pthread_mutex_init(&bus->lock, NULL);
     bus->ports = (struct region){.base = 0xcf8,
                                  .len = 8,
-                                 .read = ports_read,
-                                 .write = ports_write,
+                                 .read = pci_ports_read,
+                                 .write = pci_ports_write,
                                  .owner = bus,
                                  .name = "pci-ports"};
     bus->ecam = (struct region){.base = PCI_ECAM_BASE,
                                 .len = PCI_ECAM_SIZE,
-                                .read = ecam_read,
-                                .write = ecam_write,
+                                .read = pci_ecam_read,
+                                .write = pci_ecam_write,
                                 .owner = bus,
                                 .name = "pci-ecam"};
     err = bus_add(m->pio, &bus->ports);
@@ -549,5 +551,5 @@ int pci_bus_new(struct machine *m)
      * they believe in the bus: Red Hat's generic one, class 0600. */
     pci_fn_init(&bus->host, m, NULL, "host-bridge", 0x1b36, 0x0008, 0x060000,
                 0);
-    return plug(bus, &bus->host, 0);
+    return pci_plug(bus, &bus->host, 0);
 }

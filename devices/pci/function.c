@@ -25,8 +25,8 @@ void pci_put(struct pci_fn *fn, unsigned off, unsigned width, uint32_t val)
 }
 
 /* Lets the guest write the bits of `mask`. */
-static void allow(struct pci_fn *fn, unsigned off, unsigned width,
-                  uint32_t mask)
+static void pci_allow(struct pci_fn *fn, unsigned off, unsigned width,
+                      uint32_t mask)
 {
     for (unsigned i = 0; i < width; i++)
         fn->wmask[off + i] |= (uint8_t)(mask >> 8 * i);
@@ -48,8 +48,8 @@ void pci_fn_init(struct pci_fn *fn, struct machine *m, void *owner,
     pci_put(fn, PCI_REVISION_ID, 1, rev);
     pci_put(fn, PCI_CLASS, 3, class24);
     /* PCI 3.0 §6.2.2: bits without a function behind them stay 0. */
-    allow(fn, PCI_COMMAND, 2,
-          PCI_CMD_IO | PCI_CMD_MEM | PCI_CMD_MASTER | PCI_CMD_INTX_OFF);
+    pci_allow(fn, PCI_COMMAND, 2,
+              PCI_CMD_IO | PCI_CMD_MEM | PCI_CMD_MASTER | PCI_CMD_INTX_OFF);
     fn->wmask[PCI_INT_LINE] = 0xff;
     fn->wmask[0x0c] = 0xff; /* cache line size: scratch */
 }
@@ -72,15 +72,15 @@ void pci_bar_init(struct pci_fn *fn, unsigned i, enum pci_bar_kind kind,
                                   .owner = owner,
                                   .name = fn->name};
     /* PCI 3.0 §6.2.5.1: size is told by the address bits that stay 0. */
-    allow(fn, reg, 4, (uint32_t) ~(size - 1));
+    pci_allow(fn, reg, 4, (uint32_t) ~(size - 1));
     if (kind == PCI_BAR_IO)
         pci_put(fn, reg, 4, 1);
     else if (kind == PCI_BAR_MEM64)
         pci_put(fn, reg, 4, 4);
     if (kind == PCI_BAR_MEM64)
-        allow(fn, reg + 4, 4, (uint32_t)(~(size - 1) >> 32));
+        pci_allow(fn, reg + 4, 4, (uint32_t)(~(size - 1) >> 32));
     if (i == PCI_ROM_BAR)
-        allow(fn, reg, 1, 1); /* §6.2.5.2: enable bit */
+        pci_allow(fn, reg, 1, 1); /* §6.2.5.2: enable bit */
 }
 
 uint8_t pci_cap_add(struct pci_fn *fn, uint8_t id, uint8_t len)

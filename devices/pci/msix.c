@@ -24,17 +24,17 @@ _Static_assert(PCI_MSIX_MAX *ENTRY_BYTES <= PBA_OFFSET, "table below PBA");
 #define CTRL_ENABLE 0x80 /* in the high byte of Message Control */
 #define CTRL_MASKALL 0x40
 
-static uint8_t control(const struct pci_fn *fn)
+static uint8_t msix_control(const struct pci_fn *fn)
 {
     return (uint8_t)pci_get(fn, fn->msix_cap + 3u, 1);
 }
 
 bool pci_msix_on(const struct pci_fn *fn)
 {
-    return fn->msix_cap && control(fn) & CTRL_ENABLE;
+    return fn->msix_cap && msix_control(fn) & CTRL_ENABLE;
 }
 
-static void vec_detach(struct pci_msix_vec *v)
+static void msix_vec_detach(struct pci_msix_vec *v)
 {
     irq_detach(&v->irq);
     if (v->lent.m)
@@ -42,7 +42,7 @@ static void vec_detach(struct pci_msix_vec *v)
 }
 
 /* The lent one goes by the route of the other. */
-static int vec_attach(struct pci_msix_vec *v)
+static int msix_vec_attach(struct pci_msix_vec *v)
 {
     int err = v->irq.attached ? 0 : irq_msi_attach(&v->irq, v->addr, v->data);
     if (err || !v->lent.m || v->lent.attached)
@@ -52,16 +52,17 @@ static int vec_attach(struct pci_msix_vec *v)
 }
 
 /* Under irq_lock. */
-static void vec_update(struct pci_fn *fn, struct pci_msix_vec *v)
+static void msix_vec_update(struct pci_fn *fn, struct pci_msix_vec *v)
 {
     /* A message is a memory write: it takes bus mastering (PCI 3.0 §6.2.2). */
-    bool live = (control(fn) & (CTRL_ENABLE | CTRL_MASKALL)) == CTRL_ENABLE &&
-                !(v->ctrl & 1) && pci_can_dma(fn);
+    bool live =
+        (msix_control(fn) & (CTRL_ENABLE | CTRL_MASKALL)) == CTRL_ENABLE &&
+        !(v->ctrl & 1) && pci_can_dma(fn);
     if (!live) {
-        vec_detach(v);
+        msix_vec_detach(v);
         return;
     }
-    int err = vec_attach(v);
+    int err = msix_vec_attach(v);
     if (err)
         fault_note(&fn->irq_fault, "%s: MSI-X vector %d: %s", fn->name,
                    (int)(v - fn->vec), strerror(-err));
@@ -71,11 +72,11 @@ void pci_msix_update(struct pci_fn *fn)
 {
     pthread_mutex_lock(&fn->irq_lock);
     for (unsigned i = 0; i < fn->nvec; i++)
-        vec_update(fn, &fn->vec[i]);
+        msix_vec_update(fn, &fn->vec[i]);
     pthread_mutex_unlock(&fn->irq_lock);
 }
 
-static uint32_t entry_dword(const struct pci_msix_vec *v, unsigned field)
+static uint32_t msix_entry_dword(const struct pci_msix_vec *v, unsigned field)
 {
     const uint32_t dword[] = {(uint32_t)v->addr, (uint32_t)(v->addr >> 32),
                               v->data, v->ctrl};
@@ -90,15 +91,15 @@ uint64_t pci_msix_read(struct pci_fn *fn, uint64_t off, unsigned width)
         return 0;
     const struct pci_msix_vec *v = &fn->vec[off / ENTRY_BYTES];
     pthread_mutex_lock(&fn->irq_lock);
-    val = entry_dword(v, off / 4 % 4);
+    val = msix_entry_dword(v, off / 4 % 4);
     if (width == 8)
-        val |= (uint64_t)entry_dword(v, off / 4 % 4 + 1) << 32;
+        val |= (uint64_t)msix_entry_dword(v, off / 4 % 4 + 1) << 32;
     pthread_mutex_unlock(&fn->irq_lock);
     return val;
 }
 
 /* Under irq_lock. */
-static bool vec_pending(const struct pci_msix_vec *v)
+static bool msix_vec_pending(const struct pci_msix_vec *v)
 {
     return irq_pending(&v->irq) || (v->lent.m && irq_pending(&v->lent));
 }
@@ -110,13 +111,13 @@ uint64_t pci_msix_pba(struct pci_fn *fn, uint64_t off, unsigned width)
         return 0;
     pthread_mutex_lock(&fn->irq_lock);
     for (unsigned i = 0; i < 8 * width && 8 * off + i < fn->nvec; i++) {
-        bits |= (uint64_t)vec_pending(&fn->vec[8 * off + i]) << i;
+        bits |= (uint64_t)msix_vec_pending(&fn->vec[8 * off + i]) << i;
     }
     pthread_mutex_unlock(&fn->irq_lock);
     return bits;
 }
 
-static void write_dword(struct pci_fn *fn, uint64_t off, uint32_t val)
+static void msix_write_dword(struct pci_fn *fn, uint64_t off, uint32_t val)
 {
     if (off / ENTRY_BYTES >= fn->nvec)
         return; /* the PBA and the rest are read-only */
@@ -138,8 +139,8 @@ static void write_dword(struct pci_fn *fn, uint64_t off, uint32_t val)
     /* Changing a live vector is undefined by the specification; here the new
      * message simply takes effect. */
     if (off / 4 % 4 != 3)
-        vec_detach(v);
-    vec_update(fn, v);
+        msix_vec_detach(v);
+    msix_vec_update(fn, v);
 }
 
 void pci_msix_write(struct pci_fn *fn, uint64_t off, unsigned width,
@@ -148,19 +149,20 @@ void pci_msix_write(struct pci_fn *fn, uint64_t off, unsigned width,
     if (width < 4 || off % width)
         return;
     pthread_mutex_lock(&fn->irq_lock);
-    write_dword(fn, off, (uint32_t)val);
+    msix_write_dword(fn, off, (uint32_t)val);
     if (width == 8)
-        write_dword(fn, off + 4, (uint32_t)(val >> 32));
+        msix_write_dword(fn, off + 4, (uint32_t)(val >> 32));
     pthread_mutex_unlock(&fn->irq_lock);
 }
 
-static uint64_t bar_read(void *owner, uint64_t off, unsigned width)
+static uint64_t msix_bar_read(void *owner, uint64_t off, unsigned width)
 {
     return off < PBA_OFFSET ? pci_msix_read(owner, off, width)
                             : pci_msix_pba(owner, off - PBA_OFFSET, width);
 }
 
-static void bar_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+static void msix_bar_write(void *owner, uint64_t off, unsigned width,
+                           uint64_t val)
 {
     pci_msix_write(owner, off, width, val);
 }
@@ -186,8 +188,8 @@ int pci_msix_init(struct pci_fn *fn, unsigned bar, unsigned n)
 {
     uint8_t at = pci_cap_add(fn, PCI_CAP_MSIX, 12);
     int err = pci_msix_vectors(fn, at, n);
-    pci_bar_init(fn, bar, PCI_BAR_MEM32, MSIX_BAR_BYTES, bar_read, bar_write,
-                 fn);
+    pci_bar_init(fn, bar, PCI_BAR_MEM32, MSIX_BAR_BYTES, msix_bar_read,
+                 msix_bar_write, fn);
     pci_put(fn, at + 4u, 4, bar); /* table: offset 0 of this BAR */
     pci_put(fn, at + 8u, 4, PBA_OFFSET | bar);
     return err;
@@ -212,7 +214,7 @@ int pci_msix_lend(struct pci_fn *fn, unsigned v)
     pthread_mutex_lock(&fn->irq_lock);
     if (!vec->lent.m && irq_msi(fn->m, &vec->lent))
         vec->lent = (struct irq){.fd = -1};
-    vec_update(fn, vec);
+    msix_vec_update(fn, vec);
     int fd = vec->lent.m ? vec->lent.fd : -1;
     pthread_mutex_unlock(&fn->irq_lock);
     return fd;
@@ -246,7 +248,7 @@ void pci_msix_hold(struct pci_fn *fn)
 {
     pthread_mutex_lock(&fn->irq_lock);
     for (unsigned i = 0; i < fn->nvec; i++)
-        fn->vec[i].pending = vec_pending(&fn->vec[i]);
+        fn->vec[i].pending = msix_vec_pending(&fn->vec[i]);
     pthread_mutex_unlock(&fn->irq_lock);
 }
 
@@ -259,12 +261,12 @@ int pci_msix_loaded(struct pci_fn *fn, const char *what)
         if (v->addr & 3)
             err = fail(-EINVAL, "%s: msix.%u.addr: 0x%llx is not aligned", what,
                        i, (unsigned long long)v->addr);
-        vec_detach(v);
+        msix_vec_detach(v);
         event_drain(v->irq.fd);
         if (v->pending)
             irq_pulse(&v->irq);
         if (!err)
-            vec_update(fn, v);
+            msix_vec_update(fn, v);
     }
     pthread_mutex_unlock(&fn->irq_lock);
     return err;
@@ -278,7 +280,7 @@ void pci_msix_reset(struct pci_fn *fn)
     pci_put(fn, fn->msix_cap + 3u, 1, 0);
     for (unsigned i = 0; i < fn->nvec; i++) {
         struct pci_msix_vec *v = &fn->vec[i];
-        vec_detach(v);
+        msix_vec_detach(v);
         fields_reset(pci_msix_fields, v, STATE);
         event_drain(v->irq.fd);
     }

@@ -23,7 +23,7 @@ enum {
 };
 
 /* Device configuration follows the registers, whose number MSI-X changes. */
-static unsigned config_at(const struct virtio *v)
+static unsigned legacy_config_at(const struct virtio *v)
 {
     return pci_msix_on(&v->fn) ? 0x18 : 0x14;
 }
@@ -34,13 +34,13 @@ uint32_t virtio_legacy_features(const struct virtio *v)
     return (uint32_t)((v->offered & 0xbfffffff) | 1u << VIRTIO_F_ANY_LAYOUT);
 }
 
-static bool exists(const struct virtio *v)
+static bool legacy_exists(const struct virtio *v)
 {
     return v->queue_sel < v->nvq;
 }
 
 /* §2.7.2: descriptors, available ring, then the used ring on a new page. */
-static void enable(struct virtio *v, unsigned q)
+static void legacy_enable(struct virtio *v, unsigned q)
 {
     struct virtqueue *vq = &v->vq[q];
     uint64_t at = (uint64_t)v->pfn[q] * PAGE;
@@ -58,10 +58,10 @@ static void enable(struct virtio *v, unsigned q)
     TRACE(VIRTIO, "%s queue %u at page %#x", v->dev.id, q, v->pfn[q]);
 }
 
-static void write_pfn(struct virtio *v, uint32_t pfn)
+static void legacy_write_pfn(struct virtio *v, uint32_t pfn)
 {
     unsigned q = v->queue_sel;
-    if (!exists(v))
+    if (!legacy_exists(v))
         return;
     if (!pfn || v->vq[q].state != VQ_OFF) {
         uint16_t vector = v->vq[q].vector;
@@ -71,21 +71,21 @@ static void write_pfn(struct virtio *v, uint32_t pfn)
     v->pfn[q] = pfn;
     if (!v->started)
         return;
-    enable(v, q);
+    legacy_enable(v, q);
     if (v->vq[q].state == VQ_READY)
         virtio_queue_begin(v, q);
 }
 
-static void enable_all(struct virtio *v)
+static void legacy_enable_all(struct virtio *v)
 {
     for (unsigned q = 0; q < v->nvq; q++)
-        enable(v, q);
+        legacy_enable(v, q);
 }
 
-static void write_status(struct virtio *v, uint8_t val)
+static void legacy_write_status(struct virtio *v, uint8_t val)
 {
     if (val & VIRTIO_DRIVER_OK && !v->started)
-        enable_all(v);
+        legacy_enable_all(v);
     bool early = v->started;
     if (early && val & VIRTIO_DRIVER_OK) {
         v->status |= val & VIRTIO_DRIVER_OK;
@@ -95,18 +95,18 @@ static void write_status(struct virtio *v, uint8_t val)
     virtio_set_status(v, val);
 }
 
-static void notify(struct virtio *v, unsigned q)
+static void legacy_notify(struct virtio *v, unsigned q)
 {
     if (q >= v->nvq)
         return;
     if (!v->started) {
-        enable_all(v);
+        legacy_enable_all(v);
         virtio_begin(v);
     }
     virtio_poke(v, q);
 }
 
-static uint64_t read_reg(struct virtio *v, unsigned off)
+static uint64_t legacy_read_reg(struct virtio *v, unsigned off)
 {
     switch (off) {
     case DEVICE_FEATURES:
@@ -114,9 +114,9 @@ static uint64_t read_reg(struct virtio *v, unsigned off)
     case DRIVER_FEATURES:
         return (uint32_t)v->driver;
     case QUEUE_PFN:
-        return exists(v) ? v->pfn[v->queue_sel] : 0;
+        return legacy_exists(v) ? v->pfn[v->queue_sel] : 0;
     case QUEUE_SIZE:
-        return exists(v) ? v->vq[v->queue_sel].size : 0;
+        return legacy_exists(v) ? v->vq[v->queue_sel].size : 0;
     case QUEUE_SELECT:
         return v->queue_sel;
     case STATUS:
@@ -124,13 +124,13 @@ static uint64_t read_reg(struct virtio *v, unsigned off)
     case CONFIG_VECTOR:
         return v->config_vector;
     case QUEUE_VECTOR:
-        return exists(v) ? v->vq[v->queue_sel].vector : VIRTIO_NO_VECTOR;
+        return legacy_exists(v) ? v->vq[v->queue_sel].vector : VIRTIO_NO_VECTOR;
     default:
         return 0;
     }
 }
 
-static void write_reg(struct virtio *v, unsigned off, uint64_t val)
+static void legacy_write_reg(struct virtio *v, unsigned off, uint64_t val)
 {
     switch (off) {
     case DRIVER_FEATURES:
@@ -139,22 +139,22 @@ static void write_reg(struct virtio *v, unsigned off, uint64_t val)
         v->driver = v->features = (uint32_t)val & virtio_legacy_features(v);
         break;
     case QUEUE_PFN:
-        write_pfn(v, (uint32_t)val);
+        legacy_write_pfn(v, (uint32_t)val);
         break;
     case QUEUE_SELECT:
         v->queue_sel = (uint16_t)val;
         break;
     case QUEUE_NOTIFY:
-        notify(v, (uint16_t)val);
+        legacy_notify(v, (uint16_t)val);
         break;
     case STATUS:
-        write_status(v, (uint8_t)val);
+        legacy_write_status(v, (uint8_t)val);
         break;
     case CONFIG_VECTOR:
         v->config_vector = virtio_vector(v, (uint16_t)val);
         break;
     case QUEUE_VECTOR:
-        if (exists(v))
+        if (legacy_exists(v))
             virtio_set_vector(v, v->queue_sel, (uint16_t)val);
         break;
     default:
@@ -163,7 +163,7 @@ static void write_reg(struct virtio *v, unsigned off, uint64_t val)
 }
 
 /* Where a register begins, so that a byte inside one is answered too. */
-static unsigned reg_start(unsigned off)
+static unsigned legacy_reg_start(unsigned off)
 {
     if (off < QUEUE_SIZE)
         return off & ~3u;
@@ -173,15 +173,15 @@ static unsigned reg_start(unsigned off)
 uint64_t virtio_legacy_read(void *owner, uint64_t off, unsigned width)
 {
     struct virtio *v = owner;
-    unsigned at = (unsigned)off, start = reg_start(at);
+    unsigned at = (unsigned)off, start = legacy_reg_start(at);
     uint64_t val;
     if (at == ISR)
         return virtio_read_isr(v);
     pthread_mutex_lock(&v->lock);
-    if (at >= config_at(v))
-        val = virtio_config_read(v, at - config_at(v), width);
+    if (at >= legacy_config_at(v))
+        val = virtio_config_read(v, at - legacy_config_at(v), width);
     else
-        val = read_reg(v, start) >> 8 * (at - start);
+        val = legacy_read_reg(v, start) >> 8 * (at - start);
     pthread_mutex_unlock(&v->lock);
     TRACE(VIRTIO, "%s io[%#x]/%u -> %#llx", v->dev.id, at, width,
           (unsigned long long)(val & width_mask(width)));
@@ -192,7 +192,7 @@ void virtio_legacy_write(void *owner, uint64_t off, unsigned width,
                          uint64_t val)
 {
     struct virtio *v = owner;
-    unsigned at = (unsigned)off, start = reg_start(at);
+    unsigned at = (unsigned)off, start = legacy_reg_start(at);
     pthread_mutex_lock(&v->lock);
     TRACE(VIRTIO, "%s io[%#x]/%u <- %#llx", v->dev.id, at, width,
           (unsigned long long)(val & width_mask(width)));
@@ -200,9 +200,9 @@ void virtio_legacy_write(void *owner, uint64_t off, unsigned width,
      * modern driver has negotiated by now. */
     if (!(v->status & VIRTIO_FEATURES_OK))
         v->legacy = true;
-    if (at >= config_at(v))
-        virtio_config_write(v, at - config_at(v), width, val);
+    if (at >= legacy_config_at(v))
+        virtio_config_write(v, at - legacy_config_at(v), width, val);
     else if (at == start && v->legacy)
-        write_reg(v, at, val & width_mask(width));
+        legacy_write_reg(v, at, val & width_mask(width));
     pthread_mutex_unlock(&v->lock);
 }

@@ -25,8 +25,8 @@
 
 /* ---------------------------------------------------------- enable, reset */
 
-static void *area(const struct ram *ram, uint64_t at, uint64_t len,
-                  unsigned align)
+static void *vq_area(const struct ram *ram, uint64_t at, uint64_t len,
+                     unsigned align)
 {
     return at % align ? NULL : ram_ptr(ram, gpa(at), len);
 }
@@ -40,10 +40,10 @@ int vq_enable(struct virtqueue *vq, const struct ram *ram, uint64_t features)
         return -EINVAL;
     /* §2.7: alignments 16, 2, 4; §2.8.10: 16, 4, 4. The event words at the end
      * of the split rings are part of them whether negotiated or not. */
-    vq->desc = area(ram, vq->desc_gpa, 16 * n, 16);
+    vq->desc = vq_area(ram, vq->desc_gpa, 16 * n, 16);
     vq->avail =
-        area(ram, vq->avail_gpa, packed ? 4 : 6 + 2 * n, packed ? 4 : 2);
-    vq->used = area(ram, vq->used_gpa, packed ? 4 : 6 + 8 * n, 4);
+        vq_area(ram, vq->avail_gpa, packed ? 4 : 6 + 2 * n, packed ? 4 : 2);
+    vq->used = vq_area(ram, vq->used_gpa, packed ? 4 : 6 + 8 * n, 4);
     if (!vq->desc || !vq->avail || !vq->used)
         return -EINVAL;
     vq->ram = ram;

@@ -6,7 +6,7 @@
 /* A ring holds far less than this; vq->moved must not wrap. */
 #define MOVED_LIMIT 16384
 
-static void count_irq(struct coal *c)
+static void vnet_coal_count_irq(struct coal *c)
 {
     if (c->vq == c->p->rx)
         nic_count(&c->p->stats, rx_irqs, 1);
@@ -14,23 +14,23 @@ static void count_irq(struct coal *c)
         nic_count(&c->p->stats, tx_irqs, 1);
 }
 
-static bool irq_now(struct coal *c)
+static bool vnet_coal_irq_now(struct coal *c)
 {
     timer_cancel(&c->timer);
     bool sent = virtio_queue_irq(&c->p->n->v, c->vq);
     if (sent)
-        count_irq(c);
+        vnet_coal_count_irq(c);
     return sent;
 }
 
 /* The queue may have been switched off or reset since the timer was armed, by a
  * thread that may not cancel it. */
-static void overdue(struct timer *t)
+static void vnet_coal_overdue(struct timer *t)
 {
     struct coal *c = container_of(t, struct coal, timer);
     vnet_pair_lock(c->p);
     if (vnet_reachable(c->p) && (c->vq == c->p->rx ? c->p->rx_on : c->p->tx_on))
-        irq_now(c);
+        vnet_coal_irq_now(c);
     pthread_mutex_unlock(&c->p->lock);
 }
 
@@ -38,7 +38,7 @@ bool vnet_coal_irq(struct coal *c)
 {
     if (c->max_packets < 2 || !c->max_usecs || c->vq->moved >= c->max_packets ||
         c->vq->moved >= MOVED_LIMIT)
-        return irq_now(c);
+        return vnet_coal_irq_now(c);
     if (c->vq->moved && !c->timer.due)
         timer_arm(&c->timer, now_ns() + c->max_usecs * 1000ull);
     return false;
@@ -47,5 +47,5 @@ bool vnet_coal_irq(struct coal *c)
 void vnet_coal_init(struct coal *c, struct vnet_pair *p, struct virtqueue *vq)
 {
     *c = (struct coal){.p = p, .vq = vq};
-    timer_init(&c->timer, p->loop, overdue, "irq coalescing");
+    timer_init(&c->timer, p->loop, vnet_coal_overdue, "irq coalescing");
 }

@@ -91,7 +91,7 @@ const struct field vnet_state_fields[] = {
 
 /* ----------------------------------------------------------------- loading */
 
-static const char *rss_fault(const struct vnet *n)
+static const char *vnet_rss_fault(const struct vnet *n)
 {
     const struct vnet_rss *r = &n->rss;
     uint64_t f = n->v.started ? n->v.features : 0;
@@ -106,7 +106,7 @@ static const char *rss_fault(const struct vnet *n)
                                        : "rss.unclassified: no such pair";
 }
 
-static const char *pair_fault(const struct vnet_pair *p)
+static const char *vnet_pair_fault(const struct vnet_pair *p)
 {
     if (p->rx_coal.left > p->rx_coal.max_usecs * 1000ull ||
         p->tx_coal.left > p->tx_coal.max_usecs * 1000ull)
@@ -126,8 +126,8 @@ static const char *vnet_fault(const struct vnet *n)
     if (f & ~can || (vnet_close_features(f) & VNET_GUEST_OFFLOADS) != f)
         return "guest_offloads: not as negotiated";
     for (unsigned i = 0; i < n->npairs && !fault; i++)
-        fault = pair_fault(n->pair[i]);
-    return fault ? fault : rss_fault(n);
+        fault = vnet_pair_fault(n->pair[i]);
+    return fault ? fault : vnet_rss_fault(n);
 }
 
 int vnet_loaded(struct device *dev)
@@ -144,7 +144,7 @@ int vnet_loaded(struct device *dev)
 /* -------------------------------------------------------------------- rest */
 
 /* A pair's timers are its loop's. */
-static void on_loop(struct vnet_pair *p, void (*fn)(void *arg))
+static void vnet_on_loop(struct vnet_pair *p, void (*fn)(void *arg))
 {
     if (p->thread.runs)
         loop_call(p->loop, fn, p);
@@ -152,12 +152,12 @@ static void on_loop(struct vnet_pair *p, void (*fn)(void *arg))
         fn(p);
 }
 
-static void nothing(void *arg)
+static void vnet_nothing(void *arg)
 {
     (void)arg;
 }
 
-static void rest(void *arg)
+static void vnet_rest(void *arg)
 {
     struct vnet_pair *p = arg;
     vnet_pair_lock(p);
@@ -190,13 +190,13 @@ void vnet_hold(struct device *dev)
     vnet_unlock_pairs(n);
     pthread_mutex_unlock(&n->v.lock);
     for (unsigned i = 0; i < n->npairs; i++)
-        on_loop(n->pair[i], nothing);
+        vnet_on_loop(n->pair[i], vnet_nothing);
     for (unsigned i = 0; i < n->npairs; i++)
-        on_loop(n->pair[i], rest);
+        vnet_on_loop(n->pair[i], vnet_rest);
     virtio_pci_hold(&n->v);
 }
 
-static void go_on(void *arg)
+static void vnet_go_on(void *arg)
 {
     struct vnet_pair *p = arg;
     vnet_pair_lock(p);
@@ -207,7 +207,7 @@ static void go_on(void *arg)
 }
 
 /* A guest that is somewhere else now is asked to tell the network. */
-static void show_cable(struct vnet *n)
+static void vnet_show_cable(struct vnet *n)
 {
     bool was = n->config.status & VNET_S_LINK_UP;
     bool up = n->nic.nd && netdev_link(n->nic.nd);
@@ -223,12 +223,12 @@ void vnet_resume(struct device *dev)
 {
     struct vnet *n = container_of(dev, struct vnet, v.dev);
     for (unsigned i = 0; i < n->npairs; i++)
-        on_loop(n->pair[i], go_on);
+        vnet_on_loop(n->pair[i], vnet_go_on);
     pthread_mutex_lock(&n->v.lock);
     vnet_set_guest_offloads(n, n->guest_offloads);
     vnet_set_pairs(n, n->pairs);
     if (n->v.started)
         vnet_start_queues(n);
-    show_cable(n);
+    vnet_show_cable(n);
     pthread_mutex_unlock(&n->v.lock);
 }

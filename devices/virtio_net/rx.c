@@ -57,7 +57,7 @@ void vnet_unmask_hdr(struct iovec *iov, const struct hdr_mask *m)
 
 /* ---------------------------------------------------------------- window */
 
-static void compact(struct rx_window *w)
+static void vnet_rx_compact(struct rx_window *w)
 {
     memmove(&w->iov[1], &w->iov[w->first],
             (w->end - w->first) * sizeof(w->iov[0]));
@@ -70,7 +70,7 @@ static void compact(struct rx_window *w)
 }
 
 /* Bytes a packet may need. Without GSO it is a frame of the MTU. */
-static uint32_t largest_packet(const struct vnet *n)
+static uint32_t vnet_rx_largest_packet(const struct vnet *n)
 {
     const uint64_t gso =
         1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_NET_F_GUEST_TSO6 |
@@ -83,7 +83,7 @@ static uint32_t largest_packet(const struct vnet *n)
 
 /* A chain that is no receive buffer: back to the driver, unused, but in order
  * (virtio 1.2 §2.7.13.3): false when older ones must be used first. */
-static bool refuse(struct vnet_pair *p, const struct vq_chain *c)
+static bool vnet_rx_refuse(struct vnet_pair *p, const struct vq_chain *c)
 {
     p->rx_stuck = p->win.cfirst != p->win.cend;
     if (p->rx_stuck) {
@@ -99,16 +99,16 @@ static bool refuse(struct vnet_pair *p, const struct vq_chain *c)
 /* Pops chains until the window holds the largest packet (mergeable buffers) or
  * one chain, or the ring has taken its share of this turn. False: the queue
  * broke. */
-static bool fill(struct vnet_pair *p)
+static bool vnet_rx_fill(struct vnet_pair *p)
 {
     struct rx_window *w = &p->win;
-    uint32_t want = p->n->mergeable ? largest_packet(p->n) : 1;
+    uint32_t want = p->n->mergeable ? vnet_rx_largest_packet(p->n) : 1;
     uint32_t before = p->rx->walked;
     if (want < p->held && p->n->mergeable)
         want = p->held; /* the host's MTU grew */
     p->rx_stuck = false;
     if (w->end > RX_IOV / 2 || w->cend > RX_CHAINS / 2)
-        compact(w);
+        vnet_rx_compact(w);
     while (w->bytes < want && w->cend < RX_CHAINS &&
            p->rx->walked - before < FILL_DESCS) {
         struct vq_chain *c = &w->chain[w->cend];
@@ -124,7 +124,7 @@ static bool fill(struct vnet_pair *p)
             break;
         }
         if (c->nr || c->wlen <= p->n->hdr_len) {
-            if (!refuse(p, c))
+            if (!vnet_rx_refuse(p, c))
                 return true;
             continue;
         }
@@ -135,7 +135,7 @@ static bool fill(struct vnet_pair *p)
     return true;
 }
 
-static void empty(struct vnet_pair *p)
+static void vnet_rx_empty(struct vnet_pair *p)
 {
     p->win.first = p->win.end = 1;
     p->win.cfirst = p->win.cend = 0;
@@ -145,7 +145,7 @@ static void empty(struct vnet_pair *p)
 
 void vnet_rx_stop(struct vnet_pair *p)
 {
-    empty(p);
+    vnet_rx_empty(p);
     p->held = 0;
 }
 
@@ -160,7 +160,7 @@ void vnet_rx_rest(struct vnet_pair *p)
     p->held_direct = 0;
     timer_cancel(&p->held_timer);
     vq_rewind(p->rx);
-    empty(p);
+    vnet_rx_empty(p);
 }
 
 void vnet_rx_go_on(struct vnet_pair *p)
@@ -174,7 +174,7 @@ void vnet_rx_go_on(struct vnet_pair *p)
 /* --------------------------------------------------------------- a packet */
 
 /* §5.1.6.4.1: what the driver did not negotiate it must not see. */
-static void clean_hdr(const struct vnet *n, struct net_hdr *h)
+static void vnet_rx_clean_hdr(const struct vnet *n, struct net_hdr *h)
 {
     if (!(n->guest_offloads & 1ull << VIRTIO_NET_F_GUEST_CSUM))
         h->flags = 0;
@@ -184,12 +184,12 @@ static void clean_hdr(const struct vnet *n, struct net_hdr *h)
 /* Gives a packet of `len` bytes (with the driver's header), already in the
  * window but for its header, to the driver. The window holds at least len
  * bytes. */
-static void deliver(struct vnet_pair *p, uint32_t len)
+static void vnet_rx_deliver(struct vnet_pair *p, uint32_t len)
 {
     struct rx_window *w = &p->win;
     uint32_t left = len;
     unsigned chains = 0;
-    clean_hdr(p->n, &p->rx_hdr.h);
+    vnet_rx_clean_hdr(p->n, &p->rx_hdr.h);
     for (unsigned i = w->cfirst; left; i++, chains++)
         left -= left < w->chain[i].wlen ? left : w->chain[i].wlen;
     p->rx_hdr.h.num_buffers = (uint16_t)chains;
@@ -212,7 +212,7 @@ static void deliver(struct vnet_pair *p, uint32_t len)
 }
 
 /* What one packet may fill now: all of the window, or its one chain. */
-static uint64_t room(const struct vnet_pair *p)
+static uint64_t vnet_rx_room(const struct vnet_pair *p)
 {
     const struct rx_window *w = &p->win;
     if (p->n->mergeable || w->cfirst == w->cend)
@@ -221,18 +221,18 @@ static uint64_t room(const struct vnet_pair *p)
 }
 
 /* Could more buffers still come? Not past one that cannot join the window. */
-static bool may_grow(const struct vnet_pair *p)
+static bool vnet_rx_may_grow(const struct vnet_pair *p)
 {
     return p->n->mergeable && !p->rx_stuck && p->rx->inflight < p->rx->size;
 }
 
 /* A packet of `len` bytes lies in the first `direct` bytes of the window and,
  * for the rest, in the spill. */
-static void settle(struct vnet_pair *p, uint32_t len, uint32_t direct)
+static void vnet_rx_settle(struct vnet_pair *p, uint32_t len, uint32_t direct)
 {
     struct rx_window *w = &p->win;
-    if (len > room(p)) {
-        if (!may_grow(p)) {
+    if (len > vnet_rx_room(p)) {
+        if (!vnet_rx_may_grow(p)) {
             nic_count(&p->stats, rx_drop_fit, 1);
             p->held = 0;
             return;
@@ -247,13 +247,13 @@ static void settle(struct vnet_pair *p, uint32_t len, uint32_t direct)
         iov_write(&w->iov[w->first], w->end - w->first, direct, p->spill,
                   len - direct);
     p->held = 0;
-    deliver(p, len);
+    vnet_rx_deliver(p, len);
 }
 
 /* May the driver see this header (§5.1.6.4.1)? The backend was told what was
  * negotiated; what it had queued before the driver took something back (LRO
  * off) still comes the old way. */
-static bool negotiated(const struct vnet *n, const struct net_hdr *h)
+static bool vnet_rx_negotiated(const struct vnet *n, const struct net_hdr *h)
 {
     uint64_t f = n->guest_offloads;
     if (h->flags & NET_F_NEEDS_CSUM && !has(f, VIRTIO_NET_F_GUEST_CSUM))
@@ -279,15 +279,15 @@ static bool negotiated(const struct vnet *n, const struct net_hdr *h)
 
 /* Is the frame, of which `seen` bytes are at hand, one for this guest? Charged
  * to a reason if not. */
-static bool wanted(struct vnet_pair *p, const uint8_t *frame, uint32_t seen,
-                   uint32_t len)
+static bool vnet_rx_wanted(struct vnet_pair *p, const uint8_t *frame,
+                           uint32_t seen, uint32_t len)
 {
     const struct vnet *n = p->n;
     if (!netdev_link(p->be->dev)) {
         nic_count(&p->stats, rx_drop_link, 1);
         return false;
     }
-    if (!negotiated(n, &p->rx_hdr.h)) {
+    if (!vnet_rx_negotiated(n, &p->rx_hdr.h)) {
         nic_count(&p->stats, rx_drop_offload, 1);
         return false;
     }
@@ -301,7 +301,8 @@ static bool wanted(struct vnet_pair *p, const uint8_t *frame, uint32_t seen,
 
 /* vnet_dhcp_complete for a frame whose first `part` bytes are in the window,
  * the others in the spill. */
-static void complete_dhcp(struct vnet_pair *p, uint32_t flen, uint32_t part)
+static void vnet_rx_complete_dhcp(struct vnet_pair *p, uint32_t flen,
+                                  uint32_t part)
 {
     struct rx_window *w = &p->win;
     uint8_t frame[DHCP_FRAME_MAX];
@@ -317,7 +318,7 @@ static void complete_dhcp(struct vnet_pair *p, uint32_t flen, uint32_t part)
 
 /* A packet of 12 + flen bytes was read into the window (its first `direct`
  * bytes there, the driver's header counted) and the spill. */
-static void take(struct vnet_pair *p, uint32_t flen, uint64_t direct)
+static void vnet_rx_take(struct vnet_pair *p, uint32_t flen, uint64_t direct)
 {
     const struct vnet *n = p->n;
     const struct rx_window *w = &p->win;
@@ -338,16 +339,16 @@ static void take(struct vnet_pair *p, uint32_t flen, uint64_t direct)
     } else {
         iov_read(first, w->end - w->first, n->hdr_len, look, seen);
     }
-    if (!wanted(p, frame, seen, flen))
+    if (!vnet_rx_wanted(p, frame, seen, flen))
         return;
     if (n->rss.report)
         vnet_rss_hash(&n->rss, frame, seen, &p->rx_hdr);
-    complete_dhcp(p, flen, (uint32_t)direct - n->hdr_len);
-    settle(p, len, (uint32_t)direct);
+    vnet_rx_complete_dhcp(p, flen, (uint32_t)direct - n->hdr_len);
+    vnet_rx_settle(p, len, (uint32_t)direct);
 }
 
 /* Reads one packet. 0: none there; <0: -errno. */
-static ssize_t read_packet(struct vnet_pair *p)
+static ssize_t vnet_rx_read_packet(struct vnet_pair *p)
 {
     struct rx_window *w = &p->win;
     struct hdr_mask mask;
@@ -379,7 +380,7 @@ static ssize_t read_packet(struct vnet_pair *p)
     if (got < NET_HDR_LEN + ETH_HLEN)
         nic_count(&p->stats, rx_drop_short, 1);
     else
-        take(p, (uint32_t)got - NET_HDR_LEN, direct);
+        vnet_rx_take(p, (uint32_t)got - NET_HDR_LEN, direct);
     return got;
 }
 
@@ -392,7 +393,7 @@ void vnet_rx_publish(struct vnet_pair *p)
 
 /* Nothing to read into: no more readiness of the backend, but kicks; or another
  * turn, when buffers came in the meantime or fill left some. */
-static void starved(struct vnet_pair *p)
+static void vnet_rx_starved(struct vnet_pair *p)
 {
     if (vq_rearm(p->rx))
         loop_again(&p->n->v.kick[2 * p->index].ev);
@@ -402,7 +403,7 @@ static void starved(struct vnet_pair *p)
 /* RSS: a buffer of `p` was used on the loop of `by`. Interrupts may have to
  * wait for a timer, and that is p's loop's: another one only says so and kicks.
  */
-static void given(struct vnet_pair *p, const struct vnet_pair *by)
+static void vnet_rx_given(struct vnet_pair *p, const struct vnet_pair *by)
 {
     if (p->loop == by->loop) {
         vnet_rx_publish(p);
@@ -416,32 +417,32 @@ static void given(struct vnet_pair *p, const struct vnet_pair *by)
 
 /* RSS: the queue is known only when the packet is, so it comes here in one
  * piece (flen bytes of frame, read by `by`) and is copied. p->lock held. */
-static void give(struct vnet_pair *p, const struct vnet_pair *by,
-                 const struct vnet_hdr *hdr, const uint8_t *frame,
-                 uint32_t flen)
+static void vnet_rx_give(struct vnet_pair *p, const struct vnet_pair *by,
+                         const struct vnet_hdr *hdr, const uint8_t *frame,
+                         uint32_t flen)
 {
     struct rx_window *w = &p->win;
     uint32_t len = p->n->hdr_len + flen;
-    if (fill(p)) {
+    if (vnet_rx_fill(p)) {
         p->rx_hdr = *hdr;
         if (w->cfirst == w->cend) {
             nic_count(&p->stats, rx_drop_no_buffer, 1);
-        } else if (len > room(p)) {
+        } else if (len > vnet_rx_room(p)) {
             nic_count(&p->stats, rx_drop_fit, 1);
         } else {
             iov_write(&w->iov[w->first], w->end - w->first, p->n->hdr_len,
                       frame, flen);
-            deliver(p, len);
+            vnet_rx_deliver(p, len);
         }
     }
-    given(p, by);
+    vnet_rx_given(p, by);
     if (w->cfirst == w->cend)
         vq_rearm(p->rx);
 }
 
-/* Reads a packet into the spill and finds its pair. Like read_packet; `to` is
- * set where there is one to be given. */
-static ssize_t read_steered(struct vnet_pair *p, struct vnet_pair **to)
+/* Reads a packet into the spill and finds its pair. Like vnet_rx_read_packet;
+ * `to` is set where there is one to be given. */
+static ssize_t vnet_rx_read_steered(struct vnet_pair *p, struct vnet_pair **to)
 {
     struct iovec iov[2] = {{&p->rx_hdr.h, NET_HDR_LEN},
                            {p->spill, NET_FRAME_MAX}};
@@ -456,7 +457,7 @@ static ssize_t read_steered(struct vnet_pair *p, struct vnet_pair **to)
         nic_count(&p->stats, rx_drop_short, 1);
         return got;
     }
-    if (!wanted(p, p->spill, flen, flen))
+    if (!vnet_rx_wanted(p, p->spill, flen, flen))
         return got;
     if (vnet_dhcp_maybe(&p->rx_hdr.h, flen))
         vnet_dhcp_complete(&p->rx_hdr.h, p->spill, flen);
@@ -475,7 +476,7 @@ const char *vnet_rx_steered(struct vnet_pair *p, unsigned *life)
         vnet_pair_lock(p);
         if (p->rx_on && p->active && p->n->rss.steer) {
             loop_want(&p->ev, p->ev.want | EPOLLIN);
-            got = read_steered(p, &to);
+            got = vnet_rx_read_steered(p, &to);
         }
         struct vnet_hdr hdr = p->rx_hdr;
         pthread_mutex_unlock(&p->lock);
@@ -487,7 +488,7 @@ const char *vnet_rx_steered(struct vnet_pair *p, unsigned *life)
         if (!to->rx_on) {
             nic_count(&to->stats, rx_drop_off, 1);
         } else {
-            give(to, p, &hdr, p->spill, (uint32_t)got - NET_HDR_LEN);
+            vnet_rx_give(to, p, &hdr, p->spill, (uint32_t)got - NET_HDR_LEN);
             fault = to->rx->state == VQ_BROKEN ? to->rx->fault : NULL;
             to->rx_on = !fault;
             *life = p->n->v.life; /* a reset waits for to->lock first */
@@ -498,7 +499,7 @@ const char *vnet_rx_steered(struct vnet_pair *p, unsigned *life)
 }
 
 /* The guest was given frames: its answers come by the transmit ring. */
-static void expect_answer(struct vnet_pair *p)
+static void vnet_rx_expect_answer(struct vnet_pair *p)
 {
     loop_given(p->loop);
     if (p->tx_on && !p->tx_blocked && loop_look(p->loop, &p->look))
@@ -509,16 +510,16 @@ const char *vnet_rx(struct vnet_pair *p)
 {
     uint64_t before = p->stats.rx_frames;
     for (int n = 1; n <= BURST; n++) {
-        if (!fill(p))
+        if (!vnet_rx_fill(p))
             break;
         if (p->held)
-            settle(p, p->held, p->held_direct);
+            vnet_rx_settle(p, p->held, p->held_direct);
         if (p->held || p->win.cfirst == p->win.cend) {
-            starved(p);
+            vnet_rx_starved(p);
             break;
         }
         loop_want(&p->ev, p->ev.want | EPOLLIN);
-        ssize_t got = read_packet(p);
+        ssize_t got = vnet_rx_read_packet(p);
         if (got == 0)
             break;
         if (got < 0) {
@@ -530,6 +531,6 @@ const char *vnet_rx(struct vnet_pair *p)
     }
     vnet_rx_publish(p);
     if (p->stats.rx_frames != before)
-        expect_answer(p);
+        vnet_rx_expect_answer(p);
     return p->rx->state == VQ_BROKEN ? p->rx->fault : NULL;
 }

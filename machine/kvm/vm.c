@@ -26,7 +26,7 @@
 
 /* KVM maps huge pages only where guest and host addresses agree modulo their
  * size (arch/x86/kvm/mmu: kvm_mmu_hugepage_adjust). NULL and errno. */
-static uint8_t *map_aligned(uint64_t size, int flags, int fd)
+static uint8_t *vm_map_aligned(uint64_t size, int flags, int fd)
 {
     const uint64_t huge = 2u << 20;
     uint8_t *all = mmap(NULL, size + huge, PROT_NONE,
@@ -48,7 +48,7 @@ static uint8_t *map_aligned(uint64_t size, int flags, int fd)
     return p;
 }
 
-static int make_ram(struct vm *vm, uint64_t size)
+static int vm_make_ram(struct vm *vm, uint64_t size)
 {
     struct ram *ram = &vm->m.ram;
     int flags = MAP_PRIVATE | MAP_ANONYMOUS;
@@ -63,7 +63,7 @@ static int make_ram(struct vm *vm, uint64_t size)
                         (unsigned long long)size >> 20, strerror(errno));
         flags = MAP_SHARED;
     }
-    uint8_t *p = map_aligned(size, flags | MAP_NORESERVE, ram->fd);
+    uint8_t *p = vm_map_aligned(size, flags | MAP_NORESERVE, ram->fd);
     if (!p)
         return fail(-errno, "-m: %llu MiB of guest memory: %s; try less",
                     (unsigned long long)size >> 20, strerror(errno));
@@ -90,7 +90,7 @@ static int make_ram(struct vm *vm, uint64_t size)
 /* A kernel is read as fast as its file comes, which may be never (a pipe, a
  * hung mount). So the worker does it, and the loop goes on: signals, keys and
  * clients are served meanwhile, at the start and at each reset. */
-static void load(void *arg)
+static void vm_load(void *arg)
 {
     struct vm *vm = arg;
     vm->load_err = boot_load(&vm->m, vm->cfg.boot, &vm->entry);
@@ -98,17 +98,17 @@ static void load(void *arg)
     event_signal(vm->request.fd);
 }
 
-static void load_begin(struct vm *vm)
+static void vm_load_begin(struct vm *vm)
 {
     machine_hold(&vm->m);
     vm->loading = true;
-    worker_do(&vm->worker, load, vm);
+    worker_do(&vm->worker, vm_load, vm);
 }
 
 /* Makes a VM, and puts the boot CPU at the kernel's entry. After the kernel is
  * loaded, because what the loader maps (the ROM) is then among the memory that
  * a fresh VM gets first, which is cheap (kvm_open_vm). */
-static int open_guest(struct vm *vm)
+static int vm_open_guest(struct vm *vm)
 {
     int err = kvm_open_vm(vm);
     if (err)
@@ -120,14 +120,14 @@ static int open_guest(struct vm *vm)
     return 0;
 }
 
-static void load_end(struct vm *vm)
+static void vm_load_end(struct vm *vm)
 {
     worker_wait(&vm->worker, 0);
     vm->loading = false;
     atomic_store(&vm->loaded, false);
     int err = vm->load_err;
     if (!err)
-        err = open_guest(vm);
+        err = vm_open_guest(vm);
     if (!err) {
         machine_release(&vm->m);
         return;
@@ -140,7 +140,7 @@ static void load_end(struct vm *vm)
 
 /* Is nobody loading any more? A loader that is stuck in its file stays there
  * until the process ends, and so must what it may touch. */
-static bool load_over(struct vm *vm)
+static bool vm_load_over(struct vm *vm)
 {
     if (!vm->loading)
         return true;
@@ -161,33 +161,33 @@ static void vm_start(struct machine *m)
 #define QUICK_NS 1000000000ull /* a run shorter than this was for nothing */
 #define QUICK_FREE 128         /* so many of them in a row are let pass */
 
-static void reset_devices(struct vm *vm)
+static void vm_reset_devices(struct vm *vm)
 {
     for (struct device *d = vm->m.devices; d; d = d->next)
         if (d->reset)
             d->reset(d);
 }
 
-static void restart(struct vm *vm)
+static void vm_restart(struct vm *vm)
 {
-    reset_devices(vm);
+    vm_reset_devices(vm);
     kvm_close_vm(vm);
     vm->resets++;
     TRACE(VM, "reset %llu", (unsigned long long)vm->resets);
     atomic_store(&vm->why, -1);
-    load_begin(vm);
+    vm_load_begin(vm);
 }
 
-static void restart_due(struct timer *t)
+static void vm_restart_due(struct timer *t)
 {
-    restart(container_of(t, struct vm, restart));
+    vm_restart(container_of(t, struct vm, restart));
 }
 
 /* A guest that does nothing but reset itself shall not cost a processor: once
  * it has done so often enough, each start waits. The devices are reset before
  * (so SIGTERM finds no guest that listens), and whatever else is asked for
  * meanwhile is done. */
-static bool restart_waits(struct vm *vm)
+static bool vm_restart_waits(struct vm *vm)
 {
     if (now_ns() - vm->started >= QUICK_NS)
         vm->quick = 0;
@@ -199,13 +199,13 @@ static bool restart_waits(struct vm *vm)
                "the guest does nothing but restart (%u times within a second "
                "of its start); each start now waits a second",
                QUICK_FREE);
-    reset_devices(vm);
+    vm_reset_devices(vm);
     atomic_store(&vm->why, -1);
     timer_arm(&vm->restart, now_ns() + QUICK_NS);
     return true;
 }
 
-static void on_request(struct event *ev, uint32_t got)
+static void vm_on_request(struct event *ev, uint32_t got)
 {
     (void)got;
     struct vm *vm = container_of(ev, struct vm, request);
@@ -213,7 +213,7 @@ static void on_request(struct event *ev, uint32_t got)
     if (read(ev->fd, &n, sizeof(n)) < 0)
         return;
     if (atomic_load(&vm->loaded))
-        load_end(vm);
+        vm_load_end(vm);
     int why = atomic_load(&vm->why);
     if (why < 0)
         return;
@@ -222,8 +222,8 @@ static void on_request(struct event *ev, uint32_t got)
         loop_stop(vm->m.loop, why);
     else if (vm->loading) /* it is being reset */
         atomic_store(&vm->why, -1);
-    else if (!restart_waits(vm))
-        restart(vm);
+    else if (!vm_restart_waits(vm))
+        vm_restart(vm);
 }
 
 void vm_quit(struct machine *m, int status)
@@ -233,7 +233,7 @@ void vm_quit(struct machine *m, int status)
 
 /* ------------------------------------------------------------------- life */
 
-static int open_kvm(struct vm *vm)
+static int vm_open_kvm(struct vm *vm)
 {
     const char *path = vm->cfg.kvm;
     vm->kvm = open(path, O_RDWR | O_CLOEXEC);
@@ -259,7 +259,7 @@ static int open_kvm(struct vm *vm)
     return 0;
 }
 
-static int make_world(struct vm *vm)
+static int vm_make_world(struct vm *vm)
 {
     struct machine *m = &vm->m;
     int err = loop_new(&m->loop, "main");
@@ -269,13 +269,13 @@ static int make_world(struct vm *vm)
     m->mmio = bus_new("mmio");
     vm->request = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                                  .want = EPOLLIN,
-                                 .ready = on_request,
+                                 .ready = vm_on_request,
                                  .name = "request"};
     if (vm->request.fd < 0)
         return fail(-errno, "eventfd: %s", strerror(errno));
     if (!m->pio || !m->mmio)
         return fail(-ENOMEM, "out of memory");
-    timer_init(&vm->restart, m->loop, restart_due, "restart");
+    timer_init(&vm->restart, m->loop, vm_restart_due, "restart");
     timer_init(&vm->settle, m->loop, kvm_settle, "settle");
     return loop_add(m->loop, &vm->request);
 }
@@ -296,11 +296,11 @@ int vm_new(struct machine **out, const struct vm_config *cfg)
     pthread_mutex_init(&vm->irq_lock, NULL);
     pthread_cond_init(&vm->parked_cond, NULL);
     pthread_cond_init(&vm->resume_cond, NULL);
-    err = open_kvm(vm);
+    err = vm_open_kvm(vm);
     if (!err)
-        err = make_ram(vm, cfg->ram);
+        err = vm_make_ram(vm, cfg->ram);
     if (!err)
-        err = make_world(vm);
+        err = vm_make_world(vm);
     if (err) {
         vm_free(&vm->m);
         return err;
@@ -310,7 +310,7 @@ int vm_new(struct machine **out, const struct vm_config *cfg)
 }
 
 /* All threads there will ever be, the vCPUs' parked until there is a VM. */
-static int start_threads(struct vm *vm)
+static int vm_start_threads(struct vm *vm)
 {
     int err = worker_start(&vm->worker, "worker");
     for (unsigned i = 0; !err && i < vm->m.ncpus; i++)
@@ -322,12 +322,12 @@ int vm_run(struct machine *m)
 {
     struct vm *vm = vm_of(m);
     m->start = vm_start;
-    int err = start_threads(vm);
+    int err = vm_start_threads(vm);
     if (!err)
-        load_begin(vm);
+        vm_load_begin(vm);
     int why = err ? err : loop_run(m->loop);
     vcpus_join(vm);
-    load_over(vm);
+    vm_load_over(vm);
     return vm->start_err ? vm->start_err : why;
 }
 
@@ -335,7 +335,7 @@ void vm_free(struct machine *m)
 {
     struct vm *vm = vm_of(m);
     devices_destroy(m);
-    if (!load_over(vm))
+    if (!vm_load_over(vm))
         return;
     if (vm->worker.thread.runs)
         worker_end(&vm->worker);
