@@ -24,7 +24,8 @@ OPT := -Os -Wno-maybe-uninitialized
 HOT := base/eth base/loop base/pace machine/bus machine/machine machine/kvm/vcpu \
        net/tap net/hub \
        $(addprefix devices/virtio/, queue split packed walk) \
-       $(addprefix devices/virtio_net/, virtio_net rx tx rss filter) \
+       $(addprefix devices/virtio_net/, virtio_net rx window tx rss \
+         filter) \
        $(addprefix devices/e1000/, e1000 rx put tx offload irq filter stats)
 HOT_OPT := -O2 -fno-align-functions -fno-align-jumps -fno-align-labels
 $(HOT:%=$(B)/%.o): OPT := $(HOT_OPT)

@@ -3,10 +3,10 @@
  *
  * Theory of operation
  * -------------------
- * Buffers are popped ahead into a window, enough for the largest packet that
- * may come, and stay there from packet to packet, so a small packet costs one
- * pop and one push however large the next might be. One readv takes a packet:
- * its header into a private copy (it is checked and completed before
+ * Buffers are popped ahead into a window (window.c), enough for the largest
+ * packet that may come, and stay there from packet to packet, so a small packet
+ * costs one pop and one push however large the next might be. One readv takes a
+ * packet: its header into a private copy (it is checked and completed before
  * the guest sees it), the frame into the window's pieces, and what does not fit
  * into a private spill buffer, so that no packet is ever cut off unnoticed. The
  * kernel looks at each piece it is given, so while packets are small it gets
@@ -21,10 +21,8 @@
 #include <string.h>
 
 /* What bounds a call of vnet_rx (or vnet_rx_steered): so many packets, each
- * with at most FILL_DESCS descriptors and what the last chain has of them
- * (VQ_SIZE_MAX), refused ones counted, whatever the ring holds. */
+ * with what vnet_window_fill() takes from the ring. */
 #define BURST 64
-#define FILL_DESCS 1024
 #define FLUSH_EVERY 16
 #define HOLD_NS 20000000u
 #define SMALL_RUN 8
@@ -55,97 +53,12 @@ void vnet_unmask_hdr(struct iovec *iov, const struct hdr_mask *m)
     iov[m->at + 1] = m->saved[1];
 }
 
-/* ---------------------------------------------------------------- window */
-
-static void vnet_rx_compact(struct rx_window *w)
-{
-    memmove(&w->iov[1], &w->iov[w->first],
-            (w->end - w->first) * sizeof(w->iov[0]));
-    w->end -= w->first - 1;
-    w->first = 1;
-    memmove(&w->chain[0], &w->chain[w->cfirst],
-            (w->cend - w->cfirst) * sizeof(w->chain[0]));
-    w->cend -= w->cfirst;
-    w->cfirst = 0;
-}
-
-/* Bytes a packet may need. Without GSO it is a frame of the MTU. */
-static uint32_t vnet_rx_largest_packet(const struct vnet *n)
-{
-    const uint64_t gso =
-        1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_NET_F_GUEST_TSO6 |
-        1ull << VIRTIO_NET_F_GUEST_UFO | 1ull << VIRTIO_NET_F_GUEST_USO4 |
-        1ull << VIRTIO_NET_F_GUEST_USO6;
-    unsigned mtu = n->nic.nd->mtu > 1500 ? n->nic.nd->mtu : 1500;
-    return n->hdr_len +
-           (n->guest_offloads & gso ? NET_FRAME_MAX : ETH_HLEN + 4 + mtu);
-}
-
-/* A chain that is no receive buffer: back to the driver, unused, but in order
- * (virtio 1.2 §2.7.13.3): false when older ones must be used first. */
-static bool vnet_rx_refuse(struct vnet_pair *p, const struct vq_chain *c)
-{
-    p->rx_stuck = p->win.cfirst != p->win.cend;
-    if (p->rx_stuck) {
-        vq_undo_pop(p->rx, c);
-        return false;
-    }
-    nic_count(&p->stats, rx_drop_desc, 1);
-    vq_push(p->rx, c, 0);
-    vq_flush(p->rx);
-    return true;
-}
-
-/* Pops chains until the window holds the largest packet (mergeable buffers) or
- * one chain, or the ring has taken its share of this turn. False: the queue
- * broke. */
-static bool vnet_rx_fill(struct vnet_pair *p)
-{
-    struct rx_window *w = &p->win;
-    uint32_t want = p->n->mergeable ? vnet_rx_largest_packet(p->n) : 1;
-    uint32_t before = p->rx->walked;
-    if (want < p->held && p->n->mergeable)
-        want = p->held; /* the host's MTU grew */
-    p->rx_stuck = false;
-    if (w->end > RX_IOV / 2 || w->cend > RX_CHAINS / 2)
-        vnet_rx_compact(w);
-    while (w->bytes < want && w->cend < RX_CHAINS &&
-           p->rx->walked - before < FILL_DESCS) {
-        struct vq_chain *c = &w->chain[w->cend];
-        switch (vq_pop(p->rx, c, &w->iov[w->end], (int)(RX_IOV + 1 - w->end))) {
-        case VQ_EMPTY:
-            return true;
-        case VQ_FULL_IOV: /* until some are used, if compact cannot help */
-            p->rx_stuck = w->first == 1;
-            return true;
-        case VQ_FAULT:
-            return false;
-        case VQ_CHAIN:
-            break;
-        }
-        if (c->nr || c->wlen <= p->n->hdr_len) {
-            if (!vnet_rx_refuse(p, c))
-                return true;
-            continue;
-        }
-        w->end += c->nw;
-        w->bytes += c->wlen;
-        w->cend++;
-    }
-    return true;
-}
-
-static void vnet_rx_empty(struct vnet_pair *p)
-{
-    p->win.first = p->win.end = 1;
-    p->win.cfirst = p->win.cend = 0;
-    p->win.bytes = 0;
-    p->rx_given = false;
-}
+/* ------------------------------------------------- off, at rest, and on again
+ */
 
 void vnet_rx_stop(struct vnet_pair *p)
 {
-    vnet_rx_empty(p);
+    vnet_window_empty(p);
     p->held = 0;
 }
 
@@ -160,7 +73,7 @@ void vnet_rx_rest(struct vnet_pair *p)
     p->held_direct = 0;
     timer_cancel(&p->held_timer);
     vq_rewind(p->rx);
-    vnet_rx_empty(p);
+    vnet_window_empty(p);
 }
 
 void vnet_rx_go_on(struct vnet_pair *p)
@@ -423,7 +336,7 @@ static void vnet_rx_give(struct vnet_pair *p, const struct vnet_pair *by,
 {
     struct rx_window *w = &p->win;
     uint32_t len = p->n->hdr_len + flen;
-    if (vnet_rx_fill(p)) {
+    if (vnet_window_fill(p)) {
         p->rx_hdr = *hdr;
         if (w->cfirst == w->cend) {
             nic_count(&p->stats, rx_drop_no_buffer, 1);
@@ -510,7 +423,7 @@ const char *vnet_rx(struct vnet_pair *p)
 {
     uint64_t before = p->stats.rx_frames;
     for (int n = 1; n <= BURST; n++) {
-        if (!vnet_rx_fill(p))
+        if (!vnet_window_fill(p))
             break;
         if (p->held)
             vnet_rx_settle(p, p->held, p->held_direct);

@@ -254,6 +254,11 @@ static inline bool vnet_reachable(const struct vnet_pair *p)
 {
     return pci_can_dma(&p->n->v.fn);
 }
+/* window.c: pops chains until the window holds the largest packet (mergeable
+ * buffers) or one chain, or the ring has taken its share of this turn. False:
+ * the queue broke. */
+bool vnet_window_fill(struct vnet_pair *p);
+void vnet_window_empty(struct vnet_pair *p); /* no longer what was popped */
 
 /* ctrl.c: virtio.lock held. A reason the queue broke, or NULL. */
 const char *vnet_ctrl(struct vnet *n, struct virtqueue *vq);
