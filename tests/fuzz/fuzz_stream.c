@@ -3,6 +3,7 @@
  * sends, in any pieces, each in memory of just its size. What arrives at either
  * end is compared with what went in at the other. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <sanitizer/asan_interface.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -13,6 +14,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/kernel.h"
 
+#define CLIENT 3 /* of the sides */
 #define PIECES 6
 #define PIECE 16384    /* bytes of one, and room behind it */
 #define BUDGET 100000u /* bytes that an input may move, each way */
@@ -35,7 +37,7 @@ static struct side {
      NULL, -1},
     {&socket_class, "id=o,listen=127.0.0.1:3", 3, NULL, -1},
 };
-static int listener; /* where the second last one goes */
+static int listener; /* where CLIENT goes */
 
 /* Sent by the peer and not yet received; sent by the NIC and not yet read. */
 static struct queue {
@@ -51,7 +53,9 @@ static int dial(void *arg)
     int sv[2];
     if (s->peer >= 0)
         close(s->peer);
-    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, sv), 0);
+    s->peer = -1;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, sv) < 0)
+        return -errno;
     s->peer = sv[1];
     return sv[0];
 }
@@ -100,24 +104,44 @@ static void make(void)
     ASAN_POISON_MEMORY_REGION(piece, sizeof(piece));
 }
 
+/* The peer goes; where it is the one who comes, it comes again. */
+static void leave(struct side *s)
+{
+    bad = true; /* bytes under way are lost, at either end */
+    if (s->peer >= 0)
+        shutdown(s->peer, SHUT_RDWR);
+    if (!s->port)
+        return;
+    if (s->peer >= 0)
+        close(s->peer);
+    s->peer = socket(AF_INET, SOCK_STREAM, 0);
+}
+
+/* Time passes; who is to call does (if it has not), who was called answers.
+ * Before that the product may be short of descriptors: see kernel_full. */
+static void wait_a_while(const struct side *s, uint64_t ns, unsigned full)
+{
+    struct sockaddr_in at = local(s->port);
+    if (s->port)
+        (void)connect(s->peer, (struct sockaddr *)&at, sizeof(at));
+    fake_advance_ns(ns);
+    kernel_full = full;
+    fake_run_loop(m);
+    kernel_full = 0;
+    int fd = s == &side[CLIENT] ? accept4(listener, NULL, NULL, 0) : -1;
+    if (fd >= 0) {
+        close(side[CLIENT].peer);
+        side[CLIENT].peer = fd;
+    }
+}
+
 /* A connection of this input's own, nothing on it yet. */
 static void join(struct side *s)
 {
-    struct sockaddr_in at = local(s->port);
     static uint8_t hello[128];
-    if (s->peer >= 0)
-        shutdown(s->peer, SHUT_RDWR);
-    fake_run_loop(m);
-    fake_advance_ns(4000000000); /* longer than any pause */
-    if (s->cls && s->peer >= 0)
-        close(s->peer);
-    if (s->port) {
-        s->peer = socket(AF_INET, SOCK_STREAM, 0);
-        CHECK_EQ(connect(s->peer, (struct sockaddr *)&at, sizeof(at)), 0);
-    }
-    fake_run_loop(m);
-    if (s->cls && !s->port)
-        s->peer = accept4(listener, NULL, NULL, 0);
+    leave(s);
+    for (int i = 0; i < 8 && (!i || !netdev_link(s->nd)); i++)
+        wait_a_while(s, i * 4000000000, 0); /* longer than any pause */
     CHECK(netdev_link(s->nd));
     /* What it says to passt of itself is not the input's. */
     while (recv(s->peer, hello, sizeof(hello), MSG_DONTWAIT) > 0)
@@ -183,13 +207,17 @@ static void peer_send(int fd, const void *p, size_t n)
         push(&in, p, (size_t)r);
 }
 
+/* A frame, short or long, or as long as one may be, or nearly. */
 static void peer_frame(struct fuzz *f, int fd)
 {
-    static uint8_t b[4 + NET_FRAME_MAX];
-    uint32_t len = fuzz_u16(f) % (fuzz_u8(f) & 1 ? 200 : 9000);
-    b[0] = b[1] = 0;
-    b[2] = (uint8_t)(len >> 8);
-    b[3] = (uint8_t)len;
+    static uint8_t b[4 + NET_FRAME_MAX + 8];
+    uint32_t len = fuzz_u16(f), how = fuzz_u8(f);
+    if ((how & 7) == 7)
+        len = NET_FRAME_MAX - 8 + len % 16;
+    else
+        len %= how & 1 ? 200 : 9000;
+    uint32_t head = htonl(len);
+    memcpy(b, &head, 4);
     memset(b + 4, fuzz_u8(f), len);
     peer_send(fd, b, 4 + len);
 }
@@ -201,7 +229,9 @@ static void receive(struct fuzz *f, struct netbe *be)
     size_t room = pieces(f, iov, n), waits = in.n - in.at;
     size_t len = waits >= 4 ? length(in.b + in.at) : 0;
     ssize_t r = be->recv(be, iov, n);
-    if (r > 0) {
+    if (bad) {
+        CHECK(r <= 0 || (r > NET_HDR_LEN && (size_t)r <= NET_HDR_LEN + room));
+    } else if (r > 0) {
         static uint8_t got[NET_HDR_LEN + NET_FRAME_MAX];
         size_t want = len < room ? len : room;
         CHECK_EQ(r, NET_HDR_LEN + want);
@@ -213,8 +243,8 @@ static void receive(struct fuzz *f, struct netbe *be)
         CHECK(waits >= 4);
         CHECK(len == 0 || len > NET_FRAME_MAX);
         bad = true;
-    } else if (!bad) { /* all of a frame is there, or it is not */
-        CHECK(waits < 4 || waits < 4 + len);
+    } else { /* all of a frame is there, or it is not */
+        CHECK(waits < 4 + len);
     }
     unpieces(iov, n);
 }
@@ -225,11 +255,12 @@ static void transmit(struct fuzz *f, struct netbe *be)
     static uint8_t all[NET_FRAME_MAX + NET_HDR_LEN];
     int n = 1 + fuzz_u8(f) % PIECES;
     size_t len = pieces(f, iov, n);
-    if (len > NET_FRAME_MAX || len + 4 > sizeof(out.b) - out.n) {
+    if (len + 4 > sizeof(out.b) - out.n) {
         unpieces(iov, n);
         return;
     }
     ssize_t r = be->send(be, iov, n);
+    CHECK(r <= 0 || len <= NET_FRAME_MAX);
     if (r > 0 && !bad) {
         uint32_t head = htonl((uint32_t)len);
         CHECK_EQ(r, NET_HDR_LEN + len);
@@ -254,9 +285,9 @@ static void peer_read(struct fuzz *f, const struct side *s)
 
 static void act(struct fuzz *f, struct side *s)
 {
-    uint8_t raw[32], n;
+    uint8_t raw[32], b = fuzz_u8(f), n;
     struct netbe *be = s->nd->q[0];
-    switch (fuzz_u8(f) & 7) {
+    switch (b & 7) {
     case 0:
         n = fuzz_u8(f) & 31;
         for (uint8_t i = 0; i < n; i++)
@@ -278,7 +309,9 @@ static void act(struct fuzz *f, struct side *s)
         peer_read(f, s);
         break;
     default:
-        fake_run_loop(m);
+        if (b & 0x80)
+            leave(s);
+        wait_a_while(s, b & 0x40 ? 1000000000 : 0, b >> 4 & 3);
     }
 }
 

@@ -250,7 +250,9 @@ static void act(struct fuzz *f)
     }
     if (b & 0x20)
         hear_all();
+    kernel_full = b >> 6;
     fake_run_loop(m);
+    kernel_full = 0;
     if (running && !up) /* as a device does */
         stop();
 }

@@ -672,6 +672,8 @@ CALL(int, connect, int fd, const struct sockaddr *sa, socklen_t len)
     struct file *f = get(fd), *to = named(sa, len);
     if (!f)
         return __real_connect(fd, sa, len);
+    if (f->s->peer || f->s->end)
+        return no(EISCONN);
     if (!to || !to->s->listens)
         return no(ECONNREFUSED);
     if (to->s->npending == BACKLOG)
