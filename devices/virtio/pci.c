@@ -53,7 +53,7 @@ enum { /* §4.1.4 */
 
 /* ------------------------------------------------------------- interrupts */
 
-static void raise_intx(struct virtio *v, uint8_t bit)
+static void virtio_raise_intx(struct virtio *v, uint8_t bit)
 {
     pthread_mutex_lock(&v->isr_lock);
     v->isr |= bit;
@@ -81,7 +81,7 @@ bool virtio_call(struct virtio *v, unsigned q)
 {
     uint16_t vector = v->vq[q].vector; /* a vCPU may change it meanwhile */
     if (!pci_msix_on(&v->fn))
-        raise_intx(v, VIRTIO_ISR_QUEUE);
+        virtio_raise_intx(v, VIRTIO_ISR_QUEUE);
     else if (vector == VIRTIO_NO_VECTOR)
         return false; /* §4.1.5.1.3.1: not even INTx */
     else
@@ -90,11 +90,11 @@ bool virtio_call(struct virtio *v, unsigned q)
 }
 
 /* Edge-triggered: never read, as another process has it. */
-static void on_intx_call(struct event *ev, uint32_t got)
+static void virtio_on_intx_call(struct event *ev, uint32_t got)
 {
     struct virtio *v = container_of(ev, struct virtio, intx_call);
     (void)got;
-    raise_intx(v, VIRTIO_ISR_QUEUE);
+    virtio_raise_intx(v, VIRTIO_ISR_QUEUE);
 }
 
 int virtio_call_fd(struct virtio *v, unsigned q)
@@ -112,7 +112,7 @@ int virtio_call_fd(struct virtio *v, unsigned q)
     } else {
         v->intx_call = (struct event){.fd = fd,
                                       .want = EPOLLIN | EPOLLET,
-                                      .ready = on_intx_call,
+                                      .ready = virtio_on_intx_call,
                                       .name = "intx call"};
         err = loop_add(v->dev.m->loop, &v->intx_call);
         if (err)
@@ -134,10 +134,10 @@ void virtio_set_vector(struct virtio *v, unsigned q, uint64_t val)
         v->type->call_changed(v, q);
 }
 
-static void config_irq(struct virtio *v)
+static void virtio_config_irq(struct virtio *v)
 {
     /* §4.1.4.5.1: the bit is set with MSI-X as well. */
-    raise_intx(v, VIRTIO_ISR_CONFIG);
+    virtio_raise_intx(v, VIRTIO_ISR_CONFIG);
     if (pci_msix_on(&v->fn))
         pci_msix_raise(&v->fn, v->config_vector);
 }
@@ -146,7 +146,7 @@ void virtio_config_changed(struct virtio *v)
 {
     v->generation++;
     if (v->status & VIRTIO_DRIVER_OK)
-        config_irq(v);
+        virtio_config_irq(v);
 }
 
 void virtio_needs_reset(struct virtio *v, unsigned life, const char *why)
@@ -159,7 +159,7 @@ void virtio_needs_reset(struct virtio *v, unsigned life, const char *why)
     if (life == v->life && (v->status & VIRTIO_DRIVER_OK) &&
         !(v->status & VIRTIO_NEEDS_RESET)) {
         v->status |= VIRTIO_NEEDS_RESET;
-        config_irq(v);
+        virtio_config_irq(v);
     }
     pthread_mutex_unlock(&v->lock);
 }
@@ -167,7 +167,7 @@ void virtio_needs_reset(struct virtio *v, unsigned life, const char *why)
 /* ---------------------------------------------------------- device status */
 
 /* A driver uses the doorbells of one interface. */
-static void kick_set(struct virtio *v, unsigned q, bool on)
+static void virtio_kick_set(struct virtio *v, unsigned q, bool on)
 {
     if (v->has_legacy)
         pci_kick_set(&v->fn, LEGACY_BAR, q, on && v->legacy);
@@ -179,14 +179,14 @@ static void kick_set(struct virtio *v, unsigned q, bool on)
 
 void virtio_queue_begin(struct virtio *v, unsigned q)
 {
-    kick_set(v, q, true);
+    virtio_kick_set(v, q, true);
     v->type->queue_start(v, q);
 }
 
 void virtio_queue_end(struct virtio *v, unsigned q)
 {
     v->type->queue_stop(v, q);
-    kick_set(v, q, false);
+    virtio_kick_set(v, q, false);
     vq_reset(&v->vq[q]);
     v->pfn[q] = 0;
     event_drain(v->kick[q].ev.fd);
@@ -196,7 +196,7 @@ void virtio_begin(struct virtio *v)
 {
     for (unsigned q = 0; q < v->nvq; q++)
         if (v->vq[q].state == VQ_READY)
-            kick_set(v, q, true);
+            virtio_kick_set(v, q, true);
     v->started = true;
     v->type->start(v);
 }
@@ -232,7 +232,7 @@ const struct field virtio_fields[] = {
     {.name = ""},
 };
 
-static bool subset_ok(struct virtio *v, uint64_t f)
+static bool virtio_subset_ok(struct virtio *v, uint64_t f)
 {
     if (f & ~v->offered)
         return false;
@@ -240,13 +240,13 @@ static bool subset_ok(struct virtio *v, uint64_t f)
 }
 
 /* §2.4: lock held. When it returns no queue is touched any more. */
-static void device_reset(struct virtio *v)
+static void virtio_device_reset(struct virtio *v)
 {
     v->type->stop(v);
     v->life++;
     v->started = false;
     for (unsigned q = 0; q < v->nvq; q++) {
-        kick_set(v, q, false);
+        virtio_kick_set(v, q, false);
         vq_reset(&v->vq[q]);
         event_drain(v->kick[q].ev.fd);
     }
@@ -260,7 +260,7 @@ void virtio_pci_hold(struct virtio *v)
 }
 
 /* Could a driver have made these features and this status? */
-static const char *negotiation_fault(struct virtio *v)
+static const char *virtio_negotiation_fault(struct virtio *v)
 {
     uint8_t done = VIRTIO_FEATURES_OK | VIRTIO_DRIVER_OK;
     if (v->legacy && !v->has_legacy)
@@ -268,7 +268,7 @@ static const char *negotiation_fault(struct virtio *v)
     if (v->no_modern && !v->legacy && v->status)
         return "status: there is only the legacy interface here";
     if (v->legacy ? v->features & ~(uint64_t)virtio_legacy_features(v)
-                  : !subset_ok(v, v->features))
+                  : !virtio_subset_ok(v, v->features))
         return "features: not all of them are offered here";
     if (!v->legacy && !(v->status & VIRTIO_FEATURES_OK) && v->features)
         return "features: FEATURES_OK is not set";
@@ -282,7 +282,7 @@ static const char *negotiation_fault(struct virtio *v)
 
 int virtio_pci_loaded(struct virtio *v)
 {
-    const char *fault = negotiation_fault(v);
+    const char *fault = virtio_negotiation_fault(v);
     /* All of them: none may look as if it were in service. */
     for (unsigned q = 0; q < v->nvq; q++) {
         struct virtqueue *vq = &v->vq[q];
@@ -295,7 +295,7 @@ int virtio_pci_loaded(struct virtio *v)
     if (fault)
         return fail(-EINVAL, "%s: %s", v->dev.id, fault);
     for (unsigned q = 0; q < v->nvq; q++)
-        kick_set(v, q, v->started && v->vq[q].state != VQ_OFF);
+        virtio_kick_set(v, q, v->started && v->vq[q].state != VQ_OFF);
     return pci_fn_loaded(&v->fn, v->dev.id);
 }
 
@@ -306,13 +306,13 @@ void virtio_set_status(struct virtio *v, uint8_t val)
     uint8_t set = val & (uint8_t)~v->status;
     TRACE(VIRTIO, "%s status %#x <- %#x", v->dev.id, v->status, val);
     if (!val) {
-        device_reset(v);
+        virtio_device_reset(v);
         return;
     }
     if (v->legacy)
         set &= (uint8_t)~VIRTIO_FEATURES_OK;
     if (set & VIRTIO_FEATURES_OK) {
-        if (subset_ok(v, v->driver))
+        if (virtio_subset_ok(v, v->driver))
             v->features = v->driver;
         else
             set &= (uint8_t)~VIRTIO_FEATURES_OK; /* §2.2.2 */
@@ -349,7 +349,7 @@ void virtio_config_write(struct virtio *v, unsigned off, unsigned width,
         v->type->config_write(v, off, &val, width);
 }
 
-static uint64_t bar_read(void *owner, uint64_t off, unsigned width)
+static uint64_t virtio_bar_read(void *owner, uint64_t off, unsigned width)
 {
     struct virtio *v = owner;
     unsigned at = off % REGION_LEN;
@@ -370,7 +370,7 @@ static uint64_t bar_read(void *owner, uint64_t off, unsigned width)
 /* A lent doorbell is rung by the guest's ioeventfd; this is for the few writes
  * that leave to here. Its reader might fill it between the look and the write:
  * then this vCPU, and nothing else, waits for it, or for the end of the VM. */
-static void poke_lent(const struct virtio_kick *k)
+static void virtio_poke_lent(const struct virtio_kick *k)
 {
     struct pollfd p = {.fd = k->out, .events = POLLOUT};
     if (poll(&p, 1, 0) == 1)
@@ -380,24 +380,25 @@ static void poke_lent(const struct virtio_kick *k)
 void virtio_poke(struct virtio *v, unsigned q)
 {
     if (atomic_load(&v->kick[q].lent))
-        poke_lent(&v->kick[q]);
+        virtio_poke_lent(&v->kick[q]);
     else
         event_signal(v->kick[q].ev.fd);
 }
 
-static unsigned notify_mult(const struct virtio *v)
+static unsigned virtio_notify_mult(const struct virtio *v)
 {
     return v->page_per_vq ? REGION_LEN : NOTIFY_MULT;
 }
 
-static void bar_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+static void virtio_bar_write(void *owner, uint64_t off, unsigned width,
+                             uint64_t val)
 {
     struct virtio *v = owner;
     unsigned at = off % REGION_LEN;
     if (off >= NOTIFY_OFF) {
         /* Seen here only when the ioeventfd did not take it. The address
          * tells the queue; the value is not needed. */
-        uint64_t q = (off - NOTIFY_OFF) / notify_mult(v);
+        uint64_t q = (off - NOTIFY_OFF) / virtio_notify_mult(v);
         if (q < v->nvq)
             virtio_poke(v, (unsigned)q);
         return;
@@ -414,7 +415,7 @@ static void bar_write(void *owner, uint64_t off, unsigned width, uint64_t val)
     pthread_mutex_unlock(&v->lock);
 }
 
-static uint64_t port_read(void *owner, uint64_t off, unsigned width)
+static uint64_t virtio_port_read(void *owner, uint64_t off, unsigned width)
 {
     (void)owner;
     (void)off;
@@ -422,7 +423,8 @@ static uint64_t port_read(void *owner, uint64_t off, unsigned width)
     return 0;
 }
 
-static void port_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+static void virtio_port_write(void *owner, uint64_t off, unsigned width,
+                              uint64_t val)
 {
     struct virtio *v = owner;
     (void)width;
@@ -434,8 +436,9 @@ static void port_write(void *owner, uint64_t off, unsigned width, uint64_t val)
 /* §4.1.4.9: a window for firmware that has not mapped the BARs. The access is
  * the one `bar`, `offset` and `length` name, done when pci_cfg_data is read or
  * written. */
-static const struct region *cfg_window(const struct virtio *v, unsigned cap,
-                                       uint32_t *off, uint32_t *len)
+static const struct region *virtio_cfg_window(const struct virtio *v,
+                                              unsigned cap, uint32_t *off,
+                                              uint32_t *len)
 {
     unsigned bar = pci_get(&v->fn, cap + 4, 1);
     *off = pci_get(&v->fn, cap + 8, 4);
@@ -448,26 +451,28 @@ static const struct region *cfg_window(const struct virtio *v, unsigned cap,
     return &v->fn.bar[bar].region;
 }
 
-static bool hits_cfg_data(const struct virtio *v, unsigned off, unsigned width)
+static bool virtio_hits_cfg_data(const struct virtio *v, unsigned off,
+                                 unsigned width)
 {
     unsigned data = v->pci_cfg_cap + 16u;
     return v->pci_cfg_cap && off < data + 4 && data < off + width;
 }
 
-static void cfg_read_hook(struct pci_fn *fn, unsigned off, unsigned width)
+static void virtio_cfg_read_hook(struct pci_fn *fn, unsigned off,
+                                 unsigned width)
 {
     struct virtio *v = fn->owner;
     uint32_t at, len, val = 0;
-    if (!hits_cfg_data(v, off, width))
+    if (!virtio_hits_cfg_data(v, off, width))
         return;
-    const struct region *r = cfg_window(v, v->pci_cfg_cap, &at, &len);
+    const struct region *r = virtio_cfg_window(v, v->pci_cfg_cap, &at, &len);
     if (r)
         val = (uint32_t)(r->read(r->owner, at, len) & width_mask(len));
     pci_put(fn, v->pci_cfg_cap + 16u, 4, val);
 }
 
 /* MSI-X was turned on or off while somebody else raises the interrupts. */
-static void follow_msix(struct virtio *v)
+static void virtio_follow_msix(struct virtio *v)
 {
     pthread_mutex_lock(&v->lock);
     bool told = !v->started || v->msix_on == pci_msix_on(&v->fn);
@@ -476,8 +481,8 @@ static void follow_msix(struct virtio *v)
     pthread_mutex_unlock(&v->lock);
 }
 
-static void cfg_written_hook(struct pci_fn *fn, unsigned off, unsigned width,
-                             uint32_t val)
+static void virtio_cfg_written_hook(struct pci_fn *fn, unsigned off,
+                                    unsigned width, uint32_t val)
 {
     struct virtio *v = fn->owner;
     uint32_t at, len;
@@ -488,10 +493,10 @@ static void cfg_written_hook(struct pci_fn *fn, unsigned off, unsigned width,
             virtio_poke(v, q);
     if (v->type->call_changed && msix && off < msix + 4 &&
         msix + 2 < off + width)
-        follow_msix(v);
-    if (!hits_cfg_data(v, off, width))
+        virtio_follow_msix(v);
+    if (!virtio_hits_cfg_data(v, off, width))
         return;
-    const struct region *r = cfg_window(v, v->pci_cfg_cap, &at, &len);
+    const struct region *r = virtio_cfg_window(v, v->pci_cfg_cap, &at, &len);
     val = pci_get(fn, v->pci_cfg_cap + 16u, 4);
     if (r)
         r->write(r->owner, at, len, val & width_mask(len));
@@ -499,8 +504,8 @@ static void cfg_written_hook(struct pci_fn *fn, unsigned off, unsigned width,
 
 /* ------------------------------------------------------------------ making */
 
-static uint8_t add_cap(struct virtio *v, uint8_t type, uint8_t len, uint8_t bar,
-                       uint32_t off, uint32_t size)
+static uint8_t virtio_add_cap(struct virtio *v, uint8_t type, uint8_t len,
+                              uint8_t bar, uint32_t off, uint32_t size)
 {
     uint8_t at = pci_cap_add(&v->fn, PCI_CAP_VENDOR, len);
     pci_put(&v->fn, at + 2u, 2, len | (uint32_t)type << 8);
@@ -511,33 +516,34 @@ static uint8_t add_cap(struct virtio *v, uint8_t type, uint8_t len, uint8_t bar,
 }
 
 /* §4.1.4.4 */
-static void add_notify_cap(struct virtio *v, uint8_t bar, uint32_t off,
-                           uint32_t mult)
+static void virtio_add_notify_cap(struct virtio *v, uint8_t bar, uint32_t off,
+                                  uint32_t mult)
 {
-    uint8_t at = add_cap(v, CAP_NOTIFY, 20, bar, off, v->nvq * mult);
+    uint8_t at = virtio_add_cap(v, CAP_NOTIFY, 20, bar, off, v->nvq * mult);
     pci_put(&v->fn, at + 16u, 4, mult);
 }
 
-static void add_caps(struct virtio *v)
+static void virtio_add_caps(struct virtio *v)
 {
-    add_cap(v, CAP_COMMON, 16, VIRTIO_BAR, COMMON_OFF, VIRTIO_COMMON_LEN);
+    virtio_add_cap(v, CAP_COMMON, 16, VIRTIO_BAR, COMMON_OFF,
+                   VIRTIO_COMMON_LEN);
     if (v->pio_notify)
-        add_notify_cap(v, PORT_BAR, 0, NOTIFY_MULT);
-    add_notify_cap(v, VIRTIO_BAR, NOTIFY_OFF, notify_mult(v));
-    add_cap(v, CAP_ISR, 16, VIRTIO_BAR, ISR_OFF, 1);
+        virtio_add_notify_cap(v, PORT_BAR, 0, NOTIFY_MULT);
+    virtio_add_notify_cap(v, VIRTIO_BAR, NOTIFY_OFF, virtio_notify_mult(v));
+    virtio_add_cap(v, CAP_ISR, 16, VIRTIO_BAR, ISR_OFF, 1);
     if (v->type->config_len)
-        add_cap(v, CAP_DEVICE, 16, VIRTIO_BAR, CONFIG_OFF,
-                (v->type->config_len + 3) & ~3u);
-    v->pci_cfg_cap = add_cap(v, CAP_PCI_CFG, 20, VIRTIO_BAR, 0, 0);
+        virtio_add_cap(v, CAP_DEVICE, 16, VIRTIO_BAR, CONFIG_OFF,
+                       (v->type->config_len + 3) & ~3u);
+    v->pci_cfg_cap = virtio_add_cap(v, CAP_PCI_CFG, 20, VIRTIO_BAR, 0, 0);
     v->fn.wmask[v->pci_cfg_cap + 4] = 0xff; /* bar */
     memset(v->fn.wmask + v->pci_cfg_cap + 8, 0xff, 12);
-    v->fn.cfg_read = cfg_read_hook;
+    v->fn.cfg_read = virtio_cfg_read_hook;
 }
 
 /* Edge-triggered: each write to the eventfd is an edge whether it was read in
  * between or not, so a kick costs no read(2) (the counter cannot fill up: 2^64
  * kicks). */
-static void on_kick(struct event *ev, uint32_t got)
+static void virtio_on_kick(struct event *ev, uint32_t got)
 {
     struct virtio_kick *k = container_of(ev, struct virtio_kick, ev);
     TRACE(VIRTIO, "%s kick %u%s", k->v->dev.id, k->q, got ? "" : " (more)");
@@ -545,7 +551,7 @@ static void on_kick(struct event *ev, uint32_t got)
         k->v->type->kick(k->v, k->q);
 }
 
-static void move_kick(struct virtio *v, unsigned q, int fd)
+static void virtio_move_kick(struct virtio *v, unsigned q, int fd)
 {
     if (v->has_legacy)
         pci_kick_move(&v->fn, LEGACY_BAR, q, fd);
@@ -573,7 +579,7 @@ int virtio_lend_kick(struct virtio *v, unsigned q)
             return err;
     }
     atomic_store(&k->lent, true);
-    move_kick(v, q, k->out);
+    virtio_move_kick(v, q, k->out);
     return k->out;
 }
 
@@ -583,7 +589,7 @@ void virtio_unlend(struct virtio *v)
         struct virtio_kick *k = &v->kick[q];
         if (!atomic_load(&k->lent))
             continue;
-        move_kick(v, q, k->ev.fd);
+        virtio_move_kick(v, q, k->ev.fd);
         atomic_store(&k->lent, false);
         dup3(k->ev.fd, k->out, O_CLOEXEC);
     }
@@ -593,8 +599,9 @@ void virtio_unlend(struct virtio *v)
     v->intx_lent = false;
 }
 
-static int add_kicks(struct virtio *v,
-                     struct loop *(*loop_of)(struct virtio *v, unsigned q))
+static int virtio_add_kicks(struct virtio *v,
+                            struct loop *(*loop_of)(struct virtio *v,
+                                                    unsigned q))
 {
     for (unsigned q = 0; q < v->nvq; q++) {
         struct virtio_kick *k = &v->kick[q];
@@ -603,7 +610,7 @@ static int add_kicks(struct virtio *v,
         k->out = -1;
         k->ev = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                                .want = EPOLLIN | EPOLLET,
-                               .ready = on_kick,
+                               .ready = virtio_on_kick,
                                .name = "kick"};
         if (k->ev.fd < 0)
             return -errno;
@@ -611,7 +618,7 @@ static int add_kicks(struct virtio *v,
         if (err)
             return err;
         v->pci_kick[q] = (struct pci_kick){
-            .off = NOTIFY_OFF + q * notify_mult(v), .fd = k->ev.fd};
+            .off = NOTIFY_OFF + q * virtio_notify_mult(v), .fd = k->ev.fd};
         v->port_kick[q] =
             (struct pci_kick){.off = q * NOTIFY_MULT, .fd = k->ev.fd};
         v->io_kick[q] = (struct pci_kick){.off = LEGACY_NOTIFY,
@@ -632,7 +639,7 @@ static int add_kicks(struct virtio *v,
 /* §4.1.2.1: a transitional device has the legacy ids, revision 0 and its type
  * as subsystem; the others 0x1040 + type, revision 1, subsystem at least 0x40.
  */
-static void add_function(struct virtio *v, struct machine *m)
+static void virtio_add_function(struct virtio *v, struct machine *m)
 {
     const struct virtio_type *type = v->type;
     bool old = v->has_legacy;
@@ -645,14 +652,14 @@ static void add_function(struct virtio *v, struct machine *m)
         pci_bar_init(&v->fn, LEGACY_BAR, PCI_BAR_IO, VIRTIO_IO_SIZE,
                      virtio_legacy_read, virtio_legacy_write, v);
     if (!v->no_modern)
-        pci_bar_init(
-            &v->fn, VIRTIO_BAR, PCI_BAR_MEM32,
-            pci_bar_size(4 * REGION_LEN, NOTIFY_OFF + v->nvq * notify_mult(v)),
-            bar_read, bar_write, v);
+        pci_bar_init(&v->fn, VIRTIO_BAR, PCI_BAR_MEM32,
+                     pci_bar_size(4 * REGION_LEN,
+                                  NOTIFY_OFF + v->nvq * virtio_notify_mult(v)),
+                     virtio_bar_read, virtio_bar_write, v);
     if (v->pio_notify)
         pci_bar_init(&v->fn, PORT_BAR, PCI_BAR_IO,
-                     pci_bar_size(NOTIFY_MULT, v->nvq * NOTIFY_MULT), port_read,
-                     port_write, v);
+                     pci_bar_size(NOTIFY_MULT, v->nvq * NOTIFY_MULT),
+                     virtio_port_read, virtio_port_write, v);
     pci_intx_init(&v->fn);
 }
 
@@ -667,7 +674,7 @@ int virtio_pci_init(struct virtio *v, struct machine *m,
     v->config_vector = VIRTIO_NO_VECTOR;
     for (unsigned q = 0; q < v->nvq; q++)
         vq_reset(&v->vq[q]);
-    add_function(v, m);
+    virtio_add_function(v, m);
     v->fn.romfile = v->romfile;
     /* A vector for each queue and one for configuration changes: each entry
      * costs the guest four exits at boot, so no more than that. */
@@ -676,9 +683,9 @@ int virtio_pci_init(struct virtio *v, struct machine *m,
     if (err)
         return err; /* said */
     if (!v->no_modern)
-        add_caps(v);
-    v->fn.cfg_written = cfg_written_hook;
-    err = add_kicks(v, loop_of);
+        virtio_add_caps(v);
+    v->fn.cfg_written = virtio_cfg_written_hook;
+    err = virtio_add_kicks(v, loop_of);
     if (err)
         return fail(err, "%s: %s", v->dev.id, strerror(-err));
     return pci_add(&v->fn, slot);
@@ -687,7 +694,7 @@ int virtio_pci_init(struct virtio *v, struct machine *m,
 void virtio_pci_reset(struct virtio *v)
 {
     pthread_mutex_lock(&v->lock);
-    device_reset(v);
+    virtio_device_reset(v);
     pthread_mutex_unlock(&v->lock);
     pci_fn_reset(&v->fn);
 }
