@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* virtio over PCI (virtio 1.2 §4.1): modern interface, status, interrupts. The
- * common configuration is in common.c, the legacy interface in legacy.c.
+/* virtio over PCI (virtio 1.2 §4.1): the modern interface's BARs and doorbells.
+ * Device status is in status.c, interrupts in irq.c, the common configuration
+ * in common.c, the legacy interface in legacy.c.
  *
  * Theory of operation
  * -------------------
@@ -16,11 +17,7 @@
  * Registers run on vCPU threads under v->lock. Ring work runs on loop threads
  * under the device type's own locks and sees a queue only between start() and
  * stop(); the ring pointers and registers of a queue do not change in between.
- * A kick before DRIVER_OK does nothing, because start() looks at every ring.
- *
- * Interrupts: with MSI-X a pulse of the vector's eventfd; without, a bit in ISR
- * and the INTx line, both under isr_lock so that a read of ISR that clears them
- * and a new interrupt cannot overtake each other. */
+ * A kick before DRIVER_OK does nothing, because start() looks at every ring. */
 #include "devices/virtio/pci.h"
 
 #include <errno.h>
@@ -50,282 +47,6 @@ enum { /* §4.1.4 */
        CAP_DEVICE = 4,
        CAP_PCI_CFG = 5,
 };
-
-/* ------------------------------------------------------------- interrupts */
-
-static void virtio_raise_intx(struct virtio *v, uint8_t bit)
-{
-    pthread_mutex_lock(&v->isr_lock);
-    v->isr |= bit;
-    if (!pci_msix_on(&v->fn))
-        pci_intx_set(&v->fn, true);
-    pthread_mutex_unlock(&v->isr_lock);
-}
-
-uint8_t virtio_read_isr(struct virtio *v)
-{
-    pthread_mutex_lock(&v->isr_lock);
-    uint8_t isr = v->isr;
-    v->isr = 0;
-    pci_intx_set(&v->fn, false);
-    pthread_mutex_unlock(&v->isr_lock);
-    return isr;
-}
-
-bool virtio_queue_irq(struct virtio *v, struct virtqueue *vq)
-{
-    return vq_irq_wanted(vq) && virtio_call(v, (unsigned)(vq - v->vq));
-}
-
-bool virtio_call(struct virtio *v, unsigned q)
-{
-    uint16_t vector = v->vq[q].vector; /* a vCPU may change it meanwhile */
-    if (!pci_msix_on(&v->fn))
-        virtio_raise_intx(v, VIRTIO_ISR_QUEUE);
-    else if (vector == VIRTIO_NO_VECTOR)
-        return false; /* §4.1.5.1.3.1: not even INTx */
-    else
-        pci_msix_raise(&v->fn, vector);
-    return true;
-}
-
-/* Edge-triggered: never read, as another process has it. */
-static void virtio_on_intx_call(struct event *ev, uint32_t got)
-{
-    struct virtio *v = container_of(ev, struct virtio, intx_call);
-    (void)got;
-    virtio_raise_intx(v, VIRTIO_ISR_QUEUE);
-}
-
-int virtio_call_fd(struct virtio *v, unsigned q)
-{
-    v->msix_on = pci_msix_on(&v->fn);
-    if (v->msix_on)
-        return pci_msix_lend(&v->fn, v->vq[q].vector);
-    if (v->intx_lent)
-        return v->intx_call.fd;
-    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), err;
-    if (fd < 0)
-        return -1;
-    if (v->intx_call.loop) {
-        err = loop_refile(&v->intx_call, fd);
-    } else {
-        v->intx_call = (struct event){.fd = fd,
-                                      .want = EPOLLIN | EPOLLET,
-                                      .ready = virtio_on_intx_call,
-                                      .name = "intx call"};
-        err = loop_add(v->dev.m->loop, &v->intx_call);
-        if (err)
-            close(fd);
-    }
-    v->intx_lent = !err;
-    return err ? -1 : v->intx_call.fd;
-}
-
-uint16_t virtio_vector(const struct virtio *v, uint64_t val)
-{
-    return val < v->fn.nvec ? (uint16_t)val : VIRTIO_NO_VECTOR;
-}
-
-void virtio_set_vector(struct virtio *v, unsigned q, uint64_t val)
-{
-    v->vq[q].vector = virtio_vector(v, val);
-    if (v->started && v->type->call_changed)
-        v->type->call_changed(v, q);
-}
-
-static void virtio_config_irq(struct virtio *v)
-{
-    /* §4.1.4.5.1: the bit is set with MSI-X as well. */
-    virtio_raise_intx(v, VIRTIO_ISR_CONFIG);
-    if (pci_msix_on(&v->fn))
-        pci_msix_raise(&v->fn, v->config_vector);
-}
-
-void virtio_config_changed(struct virtio *v)
-{
-    v->generation++;
-    if (v->status & VIRTIO_DRIVER_OK)
-        virtio_config_irq(v);
-}
-
-void virtio_needs_reset(struct virtio *v, unsigned life, const char *why)
-{
-    fault_note(&v->faults,
-               "%s: guest fault: %s; the device waits for a reset (said once, "
-               "counted in -stats)",
-               v->dev.id, why ? why : "?");
-    pthread_mutex_lock(&v->lock);
-    if (life == v->life && (v->status & VIRTIO_DRIVER_OK) &&
-        !(v->status & VIRTIO_NEEDS_RESET)) {
-        v->status |= VIRTIO_NEEDS_RESET;
-        virtio_config_irq(v);
-    }
-    pthread_mutex_unlock(&v->lock);
-}
-
-/* ---------------------------------------------------------- device status */
-
-/* A driver uses the doorbells of one interface. */
-static void virtio_kick_set(struct virtio *v, unsigned q, bool on)
-{
-    if (v->has_legacy)
-        pci_kick_set(&v->fn, LEGACY_BAR, q, on && v->legacy);
-    if (!v->no_modern)
-        pci_kick_set(&v->fn, VIRTIO_BAR, q, on && !v->legacy);
-    if (v->pio_notify)
-        pci_kick_set(&v->fn, PORT_BAR, q, on && !v->legacy);
-}
-
-void virtio_queue_begin(struct virtio *v, unsigned q)
-{
-    virtio_kick_set(v, q, true);
-    v->type->queue_start(v, q);
-}
-
-void virtio_queue_end(struct virtio *v, unsigned q)
-{
-    v->type->queue_stop(v, q);
-    virtio_kick_set(v, q, false);
-    vq_reset(&v->vq[q]);
-    v->pfn[q] = 0;
-    event_drain(v->kick[q].ev.fd);
-}
-
-void virtio_begin(struct virtio *v)
-{
-    for (unsigned q = 0; q < v->nvq; q++)
-        if (v->vq[q].state == VQ_READY)
-            virtio_kick_set(v, q, true);
-    v->started = true;
-    v->type->start(v);
-}
-
-#define VIRTIO(uses, kind, key, member, ...)                                   \
-    FIELD_AS(STATE | (uses), kind, key, struct virtio, member, __VA_ARGS__)
-/* The registers; ISR is read to be cleared. */
-static const struct field reg_fields[] = {
-    VIRTIO(0, NUMBER, "driver", driver),
-    VIRTIO(0, NUMBER, "features", features),
-    VIRTIO(0, NUMBER, "device_select", device_sel),
-    VIRTIO(0, NUMBER, "driver_select", driver_sel),
-    VIRTIO(0, NUMBER, "queue_select", queue_sel),
-    VIRTIO(0, NUMBER, "config_vector", config_vector, .def = VIRTIO_NO_VECTOR),
-    VIRTIO(0, MASK, "status", status, .max = VIRTIO_STATUS_MASK),
-    VIRTIO(KEPT, MASK, "isr", isr, .max = VIRTIO_ISR_QUEUE | VIRTIO_ISR_CONFIG),
-    VIRTIO(0, NUMBER, "generation", generation),
-    VIRTIO(0, FLAG, "started", started),
-    VIRTIO(0, FLAG, "legacy", legacy),
-    FIELD_EACH(STATE | SPARE, NUMBER, "pfn", struct virtio, pfn),
-    {.name = ""},
-};
-const struct field virtio_fields[] = {
-    FIELDS_OF(pci_fn_fields, "", struct virtio, fn),
-    {.type = FIELD_PART, .use = STATE, .part = reg_fields},
-    {.name = "queue",
-     .type = FIELD_PARTS,
-     .use = STATE,
-     .size = sizeof(struct virtqueue),
-     .offset = offsetof(struct virtio, vq),
-     .def = FIELD_BEHIND(struct virtio, vq, nvq),
-     .part = vq_fields},
-    {.name = ""},
-};
-
-static bool virtio_subset_ok(struct virtio *v, uint64_t f)
-{
-    if (f & ~v->offered)
-        return false;
-    return !v->type->features_ok || v->type->features_ok(v, f);
-}
-
-/* §2.4: lock held. When it returns no queue is touched any more. */
-static void virtio_device_reset(struct virtio *v)
-{
-    v->type->stop(v);
-    v->life++;
-    v->started = false;
-    for (unsigned q = 0; q < v->nvq; q++) {
-        virtio_kick_set(v, q, false);
-        vq_reset(&v->vq[q]);
-        event_drain(v->kick[q].ev.fd);
-    }
-    fields_reset(reg_fields, v, STATE);
-    virtio_read_isr(v);
-}
-
-void virtio_pci_hold(struct virtio *v)
-{
-    pci_fn_hold(&v->fn);
-}
-
-/* Could a driver have made these features and this status? */
-static const char *virtio_negotiation_fault(struct virtio *v)
-{
-    uint8_t done = VIRTIO_FEATURES_OK | VIRTIO_DRIVER_OK;
-    if (v->legacy && !v->has_legacy)
-        return "legacy: there is no such interface here";
-    if (v->no_modern && !v->legacy && v->status)
-        return "status: there is only the legacy interface here";
-    if (v->legacy ? v->features & ~(uint64_t)virtio_legacy_features(v)
-                  : !virtio_subset_ok(v, v->features))
-        return "features: not all of them are offered here";
-    if (!v->legacy && !(v->status & VIRTIO_FEATURES_OK) && v->features)
-        return "features: FEATURES_OK is not set";
-    if (v->started ? !v->legacy && (v->status & done) != done
-                   : v->status & VIRTIO_DRIVER_OK)
-        return "started: the status says otherwise";
-    return virtio_vector(v, v->config_vector) == v->config_vector
-               ? NULL
-               : "config_vector: there is none of that number";
-}
-
-int virtio_pci_loaded(struct virtio *v)
-{
-    const char *fault = virtio_negotiation_fault(v);
-    /* All of them: none may look as if it were in service. */
-    for (unsigned q = 0; q < v->nvq; q++) {
-        struct virtqueue *vq = &v->vq[q];
-        bool on = vq->state != VQ_OFF;
-        if (vq_loaded(vq, &v->dev.m->ram, v->features) ||
-            virtio_vector(v, vq->vector) != vq->vector ||
-            (on && !v->legacy && !(v->status & VIRTIO_FEATURES_OK)))
-            fault = fault ? fault : "queue: a ring that cannot be";
-    }
-    if (fault)
-        return fail(-EINVAL, "%s: %s", v->dev.id, fault);
-    for (unsigned q = 0; q < v->nvq; q++)
-        virtio_kick_set(v, q, v->started && v->vq[q].state != VQ_OFF);
-    return pci_fn_loaded(&v->fn, v->dev.id);
-}
-
-/* §3.1.1. The legacy interface has no FEATURES_OK: what the driver wrote
- * counts, as far as it was offered. */
-void virtio_set_status(struct virtio *v, uint8_t val)
-{
-    uint8_t set = val & (uint8_t)~v->status;
-    TRACE(VIRTIO, "%s status %#x <- %#x", v->dev.id, v->status, val);
-    if (!val) {
-        virtio_device_reset(v);
-        return;
-    }
-    if (v->legacy)
-        set &= (uint8_t)~VIRTIO_FEATURES_OK;
-    if (set & VIRTIO_FEATURES_OK) {
-        if (virtio_subset_ok(v, v->driver))
-            v->features = v->driver;
-        else
-            set &= (uint8_t)~VIRTIO_FEATURES_OK; /* §2.2.2 */
-    }
-    /* Bits are set one after the other and never cleared but by 0. */
-    v->status |= set & (VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER |
-                        VIRTIO_FEATURES_OK | VIRTIO_FAILED);
-    if (set & VIRTIO_DRIVER_OK &&
-        (v->legacy || v->status & VIRTIO_FEATURES_OK)) {
-        v->status |= VIRTIO_DRIVER_OK;
-        virtio_begin(v);
-    }
-}
 
 /* -------------------------------------------------------------- BAR access */
 
@@ -549,6 +270,16 @@ static void virtio_on_kick(struct event *ev, uint32_t got)
     TRACE(VIRTIO, "%s kick %u%s", k->v->dev.id, k->q, got ? "" : " (more)");
     if (!atomic_load(&k->lent))
         k->v->type->kick(k->v, k->q);
+}
+
+void virtio_kick_set(struct virtio *v, unsigned q, bool on)
+{
+    if (v->has_legacy)
+        pci_kick_set(&v->fn, LEGACY_BAR, q, on && v->legacy);
+    if (!v->no_modern)
+        pci_kick_set(&v->fn, VIRTIO_BAR, q, on && !v->legacy);
+    if (v->pio_notify)
+        pci_kick_set(&v->fn, PORT_BAR, q, on && !v->legacy);
 }
 
 static void virtio_move_kick(struct virtio *v, unsigned q, int fd)

@@ -156,14 +156,18 @@ uint64_t virtio_legacy_read(void *owner, uint64_t off, unsigned width);
 void virtio_legacy_write(void *owner, uint64_t off, unsigned width,
                          uint64_t val);
 
-/* Writes device_status; 0 resets. */
+/* status.c: writes device_status; 0 resets. */
 void virtio_set_status(struct virtio *v, uint8_t val);
+/* §2.4: when it returns no queue is touched any more. */
+void virtio_device_reset(struct virtio *v);
 /* Goes to work: DRIVER_OK. */
 void virtio_begin(struct virtio *v);
 /* One queue to and from service while the device runs; end resets it. */
 void virtio_queue_begin(struct virtio *v, unsigned q);
 void virtio_queue_end(struct virtio *v, unsigned q);
-/* A vector a driver may have, else VIRTIO_NO_VECTOR. */
+/* pci.c: the doorbell of the interface in use; a driver has one. */
+void virtio_kick_set(struct virtio *v, unsigned q, bool on);
+/* irq.c: a vector a driver may have, else VIRTIO_NO_VECTOR. */
 uint16_t virtio_vector(const struct virtio *v, uint64_t val);
 void virtio_set_vector(struct virtio *v, unsigned q, uint64_t val);
 /* Takes no lock: reads and clears ISR, lowers INTx. */
