@@ -150,7 +150,7 @@ static int field_reset_one(void *ctx, const struct field_at *fa)
 {
     const struct field *f = fa->f;
     (void)ctx;
-    if (f->use & KEPT || f->type == FIELD_LIST)
+    if (f->use & KEPT || f->type == FIELD_LIST || f->type == FIELD_QUIET)
         return 0;
     if (f->type == FIELD_BIT)
         field_put_bit(fa->at, f, f->def);
@@ -178,7 +178,10 @@ static const struct field *field_find(const struct field *f, const char *key,
     for (; !field_last(f); f++) {
         const struct field *row = f;
         size_t n = strlen(f->name), at = f->offset;
-        if (f->type != FIELD_PART) {
+        if (f->type == FIELD_QUIET) {
+            if (!opts_quiet_row(f->quiet, key))
+                continue;
+        } else if (f->type != FIELD_PART) {
             if (!(f->use & OPTION) || strcmp(f->name, key))
                 continue;
         } else if (n && (strncmp(key, f->name, n) || key[n] != '.')) {
@@ -291,7 +294,8 @@ static void field_collect(const struct field *f, const char *prefix,
         if (f->type == FIELD_PART) {
             snprintf(sub, sizeof(sub), "%s%s", f->name, f->name[0] ? "." : "");
             field_collect(f->part, f->name[0] ? sub : prefix, k);
-        } else if (f->use & OPTION && k->n < KEYS_MAX) {
+        } else if (f->use & OPTION && f->type != FIELD_QUIET &&
+                   k->n < KEYS_MAX) {
             snprintf(k->key[k->n], KEY_LEN, "%s%s", prefix, f->name);
             k->list[k->n] = k->key[k->n];
             k->n++;
@@ -327,8 +331,12 @@ int fields_read(const struct field *table, void *obj, struct opts *o)
         const struct field *f = field_find(table, key, &offset);
         if (!f)
             return fields_unknown(table, o->what, key);
+        const char *val = o->kv[i].val;
         snprintf(what, sizeof(what), "%s: %s", o->what, key);
-        int err = field_set(f, what, o->kv[i].val, (uint8_t *)obj + offset);
+        int err =
+            f->type == FIELD_QUIET
+                ? opts_quiet_value(opts_quiet_row(f->quiet, key), what, val)
+                : field_set(f, what, val, (uint8_t *)obj + offset);
         if (err)
             return err;
     }
@@ -412,8 +420,8 @@ static void field_help_flags(const struct field *f, bool on)
 {
     int column = 0;
     for (; !field_last(f); f++) {
-        if (f->type == FIELD_PART || f->help || !(f->use & OPTION) ||
-            !f->def == on)
+        if (f->type == FIELD_PART || f->type == FIELD_QUIET || f->help ||
+            !(f->use & OPTION) || !f->def == on)
             continue;
         if (!column || column + (int)strlen(f->name) > 76)
             column = printf(column ? "\n    " : "  %s:\n    ",
@@ -442,6 +450,25 @@ static void field_help_rows(const struct field *f, const char *prefix)
     }
 }
 
+/* Those of all tables share lines, too. */
+static void field_help_quiet(const struct field *f, int *column)
+{
+    for (; !field_last(f); f++) {
+        if (f->type == FIELD_PART)
+            field_help_quiet(f->part, column);
+        if (f->type != FIELD_QUIET)
+            continue;
+        for (const struct opts_quiet *r = f->quiet; r->key; r++) {
+            int width = (int)(strlen(r->key) + (r->ok ? strlen(r->ok) : 0)) + 3;
+            if (!*column)
+                printf("  taken, as there is nothing to do:");
+            if (!*column || *column + width > 76)
+                *column = printf("\n   ");
+            *column += printf(" %s=%s", r->key, r->ok ? r->ok : "");
+        }
+    }
+}
+
 static void field_help_counters(const struct field *f, bool *some)
 {
     for (; !field_last(f); f++) {
@@ -459,9 +486,13 @@ static void field_help_counters(const struct field *f, bool *some)
 void fields_help(const struct field *table)
 {
     bool some = false;
+    int column = 0;
     field_help_rows(table, "");
     field_help_flags(table, true);
     field_help_flags(table, false);
+    field_help_quiet(table, &column);
+    if (column)
+        putchar('\n');
     field_help_counters(table, &some);
 }
 

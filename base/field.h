@@ -29,6 +29,7 @@ enum field_type {
     FIELD_LIST,   /* text under a key that may be repeated; read it with
                      opts_nth, there is no member */
     FIELD_MAC,    /* uint8_t[6]; all zero: not said */
+    FIELD_QUIET,  /* keys that need nothing done: those of `quiet` */
     FIELD_PART,   /* the rows of `part`, for what is at this offset; their keys
                      are NAME.KEY where this row has a name */
     /* of STATE only: */
@@ -58,6 +59,7 @@ struct field {
         const char *const *words; /* NULL-terminated */
         const char *arg;          /* TEXT, LIST: what the help calls it */
         const struct field *part;
+        const struct opts_quiet *quiet;
         struct {
             uint32_t n, step; /* STATE: an array of so many (0: one), so many
                                  bytes apart (0: `size`) */
@@ -101,6 +103,11 @@ struct field {
         .name = prefix, .type = FIELD_PART, .use = 0xff,                       \
         .offset = offsetof(what, member), .part = table                        \
     }
+/* Keys of QEMU's that are taken, as there is nothing to do. */
+#define FIELDS_QUIET(rows)                                                     \
+    {                                                                          \
+        .name = "*", .type = FIELD_QUIET, .use = OPTION, .quiet = rows         \
+    }
 /* A counter: uint64_t, atomic, or a struct fault. */
 #define COUNT(key, what, member, text)                                         \
     {                                                                          \
@@ -116,7 +123,7 @@ int fields_read(const struct field *table, void *obj, struct opts *o);
 /* The same for one key alone: always -EINVAL (said). */
 int fields_unknown(const struct field *table, const char *what,
                    const char *key);
-/* The row of an OPTION, or NULL. */
+/* The row of an OPTION (or that QUIET has it), or NULL. */
 const struct field *fields_find(const struct field *table, const char *key);
 /* Rows of a use become their default, but for KEPT ones; members that other
  * threads read are stored whole. */

@@ -165,27 +165,37 @@ int opts_bool(struct opts *o, const char *key, bool *out)
     return 0;
 }
 
-/* Is key i in the rows? -EINVAL in *err (said): its value would need more. */
-static bool opts_is_quiet(const struct opts *o, const struct opts_quiet *r,
-                          int i, int *err)
+const struct opts_quiet *opts_quiet_row(const struct opts_quiet *rows,
+                                        const char *key)
 {
-    const char *val = o->kv[i].val;
-    while (r->key && strcmp(r->key, o->kv[i].key))
-        r++;
-    if (r->key && r->ok && !word_among(val, r->ok) &&
-        !word_among(opts_on_or_off(val), r->ok))
-        *err = fail(-EINVAL, "%s: %s=%s: %s", o->what, r->key, val, r->why);
-    return r->key != NULL;
+    while (rows->key && strcmp(rows->key, key))
+        rows++;
+    return rows->key ? rows : NULL;
+}
+
+int opts_quiet_value(const struct opts_quiet *row, const char *what,
+                     const char *val)
+{
+    if (!row->ok || word_among(val, row->ok) ||
+        word_among(opts_on_or_off(val), row->ok))
+        return 0;
+    return fail(-EINVAL, "%s=%s: %s", what, val, row->why);
 }
 
 int opts_quiet(struct opts *o, const struct opts_quiet *rows)
 {
+    char what[160];
     int kept = 0, err = 0;
-    for (int i = 0; i < o->n; i++)
-        if (!err && opts_is_quiet(o, rows, i, &err))
-            free(o->kv[i].key);
-        else
+    for (int i = 0; i < o->n; i++) {
+        const struct opts_quiet *row = opts_quiet_row(rows, o->kv[i].key);
+        if (err || !row) {
             o->kv[kept++] = o->kv[i];
+            continue;
+        }
+        snprintf(what, sizeof(what), "%s: %s", o->what, row->key);
+        err = opts_quiet_value(row, what, o->kv[i].val);
+        free(o->kv[i].key);
+    }
     o->n = kept;
     return err;
 }

@@ -59,8 +59,14 @@ int opts_mac(struct opts *o, const char *key, uint8_t mac[6]);
 struct opts_quiet {
     const char *key, *ok, *why; /* why another value is refused */
 };
-/* Takes such keys out of `o`; `rows` end with one without a key. 0, or -EINVAL
- * (said, with the row's reason). */
+/* The row of a key, or NULL; `rows` end with one without a key. */
+const struct opts_quiet *opts_quiet_row(const struct opts_quiet *rows,
+                                        const char *key);
+/* May it have this value? 0, or -EINVAL (said, with the row's reason; `what`
+ * begins the line and names the key). */
+int opts_quiet_value(const struct opts_quiet *row, const char *what,
+                     const char *val);
+/* Takes such keys out of `o`. 0 or -EINVAL (said). */
 int opts_quiet(struct opts *o, const struct opts_quiet *rows);
 /* Puts KEY=VAL before all others, so that it is a default; as opts_add. */
 int opts_default(struct opts *o, const char *key, const char *val);

@@ -50,11 +50,9 @@ const struct device_class *plan_model(const struct plan_classes *c,
                                       struct opts *o, const char *what,
                                       bool nic)
 {
-    char list[256] = "", kept[sizeof(o->what)];
-    memcpy(kept, o->what, sizeof(kept));
-    if (models_adjust(o))
+    char list[256] = "";
+    if (models_adjust(c->devices, o))
         return NULL;
-    memcpy(o->what, kept, sizeof(kept));
     const char *name = opts_str(o, "driver", "");
     for (int i = 0; c->devices[i]; i++) {
         const struct device_class *cls = c->devices[i];

@@ -42,10 +42,15 @@ static bool cmdline_asks_help(const char *word)
 static int cmdline_opt_device(const char *arg)
 {
     if (cmdline_asks_help(arg)) {
-        models_help(models, NULL);
+        models_help(models);
         return 1;
     }
     return plan_take("-device", arg);
+}
+
+static int cmdline_opt_global(const char *arg)
+{
+    return models_global(models, arg);
 }
 
 static int cmdline_opt_serial(const char *arg)
@@ -144,7 +149,7 @@ static const struct option options[] = {
     CALL("-device", "MODEL[,netdev=ID]...", cmdline_opt_device,
          "virtio-net-pci, e1000 or vfio-pci; MODEL,help\n"
          "                                lists keys"),
-    CALL("-global", "MODEL.KEY=VALUE", models_global,
+    CALL("-global", "MODEL.KEY=VALUE", cmdline_opt_global,
          "a default for every -device MODEL"),
     CALL("-object", "filter-dump,...", cmdline_opt_object,
          "capture a netdev's frames to a pcap file"),
@@ -345,7 +350,7 @@ static int cmdline_take_net(const char *name, const char *arg)
     const char *model = strstr(arg, "model=");
     if (model && (model == arg || model[-1] == ',') &&
         cmdline_asks_help(model + 6)) {
-        models_help(models, NULL);
+        models_help(models);
         return 1;
     }
     return plan_take(name, arg);

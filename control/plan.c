@@ -77,7 +77,6 @@ static int plan_take_device(const struct plan_classes *c, struct opts *o)
     if (opts_str(o, "help", NULL)) {
         printf("%s: %s\n", cls->name, cls->help);
         fields_help(cls->fields);
-        models_help(c->devices, cls->name);
         return 1;
     }
     struct asked *a = asked_add(&devices);

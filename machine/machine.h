@@ -212,13 +212,21 @@ struct device {
     struct device *next;
 };
 
+/* Another name of a class, and what the name alone says. */
+struct device_alias {
+    const char *name, *key[2], *val[2];
+};
+
 /* One kind of device: the one const row at the end of its file, listed once in
  * the wiring table of vmm.c. */
 struct device_class {
-    const char *name;           /* as in -device NAME */
-    const char *help;           /* what it is */
-    const struct field *fields; /* of its struct; NULL: none */
-    size_t size;                /* of it, struct device first */
+    const char *name;                   /* as in -device NAME */
+    const char *help;                   /* what it is */
+    const struct field *fields;         /* of its struct; NULL: none */
+    size_t size;                        /* of it, struct device first */
+    const struct device_alias *aliases; /* end with one without a name; NULL:
+                                           it has none */
+    const char *kinds; /* names of QEMU's that mean it and others: -global */
     /* Optional. Looks whether what the fields say can be had, and says what it
      * needs. Touches nothing outside. 0 or -errno, said. */
     int (*check)(struct device *dev, struct needs *needs);

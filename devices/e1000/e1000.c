@@ -572,7 +572,17 @@ static int e1000_create(struct machine *m, struct device *dev)
     return 0;
 }
 
+/* QEMU's, which need nothing with these values. */
+static const struct opts_quiet e1000_quiet[] = {
+    {"autonegotiation", "on", "the PHY always negotiates"},
+    {"extra_mac_registers", "on", "every register is there"},
+    {"init-vet", "on", "VET starts as the data sheet says"},
+    {"migrate_tso_props", NULL, NULL},
+    {0},
+};
+
 static const struct field e1000_fields[] = {
+    FIELDS_QUIET(e1000_quiet),
     FIELDS_OF(device_fields, "", struct e1000, dev),
     FIELDS_OF(nic_fields, "", struct e1000, nic),
     FIELDS_OF(nic_counters, "", struct e1000, nic.stats),
@@ -590,11 +600,17 @@ static const struct field e1000_fields[] = {
     {.name = ""},
 };
 
+static const struct device_alias e1000_aliases[] = {
+    {"e1000-82540em", {0}, {0}},
+    {0},
+};
+
 const struct device_class e1000_class = {
     .name = "e1000",
     .help = "Intel 82540EM",
     .fields = e1000_fields,
     .size = sizeof(struct e1000),
+    .aliases = e1000_aliases,
     .check = e1000_check,
     .create = e1000_create,
 };

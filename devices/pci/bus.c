@@ -202,7 +202,18 @@ static int pci_plug(struct pci_bus *bus, struct pci_fn *fn, unsigned slot)
     return 0;
 }
 
+/* QEMU's, which need nothing with these values. */
+static const struct opts_quiet pci_quiet[] = {
+    {"acpi-index", "0", "the guest's interfaces are not named by ACPI"},
+    {"failover_pair_id", "-", "no NIC stands in for another"},
+    {"romsize", "-1 4294967295", "a ROM is as large as its file"},
+    {"x-pcie-extcap-init", NULL, NULL}, /* the bus is conventional PCI */
+    {"x-pcie-lnksta-dllla", NULL, NULL},
+    {0},
+};
+
 const struct field pci_fields[] = {
+    FIELDS_QUIET(pci_quiet),
     FIELD(TEXT, "addr", struct pci_place, addr, .arg = "SLOT",
           .help = "PCI slot, 1 to 1f, hexadecimal (the first free)"),
     FIELD(TEXT, "bus", struct pci_place, bus, .arg = "pci.0",

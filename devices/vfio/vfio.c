@@ -567,7 +567,17 @@ static int vfio_pci_create(struct machine *m, struct device *dev)
     return vfio_plug(v, m, v->pci.slot);
 }
 
+/* QEMU's, which need nothing with these values. */
+static const struct opts_quiet vfio_quiet[] = {
+    {"display", "off auto", "there are no graphics"},
+    {"enable-migration", "off auto", "nothing migrates"},
+    {"x-vga", "off", "there are no graphics"},
+    {"x-no-mmap", "off", "BARs are always mapped"},
+    {0},
+};
+
 static const struct field vfio_pci_fields[] = {
+    FIELDS_QUIET(vfio_quiet),
     FIELDS_OF(device_fields, "", struct vfio, dev),
     FIELD(TEXT, "host", struct vfio, told, .arg = "ADDR",
           .help = "its address there, as lspci prints it: 0000:03:00.0"),

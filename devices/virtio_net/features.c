@@ -93,7 +93,35 @@ void vnet_set_guest_offloads(struct vnet *n, uint64_t f)
 #define FEATURE(key, n, on)                                                    \
     FIELD(BIT, key, struct vnet, asked, .min = n, .def = on)
 static const char *const duplexes[] = {"half", "full", "unknown", NULL};
+/* QEMU's, which need nothing with these values. */
+static const struct opts_quiet vnet_quiet[] = {
+    {"aer", "off", "the bus is conventional PCI, without error reports"},
+    {"any_layout", NULL, NULL}, /* is part of virtio 1 */
+    {"failover", "off", "no NIC stands in for another"},
+    {"gso", NULL, NULL}, /* host_tso4= and so on say it */
+    {"guest_rsc_ext", "off", "segments are not put together for Windows"},
+    {"migrate-extra", NULL, NULL},
+    {"notify_on_empty", NULL, NULL}, /* of drivers before event_idx */
+    {"rsc_interval", NULL, NULL},
+    {"tx", "bh", "there is no timer that holds frames back"},
+    {"use-disabled-flag", NULL, NULL},
+    {"use-started", NULL, NULL},
+    {"virtio-pci-bus-master-bug-migration", NULL, NULL},
+    {"x-ats-page-aligned", NULL, NULL},
+    {"x-disable-legacy-check", NULL, NULL},
+    {"x-disable-pcie", NULL, NULL},
+    {"x-mtu-bypass-backend", NULL, NULL},
+    {"x-pcie-deverr-init", NULL, NULL},
+    {"x-pcie-flr-init", NULL, NULL},
+    {"x-pcie-lnkctl-init", NULL, NULL},
+    {"x-pcie-pm-init", NULL, NULL},
+    {"x-txburst", NULL, NULL},
+    {"x-txtimer", NULL, NULL},
+    {0},
+};
+
 const struct field vnet_fields[] = {
+    FIELDS_QUIET(vnet_quiet),
     FIELDS_OF(device_fields, "", struct vnet, v.dev),
     FIELDS_OF(nic_fields, "", struct vnet, nic),
     FIELDS_OF(virtio_fields, "", struct vnet, v),

@@ -626,11 +626,25 @@ static int vnet_create(struct machine *m, struct device *dev)
     return 0;
 }
 
+static const struct device_alias vnet_aliases[] = {
+    {"virtio-net", {0}, {0}},
+    {"virtio", {0}, {0}},
+    {"virtio-net-pci-non-transitional",
+     {"disable-legacy", "disable-modern"},
+     {"on", "off"}},
+    {"virtio-net-pci-transitional",
+     {"disable-legacy", "disable-modern"},
+     {"off", "off"}},
+    {0},
+};
+
 const struct device_class virtio_net_class = {
     .name = "virtio-net-pci",
     .help = "virtio network device",
     .fields = vnet_fields,
     .size = sizeof(struct vnet),
+    .aliases = vnet_aliases,
+    .kinds = "virtio-pci virtio-net-device",
     .check = vnet_check,
     .create = vnet_create,
     .loaded = vnet_loaded,

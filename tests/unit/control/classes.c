@@ -124,6 +124,24 @@ static void try_option(const struct field *f, const char *key)
     }
 }
 
+/* Each value that is true takes nothing, another one is refused with a reason.
+ */
+static void try_quiet(const struct field *f)
+{
+    for (const struct opts_quiet *r = f->quiet; r->key; r++) {
+        char word[32];
+        CHECK(fields_find(table, r->key) == f);
+        CHECK_HAS(help, r->key);
+        for (const char *p = r->ok ? r->ok : "any"; *p; p += strspn(p, " ")) {
+            snprintf(word, sizeof(word), "%.*s", (int)strcspn(p, " "), p);
+            good(r->key, word);
+            p += strlen(word);
+        }
+        if (r->ok)
+            bad(r->key, "no-such-word");
+    }
+}
+
 static void walk(const struct field *f, const char *prefix, size_t at)
 {
     char key[64], line[80];
@@ -136,6 +154,10 @@ static void walk(const struct field *f, const char *prefix, size_t at)
         }
         if (at + f->offset + f->size > size)
             FAIL("%s: %s lies outside the struct", class, key);
+        if (f->type == FIELD_QUIET) {
+            try_quiet(f);
+            continue;
+        }
         if (f->use & OPTION) {
             CHECK(fields_find(table, key) == f);
             try_option(f, key);
