@@ -78,6 +78,13 @@ $(UAPI): | $(B)/toolchain
 	@ln -sfn /usr/include/asm-generic $@/asm-generic
 	@ln -sfn /usr/include/$$($(CC) -print-multiarch)/asm $@/asm
 
+# Of the comments beside the functions that make them: see host/syscalls.awk.
+$(B)/syscalls.h: host/syscalls.awk $(SRC) $(B)/flags | $(UAPI)
+	@echo "  AWK $@"
+	@LC_ALL=C awk -f host/syscalls.awk $(UAPI)/asm/unistd_64.h $(SRC) >$@
+$(foreach dir,$(B) $(B)/unit $(B)/tsan $(B)/fuzz $(B)/cov,$(dir)/host/filter.o) \
+    $(B)/lint/host/filter.tidy: $(B)/syscalls.h
+
 $(B)/%.o: %.c $(B)/flags | $(UAPI)
 	@mkdir -p $(@D)
 	@echo "  CC $<"

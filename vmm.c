@@ -55,7 +55,6 @@ enum { EXIT_START = 1, EXIT_USAGE = 2 }; /* the others: enum machine_stop */
 #define LOG_PATIENCE_NS 1000000000ull /* for a slow reader, at the end */
 
 static struct config config;
-static int log_fd; /* -D */
 
 /* -------------------------------------------------------------------- board */
 
@@ -80,6 +79,7 @@ static struct control {
 
 /* By way of a file, so that whoever counts needs to know nothing of the log,
  * and a reader who is slow holds up nobody. */
+/* syscalls loop: memfd_create(MFD_CLOEXEC) writev close */
 static void print_stats(struct machine *m)
 {
     int fd = memfd_create("stats", MFD_CLOEXEC);
@@ -205,11 +205,12 @@ static int exit_code(int err)
 static int open_files(void)
 {
     if (config.log) {
-        log_fd =
+        int fd =
             open(config.log,
                  O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644);
-        if (log_fd < 0)
+        if (fd < 0)
             return fail(-errno, "-D %s: %s", config.log, strerror(errno));
+        log_next(fd);
     }
     return config.pidfile ? pidfile_open(config.pidfile) : 0;
 }
@@ -222,7 +223,7 @@ static void guest_runs(struct timer *t)
     if (pidfile_write() < 0)
         vm_quit(control.m, EXIT_START);
     if (config.log)
-        log_open(log_fd);
+        log_move();
 }
 
 static int run(struct machine *m)

@@ -27,6 +27,7 @@
 #include "base/bytes.h"
 #include "base/fd.h"
 #include "base/loop.h"
+#include "base/use.h"
 
 unsigned trace_mask;
 
@@ -38,29 +39,33 @@ static bool named, stamped;
 
 static struct {
     pthread_mutex_t lock;
-    int fd;
-    bool own;    /* fd is ours to close */
-    bool socket; /* MSG_DONTWAIT */
-    bool ask;    /* shared and blocking: poll first */
+    struct target {
+        int fd;
+        bool own;    /* fd is ours to close */
+        bool socket; /* MSG_DONTWAIT */
+        bool ask;    /* shared and blocking: poll first */
+    } to, next;
     size_t at, n;
     char line[LINE_MAX_BYTES]; /* bytes at..n wait */
     uint64_t lost;             /* lines, since that was last said */
     uint64_t until;            /* wait for a reader until then; 0: never */
     struct loop *loop;
     struct event room;
-} out = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = STDERR_FILENO};
+} out = {.lock = PTHREAD_MUTEX_INITIALIZER, .to.fd = STDERR_FILENO};
 
 /* --------------------------------------------------------- writing, waiting */
 
+/* syscalls all: write poll */
+/* syscalls all if log_socket: sendto */
 static ssize_t write_some(const char *p, size_t n)
 {
-    struct pollfd pfd = {.fd = out.fd, .events = POLLOUT};
+    struct pollfd pfd = {.fd = out.to.fd, .events = POLLOUT};
     ssize_t got;
-    if (out.ask && poll(&pfd, 1, 0) == 0)
+    if (out.to.ask && poll(&pfd, 1, 0) == 0)
         return -EAGAIN;
     do
-        got = out.socket ? send(out.fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL)
-                         : write(out.fd, p, n);
+        got = out.to.socket ? send(out.to.fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL)
+                            : write(out.to.fd, p, n);
     while (got < 0 && errno == EINTR);
     return got < 0 ? -errno : got;
 }
@@ -69,7 +74,7 @@ static ssize_t write_some(const char *p, size_t n)
 static bool wait_for_reader(void)
 {
     uint64_t now = out.until ? now_ns() : 0;
-    struct pollfd pfd = {.fd = out.fd, .events = POLLOUT};
+    struct pollfd pfd = {.fd = out.to.fd, .events = POLLOUT};
     return now < out.until &&
            poll(&pfd, 1, (int)((out.until - now) / 1000000) + 1) == 1;
 }
@@ -121,7 +126,7 @@ static void want_room(void)
 {
     if (!out.loop || out.room.loop || (out.at == out.n && !out.lost))
         return;
-    out.room.fd = out.fd;
+    out.room.fd = out.to.fd;
     loop_add(out.loop, &out.room); /* EPERM: a file, never full for long */
 }
 
@@ -165,19 +170,40 @@ static void put_text(const char *before, const char *fmt, va_list ap)
 
 /* ------------------------------------------------------------- open, close */
 
-void log_open(int fd)
+/* Where lines go from now on, or by log_move(). */
+static struct target target_of(int fd)
 {
+    struct target t = {.fd = fd};
     struct stat st;
     bool known = !fstat(fd, &st);
-    out.fd = fd;
-    out.socket = known && S_ISSOCK(st.st_mode);
-    if (out.socket || !known || S_ISREG(st.st_mode)) /* a file never blocks */
-        return;
+    t.socket = known && S_ISSOCK(st.st_mode);
+    if (t.socket)
+        thread_uses(USE_LOG_SOCKET);
+    if (t.socket || !known || S_ISREG(st.st_mode)) /* a file never blocks */
+        return t;
     int own = fd_reopen(fd, O_WRONLY);
-    out.own = own >= 0;
-    out.ask = own < 0;
-    if (out.own)
-        out.fd = own;
+    t.own = own >= 0;
+    t.ask = own < 0;
+    if (t.own)
+        t.fd = own;
+    return t;
+}
+
+void log_open(int fd)
+{
+    out.to = target_of(fd);
+}
+
+void log_next(int fd)
+{
+    out.next = target_of(fd);
+}
+
+void log_move(void)
+{
+    pthread_mutex_lock(&out.lock);
+    out.to = out.next;
+    pthread_mutex_unlock(&out.lock);
 }
 
 void log_name(const char *name)
@@ -199,6 +225,7 @@ void log_watch(struct loop *l)
     pthread_mutex_unlock(&out.lock);
 }
 
+/* syscalls loop: pread64 */
 void log_text(int fd)
 {
     char line[LINE_MAX_BYTES];
@@ -224,12 +251,22 @@ void log_patience(uint64_t ns)
     pthread_mutex_unlock(&out.lock);
 }
 
+void log_dying(const char *line, size_t n)
+{
+    char whole[LINE_MAX_BYTES];
+    size_t head = strlen(prefix);
+    if (n > sizeof(whole) - head)
+        n = sizeof(whole) - head;
+    memcpy(whole, prefix, head);
+    memcpy(whole + head, line, n);
+    write_some(whole, head + n);
+}
+
 void log_close(void)
 {
-    if (out.own)
-        close(out.fd);
-    out.fd = STDERR_FILENO;
-    out.own = out.socket = out.ask = false;
+    if (out.to.own)
+        close(out.to.fd);
+    out.to = (struct target){.fd = STDERR_FILENO};
     out.at = out.n = 0;
     out.lost = out.until = 0;
 }

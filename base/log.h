@@ -4,6 +4,7 @@
 #define LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* One operator-visible line on stderr, "vmm: " (with -name: "vmm NAME: ")
@@ -40,6 +41,10 @@ bool fault_due(struct fault *f, uint64_t *unsaid);
 /* For main(), in this order. From here on `fd` (standard error) is written to
  * without waiting. */
 void log_open(int fd);
+/* The same in two steps: log_next() opens what it takes, log_move() goes over.
+ */
+void log_next(int fd);
+void log_move(void);
 void log_name(const char *name); /* the machine's; NULL: none */
 void log_timestamps(bool on);    /* the time of day before each line, in UTC */
 /* With a loop, what waits goes out as soon as it can, not with the next line.
@@ -50,6 +55,8 @@ void log_watch(struct loop *l);
 void log_text(int fd);
 /* The end is near: from now on a slow reader is waited for, `ns` in all. */
 void log_patience(uint64_t ns);
+/* A line as it is, from a signal handler, of a process that ends at once. */
+void log_dying(const char *line, size_t n);
 /* Back to plain writes. */
 void log_close(void);
 

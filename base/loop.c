@@ -55,6 +55,7 @@ struct loop {
     struct pace pace;
 };
 
+/* syscalls all: write */
 void event_signal(int fd)
 {
     uint64_t one = 1;
@@ -62,6 +63,7 @@ void event_signal(int fd)
     (void)ignored; /* EAGAIN: the counter is full, the signal stands */
 }
 
+/* syscalls all: read */
 void event_drain(int fd)
 {
     uint64_t n;
@@ -142,6 +144,7 @@ bool loop_is_mine(const struct loop *l)
            pthread_equal(l->thread, pthread_self());
 }
 
+/* syscalls loop pair vcpu: epoll_ctl */
 int loop_add(struct loop *l, struct event *ev)
 {
     struct epoll_event e = {.events = ev->want, .data.ptr = ev};
@@ -162,6 +165,7 @@ void loop_want(struct event *ev, uint32_t want)
     epoll_ctl(ev->loop->epfd, EPOLL_CTL_MOD, ev->fd, &e);
 }
 
+/* syscalls loop vcpu if vhost: dup3 close */
 int loop_refile(struct event *ev, int fd)
 {
     struct epoll_event e = {.events = ev->want, .data.ptr = ev};
@@ -306,7 +310,9 @@ static int64_t wait_limit(const struct loop *l, int64_t limit)
     return limit >= 0 && limit < left ? limit : left;
 }
 
-/* epoll_pwait2 takes nanoseconds (Linux 5.11); before it, round up to ms. */
+/* epoll_pwait2 takes nanoseconds (Linux 5.11); before it, round up to ms.
+ *
+ * syscalls loop pair: epoll_pwait2 epoll_pwait */
 static int wait_ns(struct loop *l, int64_t ns)
 {
     static _Atomic bool no_pwait2;
@@ -407,7 +413,9 @@ static int nap(struct loop *l)
 }
 
 /* The number of events in the batch, -1 when a poller had work (it is done), 0
- * for nothing: all signals are on. */
+ * for nothing: all signals are on.
+ *
+ * syscalls loop pair: epoll_pwait sched_yield */
 static int look(struct loop *l, uint64_t start)
 {
     if (l->pace.naps)

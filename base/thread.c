@@ -14,13 +14,25 @@
 
 #define VCPU_STACK_BYTES (64 * 1024)
 
+/* What the C library calls by itself: locks; the heap; the end of a thread, and
+ * of a process; after a signal; what the kernel starts again after SIGSTOP; the
+ * clock, where the host's cannot be read without a call.
+ *
+ * syscalls all: futex exit_group rt_sigreturn restart_syscall clock_gettime */
+/* syscalls pair vcpu worker: rt_sigprocmask exit */
+/* syscalls loop worker: brk mmap(!PROT_EXEC) mprotect(!PROT_EXEC) munmap
+ * mremap madvise(MADV_FREE|MADV_DONTNEED) */
+
 void (*thread_confine)(enum thread_kind kind);
+static _Thread_local const struct thread *self; /* NULL: main()'s */
+static pid_t pid;
 static bool held;
 static struct thread *waiting, **last = &waiting;
 
 static void *thread_main(void *arg)
 {
     struct thread *t = arg;
+    self = t;
     prctl(PR_SET_NAME, t->name);
     atomic_store(&t->tid, (pid_t)syscall(SYS_gettid));
     if (thread_confine)
@@ -46,6 +58,7 @@ static int create(struct thread *t)
 {
     sigset_t own, old;
     pthread_attr_t attr;
+    pid = getpid();
     pthread_attr_init(&attr);
     if (t->kind == THREAD_VCPU)
         pthread_attr_setstacksize(&attr, VCPU_STACK_BYTES);
@@ -88,13 +101,26 @@ void thread_join(struct thread *t)
     t->runs = false;
 }
 
-/* By tgkill, which a filter can bind to this process; pthread_kill's tkill it
- * cannot. */
+/* By tgkill, which a filter can bind to this process; what the C library's
+ * pthread_kill and raise call, tkill, it cannot.
+ *
+ * syscalls all: tgkill(SELF) */
 void thread_wake(struct thread *t)
 {
     pid_t tid = atomic_load(&t->tid);
     if (tid)
-        syscall(SYS_tgkill, getpid(), tid, WAKE_SIGNAL);
+        syscall(SYS_tgkill, pid, tid, WAKE_SIGNAL);
+}
+
+void thread_raise(int sig)
+{
+    pid_t own = pid ? pid : getpid();
+    syscall(SYS_tgkill, own, self ? atomic_load(&self->tid) : own, sig);
+}
+
+const char *thread_name(void)
+{
+    return self ? self->name : "loop";
 }
 
 void threads_hold(void)

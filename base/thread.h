@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "base/use.h"
+
 /* What a thread is for says what it may ask of the kernel. */
 enum thread_kind {
     THREAD_LOOP,   /* main()'s: the main loop */
@@ -47,6 +49,11 @@ void thread_wake(struct thread *t);
  * None can be made after it. 0 or -errno (said). */
 void threads_hold(void);
 int threads_begin(void);
+
+/* The calling thread's; main()'s is "loop". */
+const char *thread_name(void);
+/* The signal `sig`, whose handler is the default one again, for this thread. */
+void thread_raise(int sig);
 
 /* If set: called by each thread first thing, by threads_begin()'s last. */
 extern void (*thread_confine)(enum thread_kind kind);

@@ -168,7 +168,7 @@ static const struct option options[] = {
     TEXT("-pidfile", "FILE", pidfile, "the process's number, while it runs"),
     TEXT("-D", "FILE", log, "messages go there once the guest runs"),
     CALL("-sandbox", "on|off", sandbox_option,
-         "give up files, user, capabilities (on)"),
+         "give up files, user, system calls (on)"),
     CALL("-runas", "USER|UID:GID", sandbox_runas,
          "who root becomes in it (nobody)"),
     FLAG("-stats", stats, "print counters at the end"),
@@ -304,7 +304,7 @@ static int cmdline_usage(const char *arg)
         "cables.\n"
         "Exit codes: 0 powered off, 1 did not start, 2 usage, 3 reset "
         "(-no-reboot),\n4 triple fault (-no-reboot), 5 guest panic, 6 VMM or "
-        "KVM fault, 128+N signal N.");
+        "KVM fault, 128+N signal N, 148 sandbox.");
     return 1;
 }
 

@@ -37,6 +37,7 @@
 #include "base/bytes.h"
 #include "base/field.h"
 #include "base/log.h"
+#include "base/use.h"
 #include "host/backlog.h"
 #include "host/endpoint.h"
 #include "host/peer.h"
@@ -104,6 +105,8 @@ static void stream_set(struct stream *s, int fd, bool socket,
                        void (*ready)(struct event *ev, uint32_t got),
                        const char *name)
 {
+    if (socket)
+        thread_uses(USE_CONSOLE_SOCKET);
     *s = (struct stream){
         .ev = {.fd = fd, .ready = ready, .name = name},
         .socket = socket,
@@ -176,6 +179,8 @@ void console_count(struct console *c, const char *id, int fd)
     fields_count(log_count_fields, &n, id, fd);
 }
 
+/* syscalls loop: write */
+/* syscalls loop if console_socket: sendto recvfrom */
 static ssize_t stream_write(struct stream *s, const void *p, size_t n)
 {
     ssize_t got = s->socket ? send(s->ev.fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL)
@@ -400,6 +405,7 @@ static void wake_ready(struct event *ev, uint32_t got)
 
 /* --------------------------------------------------------------- sockets */
 
+/* syscalls loop if console_socket: fcntl(F_DUPFD_CLOEXEC) close */
 static void client_came(struct peer *p)
 {
     struct console *c = container_of(p, struct console, peer);
@@ -439,6 +445,7 @@ static int open_socket(struct console *c, struct chardev *dev)
 {
     struct peer *p = &c->peer;
     int fd = -1;
+    thread_uses(USE_CONSOLE_SOCKET);
     p->opened = client_came;
     p->closed = client_went;
     p->half = true;

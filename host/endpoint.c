@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/use.h"
 #include "host/terminal.h"
 
 #define PTY_MS 50 /* for a reader to take something */
@@ -65,6 +66,7 @@ int endpoint_pty(struct endpoint *e, const char *label)
     struct termios t;
     int fd = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
     const char *name = NULL;
+    thread_uses(USE_PTY);
     if (fd >= 0 && !grantpt(fd) && !unlockpt(fd))
         name = ptsname(fd);
     if (name)
@@ -119,6 +121,7 @@ int endpoint_begin(const struct endpoint *e, int out)
     return e->regular && !e->append && ftruncate(out, 0) ? -errno : 0;
 }
 
+/* syscalls loop if pty: poll ioctl(FIONREAD) */
 void endpoint_drain(const struct endpoint *e)
 {
     int left = 0, before = 0;

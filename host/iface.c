@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/use.h"
 #include "host/iface.h"
 
 static void name_copy(struct ifreq *ifr, const char *ifname)
@@ -137,6 +138,7 @@ pid_t child_start(const char *const argv[], int in, int err, int keep)
     return r ? -r : pid;
 }
 
+/* syscalls loop if child: wait4 */
 int child_wait(pid_t pid)
 {
     int st;
@@ -178,6 +180,7 @@ int script_watch(struct downscript *d, const char *script, const char *ifname)
         close(p[1]);
         return fail(pid, "/bin/sh: cannot run it: %s", strerror(-pid));
     }
+    thread_uses(USE_CHILD);
     d->pid = pid;
     d->fd = p[1];
     return 0;

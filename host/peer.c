@@ -19,6 +19,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/use.h"
 #include "host/sandbox.h"
 
 #define MS 1000000ull
@@ -33,7 +34,9 @@ static void peer_after(struct peer *p, unsigned ms)
     timer_arm(&p->timer, now_ns() + ms * MS);
 }
 
-/* Who is at the other end of a connection that was accepted. */
+/* Who is at the other end of a connection that was accepted.
+ *
+ * syscalls loop if peer: getpeername getsockopt */
 static void peer_who(const struct peer *p, char *buf, size_t size)
 {
     union {
@@ -192,7 +195,9 @@ static void peer_ready(struct event *ev, uint32_t got)
         p->ready(p, got);
 }
 
-/* A descriptor to be the connection, at once or when it is writable. */
+/* A descriptor to be the connection, at once or when it is writable.
+ *
+ * syscalls loop if peer: fcntl(F_GETFL|F_SETFL) poll close */
 static int peer_adopt(struct peer *p, int fd)
 {
     struct pollfd w = {.fd = fd, .events = POLLOUT};
@@ -222,7 +227,9 @@ static void peer_redial(struct peer *p)
         peer_dial_failed(p, fd);
 }
 
-/* Errors (no descriptors are left) wait, too: the socket stays readable. */
+/* Errors (no descriptors are left) wait, too: the socket stays readable.
+ *
+ * syscalls loop if peer: accept4 */
 static void peer_accept(struct event *ev, uint32_t got)
 {
     struct peer *p = container_of(ev, struct peer, listen);
@@ -249,6 +256,7 @@ static void peer_overdue(struct timer *t)
 int peer_begin(struct peer *p, struct loop *l, int fd)
 {
     p->loop = l;
+    thread_uses(USE_PEER);
     if (p->dial && p->redial_ms)
         sandbox_needs_outside("a connection is made again when it is lost");
     p->conn = (struct event){.fd = -1, .ready = peer_ready, .name = "peer"};

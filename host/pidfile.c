@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/use.h"
 #include "host/sandbox.h"
 
 static struct {
@@ -101,10 +102,12 @@ int pidfile_open(const char *path)
     file.path = path;
     file.fd = fd;
     file.ours = made;
+    thread_uses(USE_PIDFILE);
     sandbox_needs_outside("-pidfile is removed at the end");
     return 0;
 }
 
+/* syscalls loop if pidfile: ftruncate getpid writev */
 int pidfile_write(void)
 {
     if (!file.path)

@@ -14,6 +14,7 @@
  *   no capabilities, and never again some   no_new_privs
  *   Landlock without a right                paths, TCP, abstract sockets and
  *                                           signals, as far as this kernel goes
+ *   a list of system calls a thread         host/filter.c
  *
  * A step that this host does not allow (a container's profile, an old kernel)
  * is named in one line, and the others are done all the same: what is open
@@ -38,6 +39,7 @@
 
 #include "base/field.h"
 #include "base/log.h"
+#include "host/filter.h"
 
 #define NOBODY 65534
 
@@ -300,6 +302,8 @@ static void landlock(void)
 
 /* -------------------------------------------------------------------- enter */
 
+static bool inside;
+
 int sandbox_enter(void)
 {
     const struct rlimit none = {0, 0};
@@ -318,5 +322,12 @@ int sandbox_enter(void)
     drop_capabilities();
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* a change of users sets it anew */
     landlock();
+    filter_begin();
+    inside = true;
     return 0;
+}
+
+bool sandbox_inside(void)
+{
+    return inside;
 }

@@ -3,6 +3,8 @@
 #ifndef SANDBOX_H
 #define SANDBOX_H
 
+#include <stdbool.h>
+
 /* -sandbox and -runas: 0; 1: help is out; -EINVAL (said). */
 int sandbox_option(const char *arg);
 int sandbox_runas(const char *arg);
@@ -18,5 +20,7 @@ void sandbox_needs_outside(const char *what);
  * while it has one thread. 0, or -errno (said) where it may not go on: a -runas
  * that was asked for and cannot be had. */
 int sandbox_enter(void);
+/* Was it? */
+bool sandbox_inside(void);
 
 #endif

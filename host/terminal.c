@@ -18,6 +18,7 @@
 
 #include "base/bytes.h"
 #include "base/fd.h"
+#include "base/thread.h"
 
 static struct {
     volatile sig_atomic_t raw; /* `saved` is to be put back */
@@ -28,6 +29,7 @@ static struct {
     volatile sig_atomic_t n;
 } terminal = {.fd = -1};
 
+/* syscalls all if terminal: ioctl(TCSETS) fcntl(F_GETFL|F_SETFL) */
 void terminal_restore(void)
 {
     int keep = errno;
@@ -42,6 +44,7 @@ void terminal_restore(void)
     errno = keep;
 }
 
+/* syscalls loop if terminal: ioctl(TIOCGPGRP) getpgid */
 bool terminal_foreground(int fd)
 {
     pid_t group = tcgetpgrp(fd); /* -1: not the terminal that controls us */
@@ -60,7 +63,7 @@ void terminal_take(void)
 static void on_crash(int sig)
 {
     terminal_restore();
-    raise(sig); /* SA_RESETHAND: the default action now */
+    thread_raise(sig); /* SA_RESETHAND: the default action now */
 }
 
 static void restore_on_crash(void)
@@ -82,6 +85,7 @@ void terminal_raw(int fd)
     static bool once;
     if (tcgetattr(fd, &terminal.saved))
         return;
+    thread_uses(USE_TERMINAL);
     terminal.fd = fd;
     terminal.ours = terminal.saved;
     terminal.ours.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP |
@@ -114,6 +118,7 @@ int terminal_fd(int fd, int mode, bool *socket)
     int flags = fcntl(fd, F_GETFL);
     if (own < 0 || flags < 0 || (flags & O_NONBLOCK) || terminal.n == 2)
         return own;
+    thread_uses(USE_TERMINAL);
     fcntl(fd, F_SETFL, flags | O_NONBLOCK);
     terminal.nonblock[terminal.n++] = fd;
     return own;

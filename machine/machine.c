@@ -149,6 +149,7 @@ static int new_eventfd(void)
     return fd < 0 ? -errno : fd;
 }
 
+/* syscalls loop vcpu if vhost: eventfd2 close */
 int irq_msi(struct machine *m, struct irq *irq)
 {
     int fd = new_eventfd();

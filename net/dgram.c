@@ -10,7 +10,10 @@
 
 #include "net/dgram.h"
 #include "base/iov.h"
+#include "base/use.h"
+#include "host/sandbox.h"
 
+/* syscalls loop pair if socket: sendmsg */
 static ssize_t dgram_send(struct netbe *be, const struct iovec *iov, int n)
 {
     struct dgram *d = container_of(be, struct dgram, be);
@@ -40,6 +43,7 @@ static ssize_t dgram_send(struct netbe *be, const struct iovec *iov, int n)
     return -err;
 }
 
+/* syscalls loop pair if socket: readv */
 static ssize_t dgram_recv(struct netbe *be, const struct iovec *iov, int n)
 {
     struct dgram *d = container_of(be, struct dgram, be);
@@ -118,6 +122,9 @@ int dgram_open(struct netdev *nd, struct loop *l)
 {
     struct dgram *d = container_of(nd, struct dgram, nd);
     (void)l;
+    thread_uses(USE_SOCKET);
+    if (d->remote.len && d->remote.sa.sa_family == AF_UNIX)
+        sandbox_needs_outside("datagrams go to a name");
     d->be = (struct netbe){.dev = nd, .send = dgram_send, .recv = dgram_recv};
     nd->nq = 1;
     nd->q[0] = &d->be;

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/iov.h"
+#include "base/use.h"
 #include "net/net.h"
 
 struct dump {
@@ -47,6 +48,7 @@ struct pcap_record {
     uint32_t sec, usec, caplen, len;
 };
 
+/* syscalls loop pair if capture: close */
 static void dump_stop(struct dump *d, const char *why)
 {
     log_line("%s: capture to %s ended: %s", d->nd->id, d->file, why);
@@ -74,6 +76,7 @@ static void dump_missed(struct dump *d)
                d->nd->id, d->file);
 }
 
+/* syscalls loop pair if capture: write writev */
 static void dump_write(struct dump *d, const struct iovec *iov, int n)
 {
     bool free = dump_flush(d);
@@ -271,6 +274,7 @@ void dump_free(struct dump *d)
 int dump_open(struct dump *d)
 {
     struct netdev *nd = d->nd;
+    thread_uses(USE_CAPTURE);
     d->restcap = sizeof(struct pcap_record) + NET_FRAME_MAX;
     d->rest = malloc(d->restcap);
     d->fd = d->rest ? dump_open_file(d->file, d->maxlen) : -ENOMEM;

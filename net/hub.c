@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/iov.h"
+#include "base/use.h"
 #include "net/list.h"
 
 #define PORTS_MAX 64
@@ -90,7 +91,9 @@ static void hub_learn(struct hub *h, const uint8_t *src, struct hubport *from)
     h->mac[i].seen = now_ns();
 }
 
-/* One packet, header first (of zeroes), to one port. */
+/* One packet, header first (of zeroes), to one port.
+ *
+ * syscalls loop pair if socket: sendmsg */
 static void hub_deliver(struct hubport *p, const struct iovec *iov, int n,
                         const struct iovec *frame, int nframe)
 {
@@ -137,6 +140,7 @@ static ssize_t hubport_send(struct netbe *be, const struct iovec *iov, int n)
     return hub_forward(container_of(be, struct hubport, be), iov, n);
 }
 
+/* syscalls loop pair if socket: readv */
 static ssize_t hubport_recv(struct netbe *be, const struct iovec *iov, int n)
 {
     struct iovec tmp[IOV_COUNT_MAX];
@@ -285,6 +289,7 @@ static int hubport_join(struct hubport *p)
     struct hub *h = hub_get(p->hubid);
     if (!h)
         return -ENOMEM;
+    thread_uses(USE_SOCKET);
     p->hub = h;
     if (h->n == PORTS_MAX)
         return fail(-ENOSPC, "-netdev hubport: hub %u has %d ports already",

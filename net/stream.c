@@ -45,7 +45,9 @@ static int stream_target(struct stream *s, const struct iovec *iov, int n,
     return k;
 }
 
-/* The length of the frame to come, 0: not known yet, <0: no stream of ours. */
+/* The length of the frame to come, 0: not known yet, <0: no stream of ours.
+ *
+ * syscalls loop pair if peer: read shutdown readv */
 static ssize_t stream_head(struct stream *s)
 {
     if (s->nhead < sizeof(s->head)) {
@@ -122,7 +124,9 @@ static ssize_t stream_recv(struct netbe *be, const struct iovec *iov, int n)
     return r + NET_HDR_LEN;
 }
 
-/* Writes the rest of a frame; true when nothing is left. */
+/* Writes the rest of a frame; true when nothing is left.
+ *
+ * syscalls loop pair if peer: sendto sendmsg */
 static bool stream_flush(struct stream *s)
 {
     if (s->txpos < s->txend) {
@@ -205,7 +209,9 @@ static ssize_t stream_send(struct netbe *be, const struct iovec *iov, int n)
 /* ----------------------------------------------------------- connections */
 
 /* Puts another file behind the NIC's descriptor; fd -1: one never ready, which
- * is there from the start: now there may be no descriptor to be had. */
+ * is there from the start: now there may be no descriptor to be had.
+ *
+ * syscalls loop if peer: dup3 close */
 static void stream_plug(struct stream *s, int fd)
 {
     pthread_mutex_lock(&s->lock);

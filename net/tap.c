@@ -34,6 +34,7 @@
 #include <unistd.h>
 
 #include "base/iov.h"
+#include "base/use.h"
 #include "host/iface.h"
 #include "host/sandbox.h"
 #include "net/tap_fd.h"
@@ -63,12 +64,14 @@ static ssize_t tap_error(struct netbe *be, bool sending)
     return -err;
 }
 
+/* syscalls loop pair if tap: writev */
 static ssize_t tap_send(struct netbe *be, const struct iovec *iov, int n)
 {
     ssize_t r = writev(be->fd, iov, n);
     return r >= 0 ? r : tap_error(be, true);
 }
 
+/* syscalls loop pair if tap: readv */
 static ssize_t tap_recv(struct netbe *be, const struct iovec *iov, int n)
 {
     ssize_t r = readv(be->fd, iov, n);
@@ -102,6 +105,7 @@ static ssize_t tap_recv_bare(struct netbe *be, const struct iovec *iov, int n)
 
 /* -------------------------------------------------------- control verbs */
 
+/* syscalls loop vcpu if tap: ioctl(TUNSETOFFLOAD) */
 static int tap_set_offload(struct netdev *nd, unsigned bits)
 {
     struct tap *t = container_of(nd, struct tap, nd);
@@ -112,7 +116,9 @@ static int tap_set_offload(struct netdev *nd, unsigned bits)
 }
 
 /* Detached queues get no frames (tun_set_queue); detaching one that is
- * detached is EINVAL, which is what we want anyway. */
+ * detached is EINVAL, which is what we want anyway.
+ *
+ * syscalls loop vcpu if tap: ioctl(TUNSETQUEUE) */
 static int tap_set_queues(struct netdev *nd, unsigned n)
 {
     struct tap *t = container_of(nd, struct tap, nd);
@@ -130,7 +136,9 @@ static int tap_set_queues(struct netdev *nd, unsigned n)
 
 /* The files are replaced by a timer that is not armed: EAGAIN to read, EINVAL
  * to write, never ready. Closing the old ones ends every epoll's interest. The
- * timer is there from the start: now there may be no descriptor to be had. */
+ * timer is there from the start: now there may be no descriptor to be had.
+ *
+ * syscalls loop if tap: dup3 close */
 static void tap_gone(struct tap *t)
 {
     atomic_store(&t->dead, true);
@@ -214,7 +222,9 @@ static void tap_retry(struct timer *timer)
     tap_look_again(container_of(timer, struct tap, retry));
 }
 
-/* Messages are only a hint to look; lost ones (ENOBUFS) do no harm. */
+/* Messages are only a hint to look; lost ones (ENOBUFS) do no harm.
+ *
+ * syscalls loop if tap: recvfrom ioctl(TUNGETIFF) */
 static void tap_links(struct event *ev, uint32_t got)
 {
     struct tap *t = container_of(ev, struct tap, links);
@@ -230,6 +240,7 @@ static void tap_links(struct event *ev, uint32_t got)
     }
     if (ioctl(t->q[0].fd, TUNGETIFF, &ifr) == 0)
         return; /* EBADFD: tun, ENOLINK: macvtap */
+    t->named &= !sandbox_inside();
     if (!t->named)
         loop_del(ev);
     tap_gone(t);
@@ -515,6 +526,7 @@ static int tap_run_scripts(struct tap *t)
 static int tap_open(struct netdev *nd, struct loop *l)
 {
     struct tap *t = container_of(nd, struct tap, nd);
+    thread_uses(USE_TAP);
     nd->close = tap_close;
     nd->set_offload = tap_set_offload;
     nd->set_queues = tap_set_queues;

@@ -8,6 +8,7 @@
  * machine share one container. Groups and the container stay open to the end:
  * when their last descriptor goes, the kernel undoes the rest. */
 #include "devices/vfio/state.h"
+#include "base/use.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -336,6 +337,7 @@ void vfio_map_bar(struct vfio *v, unsigned i)
 
 /* ------------------------------------------------------------- the device */
 
+/* syscalls loop vcpu if vfio: ioctl(VFIO_DEVICE_SET_IRQS) */
 int vfio_set_irqs(struct vfio *v, unsigned index, unsigned action, unsigned n,
                   const int *fds)
 {
@@ -356,6 +358,7 @@ int vfio_set_irqs(struct vfio *v, unsigned index, unsigned action, unsigned n,
     return got < 0 ? -errno : got;
 }
 
+/* syscalls loop vcpu if vfio: ioctl(VFIO_DEVICE_RESET) */
 void vfio_reset(struct vfio *v)
 {
     if (v->can_reset && ioctl(v->fd, VFIO_DEVICE_RESET) < 0)
@@ -366,6 +369,7 @@ void vfio_reset(struct vfio *v)
 int vfio_open(struct vfio *v, struct machine *m)
 {
     struct vfio_device_info info = {.argsz = sizeof(info)};
+    thread_uses(USE_VFIO);
     int group = open_group(v, m);
     if (group < 0)
         return group;

@@ -53,6 +53,7 @@ static struct vfio *vfio_of(struct pci_fn *fn)
 
 /* ---------------------------------------------------- the device's regions */
 
+/* syscalls loop vcpu if vfio: pread64 pwrite64 */
 static uint64_t region_read(const struct vfio_region *r, uint64_t off,
                             unsigned width)
 {

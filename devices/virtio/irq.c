@@ -53,6 +53,7 @@ static void virtio_on_intx_call(struct event *ev, uint32_t got)
     virtio_raise_intx(v, VIRTIO_ISR_QUEUE);
 }
 
+/* syscalls loop vcpu if vhost: eventfd2 dup3 close */
 int virtio_call_fd(struct virtio *v, unsigned q)
 {
     v->msix_on = pci_msix_on(&v->fn);

@@ -294,7 +294,9 @@ static void virtio_move_kick(struct virtio *v, unsigned q, int fd)
 
 /* `out` keeps its number to the end: a vCPU may be about to write to it. Kicks
  * that come while the doorbell moves are made up for: who borrows it finds it
- * signalled, and the device looks at its rings when it has them back. */
+ * signalled, and the device looks at its rings when it has them back.
+ *
+ * syscalls loop vcpu if vhost: eventfd2 dup3 close */
 int virtio_lend_kick(struct virtio *v, unsigned q)
 {
     struct virtio_kick *k = &v->kick[q];

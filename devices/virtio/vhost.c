@@ -18,6 +18,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/use.h"
+
 struct kvhost {
     struct vhost v;
     struct vhost_kernel k;
@@ -53,6 +55,9 @@ static int kernel_run(struct kvhost *k, unsigned ring, bool on)
     return on ? err : 0;
 }
 
+/* syscalls loop vcpu if vhost: ioctl(VHOST_SET_VRING_NUM|VHOST_SET_VRING_BASE|
+ * VHOST_SET_VRING_ADDR|VHOST_SET_VRING_KICK|VHOST_SET_VRING_CALL|
+ * VHOST_SET_VRING_ERR|VHOST_SET_VRING_BUSYLOOP_TIMEOUT) */
 static int kernel_set_ring(struct kvhost *k, unsigned ring,
                            const struct vhost_ring *r)
 {
@@ -82,6 +87,7 @@ static int kernel_set_ring(struct kvhost *k, unsigned ring,
     return 0;
 }
 
+/* syscalls loop vcpu if vhost: ioctl(VHOST_GET_VRING_BASE) */
 static void kernel_stop(struct vhost *v, uint32_t *base)
 {
     struct kvhost *k = kernel_of(v);
@@ -101,7 +107,9 @@ static void kernel_stop(struct vhost *v, uint32_t *base)
     k->n = 0;
 }
 
-/* Features, then the rings of each file; the first error. */
+/* Features, then the rings of each file; the first error.
+ *
+ * syscalls loop vcpu if vhost: ioctl(VHOST_SET_FEATURES) */
 static int kernel_set_rings_up(struct kvhost *k, uint64_t features,
                                const struct vhost_ring *rings)
 {
@@ -241,6 +249,7 @@ int vhost_kernel_open(const struct vhost_device *dev,
     struct kvhost *k = calloc(1, sizeof(*k));
     if (!k)
         return -ENOMEM;
+    thread_uses(USE_VHOST);
     k->v =
         (struct vhost){.ops = &kernel_ops, .dev = *dev, .features = dev->mask};
     k->k = *kernel;

@@ -19,6 +19,7 @@ static const char broke[] = "broke the protocol";
 
 /* -------------------------------------------------------------- messages */
 
+/* syscalls loop vcpu if vhost_user: shutdown */
 int vu_give_up(struct vuser *u, int err, const char *why)
 {
     if (u->fd >= 0) {
@@ -28,7 +29,9 @@ int vu_give_up(struct vuser *u, int err, const char *why)
     return err;
 }
 
-/* Does not wait: a back-end that leaves so much unread has gone astray. */
+/* Does not wait: a back-end that leaves so much unread has gone astray.
+ *
+ * syscalls loop vcpu if vhost_user: sendmsg */
 static int talk_send(int sock, struct vu_message *msg, uint32_t request,
                      size_t size, const int *fds, int nfds)
 {
@@ -87,6 +90,7 @@ static bool talk_answers(const struct vu_message *m, uint32_t request,
     return m->request == request && m->flags & 4 && m->size == size;
 }
 
+/* syscalls loop vcpu if vhost_user: recvfrom poll */
 int vu_get(struct vuser *u, struct vu_message *m, uint32_t request, size_t size,
            int64_t end)
 {

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/use.h"
 #include "devices/virtio/vhost_user.h"
 
 /* ------------------------------------------------------------ the session */
@@ -99,7 +100,9 @@ static struct vuser *user_of(struct vhost *v)
     return container_of(v, struct vuser, v);
 }
 
-/* A back-end that fails now is like one that is away: the VM lives. */
+/* A back-end that fails now is like one that is away: the VM lives.
+ *
+ * syscalls loop vcpu if vhost_user: eventfd2 */
 static int user_start(struct vhost *v, uint64_t features,
                       const struct vhost_ring *rings, unsigned n)
 {
@@ -250,6 +253,8 @@ int vhost_user_open(const struct vhost_device *dev, struct chardev *c,
     struct vuser *u = calloc(1, sizeof(*u));
     if (!u)
         return fail(-ENOMEM, "%s: out of memory", dev->id);
+    thread_uses(USE_VHOST);
+    thread_uses(USE_VHOST_USER);
     u->v.ops = &user_ops;
     u->v.dev = *dev;
     u->c = c;

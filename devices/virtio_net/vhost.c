@@ -100,7 +100,9 @@ void vnet_vhost_call(struct virtio *v, unsigned q)
 
 /* -------------------------------------------------------------- vhost-net */
 
-/* The tap's queue is taken by the ring, or away from it. */
+/* The tap's queue is taken by the ring, or away from it.
+ *
+ * syscalls loop vcpu if vhost: ioctl(VHOST_NET_SET_BACKEND) */
 static int vhost_run_tap(void *dev, int fd, unsigned ring, bool on)
 {
     const struct netdev *nd = ((struct vnet *)dev)->nic.nd;

@@ -478,6 +478,9 @@ static int make_pair(struct vnet *n, struct machine *m, unsigned i)
         if (err)
             return err;
         p->own_loop = true;
+        p->bounce = malloc(PACKET_MAX); /* its thread may ask for no memory */
+        if (!p->bounce)
+            return -ENOMEM;
     }
     timer_init(&p->held_timer, p->loop, held_too_long, "rx hold");
     vnet_coal_init(&p->rx_coal, p, p->rx);

@@ -35,6 +35,7 @@ void image_give_up(void)
     atomic_store(&given_up, true);
 }
 
+/* syscalls worker: pause */
 static void go_on(void)
 {
     while (atomic_load(&given_up))
@@ -53,6 +54,7 @@ static ssize_t read_pipe(int fd, char *buf, size_t n)
     return got < 0 ? -errno : got;
 }
 
+/* syscalls worker: poll read write memfd_create(MFD_CLOEXEC) close */
 int image_fill(struct image *img, uint64_t max)
 {
     static char buf[65536];
@@ -130,6 +132,7 @@ void image_close(struct image *img)
     *img = (struct image){.fd = -1};
 }
 
+/* syscalls worker: pread64 */
 int image_read(const struct image *img, uint64_t off, void *dst, uint64_t len)
 {
     uint8_t *p = dst;

@@ -295,7 +295,9 @@ static int place_initrd(struct boot_ctx *c, struct linux_boot *lx)
 /* ----------------------------------------------------------------- contents */
 
 /* A seed for the kernel's random numbers, so that it does not wait for
- * interrupts to become unpredictable ("setup_data"). */
+ * interrupts to become unpredictable ("setup_data").
+ *
+ * syscalls worker: getrandom */
 static uint64_t put_setup_data(struct boot_ctx *c)
 {
     struct {

@@ -104,6 +104,8 @@ static void ensure_subleaf(struct kvm_cpuid2 *cpuid, uint32_t function)
     e->index = 1;
 }
 
+/* syscalls loop: ioctl(KVM_CHECK_EXTENSION|KVM_GET_SUPPORTED_CPUID|
+ * KVM_SET_CPUID2) */
 int cpuid_set(struct vm *vm, struct vcpu *c)
 {
     struct kvm_cpuid2 *cpuid =

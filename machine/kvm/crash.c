@@ -8,7 +8,9 @@
 
 #define CODE_BYTES 16
 
-/* Bytes at RIP through the guest's own page tables; 0 where unmapped. */
+/* Bytes at RIP through the guest's own page tables; 0 where unmapped.
+ *
+ * syscalls vcpu: ioctl(KVM_TRANSLATE) */
 static unsigned code_at(struct vcpu *c, uint64_t linear, uint8_t *out)
 {
     struct kvm_translation t = {.linear_address = linear};
@@ -52,6 +54,7 @@ static void print_emulation(const struct kvm_run *run)
 
 #define LL(x) ((unsigned long long)(x))
 
+/* syscalls vcpu: ioctl(KVM_GET_REGS|KVM_GET_SREGS) */
 void crash_report(struct vcpu *c, const char *what)
 {
     struct kvm_regs r;

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -19,6 +18,7 @@ static int kvm_ioctl(int fd, unsigned long req, void *arg)
 
 /* ----------------------------------------------------------------- memory */
 
+/* syscalls loop vcpu: ioctl(KVM_SET_USER_MEMORY_REGION) */
 static int set_slot(struct vm *vm, unsigned slot, uint64_t at, void *hva,
                     uint64_t size, bool readonly)
 {
@@ -102,13 +102,19 @@ static void add_pins(struct kvm_irq_routing *r)
     }
 }
 
-/* KVM_SET_GSI_ROUTING replaces the whole table. Under irq_lock. */
+/* KVM_SET_GSI_ROUTING replaces the whole table. Under irq_lock; not from the
+ * heap, as a vCPU may ask for no memory.
+ *
+ * syscalls loop vcpu: ioctl(KVM_SET_GSI_ROUTING) */
 static int set_routes(struct vm *vm)
 {
-    struct kvm_irq_routing *r =
-        calloc(1, sizeof(*r) + ROUTES_MAX * sizeof(r->entries[0]));
-    if (!r)
-        return -ENOMEM;
+    static union {
+        struct kvm_irq_routing r;
+        uint8_t room[sizeof(struct kvm_irq_routing) +
+                     ROUTES_MAX * sizeof(struct kvm_irq_routing_entry)];
+    } table;
+    struct kvm_irq_routing *r = &table.r;
+    r->nr = 0;
     add_pins(r);
     for (unsigned i = 0; i < vm->nmsi; i++) {
         if (!vm->msi[i].irq || !vm->msi[i].addr)
@@ -120,9 +126,7 @@ static int set_routes(struct vm *vm)
                       .address_hi = (uint32_t)(vm->msi[i].addr >> 32),
                       .data = vm->msi[i].data}};
     }
-    int err = kvm_ioctl(vm->fd, KVM_SET_GSI_ROUTING, r);
-    free(r);
-    return err;
+    return kvm_ioctl(vm->fd, KVM_SET_GSI_ROUTING, r);
 }
 
 static int msi_slot(struct vm *vm, struct irq *irq)
@@ -142,6 +146,7 @@ static int msi_slot(struct vm *vm, struct irq *irq)
     return (int)i;
 }
 
+/* syscalls loop vcpu: ioctl(KVM_IRQFD) */
 static int irqfd(struct vm *vm, const struct irq *irq, unsigned flags)
 {
     struct kvm_irqfd f = {
@@ -216,7 +221,9 @@ static void kvm_irq_free(struct irq *irq)
 }
 
 /* ELCR: the PCI lines are level-triggered; guests that use the 8259 rely on
- * firmware having said so. */
+ * firmware having said so.
+ *
+ * syscalls loop: ioctl(KVM_GET_IRQCHIP|KVM_SET_IRQCHIP) */
 static int set_elcr(struct vm *vm)
 {
     struct kvm_irqchip chip;
@@ -239,6 +246,7 @@ static int set_elcr(struct vm *vm)
 
 /* ------------------------------------------------------------------ kicks */
 
+/* syscalls loop vcpu: ioctl(KVM_IOEVENTFD) */
 static int ioeventfd(struct vm *vm, const struct kick *k, bool on)
 {
     struct kvm_ioeventfd e = {
@@ -296,7 +304,10 @@ static int restore_registrations(struct vm *vm)
 }
 
 /* Order as KVM wants it (api.rst): TSS and identity map, irqchip, PIT, then
- * vCPUs. */
+ * vCPUs.
+ *
+ * syscalls loop: ioctl(KVM_SET_IDENTITY_MAP_ADDR|KVM_SET_TSS_ADDR|
+ * KVM_CREATE_IRQCHIP|KVM_CREATE_PIT2) */
 static int make_chips(struct vm *vm)
 {
     uint64_t identity = KVM_IDENTITY_BASE;
@@ -323,6 +334,7 @@ static int make_chips(struct vm *vm)
  * long started, and by the worker. Without it all works as well. */
 #define SETTLE_AFTER_NS 1000000000ull
 
+/* syscalls worker: ioctl(KVM_REINJECT_CONTROL) */
 static void stop_pit_reinjection(void *arg)
 {
     struct vm *vm = arg;
@@ -336,6 +348,7 @@ void kvm_settle(struct timer *t)
     worker_do(&vm->worker, stop_pit_reinjection, vm);
 }
 
+/* syscalls loop: ioctl(KVM_CREATE_VM) */
 int kvm_open_vm(struct vm *vm)
 {
     int err;
@@ -370,6 +383,7 @@ int kvm_open_vm(struct vm *vm)
     return 0;
 }
 
+/* syscalls loop: close */
 void kvm_close_vm(struct vm *vm)
 {
     timer_cancel(&vm->settle);

@@ -34,6 +34,7 @@ static void set_firmware_msrs(struct vcpu *c)
         TRACE(VM, "vcpu%u: KVM_SET_MSRS: %s", c->id, strerror(errno));
 }
 
+/* syscalls loop: ioctl(KVM_CREATE_VCPU|KVM_SET_MSRS) */
 int vcpu_open(struct vm *vm, struct vcpu *c)
 {
     c->fd = ioctl(vm->fd, KVM_CREATE_VCPU, (unsigned long)c->id);
@@ -106,6 +107,7 @@ static void enter_real(struct kvm_sregs *s, const struct boot_entry *e)
     real_segment(&s->ss, e->ss);
 }
 
+/* syscalls loop: ioctl(KVM_GET_SREGS|KVM_SET_SREGS|KVM_SET_REGS) */
 int vcpu_enter(struct vcpu *c, const struct boot_entry *e)
 {
     struct kvm_sregs s;
@@ -277,6 +279,7 @@ static bool park(struct vcpu *c)
     return go_on;
 }
 
+/* syscalls vcpu: ioctl(KVM_RUN) */
 static void vcpu_thread(void *arg)
 {
     struct vcpu *c = arg;

@@ -58,9 +58,11 @@ test_process_core_dump() {
 # status KEY: of the VMM, as the kernel tells it.
 status() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$vmm_pid/status"; }
 
+confined() { [ "$(status NoNewPrivs)" = 1 ] && [ "$(status CapEff)" = 0000000000000000 ]; }
+
 # inside UID: nothing is left of files, capabilities, other users.
 inside() {
-    wait_for 10 "the guest" out_has 'guest: '
+    wait_for 10 "the sandbox" confined
     is "$(status CapEff) $(status CapPrm) $(status CapBnd)" "0000000000000000 0000000000000000 0000000000000000" capabilities
     is "$(status NoNewPrivs)" 1 no_new_privs
     is "$(status Uid)" "$(printf '%s\t%s\t%s\t%s' "$1" "$1" "$1" "$1")" "its user"

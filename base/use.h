@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* What this machine is configured with that takes system calls of its own. */
+#ifndef USE_H
+#define USE_H
+
+/* The last word of a "syscalls" comment (host/syscalls.awk). Who makes such
+ * calls says so before threads_begin(). */
+enum thread_use {
+    USE_ALWAYS,
+    USE_TAP,
+    USE_PEER,       /* a connection that comes and goes */
+    USE_SOCKET,     /* packets that go to one */
+    USE_CAPTURE,    /* filter-dump */
+    USE_VHOST,      /* rings that others serve: the kernel, */
+    USE_VHOST_USER, /* or a process */
+    USE_VFIO,
+    USE_CONSOLE_SOCKET, /* a serial port on one */
+    USE_TERMINAL,       /* whose settings are changed */
+    USE_PTY,
+    USE_CHILD, /* a process whose end is waited for */
+    USE_PIDFILE,
+    USE_LOG_SOCKET, /* messages that go to one */
+};
+void thread_uses(enum thread_use use);
+unsigned threads_use(void); /* bits: 1 << USE_* */
+
+#endif
