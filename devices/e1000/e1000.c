@@ -260,8 +260,10 @@ void *e1000_ring(struct e1000 *e, unsigned lo, uint32_t *n)
  * index is looked at once more ("Kicks", above). */
 static bool run_tx(struct e1000 *e)
 {
-    if (e1000_tx_run(e))
+    if (e1000_tx_run(e)) { /* the bit may be clear: it was switched on */
+        atomic_fetch_or(&e->todo, TODO_TX);
         return true;
+    }
     if (e->tx.blocked) /* EPOLLOUT comes; until then no kicks */
         return false;
     atomic_fetch_and(&e->todo, ~(uint32_t)TODO_TX);

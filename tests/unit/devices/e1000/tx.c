@@ -279,6 +279,23 @@ TEST(e1000_3_3_5_sums_of_every_range)
     drv_free(d);
 }
 
+/* More descriptors than one turn of the loop takes, and no doorbell. */
+TEST(e1000_13_4_33_switched_on_it_sends_all_that_waits)
+{
+    struct drv *d = drv_new(NULL);
+    drv_tx_ring(d, 512);
+    wr(d, TCTL, 0);
+    for (unsigned i = 0; i < 500; i++)
+        drv_desc(d, DRV_TXBUF, 10 | TXD_EOP, 0);
+    drv_go(d);
+    CHECK_EQ(rd(d, TDH), 0);
+    wr(d, TCTL, TCTL_EN);
+    run(d);
+    CHECK_EQ(rd(d, TDH), 500);
+    CHECK_EQ(d->e->nic.stats.tx_drop_short, 500);
+    drv_free(d);
+}
+
 /* -------------------------------------------------------------------- TSO */
 
 /* A driver's TSO request for a packet in `frame`; in pieces of `piece`. */
