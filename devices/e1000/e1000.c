@@ -349,6 +349,14 @@ static void wire_ready(struct event *ev, uint32_t got)
     work(container_of(ev, struct e1000, wire), got & EPOLLIN, got & EPOLLOUT);
 }
 
+void e1000_wake(struct e1000 *e)
+{
+    e->bell.ready = bell_ready;
+    e->wire.ready = wire_ready;
+    atomic_fetch_or(&e->todo, TODO_CFG);
+    event_signal(e->bell.fd);
+}
+
 static void cable_changed(void *nic, bool up)
 {
     struct e1000 *e = nic;
@@ -359,7 +367,8 @@ static void cable_changed(void *nic, bool up)
         loop_del(&e->wire);
         loop_add(l, &e->wire);
     }
-    e1000_phy_cable(e, up);
+    if (!e->dev.held) /* e1000_resume looks again */
+        e1000_phy_cable(e, up);
     e1000_unlock(e);
 }
 
@@ -368,19 +377,10 @@ static void cable_changed(void *nic, bool up)
 /* SDM 14.3: everything but the PHY, the EEPROM and PCI. Under the lock. */
 static void soft_reset(struct e1000 *e)
 {
-    uint32_t status = reg_get(e, STATUS);
-    for (unsigned i = 1; i < e1000_nrows; i++) {
-        const struct e1000_row *r = &e1000_rows[i];
-        if (!r->name || r->off == PBM || r->off == ICR || r->off == IMS)
-            continue;
-        for (uint32_t k = 0; k < r->count; k++)
-            reg_put(e, r->off + k * r->stride, r->reset);
-    }
-    reg_put(e, STATUS, status);
-    e->eeprom.sk = e->eeprom.cs = false;
-    e1000_eeprom_load(e);
     e1000_tx_reset(e);
     e1000_rx_reset(e);
+    fields_reset(e1000_state_fields, e, STATE);
+    e1000_eeprom_load(e);
     e1000_stats_reset(e);
     e->causes = 0;
     e1000_link_update(e);
@@ -548,11 +548,13 @@ static int e1000_create(struct machine *m, struct device *dev)
     if (err)
         return err;
     e->dev.reset = e1000_reset;
+    e->dev.hold = e1000_hold;
+    e->dev.resume = e1000_resume;
     e->dev.destroy = e1000_destroy;
     eth_crc_init();
     if (e->fcs == AUTO)
         e->fcs = fcs_is_cheap();
-    e->tx.bounce = malloc(NET_FRAME_MAX);
+    e->tx.bounce = malloc(TX_BOUNCE);
     e->rx.buf = malloc(NET_FRAME_MAX);
     e->rx.loop_buf = malloc(E1000_LONG_MAX);
     if (!e->tx.bounce || !e->rx.buf || !e->rx.loop_buf)
@@ -589,6 +591,7 @@ static const struct field e1000_fields[] = {
     FIELDS_OF(nic_fields, "", struct e1000, nic),
     FIELDS_OF(nic_counters, "", struct e1000, nic.stats),
     FIELDS_OF(pci_fn_fields, "", struct e1000, pci),
+    FIELDS_OF(e1000_state_fields, "", struct e1000, dev), /* of all of it */
     COUNT("ring_faults", struct e1000, f_ring, "rings that are not in RAM"),
     COUNT("desc_faults", struct e1000, f_desc, "buffers that are not in RAM"),
     FIELD(FLAG, "offload", struct e1000, leave, .def = ON,
@@ -615,4 +618,5 @@ const struct device_class e1000_class = {
     .aliases = e1000_aliases,
     .check = e1000_check,
     .create = e1000_create,
+    .loaded = e1000_loaded,
 };

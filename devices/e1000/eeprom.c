@@ -68,10 +68,6 @@ void e1000_wr_eerd(struct e1000 *e, uint32_t off, uint32_t val)
 
 /* ----------------------------------------------------------- four wires */
 
-/* Start bit, two bits of opcode and six of address come in on DI; a read's
- * words go out on DO, a write's comes in. All at the rising edge of SK. */
-enum { EE_IDLE, EE_COMMAND, EE_READ, EE_WRITE, EE_FILL, EE_DONE };
-
 static void e1000_eeprom_program(struct e1000_eeprom *ee, unsigned addr,
                                  uint16_t v)
 {

@@ -23,9 +23,6 @@
  * that a reset takes it back. */
 #include "devices/e1000/state.h"
 
-#define ITR_NS 256
-#define DELAY_NS 1024 /* RDTR, RADV, TIDV, TADV count 1.024 us */
-
 static bool e1000_irq_causes_on(const struct e1000 *e)
 {
     return atomic_load(&e->reg[ICR / 4]) & atomic_load(&e->reg[IMS / 4]);
@@ -91,6 +88,23 @@ void e1000_irq_reset(struct e1000 *e)
     atomic_store(&e->reg[ICR / 4], 0);
     pthread_mutex_lock(&e->irq_lock);
     e->irq_last = 0;
+    pthread_mutex_unlock(&e->irq_lock);
+    e1000_irq_update(e);
+}
+
+void e1000_irq_hold(struct e1000 *e)
+{
+    pthread_mutex_lock(&e->irq_lock);
+    uint64_t due = e1000_irq_itr_wait(e);
+    e->irq_left = due ? due - now_ns() : 0;
+    pthread_mutex_unlock(&e->irq_lock);
+}
+
+void e1000_irq_resume(struct e1000 *e)
+{
+    uint64_t itr = reg_get(e, ITR) * (uint64_t)ITR_NS;
+    pthread_mutex_lock(&e->irq_lock);
+    e->irq_last = e->irq_left ? now_ns() + e->irq_left - itr : 0;
     pthread_mutex_unlock(&e->irq_lock);
     e1000_irq_update(e);
 }

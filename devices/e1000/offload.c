@@ -242,16 +242,10 @@ static void e1000_tx_flatten_pulled(struct e1000_tx *t)
     t->copied = true;
 }
 
-static void e1000_tx_prepare_tso(struct e1000 *e)
+/* As its context has it cut. */
+static void e1000_tx_segments(struct e1000_tx *t)
 {
-    struct e1000_tx *t = &e->tx;
     const struct tx_ctx *c = &t->ctx;
-    unsigned type;
-    if (!e1000_tx_tso_sane(t)) {
-        t->drop = &e->nic.stats.tx_drop_offload;
-        stat_add(e, TSCTFC, 1);
-        return;
-    }
     t->seg = (struct seg){.head = t->bounce,
                           .l3 = c->ipcss,
                           .l4 = c->tucss,
@@ -262,6 +256,18 @@ static void e1000_tx_prepare_tso(struct e1000 *e)
                           .mss = c->mss,
                           .bytes = t->bytes - c->hdrlen};
     t->nsegs = (t->seg.bytes + c->mss - 1) / c->mss;
+}
+
+static void e1000_tx_prepare_tso(struct e1000 *e)
+{
+    struct e1000_tx *t = &e->tx;
+    unsigned type;
+    if (!e1000_tx_tso_sane(t)) {
+        t->drop = &e->nic.stats.tx_drop_offload;
+        stat_add(e, TSCTFC, 1);
+        return;
+    }
+    e1000_tx_segments(t);
     e1000_tx_pull(t, TX_REACH);
     if (e1000_tx_tso_gso(e, &type)) {
         e1000_tx_make_gso(t, type);
@@ -352,6 +358,58 @@ void e1000_tx_prepare(struct e1000 *e)
     if (e1000_tx_wants_tag(e))
         e1000_tx_insert_tag(e);
     e1000_tx_finish(e);
+}
+
+/* -------------------------------------------------------------------- rest */
+
+void e1000_tx_flatten_ready(struct e1000_tx *t)
+{
+    size_t at = t->hlen;
+    /* Where it is in bounce[] already it is one piece, which may move a bit. */
+    for (int i = t->body; i < t->n; i++) {
+        memmove(t->bounce + at, t->iov[i].iov_base, t->iov[i].iov_len);
+        at += t->iov[i].iov_len;
+    }
+    memcpy(t->bounce, t->hdr, t->hlen);
+}
+
+/* Is the header one of those that are made here? The backend goes by it. */
+static bool e1000_tx_header_sane(const struct e1000 *e)
+{
+    const struct net_hdr *h = &e->tx.nh;
+    unsigned type = h->gso_type & ~(unsigned)NET_GSO_ECN, need = 0;
+    if (h->flags & ~NET_F_NEEDS_CSUM || h->num_buffers ||
+        h->hdr_len > e->tx.bytes)
+        return false;
+    need |= h->flags || h->gso_type ? NETBE_CSUM : 0;
+    need |= h->gso_type & NET_GSO_ECN ? NETBE_ECN : 0;
+    need |= type == NET_GSO_TCPV4   ? NETBE_TSO4
+            : type == NET_GSO_TCPV6 ? NETBE_TSO6
+                                    : 0;
+    if (type ? !(need & (NETBE_TSO4 | NETBE_TSO6)) || !h->flags ||
+                   h->gso_size < GSO_MSS_MIN
+             : h->gso_type || h->gso_size)
+        return false;
+    return (e->offload & need) == need &&
+           (!h->flags ||
+            (uint32_t)h->csum_start + h->csum_offset + 2 <= e->tx.bytes);
+}
+
+bool e1000_tx_prepared(struct e1000 *e)
+{
+    struct e1000_tx *t = &e->tx;
+    uint32_t off = t->seg.off, k = t->seg.k, nsegs = t->nsegs;
+    t->iov[1] = (struct iovec){&t->nh, NET_HDR_LEN};
+    t->at = 1;
+    if (!t->cut)
+        return t->bytes >= ETH_HLEN && e1000_tx_header_sane(e);
+    if (t->bytes > NET_FRAME_MAX || !e1000_tx_tso_sane(t))
+        return false;
+    e1000_tx_segments(t);
+    t->seg.off = off;
+    t->seg.k = k;
+    return off < t->seg.bytes && off == (uint64_t)k * t->seg.mss &&
+           nsegs == t->nsegs;
 }
 
 /* ------------------------------------------------------------------ out */

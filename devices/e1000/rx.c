@@ -460,9 +460,53 @@ void e1000_rx_reset(struct e1000 *e)
     struct e1000_rx *x = &e->rx;
     if (x->p.on)
         nic_count(&e->nic.stats, rx_drop_off, 1);
-    x->p.on = x->owed = x->got = false;
+    x->p.on = x->got = false;
     x->guess = 0;
     atomic_store(&x->enough, 1);
+    fields_reset(e1000_rx_fields, x, STATE);
+}
+
+/* -------------------------------------------------------------------- rest */
+
+/* Of a packet that is cut, headers and what is delivered need not be in buf[]
+ * any more. */
+void e1000_rx_rest(struct e1000 *e)
+{
+    struct e1000_rx *x = &e->rx;
+    struct rx_packet *p = &x->p;
+    if (!p->on) {
+        p->len = 0;
+        p->seg = (struct seg){.mss = 0};
+    } else if (p->seg.mss) {
+        memcpy(x->buf, p->head, p->seg.hlen);
+        memset(x->buf + p->seg.hlen, 0, p->seg.off);
+    }
+}
+
+const char *e1000_rx_loaded(struct e1000 *e)
+{
+    struct e1000_rx *x = &e->rx;
+    struct rx_packet *p = &x->p;
+    uint32_t n = p->len < RX_PEEK ? p->len : RX_PEEK, off = p->seg.off,
+             k = p->seg.k;
+    x->got = x->starved = false;
+    x->guess = 0;
+    p->on = p->len;
+    p->seg = (struct seg){.mss = 0};
+    if (!p->on)
+        return off || k ? "rx.cut_off: of no packet" : NULL;
+    memcpy(p->head, x->buf, n);
+    if (p->len < ETH_HLEN)
+        return "rx.packet: too short";
+    eth_parse(&p->info, p->head, n, p->len, (uint16_t)reg_get(e, VET));
+    if (p->nh.gso_type && !e1000_rx_gso_sane(p))
+        return "rx.packet: not of the kind its header says";
+    p->seg.off = off;
+    p->seg.k = k;
+    if (p->seg.mss ? off >= p->seg.bytes || off != (uint64_t)k * p->seg.mss
+                   : off || k)
+        return "rx.cut_off: no segment begins there";
+    return NULL;
 }
 
 void e1000_wr_rctl(struct e1000 *e, uint32_t off, uint32_t val)

@@ -27,6 +27,13 @@
 /* First 258 bytes, all an 8-bit offset reaches, and a tag. */
 #define TX_HDR 320
 #define TX_REACH 258
+#define TX_BOUNCE (NET_FRAME_MAX + VLAN_HLEN)
+#define TX_REFUSED_MAX 4 /* reasons */
+/* ITR counts 256 ns; RDTR, RADV, TIDV and TADV 1.024 us (SDM 13.4.18, .30). */
+#define ITR_NS 256
+#define ITR_MAX (0xffff * ITR_NS)
+#define DELAY_NS 1024
+#define DELAY_MAX (0xffff * DELAY_NS)
 
 struct tx_ctx { /* SDM 3.3.5, as last loaded */
     uint8_t ipcss, ipcso, tucss, tucso, hdrlen;
@@ -60,7 +67,7 @@ struct e1000_tx {
     bool copied;    /* the data is in bounce[], no guest pointers are left */
     struct net_hdr nh;
     uint8_t hdr[TX_HDR];
-    uint8_t *bounce; /* NET_FRAME_MAX bytes */
+    uint8_t *bounce; /* TX_BOUNCE bytes */
 
     bool cut; /* in software, and the segment it is at */
     struct seg seg;
@@ -71,7 +78,10 @@ struct e1000_tx {
     bool irq_now, irq_later; /* reports without and with IDE in this burst */
     bool owed;               /* TXDW, when tx_timer fires */
     uint64_t tadv_due;       /* its latest time, 0: none */
-    uint32_t nsegs;          /* frames on the wire, for the statistics */
+    /* While held: why it is dropped, 0: it is not; ns until those times */
+    uint8_t refused;
+    uint64_t left, tadv_left;
+    uint32_t nsegs; /* frames on the wire, for the statistics */
 };
 
 /* ---------------------------------------------------------------- receive */
@@ -106,7 +116,8 @@ struct e1000_rx {
     uint32_t frames, told;   /* delivered, and when last reported */
     bool owed;               /* RXT0, when rx_timer fires */
     uint64_t radv_due;
-    uint8_t *loop_buf; /* E1000_LONG_MAX bytes: a frame looped back */
+    uint64_t left, radv_left; /* ns until those, while held */
+    uint8_t *loop_buf;        /* E1000_LONG_MAX bytes: a frame looped back */
 };
 
 /* ----------------------------------------------------------------- device */
@@ -120,6 +131,10 @@ enum {
     TODO_LINK = 1 << 4,
     TODO_ACTIVE = 1 << 5,
 };
+
+/* Start bit, two bits of opcode and six of address come in on DI; a read's
+ * words go out on DO, a write's comes in. All at the rising edge of SK. */
+enum { EE_IDLE, EE_COMMAND, EE_READ, EE_WRITE, EE_FILL, EE_DONE };
 
 struct e1000_eeprom { /* a 93C46 on four wires */
     uint16_t word[EEPROM_WORDS];
@@ -163,6 +178,7 @@ struct e1000 {
     pthread_mutex_t irq_lock; /* innermost but for PCI's */
     _Atomic bool irq_level;
     uint64_t irq_last; /* when INTx last rose; under irq_lock */
+    uint64_t irq_left; /* ns until it may again, while held */
     struct timer irq_timer, rx_timer, tx_timer, patience_timer;
 
     struct e1000_tx tx;
@@ -211,6 +227,22 @@ void e1000_report(struct e1000 *e);
 /* Hands work to the loop. Any thread; a system call only when the loop is not
  * at work already. */
 void e1000_kick(struct e1000 *e, uint32_t bit);
+/* Has the loop look at everything, whatever it was promised meanwhile. */
+void e1000_wake(struct e1000 *e);
+
+/* hold.c: what is remembered; of a device's contract. Under the lock, in order:
+ * what of a packet is under way is whole in private memory; no pointer into the
+ * guest's is left. From the fields alone, after they were loaded: why not, or
+ * NULL. */
+extern const struct field e1000_state_fields[], e1000_tx_fields[],
+    e1000_rx_fields[];
+void e1000_hold(struct device *dev);
+void e1000_resume(struct device *dev);
+int e1000_loaded(struct device *dev);
+void e1000_tx_rest(struct e1000 *e);
+const char *e1000_tx_loaded(struct e1000 *e);
+void e1000_rx_rest(struct e1000 *e);
+const char *e1000_rx_loaded(struct e1000 *e);
 
 /* One row of the register table; also for the test that walks it. */
 struct e1000_row {
@@ -229,6 +261,8 @@ void e1000_raise(struct e1000 *e, uint32_t causes);
 void e1000_irq_update(struct e1000 *e);
 /* Drops INTx and forgets moderation. */
 void e1000_irq_reset(struct e1000 *e);
+void e1000_irq_hold(struct e1000 *e);
+void e1000_irq_resume(struct e1000 *e);
 void e1000_irq_init(struct e1000 *e);
 uint32_t e1000_rd_icr(struct e1000 *e, uint32_t off);
 uint32_t e1000_rd_ics(struct e1000 *e, uint32_t off);
@@ -284,6 +318,11 @@ void e1000_tx_reset(struct e1000 *e);
 void e1000_tx_flatten(struct e1000_tx *t);
 /* Makes a gathered packet ready to send: offloads, tag, padding. */
 void e1000_tx_prepare(struct e1000 *e);
+/* The same for one made ready before it came to rest, from its fields: false:
+ * nobody can have made it ready so. */
+bool e1000_tx_prepared(struct e1000 *e);
+/* Copies what is ready to send. */
+void e1000_tx_flatten_ready(struct e1000_tx *t);
 /* Sends it, or one more segment of it. */
 enum tx_result e1000_tx_send(struct e1000 *e);
 

@@ -328,10 +328,59 @@ void e1000_tx_reset(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
     e1000_tx_forget_packet(e);
-    t->next = 0;
-    memset(&t->csum, 0, sizeof(t->csum));
-    memset(&t->tso, 0, sizeof(t->tso));
-    t->irq_now = t->irq_later = t->owed = t->below_low = false;
+    fields_reset(e1000_tx_fields, t, STATE);
+    t->irq_now = t->irq_later = false;
+}
+
+/* -------------------------------------------------------------------- rest */
+
+static _Atomic uint64_t *e1000_tx_reason(struct e1000 *e, unsigned refused)
+{
+    struct nic_stats *s = &e->nic.stats;
+    _Atomic uint64_t *const reasons[] = {NULL, &s->tx_drop_desc,
+                                         &s->tx_drop_long, &s->tx_drop_short,
+                                         &s->tx_drop_offload};
+    _Static_assert(ARRAY_LEN(reasons) == TX_REFUSED_MAX + 1, "all of them");
+    return reasons[refused];
+}
+
+void e1000_tx_rest(struct e1000 *e)
+{
+    struct e1000_tx *t = &e->tx;
+    e1000_tx_set_blocked(e, false);
+    for (t->refused = 0; e1000_tx_reason(e, t->refused) != t->drop;)
+        t->refused++;
+    if (!t->open)
+        return;
+    if (t->drop)
+        t->bytes = 0; /* nobody needs them */
+    else if (!t->ready)
+        e1000_tx_flatten(t);
+    else if (!t->cut)
+        e1000_tx_flatten_ready(t);
+    e1000_tx_loaded(e);
+}
+
+const char *e1000_tx_loaded(struct e1000 *e)
+{
+    struct e1000_tx *t = &e->tx;
+    t->blocked = t->irq_now = t->irq_later = false;
+    t->drop = e1000_tx_reason(e, t->refused);
+    t->copied = t->open && !t->drop;
+    t->hlen = 0;
+    t->body = 2;
+    t->n = t->copied ? 3 : 2;
+    t->iov[2] = (struct iovec){t->bounce, t->bytes};
+    if (!t->open)
+        return t->ready || t->cut || t->bytes || t->drop || t->nrs
+                   ? "tx.open: there is more than no packet"
+                   : NULL;
+    if (t->drop)
+        return t->cut || t->bytes ? "tx.refused: it is cut, or there" : NULL;
+    if (!t->ready)
+        return t->cut || t->bytes > NET_FRAME_MAX ? "tx.packet: not gathered so"
+                                                  : NULL;
+    return e1000_tx_prepared(e) ? NULL : "tx.packet: not made ready so";
 }
 
 /* SDM 13.4.33: EN is what starts and stops it. */

@@ -7,7 +7,8 @@
 #include "devices/list.h"
 #include "tests/unit/records.h"
 
-static const struct device_class *const classes[] = {&serial_class, BOARD_ROWS};
+static const struct device_class *const classes[] = {&serial_class,
+                                                     DEVICE_ROWS BOARD_ROWS};
 
 static struct device *last_of(struct machine *m)
 {
