@@ -54,6 +54,7 @@ void cost_bus(void)
         R("virtio, device status read", false, d.common + C_STATUS, 1),
         R("virtio, queue size read", false, d.common + C_QUEUE_SIZE, 2),
         R("virtio, ISR read", false, d.isr, 1),
+        W("virtio, device reset", false, d.common + C_STATUS, 1, 0),
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         cost_row(rows[i].name, 1, access_work, &rows[i]);

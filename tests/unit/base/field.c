@@ -93,6 +93,40 @@ TEST(field_defaults_stand_where_nothing_is_said)
     CHECK_EQ(t.hits, 0xeeeeeeeeeeeeeeeeull);
 }
 
+/* Zeroes go by words where members lie close: nothing beside them does. */
+TEST(field_reset_reaches_each_member_of_an_array_and_nothing_beside)
+{
+    struct arrays {
+        uint8_t before, bytes[21], between;
+        uint16_t halves[13], after;
+        struct {
+            uint32_t in, out;
+        } apart[5];
+        uint8_t ones[11], last;
+    };
+    static const struct field table[] = {
+        FIELD_BYTES(STATE, "bytes", struct arrays, bytes),
+        FIELD_EACH(STATE, NUMBER, "halves", struct arrays, halves),
+        FIELD_AS(STATE, NUMBER, "in", struct arrays, apart[0].in, .n = 5,
+                 .step = 8),
+        FIELD_EACH(STATE, NUMBER, "ones", struct arrays, ones, .def = 1),
+        {.name = ""},
+    };
+    _Alignas(8) struct arrays a;
+    memset(&a, 0xee, sizeof(a));
+    fields_reset(table, &a, STATE);
+    for (size_t i = 0; i < ARRAY_LEN(a.bytes); i++)
+        CHECK_EQ(a.bytes[i], 0);
+    for (size_t i = 0; i < ARRAY_LEN(a.halves); i++)
+        CHECK_EQ(a.halves[i], 0);
+    for (size_t i = 0; i < ARRAY_LEN(a.apart); i++)
+        CHECK(a.apart[i].in == 0 && a.apart[i].out == 0xeeeeeeee);
+    for (size_t i = 0; i < ARRAY_LEN(a.ones); i++)
+        CHECK_EQ(a.ones[i], 1);
+    CHECK(a.before == 0xee && a.between == 0xee && a.after == 0xeeee);
+    CHECK_EQ(a.last, 0xee);
+}
+
 TEST(field_values_reach_their_members_and_no_others)
 {
     struct thing t = {0};
