@@ -44,7 +44,6 @@ int opts_add(struct opts *o, const char *key, const char *val)
     memcpy(own + nkey, val, nval);
     o->kv[o->n].key = own;
     o->kv[o->n].val = own + nkey;
-    o->kv[o->n].used = false;
     o->n++;
     return 0;
 }
@@ -103,37 +102,20 @@ void opts_free(struct opts *o)
     o->n = 0;
 }
 
-static void opts_note_known(struct opts *o, const char *key)
+const char *opts_nth(const struct opts *o, const char *key, int k)
 {
-    for (int i = 0; i < o->nknown; i++)
-        if (!strcmp(o->known[i], key))
-            return;
-    if (o->nknown < OPTS_MAX)
-        o->known[o->nknown++] = key;
-}
-
-const char *opts_nth(struct opts *o, const char *key, int k)
-{
-    opts_note_known(o, key);
-    for (int i = 0; i < o->n; i++) {
-        if (strcmp(o->kv[i].key, key))
-            continue;
-        o->kv[i].used = true;
-        if (k-- == 0)
+    for (int i = 0; i < o->n; i++)
+        if (!strcmp(o->kv[i].key, key) && k-- == 0)
             return o->kv[i].val;
-    }
     return NULL;
 }
 
-const char *opts_str(struct opts *o, const char *key, const char *def)
+const char *opts_str(const struct opts *o, const char *key, const char *def)
 {
     const char *val = def;
-    opts_note_known(o, key);
     for (int i = 0; i < o->n; i++)
-        if (!strcmp(o->kv[i].key, key)) {
-            o->kv[i].used = true;
+        if (!strcmp(o->kv[i].key, key))
             val = o->kv[i].val;
-        }
     return val;
 }
 
@@ -154,17 +136,6 @@ static const char *opts_on_or_off(const char *val)
     return word_among(val, "off no false 0") ? "off" : val;
 }
 
-int opts_bool(struct opts *o, const char *key, bool *out)
-{
-    const char *val = opts_str(o, key, NULL);
-    if (!val)
-        return 0;
-    if (!word_among(opts_on_or_off(val), "on off"))
-        return fail(-EINVAL, "%s: %s=%s: must be on or off", o->what, key, val);
-    *out = !strcmp(opts_on_or_off(val), "on");
-    return 0;
-}
-
 const struct opts_quiet *opts_quiet_row(const struct opts_quiet *rows,
                                         const char *key)
 {
@@ -180,24 +151,6 @@ int opts_quiet_value(const struct opts_quiet *row, const char *what,
         word_among(opts_on_or_off(val), row->ok))
         return 0;
     return fail(-EINVAL, "%s=%s: %s", what, val, row->why);
-}
-
-int opts_quiet(struct opts *o, const struct opts_quiet *rows)
-{
-    char what[160];
-    int kept = 0, err = 0;
-    for (int i = 0; i < o->n; i++) {
-        const struct opts_quiet *row = opts_quiet_row(rows, o->kv[i].key);
-        if (err || !row) {
-            o->kv[kept++] = o->kv[i];
-            continue;
-        }
-        snprintf(what, sizeof(what), "%s: %s", o->what, row->key);
-        err = opts_quiet_value(row, what, o->kv[i].val);
-        free(o->kv[i].key);
-    }
-    o->n = kept;
-    return err;
 }
 
 int opts_default(struct opts *o, const char *key, const char *val)
@@ -312,60 +265,6 @@ int parse_mac(const char *what, const char *text, uint8_t mac[6])
     for (int i = 0; i < 6; i++)
         mac[i] = (uint8_t)b[i];
     return 0;
-}
-
-/* "WHAT: KEY=", for the bare-text parsers' messages. */
-static const char *opts_label(const struct opts *o, const char *key, char *buf,
-                              size_t size)
-{
-    snprintf(buf, size, "%s: %s", o->what, key);
-    return buf;
-}
-
-int opts_u64(struct opts *o, const char *key, uint64_t min, uint64_t max,
-             uint64_t *out)
-{
-    char buf[128];
-    const char *val = opts_str(o, key, NULL);
-    if (!val)
-        return 0;
-    return parse_u64(opts_label(o, key, buf, sizeof(buf)), val, min, max, out);
-}
-
-int opts_size(struct opts *o, const char *key, uint64_t unit, uint64_t *out)
-{
-    char buf[128];
-    const char *val = opts_str(o, key, NULL);
-    if (!val)
-        return 0;
-    return parse_size(opts_label(o, key, buf, sizeof(buf)), val, unit, out);
-}
-
-int opts_mac(struct opts *o, const char *key, uint8_t mac[6])
-{
-    char buf[128];
-    const char *val = opts_str(o, key, NULL);
-    if (!val)
-        return 0;
-    return parse_mac(opts_label(o, key, buf, sizeof(buf)), val, mac);
-}
-
-int opts_done(struct opts *o)
-{
-    char keys[512];
-    size_t len = 0;
-    int bad = -1;
-    for (int i = 0; i < o->n && bad < 0; i++)
-        if (!o->kv[i].used)
-            bad = i;
-    if (bad < 0)
-        return 0;
-    keys[0] = '\0';
-    for (int i = 0; i < o->nknown && len < sizeof(keys) - 1; i++)
-        len += (size_t)snprintf(keys + len, sizeof(keys) - len, " %s",
-                                o->known[i]);
-    return fail(-EINVAL, "%s: no key \"%s\"; the keys are%s", o->what,
-                o->kv[bad].key, keys);
 }
 
 #define WORD_MAX 64

@@ -8,19 +8,15 @@
 
 #define OPTS_MAX 64
 
-/* What an operator says of one thing: keys and their values, in order. A getter
- * marks its key as used and as known, so the list of keys an error names is
- * exactly the list the code looks at. */
+/* What an operator says of one thing: keys and their values, in order. A table
+ * of fields (base/field.h) says what they mean. */
 struct opts {
     char what[80]; /* "-netdev tap": opens each error line */
     struct {
         char *key;       /* one piece of memory with the value */
         const char *val; /* stays where it is when the struct moves */
-        bool used;
     } kv[OPTS_MAX];
     int n;
-    const char *known[OPTS_MAX];
-    int nknown;
 };
 
 /* Cuts `text` at commas (",," is a literal comma). A first word without "=" is
@@ -41,19 +37,9 @@ int opts_move(struct opts *to, struct opts *from, const char *key,
 
 /* The value, or `def`. The last of repeated keys wins. The string lives as
  * long as `o`. */
-const char *opts_str(struct opts *o, const char *key, const char *def);
+const char *opts_str(const struct opts *o, const char *key, const char *def);
 /* Value k (from 0) of a key that may be repeated, or NULL. */
-const char *opts_nth(struct opts *o, const char *key, int k);
-/* These leave *out alone where the key is absent; 0, or -EINVAL (said).
- * bool: on|off|yes|no|true|false|1|0. */
-int opts_bool(struct opts *o, const char *key, bool *out);
-/* min..max inclusive; decimal or 0x. */
-int opts_u64(struct opts *o, const char *key, uint64_t min, uint64_t max,
-             uint64_t *out);
-/* Bytes; suffix k, M, G, T; none means `unit` bytes. */
-int opts_size(struct opts *o, const char *key, uint64_t unit, uint64_t *out);
-/* aa:bb:cc:dd:ee:ff, unicast and not all zero. */
-int opts_mac(struct opts *o, const char *key, uint8_t mac[6]);
+const char *opts_nth(const struct opts *o, const char *key, int k);
 /* A key that needs nothing done as long as its value is one of the words of
  * `ok` (NULL: whatever it is; yes, true and 1 are on, and so on). */
 struct opts_quiet {
@@ -66,22 +52,20 @@ const struct opts_quiet *opts_quiet_row(const struct opts_quiet *rows,
  * begins the line and names the key). */
 int opts_quiet_value(const struct opts_quiet *row, const char *what,
                      const char *val);
-/* Takes such keys out of `o`. 0 or -EINVAL (said). */
-int opts_quiet(struct opts *o, const struct opts_quiet *rows);
 /* Puts KEY=VAL before all others, so that it is a default; as opts_add. */
 int opts_default(struct opts *o, const char *key, const char *val);
-/* Fails (said, naming the keys that exist) when a key was never asked for.
- * Call it after the last getter. */
-int opts_done(struct opts *o);
 
 /* Is `word` one of the words of `list`, which blanks separate? */
 bool word_among(const char *word, const char *list);
 
-/* The same parsers on bare text, for single-value options. */
+/* Values, of which `what` begins the line that says what is wrong: 0 or -EINVAL
+ * (said). Bytes; suffix k, M, G, T; none means `unit` bytes. */
 int parse_size(const char *what, const char *text, uint64_t unit,
                uint64_t *out);
+/* min..max inclusive; decimal or 0x. */
 int parse_u64(const char *what, const char *text, uint64_t min, uint64_t max,
               uint64_t *out);
+/* aa:bb:cc:dd:ee:ff, unicast and not all zero. */
 int parse_mac(const char *what, const char *text, uint8_t mac[6]);
 
 /* The closest of a NULL-terminated list to `word`, or NULL if none is near:

@@ -250,7 +250,8 @@ static int asked_take_half(const struct plan_classes *c, struct opts *o,
         return 0;
     if (asked_wants_help(opts_str(o, "model", NULL)))
         return asked_help_models(c);
-    if (opts_u64(o, "vlan", 0, 65535, &vlan))
+    const char *number = opts_str(o, "vlan", "0");
+    if (parse_u64("-net: vlan", number, 0, 65535, &vlan))
         return -EINVAL;
     bool nic = !strcmp(type, "nic");
     const struct netdev_class *cls = nic ? NULL : plan_type(c, o->what, type);

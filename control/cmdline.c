@@ -69,7 +69,7 @@ static int cmdline_opt_object(const char *arg)
     }
     if (!strncmp(arg, "memory-backend-", 15) ||
         !strncmp(arg, "qom-type=memory-backend-", 24))
-        return pc_memory_backend(&config, arg);
+        return pc_take(&config, "-object", arg);
     return plan_take("-object", arg);
 }
 
@@ -97,10 +97,9 @@ struct option {
     const char *help;  /* NULL: not a line of its own */
     enum { TEXT, FLAG, CALL, PC, NET, NOTHING, ONLY, REFUSED } kind;
     union {
-        const char **text;                            /* TEXT: kept */
-        bool *flag;                                   /* FLAG: set */
-        int (*call)(const char *arg);                 /* CALL */
-        int (*pc)(struct config *c, const char *arg); /* PC */
+        const char **text;            /* TEXT: kept */
+        bool *flag;                   /* FLAG: set */
+        int (*call)(const char *arg); /* CALL */
         const char *why; /* REFUSED; ONLY: where it is no word of `arg` */
     };
 };
@@ -112,8 +111,7 @@ struct option {
     {name, NULL, line, FLAG, {.flag = &config.member}}
 #define CALL(name, value, function, line)                                      \
     {name, value, line, CALL, {.call = function}}
-#define PC(name, value, function, line)                                        \
-    {name, value, line, PC, {.pc = function}}
+#define PC(name, value, line) {name, value, line, PC, {0}}
 #define NET(name, value, line) {name, value, line, NET, {0}}
 #define NOTHING(name, value) {name, value, NULL, NOTHING, {0}}
 #define ONLY(name, values, reason) {name, values, NULL, ONLY, {.why = reason}}
@@ -126,15 +124,15 @@ static const struct option options[] = {
          "initial ramdisk (Multiboot: modules)"),
     TEXT("-append", "TEXT", boot.cmdline,
          "command line (a Linux without one: console=ttyS0)"),
-    PC("-m", "SIZE", pc_memory, "memory, 8M to 1T (256M)"),
-    PC("-smp", "N[,sockets=N]...", pc_smp,
+    PC("-m", "SIZE", "memory, 8M to 1T (256M)"),
+    PC("-smp", "N[,sockets=N]...",
        "virtual CPUs, 1 to 32 (1); sockets cores threads"),
-    PC("-machine -M", "pc|q35[,KEY=V]...", pc_machine,
+    PC("-machine -M", "pc|q35[,KEY=V]...",
        "acpi=off; others take what is true here"),
     CALL("-entry", "16|32|64", cmdline_opt_entry,
          "how to enter a bzImage (best it has)"),
     TEXT("-bios", "FILE", boot.bios, "another BIOS ROM"),
-    PC("-boot", "n", pc_boot, "boot from the network (romfile=)"),
+    PC("-boot", "n", "boot from the network (romfile=)"),
     NET("-tap", "NAME[,model=M]...",
         "a NIC on this TAP, which is made if absent"),
     NET("-nic", "TYPE[,model=M]...", "a NIC and its backend in one"),
@@ -160,9 +158,9 @@ static const struct option options[] = {
     FLAG("-no-reboot", vm.no_reboot,
          "a reset ends the run (exit code 3)"),
     FLAG("-no-acpi", boot.no_acpi, "the guest finds no ACPI tables"),
-    PC("-name", "NAME", pc_name, "default MAC addresses are made of it"),
-    PC("-uuid", "UUID", pc_uuid, "the guest finds it in SMBIOS"),
-    PC("-smbios", "type=1[,KEY=V]...", pc_smbios,
+    PC("-name", "NAME", "default MAC addresses are made of it"),
+    PC("-uuid", "UUID", "the guest finds it in SMBIOS"),
+    PC("-smbios", "type=1[,KEY=V]...",
        "uuid manufacturer product version serial sku\n"
        "                                family"),
     TEXT("-pidfile", "FILE", pidfile, "the process's number, while it runs"),
@@ -189,13 +187,13 @@ static const struct option options[] = {
     NOTHING("-L", "DIR"),
     NOTHING("-k", "LAYOUT"),
     NOTHING("-id", "N"),
-    PC("-accel", "kvm", pc_accel, NULL),
-    PC("-cpu", "host|max", pc_cpu, NULL),
-    PC("-rtc", "base=utc", pc_rtc, NULL),
-    PC("-msg", "timestamp=on", pc_msg, NULL),
-    PC("-overcommit", "mem-lock=off", pc_overcommit, NULL),
-    PC("-action", "reboot=shutdown", pc_action, NULL),
-    PC("-numa", "node,memdev=ID", pc_numa, NULL),
+    PC("-accel", "kvm", NULL),
+    PC("-cpu", "host|max", NULL),
+    PC("-rtc", "base=utc", NULL),
+    PC("-msg", "timestamp=on", NULL),
+    PC("-overcommit", "mem-lock=off", NULL),
+    PC("-action", "reboot=shutdown", NULL),
+    PC("-numa", "node,memdev=ID", NULL),
     ONLY("-display", "none", "there are no graphics; -display none"),
     ONLY("-vga", "none", "there are no graphics; -vga none"),
     ONLY("-vnc", "none", "there are no graphics; -vnc none"),
@@ -360,6 +358,7 @@ static int cmdline_take_net(const char *name, const char *arg)
 static int cmdline_take_option(const struct option *opt, const char *name,
                                const char *arg)
 {
+    char first[24];
     switch (opt->kind) {
     case TEXT:
         *opt->text = arg;
@@ -370,7 +369,8 @@ static int cmdline_take_option(const struct option *opt, const char *name,
     case CALL:
         return opt->call(arg);
     case PC:
-        return opt->pc(&config, arg);
+        cmdline_first_name(opt, first, sizeof(first));
+        return pc_take(&config, first, arg);
     case NET:
         return cmdline_take_net(opt->names, arg);
     case NOTHING:

@@ -88,10 +88,16 @@ int models_global(const struct device_class *const *known, const char *arg)
     int err = opts_parse(&o, "-global", arg, NULL);
     if (err)
         return err;
-    err = opts_quiet(&o, globals_quiet);
-    bool told = o.n;
+    const struct opts_quiet *row = NULL;
+    char what[80];
+    if (o.n == 1)
+        row = opts_quiet_row(globals_quiet, o.kv[0].key);
+    if (row) {
+        snprintf(what, sizeof(what), "-global: %s", row->key);
+        err = opts_quiet_value(row, what, o.kv[0].val);
+    }
     opts_free(&o);
-    return err || !told ? err : models_keep(known, arg);
+    return row ? err : models_keep(known, arg);
 }
 
 void models_free(void)

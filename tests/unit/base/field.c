@@ -175,6 +175,50 @@ TEST(field_beyond_the_bounds_is_one_line_with_the_bounds)
     }
 }
 
+TEST(field_flags_in_all_words)
+{
+    static const char *const words_of[][2] = {
+        {"off", "on"}, {"no", "yes"}, {"false", "true"}, {"0", "1"}};
+    struct thing t = {0};
+    char text[32];
+    for (size_t i = 0; i < ARRAY_LEN(words_of); i++)
+        for (unsigned v = 0; v < 2; v++) {
+            snprintf(text, sizeof(text), "flag=%s", words_of[i][v]);
+            t.flag = 77;
+            CHECK_EQ(reads(&t, text), 0);
+            CHECK_EQ(t.flag, v);
+        }
+    CHECK_EQ(reads(&t, "flag"), 0);
+    CHECK_EQ(t.flag, ON);
+}
+
+TEST(field_quiet_keys_go_or_are_refused_with_the_reason)
+{
+    static const struct opts_quiet quiet[] = {
+        {"usb", "off", "there is no USB"}, {"menu", NULL, NULL}, {0}};
+    static const struct field some[] = {
+        FIELD(NUMBER, "a", struct thing, any),
+        FIELDS_QUIET(quiet),
+        {.name = ""},
+    };
+    struct thing t = {0};
+    struct opts o;
+    REQUIRE_EQ(opts_parse(&o, "-thing", "usb=no,a=1,menu=x,usb=off", NULL), 0);
+    CHECK_EQ(fields_read(some, &t, &o), 0);
+    CHECK_EQ(t.any, 1);
+    opts_free(&o);
+    REQUIRE_EQ(opts_parse(&o, "-thing", "menu,a=2,usb=on", NULL), 0);
+    CHECK_EQ(fields_read(some, &t, &o), -EINVAL);
+    CHECK_HAS(test_log(), "-thing: usb=on: there is no USB");
+    opts_free(&o);
+    CHECK(fields_find(some, "usb") == &some[1]);
+    CHECK(!fields_find(some, "*"));
+    REQUIRE_EQ(opts_parse(&o, "-thing", "*=1", NULL), 0);
+    CHECK_EQ(fields_read(some, &t, &o), -EINVAL);
+    CHECK_HAS(test_log(), "no key \"*\"");
+    opts_free(&o);
+}
+
 TEST(field_unknown_key_names_the_near_one_or_all)
 {
     struct thing t = {0};

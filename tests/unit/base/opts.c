@@ -24,7 +24,6 @@ TEST(opts_keys_values_and_a_first_word)
     CHECK_STR(opts_str(&o, "ifname", NULL), "tap0");
     CHECK_STR(opts_str(&o, "vhost", NULL), "on");
     CHECK_STR(opts_str(&o, "script", "none"), "none");
-    CHECK_EQ(opts_done(&o), 0);
     opts_free(&o);
 }
 
@@ -53,7 +52,6 @@ TEST(opts_empty_text_has_no_keys)
 {
     struct opts o = parsed("", "type");
     CHECK_STR(opts_str(&o, "type", NULL), NULL);
-    CHECK_EQ(opts_done(&o), 0);
     opts_free(&o);
 }
 
@@ -75,47 +73,6 @@ TEST(opts_bad_text_is_refused)
         many[i] = i % 2 ? ',' : 'a';
     struct opts o;
     CHECK_EQ(opts_parse(&o, "-test", many, NULL), -EINVAL);
-    opts_free(&o);
-}
-
-TEST(opts_unknown_key_names_the_known_ones)
-{
-    struct opts o = parsed("color=1", NULL);
-    bool b = false;
-    opts_str(&o, "id", NULL);
-    CHECK_EQ(opts_bool(&o, "colour", &b), 0);
-    CHECK_EQ(opts_done(&o), -EINVAL);
-    const char *log = test_log();
-    CHECK_HAS(log, "\"color\"");
-    CHECK_HAS(log, "id colour");
-    opts_free(&o);
-}
-
-TEST(opts_typed_getters_leave_absent_keys_alone)
-{
-    struct opts o = parsed("", NULL);
-    bool b = true;
-    uint64_t n = 7;
-    uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
-    CHECK_EQ(opts_bool(&o, "b", &b), 0);
-    CHECK_EQ(opts_u64(&o, "n", 0, 10, &n), 0);
-    CHECK_EQ(opts_size(&o, "n", 1, &n), 0);
-    CHECK_EQ(opts_mac(&o, "m", mac), 0);
-    CHECK(b && n == 7 && mac[0] == 2);
-    opts_free(&o);
-}
-
-TEST(opts_bool_words)
-{
-    struct opts o = parsed("a=on,b=no,c=1,d=false,e=maybe,f", NULL);
-    bool v = false;
-    CHECK(opts_bool(&o, "a", &v) == 0 && v);
-    CHECK(opts_bool(&o, "b", &v) == 0 && !v);
-    CHECK(opts_bool(&o, "c", &v) == 0 && v);
-    CHECK(opts_bool(&o, "d", &v) == 0 && !v);
-    CHECK(opts_bool(&o, "f", &v) == 0 && v);
-    CHECK_EQ(opts_bool(&o, "e", &v), -EINVAL);
-    CHECK_HAS(test_log(), "e=maybe: must be on or off");
     opts_free(&o);
 }
 
@@ -276,22 +233,6 @@ TEST(opts_words_of_a_list)
     CHECK(!word_among("", "off on"));
     CHECK(!word_among("off on", "off"));
     CHECK(!word_among("n", "on"));
-}
-
-TEST(opts_quiet_keys_go_or_are_refused_with_the_reason)
-{
-    static const struct opts_quiet rows[] = {
-        {"usb", "off", "there is no USB"}, {"menu", NULL, NULL}, {0}};
-    struct opts o = parsed("usb=no,a=1,menu=x,usb=off,b=2", NULL);
-    CHECK_EQ(opts_quiet(&o, rows), 0);
-    REQUIRE_EQ(o.n, 2);
-    CHECK_STR(o.kv[0].key, "a");
-    CHECK_STR(o.kv[1].key, "b");
-    opts_free(&o);
-    o = parsed("menu,a=1,usb=on,b=2", NULL);
-    CHECK_EQ(opts_quiet(&o, rows), -EINVAL);
-    CHECK_HAS(test_log(), "-test: usb=on: there is no USB");
-    opts_free(&o);
 }
 
 TEST(opts_defaults_come_before_all)

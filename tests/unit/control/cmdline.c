@@ -185,6 +185,8 @@ TEST(cmdline_memory_sizes)
     CHECK_EQ(cfg.vm.ram, 1536ull << 20);
     takes("-m size=512M,slots=2,maxmem=4G");
     CHECK_EQ(cfg.vm.ram, 512 << 20);
+    takes("-m 1G,maxmem=4096"); /* of megabytes, too */
+    refuses("-m 1G,maxmem=1023", "maxmem=");
     takes("-m 10000.1M"); /* to whole pages, upwards */
     CHECK_EQ(cfg.vm.ram, 10485866496ull);
     refuses("-m 4K", "from 8M to 1T");
