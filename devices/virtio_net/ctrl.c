@@ -30,8 +30,7 @@ struct cmd {
 static bool vnet_ctrl_get(const struct cmd *c, uint32_t at, void *p,
                           uint32_t len)
 {
-    return at <= c->len && len <= c->len - at &&
-           iov_read(c->iov, c->nr, 2 + at, p, len) == len;
+    return iov_read(c->iov, c->nr, 2 + at, p, len) == len;
 }
 
 /* All of the data, of just this length. */

@@ -234,6 +234,36 @@ BOTH_RINGS(vnet_bounds_used_pieces_take_no_room)
     vd_free(&d);
 }
 
+/* The smallest buffers there are, as many as the longest ring holds: what waits
+ * behind those in use has its place once they are used. */
+BOTH_RINGS(vnet_bounds_as_many_chains_as_a_ring_holds)
+{
+    struct vd d = {.opts = "rx_queue_size=1024"};
+    static uint8_t f[1024 * 13];
+    struct vd_queue *q = &d.q[RX0];
+    vd_up(&d, packed,
+          MERGEABLE | F(VIRTIO_NET_F_GUEST_CSUM) | F(VIRTIO_NET_F_GUEST_TSO4));
+    REQUIRE_EQ(q->size, 1024);
+    const struct vd_buf b = {vd_alloc(&d, 13, 1), 13, true};
+    for (unsigned i = 0; i < 512; i++)
+        REQUIRE(vd_put(q, &b, 1) >= 0);
+    vd_publish(q);
+    vd_kick(&d, RX0);
+    vd_frame(f, sizeof(f), 1);
+    fake_net_give(d.net, 0, NULL, f, 400 * 13 - 12);
+    fake_run_loop(d.m);
+    CHECK_EQ(vd_reap(q), 400);
+    for (unsigned i = 0; i < 912; i++)
+        REQUIRE(vd_put(q, &b, 1) >= 0);
+    vd_publish(q);
+    vd_kick(&d, RX0);
+    fake_net_give(d.net, 0, NULL, f, 1024 * 13 - 12);
+    fake_run_loop(d.m);
+    CHECK_EQ(vd_reap(q), 1024);
+    CHECK_EQ(vd_count(&d, "rx_frames"), 2);
+    vd_free(&d);
+}
+
 /* ----------------------------------------------------------- control queue */
 
 /* A command may take long (the kernel, a pair's burst): when half a millisecond

@@ -329,7 +329,8 @@ BOTH_RINGS(hostile_mac_tables_of_wrong_size)
     for (size_t i = 0; i < ARRAY_LEN(n); i++) {
         uint8_t t[12] = {0};
         memcpy(t, &n[i], 4);
-        for (uint32_t len = 0; len < 9; len++)
+        /* 6 * 0x2aaaaaab is 2 more than 32 bits hold */
+        for (uint32_t len = 0; len < 13; len++)
             CHECK_EQ(command(&d, 1, 0, t, len), ERR);
         memset(t, 0, 4);
         memcpy(t + 4, &n[i], 4);
