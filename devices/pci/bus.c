@@ -380,12 +380,11 @@ int pci_bus_new(struct machine *m)
                                 .owner = bus,
                                 .name = "pci-ecam"};
     err = bus_add(m->pio, &bus->ports);
-    if (!err)
-        err = bus_add(m->mmio, &bus->ecam);
-    if (err) {
-        free(bus);
-        return err;
-    }
+    if (err)
+        goto free_bus;
+    err = bus_add(m->mmio, &bus->ecam);
+    if (err)
+        goto del_ports;
     m->pci = bus;
     device_register(m, &bus->dev);
     /* Linux without SMBIOS, and memtest86+, look for a host bridge before
@@ -393,4 +392,9 @@ int pci_bus_new(struct machine *m)
     pci_fn_init(&bus->host, m, NULL, "host-bridge", 0x1b36, 0x0008, 0x060000,
                 0);
     return pci_plug(bus, &bus->host, 0);
+del_ports:
+    bus_del(m->pio, &bus->ports);
+free_bus:
+    free(bus);
+    return err;
 }

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/* Devices that cannot be made: said why, and nothing of them is left. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "devices/list.h"
+#include "devices/pci/pci.h"
+#include "tests/unit/fake.h"
+#include "tests/unit/fakesys.h"
+
+static const struct {
+    const struct device_class *cls;
+    const char *opts;
+    unsigned port; /* of the first region */
+} rows[] = {
+    {&acpi_pm_class, "", 0x600},       {&rtc_class, "", 0x70},
+    {&i8042_class, "", 0x60},          {&i8042_class, "", 0x64},
+    {&i8042_class, "", 0x92},          {&pvpanic_class, "", 0x505},
+    {&serial_class, "to=null", 0x3f8}, {&virtio_net_class, "netdev=n0", 0},
+    {&e1000_class, "netdev=n0", 0},
+};
+
+static int lowest_free(void)
+{
+    int fd = dup(0);
+    close(fd);
+    return fd;
+}
+
+static uint64_t no_read(void *owner, uint64_t off, unsigned width)
+{
+    (void)owner, (void)off, (void)width;
+    return 0x77;
+}
+
+static void no_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+{
+    (void)owner, (void)off, (void)width, (void)val;
+}
+
+/* Somebody has its port: an error with the port's number. Once it is free the
+ * device can be made. */
+TEST(devices_whose_port_is_taken)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rows) && rows[i].port; i++) {
+        const char *name = rows[i].cls->name;
+        struct machine *m = fake_new(1 << 20);
+        struct region r = {.base = rows[i].port,
+                           .len = 1,
+                           .read = no_read,
+                           .write = no_write,
+                           .name = "somebody"};
+        char port[16];
+        REQUIRE_EQ(bus_add(m->pio, &r), 0);
+        int before = lowest_free();
+        CHECK_EQ(fake_device(m, rows[i].cls, name, rows[i].opts), -EEXIST);
+        snprintf(port, sizeof(port), "0x%x is taken", rows[i].port);
+        CHECK_HAS(test_log(), port);
+        CHECK_EQ(lowest_free(), before);
+        CHECK_EQ(inb(m, rows[i].port), 0x77);
+        bus_del(m->pio, &r);
+        CHECK_EQ(fake_device(m, rows[i].cls, name, rows[i].opts), 0);
+        fake_free(m);
+    }
+}
+
+/* With each number of descriptors that is too small: an error, said; with the
+ * first that is not, a device. */
+TEST(devices_without_enough_descriptors)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const char *name = rows[i].cls->name;
+        int err = -1, n = 0;
+        for (; err && n < 64; n++) {
+            struct machine *m =
+                rows[i].port ? fake_new(1 << 20) : fake_pc(1 << 20);
+            fake_net_new("n0", 2);
+            fake_fds(n);
+            err = fake_device(m, rows[i].cls, name, rows[i].opts);
+            fake_fds(-1);
+            if (err && !strstr(test_log(), "raise the limit"))
+                FAIL("%s: without its descriptor %d: %d: %s", name, n, err,
+                     test_log());
+            netdev_close_all();
+            fake_free(m);
+        }
+        CHECK_EQ(err, 0);
+    }
+}
+
+/* The bus itself: memory that somebody has. */
+TEST(devices_bus_whose_place_is_taken)
+{
+    struct machine *m = fake_new(1 << 20);
+    struct region r = {.base = PCI_ECAM_BASE,
+                       .len = 1,
+                       .read = no_read,
+                       .write = no_write,
+                       .name = "somebody"};
+    REQUIRE_EQ(bus_add(m->mmio, &r), 0);
+    CHECK_EQ(pci_bus_new(m), -EEXIST);
+    CHECK(!m->pci);
+    CHECK_EQ(inl(m, 0xcf8), 0xffffffff);
+    bus_del(m->mmio, &r);
+    CHECK_EQ(pci_bus_new(m), 0);
+    CHECK_EQ(inl(m, 0xcf8), 0);
+    fake_free(m);
+}
+
+/* There are 31 slots, and so much room for BARs. */
+TEST(devices_more_than_the_bus_holds)
+{
+    struct machine *m = fake_pc(1 << 20);
+    static struct pci_fn fn[33];
+    struct pci_fn *big = &fn[32];
+    for (int i = 0; i < 32; i++) {
+        pci_fn_init(&fn[i], m, NULL, "toy", 0x1234, 0x5678, 0x020000, 0);
+        CHECK_EQ(pci_add(&fn[i], -1), i < 31 ? 0 : -ENOSPC);
+    }
+    CHECK_HAS(test_log(), "PCI: no free slot for toy; there are 31");
+    fake_free(m);
+    m = fake_pc(1 << 20);
+    pci_fn_init(big, m, NULL, "big", 0x1234, 0x5678, 0x020000, 0);
+    pci_bar_init(big, 2, PCI_BAR_MEM32, 1ull << 30, no_read, no_write, NULL);
+    CHECK_EQ(pci_add(big, -1), -ENOSPC);
+    CHECK_HAS(test_log(), "PCI: no room for BAR 2 of big (1048576 KiB)");
+    fake_free(m);
+}
+
+TEST(devices_e1000_says_that_vhost_is_not_for_it)
+{
+    struct machine *m = fake_pc(1 << 20);
+    struct netdev *nd = fake_net_dev(fake_net_new("n0", 1));
+    nd->vhost = VHOST_KERNEL;
+    CHECK_EQ(fake_device(m, &e1000_class, "e1000", "netdev=n0"), 0);
+    CHECK_HAS(test_log(), "vhost=on is for virtio-net-pci; packets are moved "
+                          "by this process");
+    netdev_close_all();
+    fake_free(m);
+}
