@@ -428,11 +428,11 @@ makes() {
 
 e2e kvm cli_install "make install puts three files below DESTDIR and PREFIX, which work from there; make uninstall removes just those"
 test_cli_install() {
-    local files='./usr/bin/vmm ./usr/share/bash-completion/completions/vmm ./usr/share/man/man1/vmm.1 '
-    [ -e "$root/Makefile" ] && command -v make >/dev/null || skip "no Makefile here"
+    local -a files=(./usr/bin/vmm ./usr/share/bash-completion/completions/vmm ./usr/share/man/man1/vmm.1)
+    command -v make >/dev/null || skip "make is not installed"
     makes install DESTDIR="$T/d" PREFIX=/usr
-    is "$(cd d && find . ! -type d | LC_ALL=C sort | tr '\n' ' ')" "$files" "what is installed"
-    is "$(cd d && stat -c %a $files | tr '\n' ' ')" '755 644 644 ' "its modes"
+    is "$(cd d && find . ! -type d | LC_ALL=C sort | xargs)" "${files[*]}" "what is installed"
+    is "$(cd d && stat -c %a "${files[@]}" | xargs)" '755 644 644' "its modes"
     cmp d/usr/bin/vmm "$root/vmm"
     is "$(d/usr/bin/vmm -version)" "$("$root/vmm" -version)" "the installed binary's version"
     cmp d/usr/share/man/man1/vmm.1 "$root/vmm.1"

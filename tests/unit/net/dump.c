@@ -237,6 +237,29 @@ TEST(net_dump_full_file_ends_the_capture_only)
     nt_clean();
 }
 
+/* The same where the file is full between two records. */
+TEST(net_dump_full_file_between_records)
+{
+    struct machine *m = fake_new(4096);
+    struct fake_net *f = fake_net_new("n0", 1);
+    struct netdev *nd = fake_net_dev(f);
+    static uint8_t got[70000];
+    const size_t len = 60000, end = 24 + 16 + len;
+    signal(SIGXFSZ, SIG_IGN);
+    REQUIRE_EQ(nt_capture(nd, nt_path("1.pcap")), 0);
+    file_limit(end);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(nt_send(nd, len, 7), len + 12);
+        CHECK_EQ(fake_net_take(f, 0, NULL, got, sizeof(got)), len);
+    }
+    file_limit(RLIM_INFINITY);
+    CHECK_HAS(test_log(), "1.pcap ended: File too large");
+    CHECK_EQ(slurp(nt_path("1.pcap")), end);
+    netdev_close_all();
+    fake_free(m);
+    nt_clean();
+}
+
 /* Its beginning cannot be written: an error with a reason, not a capture into
  * another descriptor. */
 TEST(net_dump_file_without_room_for_its_header)
