@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
-# The BIOS ROM: $(B)/bios/bios.bin, a whole number of 4 KiB pages, linked so
-# that it ends at F000:FFFF.
+# The BIOS ROM: $(B)/bios/bios.bin, linked so that it ends at F000:FFFF.
 
 BIOS_SRC := $(wildcard bios/*.c) bios/entry.S
 BIOS_OBJ := $(patsubst bios/%,$(B)/bios/%.o,$(basename $(BIOS_SRC)))

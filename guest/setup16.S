@@ -6,8 +6,8 @@
  *
  * A boot loader or BIOS puts these SETUP_SECTS + 1 sectors at some paragraph X
  * and enters at X+0x20:0 (boot.rst "Running the kernel"). The segment is laid
- * out as the zero page itself: header at 0x1f1, e820 table at 0x2d0, code in
- * the zero page's free tail from 0xd00 on. So nothing has to be copied: the
+ * out as the zero page itself: header at 0x1f1, e820 table at 0x2d0, code where
+ * the second half of that table would be. So nothing has to be copied: the
  * code fills in e820_entries and the table, and hands X << 4 to the 32-bit
  * entry as boot_params. Loaders that enter at 32 or 64 bits read only the
  * header and bring a zero page of their own.
@@ -15,9 +15,9 @@
 
 #include "boot.h"
 
-#define SETUP_SECTS 7 /* 4 KiB with the boot sector: just the zero page */
+#define SETUP_SECTS 4 /* the boot protocol's least */
 #define E820_TABLE 0x2d0
-#define E820_MAX 128
+#define E820_MAX 64 /* of 128 */
 #define E820_COUNT 0x1e8
 #define SMAP 0x534d4150
 
@@ -70,7 +70,7 @@ entry16:
 header_end:
     jmp start16
 
-    .org 0xd00
+    .org 0x7d0
 version:
     .asciz "tiny-guest 1"
 

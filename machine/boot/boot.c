@@ -204,13 +204,14 @@ static struct handoff *boot_rom_handoff(struct boot_ctx *c, uint16_t *iret)
                    sizeof(struct handoff));
 }
 
-/* Maps the whole ROM below 4 GiB, where a CPU looks after INIT. The built-in
- * ROM's RAM copy is what is mapped there: it costs no memory. */
-static int boot_rom_map(struct boot_ctx *c, uint64_t low)
+/* Maps the whole ROM below 4 GiB, where a CPU looks after INIT. Of the built-in
+ * ROM its RAM copy is mapped there, by whole pages: it costs no memory. */
+static int boot_rom_map(struct boot_ctx *c)
 {
     struct boot_files *f = c->f;
     const struct image *rom = &f->rom;
-    void *hva = ram_ptr(&c->m->ram, gpa(HIMEM_BASE - low), low);
+    uint64_t size = (rom->size + 4095) & ~4095ull;
+    void *hva = NULL;
     int err;
 
     if (!c->m->ops || !c->m->ops->map)
@@ -220,9 +221,11 @@ static int boot_rom_map(struct boot_ctx *c, uint64_t low)
         if (hva == MAP_FAILED)
             return fail(-errno, "-bios %s: %s", rom->path, strerror(errno));
         f->rom_map = hva;
-        f->rom_size = rom->size;
+        f->rom_size = size;
+    } else {
+        hva = ram_ptr(&c->m->ram, gpa(HIMEM_BASE - size), size);
     }
-    err = c->m->ops->map(c->m, HIGHRAM_BASE - rom->size, hva, rom->size, true);
+    err = c->m->ops->map(c->m, HIGHRAM_BASE - size, hva, size, true);
     if (err)
         return fail(err, "-bios %s: cannot be mapped: %s", rom->path,
                     strerror(-err));
@@ -238,7 +241,8 @@ static int boot_rom_load(struct boot_ctx *c, uint16_t *iret)
     uint64_t low = rom->size < ROM_LOW_MAX ? rom->size : ROM_LOW_MAX;
     int err;
 
-    if (rom->size == 0 || rom->size % 4096 || rom->size > ROM_FILE_MAX)
+    if (rom->size == 0 || rom->size > ROM_FILE_MAX ||
+        (rom->fd >= 0 && rom->size % 4096))
         return image_fail(rom,
                           "is no ROM: %llu bytes, not a multiple of 4096 "
                           "up to 16 MiB",
@@ -247,7 +251,7 @@ static int boot_rom_load(struct boot_ctx *c, uint16_t *iret)
     if (err)
         return err;
     c->rom = boot_rom_handoff(c, iret);
-    return f->rom_mapped ? 0 : boot_rom_map(c, low);
+    return f->rom_mapped ? 0 : boot_rom_map(c);
 }
 
 /* ------------------------------------------------------------------- boot */
