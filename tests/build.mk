@@ -12,7 +12,8 @@ JOBS := $(shell nproc)
 # What runs without KVM. base/clock.c is not in it: tests have a clock of
 # their own (tests/unit/fake.c).
 PORTABLE := $(filter-out vmm.c base/clock.c,\
-              $(shell grep -L '<linux/kvm.h>\|"machine/kvm/kvm.h"' $(SRC)))
+              $(shell grep -L '<linux/kvm.h>\|"machine/kvm/kvm.h"' $(SRC))) \
+            machine/kvm/state.c
 UNIT_SRC := $(shell find tests/unit -name '*.c' | LC_ALL=C sort)
 # make unit SKIP_SRC="tests/unit/net/tap.c …": without files that do not build now
 UNIT_OBJ := $(patsubst %.c,$(B)/unit/%.o,$(filter-out $(SKIP_SRC),$(UNIT_SRC)))

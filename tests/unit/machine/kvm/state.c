@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/* What KVM remembers of a guest: saved from one VM, loaded into another, where
+ * the guest goes on. On this machine's own KVM. */
+#include "machine/kvm/state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "tests/unit/test.h"
+
+#define RAM 0x10000
+#define CODE 0x1000
+#define COUNT 0x2000
+
+/* Counts in memory, and tells each count at port 80h. */
+static const uint8_t code[] = {
+    0xff, 0x06, 0x00, 0x20, /* inc word [2000h] */
+    0xa1, 0x00, 0x20,       /* mov ax, [2000h] */
+    0xe7, 0x80,             /* out 80h, ax */
+    0xeb, 0xf5,             /* jmp there */
+};
+
+struct guest {
+    int kvm, vm, cpu;
+    uint8_t *ram;
+    struct kvm_run *run;
+    size_t run_size;
+    struct kvm_fds fds;
+};
+
+/* A VM as one is at a start: everything there, nothing in it. */
+static void guest_new(struct guest *g)
+{
+    uint64_t identity = 0xfeffc000;
+    struct kvm_pit_config pit = {.flags = 0};
+    g->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (g->kvm < 0)
+        SKIP("no /dev/kvm");
+    g->vm = ioctl(g->kvm, KVM_CREATE_VM, 0);
+    g->ram = mmap(NULL, RAM, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct kvm_userspace_memory_region r = {
+        .memory_size = RAM, .userspace_addr = (uintptr_t)g->ram};
+    REQUIRE_EQ(ioctl(g->vm, KVM_SET_USER_MEMORY_REGION, &r), 0);
+    REQUIRE_EQ(ioctl(g->vm, KVM_SET_IDENTITY_MAP_ADDR, &identity), 0);
+    REQUIRE_EQ(ioctl(g->vm, KVM_SET_TSS_ADDR, 0xfeffd000), 0);
+    REQUIRE_EQ(ioctl(g->vm, KVM_CREATE_IRQCHIP, 0), 0);
+    REQUIRE_EQ(ioctl(g->vm, KVM_CREATE_PIT2, &pit), 0);
+    g->cpu = ioctl(g->vm, KVM_CREATE_VCPU, 0);
+    REQUIRE(g->cpu >= 0);
+    struct kvm_cpuid2 *cpuid =
+        calloc(1, sizeof(*cpuid) + 256 * sizeof(cpuid->entries[0]));
+    REQUIRE(cpuid != NULL);
+    cpuid->nent = 256;
+    REQUIRE_EQ(ioctl(g->kvm, KVM_GET_SUPPORTED_CPUID, cpuid), 0);
+    REQUIRE_EQ(ioctl(g->cpu, KVM_SET_CPUID2, cpuid), 0);
+    free(cpuid);
+    g->run_size = (size_t)ioctl(g->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+    g->run =
+        mmap(NULL, g->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, g->cpu, 0);
+    REQUIRE(g->run != MAP_FAILED);
+    g->fds = (struct kvm_fds){g->kvm, g->vm, &g->cpu, 1};
+}
+
+static void guest_free(struct guest *g)
+{
+    munmap(g->run, g->run_size);
+    munmap(g->ram, RAM);
+    close(g->cpu);
+    close(g->vm);
+    close(g->kvm);
+}
+
+static void guest_start(struct guest *g)
+{
+    struct kvm_sregs s;
+    struct kvm_regs r = {.rip = CODE, .rflags = 2, .rbx = 0x1234};
+    memcpy(g->ram + CODE, code, sizeof(code));
+    REQUIRE_EQ(ioctl(g->cpu, KVM_GET_SREGS, &s), 0);
+    s.cs.base = s.cs.selector = 0;
+    REQUIRE_EQ(ioctl(g->cpu, KVM_SET_SREGS, &s), 0);
+    REQUIRE_EQ(ioctl(g->cpu, KVM_SET_REGS, &r), 0);
+}
+
+/* The next count that it tells. */
+static unsigned guest_count(struct guest *g)
+{
+    uint16_t ax = 0;
+    REQUIRE_EQ(ioctl(g->cpu, KVM_RUN, 0), 0);
+    REQUIRE_EQ(g->run->exit_reason, KVM_EXIT_IO);
+    CHECK_EQ(g->run->io.port, 0x80);
+    memcpy(&ax, (uint8_t *)g->run + g->run->io.data_offset, 2);
+    return ax;
+}
+
+/* An access that is half done is finished. */
+static void guest_stop(struct guest *g)
+{
+    g->run->immediate_exit = 1;
+    CHECK(ioctl(g->cpu, KVM_RUN, 0) < 0 && errno == EINTR);
+    g->run->immediate_exit = 0;
+}
+
+/* A guest that has counted to five, saved. */
+static uint8_t *counted(struct guest *g, size_t *len)
+{
+    uint8_t *p;
+    guest_new(g);
+    guest_start(g);
+    for (unsigned i = 1; i <= 5; i++)
+        CHECK_EQ(guest_count(g), i);
+    guest_stop(g);
+    REQUIRE_EQ(kvm_state_save(&g->fds, &p, len), 0);
+    return p;
+}
+
+TEST(kvm_state_guest_goes_on_in_another_vm)
+{
+    struct guest one, two;
+    size_t len, again;
+    uint8_t *p = counted(&one, &len), *q;
+    struct kvm_regs r;
+    guest_new(&two);
+    memcpy(two.ram, one.ram, RAM);
+    guest_free(&one);
+    REQUIRE_EQ(kvm_state_load(&two.fds, p, len), 0);
+    REQUIRE_EQ(ioctl(two.cpu, KVM_GET_REGS, &r), 0);
+    CHECK_EQ(r.rbx, 0x1234);
+    CHECK_EQ(guest_count(&two), 6);
+    CHECK_EQ(guest_count(&two), 7);
+    guest_stop(&two);
+    REQUIRE_EQ(kvm_state_save(&two.fds, &q, &again), 0);
+    CHECK_EQ(again, len);
+    free(p);
+    free(q);
+    guest_free(&two);
+}
+
+/* Chips, local APIC, debug registers and MSRs as they were. */
+TEST(kvm_state_chips_apic_and_msrs_are_the_same_again)
+{
+    struct guest one, two;
+    size_t len;
+    uint8_t *p;
+    struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_IOAPIC}, chip2 = chip;
+    struct kvm_lapic_state apic, apic2;
+    struct kvm_debugregs dr = {.dr7 = 0x400}, dr2;
+    union {
+        struct kvm_msrs m;
+        uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+    } pat = {.m.nmsrs = 1};
+    guest_new(&one);
+    guest_start(&one);
+    REQUIRE_EQ(ioctl(one.vm, KVM_GET_IRQCHIP, &chip), 0);
+    chip.chip.ioapic.redirtbl[5].bits = 0x10031; /* masked, vector 31h */
+    REQUIRE_EQ(ioctl(one.vm, KVM_SET_IRQCHIP, &chip), 0);
+    REQUIRE_EQ(ioctl(one.cpu, KVM_GET_LAPIC, &apic), 0);
+    apic.regs[0x80] = 0x20; /* TPR */
+    REQUIRE_EQ(ioctl(one.cpu, KVM_SET_LAPIC, &apic), 0);
+    dr.db[0] = 0x1234;
+    REQUIRE_EQ(ioctl(one.cpu, KVM_SET_DEBUGREGS, &dr), 0);
+    pat.m.entries[0].index = 0x277;
+    pat.m.entries[0].data = 0x0007040100070401ull;
+    REQUIRE_EQ(ioctl(one.cpu, KVM_SET_MSRS, &pat), 1);
+    REQUIRE_EQ(kvm_state_save(&one.fds, &p, &len), 0);
+    guest_free(&one);
+    guest_new(&two);
+    REQUIRE_EQ(kvm_state_load(&two.fds, p, len), 0);
+    REQUIRE_EQ(ioctl(two.vm, KVM_GET_IRQCHIP, &chip2), 0);
+    CHECK_EQ(chip2.chip.ioapic.redirtbl[5].bits, 0x10031);
+    REQUIRE_EQ(ioctl(two.cpu, KVM_GET_LAPIC, &apic2), 0);
+    CHECK_EQ(apic2.regs[0x80], 0x20);
+    REQUIRE_EQ(ioctl(two.cpu, KVM_GET_DEBUGREGS, &dr2), 0);
+    CHECK_EQ(dr2.db[0], 0x1234);
+    pat.m.entries[0].data = 0;
+    REQUIRE_EQ(ioctl(two.cpu, KVM_GET_MSRS, &pat), 1);
+    CHECK_EQ(pat.m.entries[0].data, 0x0007040100070401ull);
+    free(p);
+    guest_free(&two);
+}
+
+/* Where the bytes of a record begin. */
+static uint8_t *record(uint8_t *p, size_t len, const char *name)
+{
+    size_t n = strlen(name);
+    for (size_t at = 0; at + n + 6 < len; at++)
+        if (p[at] == n && !memcmp(p + at + 1, name, n))
+            return p + at + 1 + n + 5;
+    FAIL("there is no %s", name);
+    test_end();
+}
+
+TEST(kvm_state_what_no_host_has_is_refused_by_name)
+{
+    struct guest g;
+    size_t len;
+    uint8_t *p = counted(&g, &len), *msrs = record(p, len, "cpu.0.msrs");
+    uint8_t index[4];
+    memcpy(index, msrs, 4);
+    memset(msrs, 0x7e, 4);
+    CHECK_EQ(kvm_state_load(&g.fds, p, len), -EINVAL);
+    CHECK_HAS(test_log(), "cpu.0.msrs: there is no MSR 0x7e7e7e7e here");
+    memcpy(msrs, index, 4);
+    memset(record(p, len, "cpu.0.sregs"), 0xff, 16);
+    memset(record(p, len, "cpu.0.mp_state"), 0xff, 4);
+    CHECK(kvm_state_load(&g.fds, p, len) < 0);
+    CHECK_HAS(test_log(), "KVM_SET_MP_STATE of CPU 0: Invalid argument");
+    CHECK_EQ(kvm_state_load(&g.fds, p, len - 1), -EINVAL);
+    CHECK_HAS(test_log(), "KVM's state: no record");
+    free(p);
+    guest_free(&g);
+}
+
+TEST(kvm_state_bytes_from_anybody_do_no_harm)
+{
+    struct guest g;
+    size_t len;
+    uint8_t *p = counted(&g, &len);
+    test_timeout(60);
+    for (unsigned i = 0; i < 300; i++) {
+        size_t at = test_random() % len;
+        p[at] ^= (uint8_t)(1 << test_random() % 8);
+        kvm_state_load(&g.fds, p, len);
+        test_log();
+        if (i % 8 == 7) { /* from the beginning */
+            free(p);
+            guest_free(&g);
+            p = counted(&g, &len);
+        }
+    }
+    free(p);
+    guest_free(&g);
+}
