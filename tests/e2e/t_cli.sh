@@ -401,7 +401,7 @@ sees() {
     while [ "$1" != -- ]; do options+=("$1") && shift; done
     words=$2
     start "${options[@]}"
-    wait_for 20 "the guest's first line under: ${options[*]}" out_has 'guest: boot'
+    wait_for 20 "the guest's first line under: ${options[*]}" out_has 'guest: boot.* package=[0-9]'
     matches "$(grep -a 'guest: boot' out)" " $words"$'\r?$' "what the guest sees under: ${options[*]}"
     stop
 }
@@ -409,7 +409,7 @@ sees() {
 e2e kvm cli_smp_layout "-smp's sockets, cores and threads are what the guest's CPUID says; -no-acpi: it finds no tables"
 test_cli_smp_layout() {
     start
-    wait_for 20 "the guest's first line" out_has 'guest: boot'
+    wait_for 20 "the guest's first line" out_has 'guest: boot.* package=[0-9]'
     stop
     ! grep -qa 'threads=0' out || skip "this host's CPUID has no leaf B"
     sees -smp 1 -- 'cpus=1 threads=1 package=1'
