@@ -227,6 +227,33 @@ bad:
                 text);
 }
 
+bool scan_number(const char **p, uint64_t max, uint64_t *out)
+{
+    uint64_t v = 0;
+    const char *s = *p;
+    for (; *s >= '0' && *s <= '9'; s++) {
+        unsigned digit = (unsigned)(*s - '0');
+        if (digit > max || v > (max - digit) / 10)
+            return false;
+        v = v * 10 + digit;
+    }
+    bool some = s > *p;
+    *p = s;
+    *out = v;
+    return some;
+}
+
+bool scan_set(const char **p, const char *set, char *out, size_t size)
+{
+    size_t n = strspn(*p, set);
+    if (n >= size)
+        return false;
+    memcpy(out, *p, n);
+    out[n] = '\0';
+    *p += n;
+    return true;
+}
+
 /* Two hex digits and nothing else; -1: they are not. */
 static int opts_hex_byte(const char *p)
 {

@@ -4,6 +4,7 @@
 #define OPTS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define OPTS_MAX 64
@@ -67,6 +68,12 @@ int parse_u64(const char *what, const char *text, uint64_t min, uint64_t max,
               uint64_t *out);
 /* aa:bb:cc:dd:ee:ff, unicast and not all zero. */
 int parse_mac(const char *what, const char *text, uint8_t mac[6]);
+
+/* Pieces of a text, which move *p behind them. Decimal digits, up to `max`;
+ * false: there are none, or they are more. Characters of `set`, perhaps none;
+ * false: more than fit. */
+bool scan_number(const char **p, uint64_t max, uint64_t *out);
+bool scan_set(const char **p, const char *set, char *out, size_t size);
 
 /* The closest of a NULL-terminated list to `word`, or NULL if none is near:
  * "unknown option -kernl; did you mean -kernel?" */

@@ -88,6 +88,18 @@ int sandbox_option(const char *arg)
     return err;
 }
 
+/* "UID:GID" and what comes behind it; NULL: it is not that. */
+static const char *read_ids(const char *p, uid_t *uid, gid_t *gid)
+{
+    uint64_t u, g;
+    if (!scan_number(&p, (uid_t)-1 - 1, &u) || *p++ != ':' ||
+        !scan_number(&p, (gid_t)-1 - 1, &g))
+        return NULL;
+    *uid = (uid_t)u;
+    *gid = (gid_t)g;
+    return p;
+}
+
 /* A line of /etc/passwd, without the name service's machinery, which a static
  * program could not load. */
 static bool find_user(const char *name, uid_t *uid, gid_t *gid)
@@ -96,9 +108,12 @@ static bool find_user(const char *name, uid_t *uid, gid_t *gid)
     size_t n = strlen(name);
     bool found = false;
     FILE *f = fopen("/etc/passwd", "re");
-    while (f && !found && fgets(line, sizeof(line), f))
-        found = !strncmp(line, name, n) && line[n] == ':' &&
-                sscanf(line + n, ":%*[^:]:%u:%u", uid, gid) == 2;
+    while (f && !found && fgets(line, sizeof(line), f)) {
+        const char *p = NULL; /* behind the password */
+        if (!strncmp(line, name, n) && line[n] == ':')
+            p = strchr(line + n + 1, ':');
+        found = p && read_ids(p + 1, uid, gid);
+    }
     if (f)
         fclose(f);
     return found;
@@ -106,9 +121,8 @@ static bool find_user(const char *name, uid_t *uid, gid_t *gid)
 
 static bool both_numbers(const char *arg)
 {
-    int used = 0;
-    return sscanf(arg, "%u:%u%n", &told.uid, &told.gid, &used) == 2 &&
-           !arg[used] && told.uid != (uid_t)-1 && told.gid != (gid_t)-1;
+    const char *end = read_ids(arg, &told.uid, &told.gid);
+    return end && !*end;
 }
 
 int sandbox_runas(const char *arg)
@@ -236,9 +250,11 @@ static int become(uid_t uid, gid_t gid)
 /* Root of a namespace that knows nobody else is somebody's ordinary process. */
 static bool alone(void)
 {
-    unsigned first = 0, count = 0;
+    char line[80] = ""; /* first here, first outside, how many */
     FILE *f = fopen("/proc/self/uid_map", "re");
-    bool one = f && fscanf(f, "%u %*u %u", &first, &count) == 2 && count == 1;
+    const char *count = f && fgets(line, sizeof(line), f) ? line : "";
+    count += strlen(count) > 3 ? strlen(count) - 3 : 0;
+    bool one = !strcmp(count, " 1\n");
     if (f)
         fclose(f);
     return one;

@@ -96,59 +96,68 @@ static bool is_ipv4(const char *text)
     return inet_pton(AF_INET, text, &a) == 1;
 }
 
-/* "tcp|udp:[host]:port-[guest]:port" into -t or -u "[host/]port:port". The
- * guest's address is passt's own affair. */
+struct user_fwd {
+    bool udp;
+    char host[16], guest[16]; /* or "" */
+    uint64_t hport, gport;
+};
+
+/* A port, with an address before it or not. */
+static bool user_scan_end(const char **p, char addr[16], uint64_t *port)
+{
+    return scan_set(p, "0123456789.", addr, 16) && *(*p)++ == ':' &&
+           scan_number(p, 65535, port) && *port && (!*addr || is_ipv4(addr));
+}
+
+/* tcp|udp:[host]:port-[guest]:port; the protocol may be left out: tcp. */
+static bool user_scan_fwd(const char *p, struct user_fwd *f)
+{
+    f->udp = !strncmp(p, "udp:", 4);
+    if (f->udp || !strncmp(p, "tcp:", 4))
+        p += 4;
+    else if (*p++ != ':')
+        return false;
+    return user_scan_end(&p, f->host, &f->hport) && *p++ == '-' &&
+           user_scan_end(&p, f->guest, &f->gport) && !*p;
+}
+
+/* Into -t or -u "[host/]port:port". The guest's address is passt's own affair.
+ */
 static int user_hostfwd(struct user *u, const char *text)
 {
-    char spec[128], host[16] = "", guest[16] = "";
-    const char *p = text;
-    bool udp = !strncmp(p, "udp:", 4);
-    unsigned hport = 0, gport = 0;
-    int used = 0;
-
-    if (udp || !strncmp(p, "tcp:", 4))
-        p += 4;
-    else if (*p == ':') /* the protocol may be left out: tcp */
-        p++;
-    else
-        goto bad;
-    if (sscanf(p, "%15[0-9.]%n", host, &used) == 1)
-        p += used;
-    used = 0;
-    if (sscanf(p, ":%5u-:%5u%n", &hport, &gport, &used) != 2)
-        sscanf(p, ":%5u-%15[0-9.]:%5u%n", &hport, guest, &gport, &used);
-    if (!used || p[used] || !hport || !gport || hport > 65535 ||
-        gport > 65535 || (*host && !is_ipv4(host)) ||
-        (*guest && !is_ipv4(guest)))
-        goto bad;
-    int err = user_port_free(text, udp, host, hport);
+    struct user_fwd f;
+    char spec[128];
+    if (!user_scan_fwd(text, &f))
+        return fail(-EINVAL,
+                    "hostfwd=%s: must be tcp|udp:[host]:port-[guest]:port",
+                    text);
+    int err = user_port_free(text, f.udp, f.host, (unsigned)f.hport);
     if (err)
         return err;
-    snprintf(spec, sizeof(spec), "%s%s%u:%u", host, *host ? "/" : "", hport,
-             gport);
-    return user_arg2(u, udp ? "-u" : "-t", spec);
-bad:
-    return fail(-EINVAL, "hostfwd=%s: must be tcp|udp:[host]:port-[guest]:port",
-                text);
+    snprintf(spec, sizeof(spec), "%s%s%u:%u", f.host, *f.host ? "/" : "",
+             (unsigned)f.hport, (unsigned)f.gport);
+    return user_arg2(u, f.udp ? "-u" : "-t", spec);
 }
 
 /* net=10.0.2.0/24 (or with a netmask) into its base and prefix length. */
 static int user_net(const char *text, uint32_t *base, int *bits)
 {
-    char ip[16], mask[16] = "24";
+    char ip[16];
     struct in_addr a, m;
-    int used = 0;
-    bool dotted;
-    if (sscanf(text, "%15[0-9.]%n/%15[0-9.]%n", ip, &used, mask, &used) < 1 ||
-        text[used] || inet_pton(AF_INET, ip, &a) != 1)
+    uint64_t n;
+    if (!scan_set(&text, "0123456789.", ip, sizeof(ip)) ||
+        inet_pton(AF_INET, ip, &a) != 1)
         return -EINVAL;
-    dotted = strchr(mask, '.');
-    if (dotted && inet_pton(AF_INET, mask, &m) != 1)
+    const char *mask = *text == '/' ? text + 1 : *text ? text : "24";
+    bool dotted = inet_pton(AF_INET, mask, &m) == 1;
+    if (dotted)
+        n = (unsigned)__builtin_popcount(m.s_addr);
+    else if (!scan_number(&mask, 28, &n) || *mask)
         return -EINVAL;
-    *bits = dotted ? __builtin_popcount(m.s_addr) : atoi(mask);
-    if (*bits < 8 || *bits > 28)
+    if (n < 8 || n > 28)
         return -EINVAL;
-    uint32_t ones = 0xffffffffu << (32 - *bits);
+    *bits = (int)n;
+    uint32_t ones = 0xffffffffu << (32 - n);
     if (dotted && ntohl(m.s_addr) != ones)
         return -EINVAL;
     *base = ntohl(a.s_addr) & ones;

@@ -224,6 +224,31 @@ TEST(opts_sizes_with_a_fraction)
     CHECK_EQ(parse_size("-m", "1.-5G", 1, &v), -EINVAL);
 }
 
+TEST(opts_pieces_of_a_text)
+{
+    const char *p = "65535:a.b-18446744073709551615x";
+    uint64_t v = 0;
+    char word[4];
+    CHECK(!scan_number(&p, 65534, &v));
+    CHECK(scan_number(&p, 65535, &v) && v == 65535 && *p == ':');
+    CHECK(!scan_number(&p, 65535, &v));
+    p++;
+    CHECK(scan_set(&p, "abc.", word, sizeof(word)));
+    CHECK_STR(word, "a.b");
+    CHECK(scan_set(&p, "abc.", word, sizeof(word)) && !*word);
+    CHECK(*p++ == '-');
+    CHECK(!scan_set(&p, "0123456789", word, sizeof(word)));
+    CHECK(scan_number(&p, UINT64_MAX, &v) && v == UINT64_MAX && *p == 'x');
+    p = "18446744073709551616";
+    CHECK(!scan_number(&p, UINT64_MAX, &v));
+    p = "9";
+    CHECK(!scan_number(&p, 5, &v)); /* less than the digit */
+    p = "-1";
+    CHECK(!scan_number(&p, 5, &v));
+    p = "";
+    CHECK(!scan_number(&p, 5, &v));
+}
+
 TEST(opts_words_of_a_list)
 {
     CHECK(word_among("on", "off on"));
