@@ -490,6 +490,33 @@ TEST(net_stream_rest_of_the_last_frame_goes_by_itself)
     fake_free(m);
 }
 
+/* As many pieces as one system call takes leave none for the next length: such
+ * a frame goes by the buffer. */
+TEST(net_stream_frame_into_as_many_pieces_as_there_can_be)
+{
+    struct machine *m = fake_new(4096);
+    static uint8_t b[IOV_COUNT_MAX];
+    static struct iovec iov[1 + IOV_COUNT_MAX];
+    uint8_t hdr[NET_HDR_LEN];
+    int peer;
+    struct netdev *nd = pair_open(m, &peer);
+    iov[0] = (struct iovec){hdr, sizeof(hdr)};
+    for (int i = 0; i < IOV_COUNT_MAX; i++)
+        iov[1 + i] = (struct iovec){b + i, 1};
+    for (size_t len = IOV_COUNT_MAX - 1; len <= IOV_COUNT_MAX; len++) {
+        peer_write(peer, len, (uint8_t)len);
+        memset(b, 0, sizeof(b));
+        CHECK_EQ(nd->q[0]->recv(nd->q[0], iov, 1 + IOV_COUNT_MAX),
+                 NET_HDR_LEN + len);
+        for (size_t i = 0; i < len; i++)
+            REQUIRE_EQ(b[i], (uint8_t)(len + i));
+    }
+    CHECK_EQ(nt_recv(nd, 100, 0), 0);
+    netdev_free(nd);
+    close(peer);
+    fake_free(m);
+}
+
 /* Peers that are gone, and frames that are none. */
 TEST(net_stream_frames_that_cannot_be_sent)
 {
