@@ -140,3 +140,49 @@ TEST(devices_e1000_says_that_vhost_is_not_for_it)
     netdev_close_all();
     fake_free(m);
 }
+
+/* addr= and its like: what is no place on this bus is refused before anything
+ * is made. */
+TEST(devices_places_on_the_bus)
+{
+    static const char *const bad[][2] = {
+        {"addr=0", "addr=0: must be a slot from 1 to 1f"},
+        {"addr=20", "addr=20: must be a slot"},
+        {"addr=1.1", "addr=1.1: must be a slot"},
+        {"addr=", "addr=: must be a slot"},
+        {"addr=x", "addr=x: must be a slot"},
+        {"addr=-1", "addr=-1: must be a slot"},
+        {"addr=3", "addr=3: another device asks for that slot"},
+        {"addr=3.0", "addr=3.0: another device asks for that slot"},
+        {"bus=pci.1", "bus=pci.1: there is only pci.0"},
+        {"multifunction=on", "multifunction=on: a slot has one function"},
+        {"romfile=/nonexistent", "romfile=/nonexistent: No such file"},
+    };
+    static const char *const good[] = {"addr=1f", "addr=4.0", "bus=pci.0",
+                                       "romfile=/nonexistent,rombar=off"};
+    struct needs needs = {0};
+    struct device *dev = NULL;
+    struct opts o;
+    REQUIRE_EQ(opts_parse(&o, "e1000", "addr=3", NULL), 0);
+    REQUIRE_EQ(device_new(&e1000_class, &o, &needs, &dev), 0);
+    device_free(dev);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        REQUIRE_EQ(opts_parse(&o, "e1000", bad[i][0], NULL), 0);
+        CHECK(device_new(&e1000_class, &o, &needs, &dev) < 0);
+        CHECK_HAS(test_log(), bad[i][1]);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        REQUIRE_EQ(opts_parse(&o, "e1000", good[i], NULL), 0);
+        if (CHECK_EQ(device_new(&e1000_class, &o, &needs, &dev), 0))
+            device_free(dev);
+    }
+    int err = 0;
+    for (int i = 0; i < 31 && !err; i++) {
+        REQUIRE_EQ(opts_parse(&o, "e1000", "", NULL), 0);
+        err = device_new(&e1000_class, &o, &needs, &dev);
+        if (!err)
+            device_free(dev);
+    }
+    CHECK_EQ(err, -EINVAL);
+    CHECK_HAS(test_log(), "there are 31 PCI slots only");
+}

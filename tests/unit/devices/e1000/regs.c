@@ -5,6 +5,7 @@
 #include "tests/unit/devices/e1000/drv.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 static bool is_plain(const struct e1000_row *r)
 {
@@ -120,6 +121,17 @@ TEST(e1000_13_2_2_io_bar_reaches_every_register)
     outw(d->m, io, 0x28); /* not a dword: no address write */
     CHECK_EQ(inl(d->m, io), 0xfffff);
     CHECK_EQ(inl(d->m, io + 8), 0);
+    outl(d->m, io, VET + 2); /* no dword's address */
+    CHECK_EQ(inl(d->m, io + 4), 0);
+    outl(d->m, io + 4, 0x9100);
+    outl(d->m, io, E1000_MMIO_SIZE); /* nor this */
+    CHECK_EQ(inl(d->m, io + 4), 0);
+    outl(d->m, io + 4, 0x9100);
+    outl(d->m, io, VET);
+    CHECK_EQ(inw(d->m, io + 4), 0); /* data: dwords, too */
+    outw(d->m, io + 4, 0x9100);
+    outl(d->m, io + 8, 0x9100);
+    CHECK_EQ(rd(d, VET), 0x8100);
     drv_free(d);
 }
 
@@ -272,12 +284,23 @@ TEST(e1000_13_2_accesses_are_traced)
     rd(d, TDBAL);
     wr(d, MTA + 4 * 5, 7);
     rd(d, 0x1f000);
+    uint32_t hole = 0, at = 0;
+    while (e1000_row_at(&at))
+        at = hole += 4;
+    REQUIRE(hole < PBM);
+    rd(d, hole);
+    wr(d, hole, 0x55);
     trace_mask = 0;
     rd(d, TDBAL);
     const char *log = test_log();
     CHECK_HAS(log, "write TDBAL 00012340");
     CHECK_HAS(log, "read TDBAL 00012340");
     CHECK_HAS(log, "write MTA[5] 00000007");
+    char line[64];
+    snprintf(line, sizeof(line), "read %05x 00000000 (no register)", hole);
+    CHECK_HAS(log, line);
+    snprintf(line, sizeof(line), "write %05x 00000055 (no register)", hole);
+    CHECK_HAS(log, line);
     drv_free(d);
 }
 
