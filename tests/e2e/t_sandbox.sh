@@ -72,7 +72,7 @@ test_sandbox_user() {
 }
 
 # Fewer than the lab's kernel has: none, by a filter that answers ENOSYS, EPERM.
-e2e kvm sandbox_less "without user namespaces, without Landlock, in a container's profile: a line says what is missing, and the guest runs"
+e2e kvm sandbox_less "without user namespaces, Landlock, filters, in a container's profile: a line says what is missing, and the guest runs"
 test_sandbox_less() {
     ! one_user || skip "there is only one user in this namespace"
     anybodys_kvm
@@ -86,6 +86,8 @@ test_sandbox_less() {
     is "$(cat err)" "vmm: sandbox: no user namespace here (Operation not permitted): the root directory stays" "what it says without unshare"
     less landlock_create_ruleset:ENOSYS
     is "$(cat err)" "vmm: sandbox: no Landlock here: Function not implemented" "what it says without Landlock"
+    less seccomp:ENOSYS
+    is "$(cat err)" "vmm: sandbox: no filter of system calls here: Function not implemented" "what it says without seccomp"
     # As a container runtime's default profile has them: what makes namespaces, roots and mounts is refused.
     less unshare:EPERM,mount:EPERM,umount2:EPERM,pivot_root:EPERM,setns:EPERM,landlock_create_ruleset:ENOSYS
     is "$(wc -l <err)" 2 "lines in a container ($(cat err))"
