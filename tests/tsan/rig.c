@@ -319,6 +319,24 @@ static void reset_machine(void)
     pthread_rwlock_unlock(&gate);
 }
 
+/* As a snapshot does it: all at rest, saved; sometimes loaded again. */
+static void rest_machine(void)
+{
+    static uint8_t saved[1 << 18];
+    bool load = next_random(&world_random) >> 40 & 1;
+    pthread_rwlock_wrlock(&gate);
+    for (struct device *d = rig.m.devices; d; d = d->next)
+        device_hold(d);
+    for (struct device *d = rig.m.devices; d; d = d->next) {
+        size_t n = device_save(d, saved, sizeof(saved));
+        if (n > sizeof(saved) || (n && load && device_load(d, saved, n)))
+            rig_fail("%s does not take back what it remembers", d->id);
+    }
+    for (struct device *d = rig.m.devices; d; d = d->next)
+        device_resume(d);
+    pthread_rwlock_unlock(&gate);
+}
+
 static void world_turns(struct timer *t)
 {
     struct netdev *nd = netdevs; /* none on the bare board */
@@ -331,6 +349,10 @@ static void world_turns(struct timer *t)
         netdev_toggle_cables();
         break;
     case 2:
+    case 3:
+        rest_machine();
+        break;
+    case 4:
         for (struct device *d = rig.m.devices; d; d = d->next)
             if (d->stats)
                 d->stats(d, null_fd);

@@ -5,6 +5,7 @@
 #include "devices/list.h"
 #include "devices/virtio_net/state.h"
 #include "tests/unit/fakedrv.h"
+#include "tests/unit/records.h"
 #include "tests/unit/devices/virtio/ring.h"
 
 enum { FEATURES = 0, GUEST = 4, PFN = 8, SIZE = 12, SELECT = 14, NOTIFY = 16 };
@@ -173,6 +174,46 @@ TEST(legacy_3_1_2_works_from_the_first_kick_on)
     fake_run_loop(o.m);
     uint32_t id, len;
     CHECK(!ring_take(&o.rx, &id, &len));
+    old_free(&o);
+}
+
+static void old_make(struct machine *m, void *ctx)
+{
+    struct old *o = ctx;
+    fake_net_dev(o->net)->taken = false;
+    o->m = m;
+    o->rx.m = o->tx.m = m;
+    REQUIRE_EQ(
+        fake_device(m, &virtio_net_class, "-device virtio-net-pci",
+                    "netdev=n0,mac=52:54:00:12:34:56,disable-legacy=off"),
+        0);
+}
+
+/* Its rings are where page numbers put them, its doorbell is a port. */
+TEST(legacy_4_1_4_10_old_driver_moves)
+{
+    struct old o;
+    old_up(&o, "", 0, true);
+    check_traffic(&o, 10);
+    records_move(o.m, old_make, NULL, &o);
+    check_traffic(&o, 10);
+    CHECK_EQ(inb(o.m, o.io + STATUS), 7);
+    outw(o.m, o.io + SELECT, 1);
+    CHECK_EQ(inl(o.m, o.io + PFN), RING1 / 4096);
+    old_free(&o);
+}
+
+/* At work since its first kick, and not ready yet. */
+TEST(legacy_3_1_2_old_driver_moves_before_it_is_ready)
+{
+    struct old o;
+    old_up(&o, "", 0, false);
+    check_traffic(&o, 10);
+    records_move(o.m, old_make, NULL, &o);
+    check_traffic(&o, 10);
+    CHECK_EQ(inb(o.m, o.io + STATUS), 3);
+    outb(o.m, o.io + STATUS, 7);
+    check_traffic(&o, 10);
     old_free(&o);
 }
 

@@ -13,6 +13,7 @@
 #include "net/list.h"
 #include "tests/unit/fakevirtio.h"
 #include "tests/unit/net/net_test.h"
+#include "tests/unit/records.h"
 
 static struct {
     struct vhost v;
@@ -258,6 +259,32 @@ BOTH_RINGS(vnet_vhost_position_survives_link_changes)
 
 /* Where vhost cannot start, frames go on here, and into the buffers that were
  * popped before it was asked again. */
+/* Held, its rings come back and are saved as they stand; then it has them
+ * again, from there. */
+BOTH_RINGS(vnet_vhost_position_survives_a_rest)
+{
+    struct vd d = {.packed = packed};
+    lend_to_test(&d);
+    vd_again(&d, 0);
+    CHECK(w.on && w.starts == 1);
+    w.stop_at[TX0] = packed ? 0x80038003u : 3;
+    device_hold(d.dev);
+    CHECK(!w.on && w.stops == 1);
+    struct records r = records_of(d.dev);
+    CHECK_EQ(records_get(&r, "queue.1.position", 0), 3);
+    CHECK_EQ(records_load(d.dev, &r), 0);
+    records_free(&r);
+    netdev_set_link(fake_net_dev(d.net), false); /* it is not asked yet */
+    netdev_set_link(fake_net_dev(d.net), true);
+    CHECK(!w.on);
+    device_resume(d.dev);
+    CHECK(w.on && w.starts == 2);
+    CHECK_EQ(w.ring[TX0].base, packed ? 0x80038003u : 3);
+    vd_set(&d, C_STATUS, 1, 0);
+    CHECK(!w.on);
+    vd_free(&d);
+}
+
 BOTH_RINGS(vnet_vhost_that_fails_leaves_no_buffer_behind)
 {
     struct vd d = {.packed = packed};
