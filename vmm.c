@@ -30,6 +30,7 @@
 #include "devices/pc/pc.h"
 #include "devices/pci/pci.h"
 #include "host/console.h"
+#include "host/helper.h"
 #include "host/pidfile.h"
 #include "host/process.h"
 #include "host/sandbox.h"
@@ -215,6 +216,14 @@ static int open_files(void)
     return config.pidfile ? pidfile_open(config.pidfile) : 0;
 }
 
+static int begin_helper(void)
+{
+    uid_t uid;
+    gid_t gid;
+    sandbox_user(&uid, &gid);
+    return helper_begin(uid, gid);
+}
+
 /* The loop's first turn: now it runs. What kept it from that went to standard
  * error, and left an old -pidfile as it was. */
 static void guest_runs(struct timer *t)
@@ -258,6 +267,8 @@ int main(int argc, char **argv)
     }
     config.vm.shared_ram |= needs.shared_ram;
     err = open_files();
+    if (!err)
+        err = begin_helper();
     /* Before signals are ours: an open() that hangs ends with them. */
     if (!err)
         err = boot_open(&config.boot);
@@ -265,6 +276,7 @@ int main(int argc, char **argv)
         err = vm_new(&m, &config.vm);
     if (err) {
         pidfile_close();
+        helper_end();
         return EXIT_START;
     }
     m->name = config.name;
@@ -275,6 +287,12 @@ int main(int argc, char **argv)
         err = pci_bus_new(m);
     if (!err)
         err = plan_open(m);
+    if (!err)
+        err = pidfile_keep();
+    if (!err)
+        err = helper_watch(m->loop);
+    if (!err)
+        err = helper_seal();
     if (!err)
         console_begin_all();
     fd_close_inherited();
@@ -290,11 +308,12 @@ int main(int argc, char **argv)
         print_stats(m);
     /* NICs use backends, backends use the machine's loop. */
     devices_destroy(m);
+    pidfile_close();
+    helper_end(); /* its scripts find interfaces that are there */
     plan_free();
     log_watch(NULL);
     models_free();
     vm_free(m);
     terminal_restore();
-    pidfile_close();
     return err < 0 ? EXIT_START : err;
 }

@@ -202,7 +202,8 @@ void log_next(int fd)
 void log_move(void)
 {
     pthread_mutex_lock(&out.lock);
-    out.to = out.next;
+    if (out.next.fd)
+        out.to = out.next;
     pthread_mutex_unlock(&out.lock);
 }
 
@@ -260,6 +261,12 @@ void log_dying(const char *line, size_t n)
     memcpy(whole, prefix, head);
     memcpy(whole + head, line, n);
     write_some(whole, head + n);
+}
+
+void log_fds(int fd[2])
+{
+    fd[0] = out.to.fd;
+    fd[1] = out.next.fd;
 }
 
 void log_close(void)

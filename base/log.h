@@ -57,6 +57,9 @@ void log_text(int fd);
 void log_patience(uint64_t ns);
 /* A line as it is, from a signal handler, of a process that ends at once. */
 void log_dying(const char *line, size_t n);
+/* What it writes to, now and after log_move(), for who closes all other
+ * descriptors. */
+void log_fds(int fd[2]);
 /* Back to plain writes. */
 void log_close(void);
 

@@ -17,7 +17,8 @@ enum thread_use {
     USE_CONSOLE_SOCKET, /* a serial port on one */
     USE_TERMINAL,       /* whose settings are changed */
     USE_PTY,
-    USE_CHILD, /* a process whose end is waited for */
+    USE_PROGRAM, /* one beside this, whose words are read */
+    USE_HELPER,
     USE_PIDFILE,
     USE_LOG_SOCKET, /* messages that go to one */
 };

@@ -18,6 +18,7 @@
 #include "control/pc.h"
 #include "control/plan.h"
 #include "host/chardev.h"
+#include "host/helper.h"
 #include "host/sandbox.h"
 #include "version.h"
 
@@ -164,6 +165,8 @@ static const struct option options[] = {
        "uuid manufacturer product version serial sku\n"
        "                                family"),
     TEXT("-pidfile", "FILE", pidfile, "the process's number, while it runs"),
+    CALL("-allow-path", "DIR", helper_allow,
+         "files below it may be opened once the guest runs"),
     TEXT("-D", "FILE", log, "messages go there once the guest runs"),
     CALL("-sandbox", "on|off", sandbox_option,
          "give up files, user, system calls (on)"),

@@ -14,7 +14,6 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "host/addr.h"
-#include "host/sandbox.h"
 #include "base/iov.h"
 
 int addr_unix(const char *what, const char *path, bool abstract, struct addr *a)
@@ -192,25 +191,34 @@ static bool stale(const struct addr *a)
     return true;
 }
 
+bool addr_is_file(const struct addr *a)
+{
+    return a->len && a->sa.sa_family == AF_UNIX && a->un.sun_path[0];
+}
+
 int addr_bind(int fd, const struct addr *a)
 {
     int one = 1;
-    bool file = a->sa.sa_family == AF_UNIX && a->un.sun_path[0];
     if (a->sa.sa_family != AF_UNIX)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    if (file)
-        sandbox_needs_outside("a socket's file is removed at the end");
     if (bind(fd, &a->sa, a->len) == 0)
         return 0;
     int err = -errno;
-    if (err != -EADDRINUSE || !file || !stale(a))
+    if (err != -EADDRINUSE || !addr_is_file(a) || !stale(a))
         return err;
     unlink(a->un.sun_path);
     return bind(fd, &a->sa, a->len) < 0 ? -errno : 0;
 }
 
-void addr_unlink(const struct addr *a)
+int addr_dial(const struct addr *a)
 {
-    if (a->len && a->sa.sa_family == AF_UNIX && a->un.sun_path[0])
-        unlink(a->un.sun_path);
+    int fd =
+        socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    if (!connect(fd, &a->sa, a->len) || errno == EINPROGRESS)
+        return fd;
+    int err = -errno;
+    close(fd);
+    return err;
 }

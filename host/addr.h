@@ -48,9 +48,13 @@ int addr_fd(const char *what, const char *text, int type);
 /* Makes it an own descriptor: close-on-exec, non-blocking. */
 void addr_own_fd(int fd);
 
-/* bind, first removing a UNIX socket that nobody listens at any more. */
+/* bind, first removing a UNIX socket that nobody listens at any more. Its file
+ * is the caller's to have removed (host/helper.h). */
 int addr_bind(int fd, const struct addr *a);
-/* Removes what addr_bind made. */
-void addr_unlink(const struct addr *a);
+/* Is it a file? */
+bool addr_is_file(const struct addr *a);
+/* A stream socket that does not wait, connected to it or connecting still;
+ * -errno, not said. */
+int addr_dial(const struct addr *a);
 
 #endif

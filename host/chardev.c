@@ -11,6 +11,7 @@
 #include "base/field.h"
 #include "base/log.h"
 #include "host/peer.h"
+#include "host/helper.h"
 
 static struct chardev *chardevs;
 
@@ -284,6 +285,15 @@ static int chardev_read_to(struct chardev *c, const char *to)
     return chardev_read_word(c, to);
 }
 
+int chardev_need_helper(struct chardev *c)
+{
+    if (c->server)
+        helper_need_unlink(&c->addr);
+    else if (c->reconnect_ms)
+        c->way = helper_address(c->addr.text, &c->addr);
+    return c->way < 0 ? c->way : 0;
+}
+
 int chardev_serial(const char *to, struct chardev **out)
 {
     struct chardev *c;
@@ -313,7 +323,7 @@ int chardev_serial(const char *to, struct chardev **out)
         }
     c->taken = true;
     *out = c;
-    return 0;
+    return chardev_need_helper(c);
 }
 
 static void chardev_lend(struct chardev *c, struct peer *peer)

@@ -28,6 +28,7 @@ struct chardev {
     struct addr addr;      /* socket */
     bool server, wait;     /* listens; and its user waits for somebody */
     uint32_t reconnect_ms; /* dials again after so long; 0: never */
+    int way;               /* the helper does (host/helper.h) */
     const char *logfile;   /* a copy of the output, or NULL */
     bool logappend;
     bool taken;        /* by the one user it may have */
@@ -50,6 +51,9 @@ int chardev_take(const char *what, const char *id, struct peer *peer,
                  struct chardev **out);
 int chardev_to(const char *what, const char *path, struct peer *peer,
                struct chardev **out);
+/* What it says is final: has the helper (host/helper.h) know it, too. 0 or
+ * -errno (said). */
+int chardev_need_helper(struct chardev *c);
 /* Ends its connection, too. */
 void chardev_release(struct chardev *c);
 void chardev_free(void);

@@ -405,7 +405,7 @@ static void wake_ready(struct event *ev, uint32_t got)
 
 /* --------------------------------------------------------------- sockets */
 
-/* syscalls loop if console_socket: fcntl(F_DUPFD_CLOEXEC) close */
+/* syscalls loop if console_socket: fcntl(F_DUPFD_CLOEXEC|F_SETFD) close */
 static void client_came(struct peer *p)
 {
     struct console *c = container_of(p, struct console, peer);
@@ -436,11 +436,6 @@ static void client_went(struct peer *p)
     lose_reader(c);
 }
 
-static int dial(struct peer *p)
-{
-    return endpoint_dial(&container_of(p, struct console, peer)->dev->addr);
-}
-
 static int open_socket(struct console *c, struct chardev *dev)
 {
     struct peer *p = &c->peer;
@@ -464,11 +459,12 @@ static int open_socket(struct console *c, struct chardev *dev)
             return fail(p->listen_fd, "%s: %s", c->label,
                         strerror(-p->listen_fd));
     } else {
-        p->dial = dial;
+        p->dial = dev->way ? peer_dial_helper : NULL;
+        p->way = dev->way;
         p->redial_ms = dev->reconnect_ms;
     }
     if (!dev->server && !dev->reconnect_ms) {
-        fd = dial(p);
+        fd = addr_dial(&dev->addr);
         if (fd < 0)
             return fail(fd,
                         "%s: cannot connect: %s; server=on listens, "
@@ -642,8 +638,6 @@ void console_close(struct console *c)
     loop_del(&c->wake);
     if (c->wake.fd >= 0)
         close(c->wake.fd);
-    if (c->dev && c->peered && c->dev->server)
-        addr_unlink(&c->dev->addr);
     endpoint_end(&c->end, c->begun);
     if (c->dev)
         chardev_release(c->dev);

@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "base/use.h"
+#include "host/helper.h"
 #include "host/terminal.h"
 
 #define PTY_MS 50 /* for a reader to take something */
@@ -85,31 +86,17 @@ int endpoint_pty(struct endpoint *e, const char *label)
     return 0;
 }
 
-static int stream_socket(const struct addr *a)
+int endpoint_listen(const struct addr *a)
 {
     int fd =
         socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    return fd < 0 ? -errno : fd;
-}
-
-int endpoint_dial(const struct addr *a)
-{
-    int fd = stream_socket(a);
-    if (fd < 0 || !connect(fd, &a->sa, a->len) || errno == EINPROGRESS)
-        return fd;
-    int err = -errno;
-    close(fd);
-    return err;
-}
-
-int endpoint_listen(const struct addr *a)
-{
-    int fd = stream_socket(a);
     if (fd < 0)
-        return fd;
+        return -errno;
     int err = addr_bind(fd, a);
     if (!err && listen(fd, 1))
         err = -errno;
+    if (!err)
+        err = helper_unlink(a);
     if (!err)
         return fd;
     close(fd);

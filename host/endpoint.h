@@ -27,8 +27,7 @@ int endpoint_stdio(struct endpoint *e);
 int endpoint_file(struct endpoint *e, const char *label, const char *path,
                   bool append);
 int endpoint_pty(struct endpoint *e, const char *label);
-/* A socket, not waiting (perhaps connecting still), or -errno. */
-int endpoint_dial(const struct addr *a);
+/* A socket, not waiting, or -errno. */
 int endpoint_listen(const struct addr *a);
 
 /* Now it is used: a file is emptied, if it is to be. 0 or -errno. */

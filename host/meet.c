@@ -17,11 +17,6 @@
 
 #define GREET_MS 1000
 
-static int meet_dial(struct peer *p)
-{
-    return endpoint_dial(p->addr);
-}
-
 /* Up to MS milliseconds for FD (-1: none) to be readable. 0, or -EINTR once
  * somebody wants the VMM to end: before its loop runs, the signals are blocked
  * and nobody else looks. */
@@ -71,7 +66,7 @@ static int meet_client(struct chardev *c, const char *whom)
 {
     struct peer *p = c->peer;
     for (;;) {
-        int fd = meet_dial(p);
+        int fd = addr_dial(&c->addr);
         if (fd >= 0)
             return fd;
         if (!p->redial_ms)
@@ -87,8 +82,8 @@ static int meet_client(struct chardev *c, const char *whom)
 int chardev_meet(struct chardev *c, struct loop *l, const char *whom)
 {
     struct peer *p = c->peer;
-    p->addr = &c->addr;
-    p->dial = meet_dial;
+    p->dial = c->way ? peer_dial_helper : NULL;
+    p->way = c->way;
     p->redial_ms = c->reconnect_ms;
     snprintf(p->name, sizeof(p->name), "%s", c->addr.text);
     int fd = c->server ? meet_server(c, whom) : meet_client(c, whom);
@@ -109,7 +104,5 @@ int chardev_meet(struct chardev *c, struct loop *l, const char *whom)
 
 void chardev_part(struct chardev *c)
 {
-    if (c->peer->listen_fd >= 0)
-        addr_unlink(&c->addr);
     peer_end(c->peer);
 }

@@ -20,7 +20,6 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/use.h"
-#include "host/sandbox.h"
 
 #define MS 1000000ull
 #define STAYS_MS 5000      /* this long, and a connection counts as good */
@@ -151,6 +150,11 @@ static void peer_dial_failed(struct peer *p, int err)
         log_line("%s: %s does not stay; giving up", p->id, p->name);
         return;
     }
+    if (err == -EPIPE) {
+        log_line("%s: %s stays away, as the helper process has ended", p->id,
+                 p->name);
+        return;
+    }
     if (!p->noted && !p->quiet)
         log_line("%s: cannot connect to %s: %s; trying again", p->id, p->name,
                  strerror(-err));
@@ -218,13 +222,31 @@ static int peer_adopt(struct peer *p, int fd)
     return 0;
 }
 
-static void peer_redial(struct peer *p)
+void peer_dialled(struct peer *p, int fd)
 {
-    int fd = p->dial(p);
     if (fd >= 0)
         fd = peer_adopt(p, fd);
     if (fd < 0)
         peer_dial_failed(p, fd);
+}
+
+static void peer_redial(struct peer *p)
+{
+    int fd = p->dial(p);
+    if (fd != -EINPROGRESS)
+        peer_dialled(p, fd);
+}
+
+static void peer_helped(struct helper_ask *a, int err, const int fd[2])
+{
+    peer_dialled(container_of(a, struct peer, ask), err ? err : fd[0]);
+}
+
+int peer_dial_helper(struct peer *p)
+{
+    p->ask.done = peer_helped;
+    int err = helper_connect(&p->ask, p->way);
+    return err ? err : -EINPROGRESS;
 }
 
 /* Errors (no descriptors are left) wait, too: the socket stays readable.
@@ -257,8 +279,6 @@ int peer_begin(struct peer *p, struct loop *l, int fd)
 {
     p->loop = l;
     thread_uses(USE_PEER);
-    if (p->dial && p->redial_ms)
-        sandbox_needs_outside("a connection is made again when it is lost");
     p->conn = (struct event){.fd = -1, .ready = peer_ready, .name = "peer"};
     p->listen = (struct event){.fd = p->listen_fd,
                                .want = fd < 0 ? EPOLLIN : 0,
@@ -286,6 +306,7 @@ void peer_want(struct peer *p, uint32_t want)
 void peer_end(struct peer *p)
 {
     timer_cancel(&p->timer);
+    helper_forget(&p->ask);
     loop_del(&p->conn);
     loop_del(&p->listen);
     if (p->conn.fd >= 0)

@@ -7,8 +7,7 @@
 #include <stdatomic.h>
 
 #include "base/loop.h"
-
-struct addr;
+#include "host/helper.h"
 
 /* Embedded in its owner, or lent by it. Everything on the main loop's thread,
  * or before it runs. */
@@ -18,10 +17,12 @@ struct peer {
     char name[128]; /* where the peer is: "unix:/run/x", "passt" */
     void *owner;    /* the callbacks', where it is not what embeds the peer */
     int listen_fd;  /* connections come from here, or -1 */
-    const struct addr *addr; /* for a `dial` that wants to know */
     /* Makes a connection: a descriptor, perhaps still connecting, or -errno
-     * (not said; -ECANCELED: never again). NULL: never. */
+     * (not said; -ECANCELED: never again; -EINPROGRESS: peer_dialled will be
+     * called with either). NULL: never. peer_dial_helper: has the helper
+     * connect to `way` (host/helper.h). */
     int (*dial)(struct peer *p);
+    int way;
     unsigned redial_ms;     /* pause between attempts; 0: no further one */
     bool half;              /* who only ends their own side still reads */
     unsigned pause_most_ms; /* after ones that did not stay; 0: 3.2 s */
@@ -41,6 +42,7 @@ struct peer {
     const char *lost;         /* why the last one was dropped */
     uint64_t connects, drops; /* how often it came up, and was lost */
     /* peer.c's own */
+    struct helper_ask ask;
     struct loop *loop;
     struct event listen;
     struct timer timer;
@@ -53,6 +55,8 @@ struct peer {
  * loop. 0 or -errno (said). Takes over both descriptors, on failure too:
  * peer_end closes them. */
 int peer_begin(struct peer *p, struct loop *l, int fd);
+int peer_dial_helper(struct peer *p);
+void peer_dialled(struct peer *p, int fd);
 /* The peer is what it should be. */
 void peer_up(struct peer *p);
 /* What to wait for beside the peer's end: EPOLLIN | EPOLLOUT, or 0. Any thread,

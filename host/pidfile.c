@@ -15,12 +15,13 @@
 
 #include "base/log.h"
 #include "base/use.h"
-#include "host/sandbox.h"
+#include "host/helper.h"
 
 static struct {
     const char *path; /* NULL: none */
     int fd;
-    bool ours; /* made or written by us: goes at the end */
+    bool made; /* by us: goes with a start that fails */
+    bool kept; /* goes at the end, by the helper */
 } file;
 
 /* Is what it holds a number, or nothing? */
@@ -101,9 +102,9 @@ int pidfile_open(const char *path)
     }
     file.path = path;
     file.fd = fd;
-    file.ours = made;
     thread_uses(USE_PIDFILE);
-    sandbox_needs_outside("-pidfile is removed at the end");
+    file.made = made;
+    helper_need();
     return 0;
 }
 
@@ -112,18 +113,23 @@ int pidfile_write(void)
 {
     if (!file.path)
         return 0;
-    file.ours = true;
     if (ftruncate(file.fd, 0) == 0 && dprintf(file.fd, "%d\n", getpid()) > 0)
         return 0;
     return fail(-errno, "-pidfile %s: %s", file.path, strerror(errno));
+}
+
+int pidfile_keep(void)
+{
+    file.kept = file.path != NULL;
+    return file.kept ? helper_pidfile(file.path) : 0;
 }
 
 void pidfile_close(void)
 {
     if (!file.path)
         return;
-    if (file.ours)
+    if (file.made && !file.kept)
         unlink(file.path);
     close(file.fd);
-    file.path = NULL;
+    memset(&file, 0, sizeof(file));
 }

@@ -6,9 +6,13 @@
 /* Opens and locks FILE, which must be new, empty or an old one of these; it is
  * not changed yet. 0 or -errno (said). Main thread, as the others. */
 int pidfile_open(const char *path);
+/* Nothing of the start has failed: it will be removed at the end, by the
+ * helper, which is not sealed yet. 0 or -errno (said). */
+int pidfile_keep(void);
 /* Writes the number. 0 or -errno (said). */
 int pidfile_write(void);
-/* Removes it, or what pidfile_open made of it. Nothing, where there is none. */
+/* Lets it go; before pidfile_keep also what pidfile_open made. Nothing, where
+ * there is none. */
 void pidfile_close(void);
 
 #endif

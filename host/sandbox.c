@@ -261,9 +261,20 @@ static bool alone(void)
 }
 
 /* Of root, and of who asks for it. */
+static bool user_changes(void)
+{
+    return told.runas || (told.asked.enable && !geteuid() && !alone());
+}
+
+void sandbox_user(uid_t *uid, gid_t *gid)
+{
+    *uid = user_changes() ? told.uid : geteuid();
+    *gid = user_changes() ? told.gid : getegid();
+}
+
 static int change_user(void)
 {
-    if (!told.runas && (geteuid() || alone()))
+    if (!user_changes())
         return 0;
     bound_capabilities();
     int err = become(told.uid, told.gid);

@@ -4,15 +4,18 @@
 #define SANDBOX_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 /* -sandbox and -runas: 0; 1: help is out; -EINVAL (said). */
 int sandbox_option(const char *arg);
 int sandbox_runas(const char *arg);
 
-/* Something asked for opens, removes or runs things while the machine runs or
- * at its end, which nobody could inside: the sandbox stays away, and `what` is
+/* Something asked for reaches outside while the machine runs, which nobody
+ * could inside, nor the helper for it: the sandbox stays away, and `what` is
  * said. Before sandbox_enter(). */
 void sandbox_needs_outside(const char *what);
+/* Whom sandbox_enter() will make of this process, if it can. */
+void sandbox_user(uid_t *uid, gid_t *gid);
 
 /* Gives up files, users, capabilities: an empty root directory, -runas or a
  * user namespace, Landlock without a right. Each thing that this host does not

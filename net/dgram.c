@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "host/helper.h"
 #include "net/dgram.h"
 #include "base/iov.h"
 #include "base/use.h"
@@ -70,8 +71,6 @@ static void dgram_close(struct netdev *nd)
     struct dgram *d = container_of(nd, struct dgram, nd);
     if (d->be.fd >= 0)
         close(d->be.fd);
-    if (d->local.fd < 0)
-        addr_unlink(&d->local);
     free(d);
 }
 
@@ -105,10 +104,11 @@ static int dgram_socket(struct dgram *d)
     int r = fd < 0         ? -errno
             : d->local.len ? addr_bind(fd, &d->local)
                            : join_group(fd, &d->remote);
+    if (r == 0 && d->local.len)
+        r = helper_unlink(&d->local);
     if (r < 0) {
         if (fd >= 0)
             close(fd);
-        d->local.len = 0; /* not ours to unlink */
         return fail(r, "%s: %s: cannot use it: %s%s", d->nd.id, a->text,
                     strerror(-r),
                     r == -ENODEV ? " (no route to groups); sudo ip route add "
@@ -154,6 +154,7 @@ static int dgram_check(struct netdev *nd)
     if (local->len && local->sa.sa_family != remote->sa.sa_family)
         return fail(-EINVAL, "%s: local.type= and remote.type= must agree",
                     what);
+    helper_need_unlink(local);
     return 0;
 }
 

@@ -7,45 +7,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "host/endpoint.h"
+#include "host/helper.h"
 #include "net/dgram.h"
 #include "net/stream.h"
-
-static int dial_addr(void *arg)
-{
-    const struct addr *a = arg;
-    int fd =
-        socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return -errno;
-    if (connect(fd, &a->sa, a->len) < 0 && errno != EINPROGRESS) {
-        int err = -errno;
-        close(fd);
-        return err;
-    }
-    return fd;
-}
-
-static int listen_at(const struct addr *a)
-{
-    int fd =
-        socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return fail(-errno, "socket: %s", strerror(errno));
-    int r = addr_bind(fd, a);
-    if (r == 0 && listen(fd, 1) < 0)
-        r = -errno;
-    if (r < 0) {
-        close(fd);
-        return fail(r, "%s: cannot listen: %s", a->text, strerror(-r));
-    }
-    return fd;
-}
 
 /* Without reconnecting, not reaching the peer is an error at the start; two
  * seconds are enough for a neighbour. */
 static int connect_now(const struct addr *a)
 {
-    int fd = dial_addr((void *)(uintptr_t)a);
+    int fd = addr_dial(a);
     int err = fd < 0 ? -fd : 0;
     struct pollfd p = {.fd = fd, .events = POLLOUT};
     socklen_t len = sizeof(err);
@@ -70,7 +41,13 @@ struct stream_dev {
     struct addr_told told;
     uint8_t server;
     uint32_t reconnect, reconnect_ms;
+    int way; /* to it again */
 };
+
+static unsigned redial_ms(const struct stream_dev *d)
+{
+    return d->reconnect_ms ? d->reconnect_ms : d->reconnect * 1000;
+}
 
 static int open_by_addr(struct stream_dev *d, struct loop *l)
 {
@@ -78,16 +55,14 @@ static int open_by_addr(struct stream_dev *d, struct loop *l)
     struct stream_conf c = {.peer = a->text,
                             .fd = a->fd,
                             .listen_fd = -1,
-                            .redial_ms = d->reconnect_ms ? d->reconnect_ms
-                                                         : d->reconnect * 1000};
+                            .redial_ms = redial_ms(d)};
     if (d->server) {
-        c.bound = a;
-        c.listen_fd = listen_at(a);
+        c.listen_fd = endpoint_listen(a);
         if (c.listen_fd < 0)
-            return c.listen_fd;
+            return fail(c.listen_fd, "%s: cannot listen: %s", a->text,
+                        strerror(-c.listen_fd));
     } else if (c.redial_ms && a->fd < 0) {
-        c.dial = dial_addr;
-        c.arg = &d->addr;
+        c.way = d->way;
     } else if (a->fd < 0) {
         c.fd = connect_now(a);
         if (c.fd < 0)
@@ -113,7 +88,11 @@ static int stream_check(struct netdev *nd)
                     what);
     if (d->server && (d->reconnect || d->reconnect_ms))
         return fail(-EINVAL, "%s: a server does not reconnect", what);
-    return 0;
+    if (d->server)
+        helper_need_unlink(&d->addr);
+    else if (redial_ms(d) && d->addr.fd < 0)
+        d->way = helper_address(d->addr.text, &d->addr);
+    return d->way < 0 ? d->way : 0;
 }
 
 static int stream_dev_open(struct netdev *nd, struct loop *l)

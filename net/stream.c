@@ -279,8 +279,6 @@ static int stream_dial(struct peer *p)
 static void stream_close(struct netdev *nd)
 {
     struct stream *s = container_of(nd, struct stream, nd);
-    if (s->peer.listen_fd >= 0)
-        addr_unlink(&s->bound);
     peer_end(&s->peer);
     if (s->be.fd >= 0)
         close(s->be.fd);
@@ -319,11 +317,12 @@ int stream_open(struct stream *s, struct loop *l,
                 const struct stream_conf *conf)
 {
     s->c = *conf;
-    if (conf->bound)
-        s->bound = *conf->bound;
     s->loop = l;
     s->peer = (struct peer){.listen_fd = conf->listen_fd,
-                            .dial = conf->dial ? stream_dial : NULL,
+                            .dial = conf->dial  ? stream_dial
+                                    : conf->way ? peer_dial_helper
+                                                : NULL,
+                            .way = conf->way,
                             .redial_ms = conf->redial_ms,
                             .opened = stream_opened,
                             .closed = stream_closed,

@@ -11,14 +11,13 @@
 #include "net/net.h"
 
 struct stream_conf {
-    const char *peer;         /* for messages; copied */
-    int fd;                   /* connected already, or -1 */
-    int listen_fd;            /* connections come from here, or -1 */
-    const struct addr *bound; /* what listen_fd is bound to: removed at close */
-    /* Makes a new connection: a descriptor (perhaps still connecting), or
-     * -errno, not said; -ECANCELED: never again. NULL: never.
-     */
+    const char *peer; /* for messages; copied */
+    int fd;           /* connected already, or -1 */
+    int listen_fd;    /* connections come from here, or -1 */
+    /* Makes a new connection, as a peer's dial (host/peer.h); or the helper
+     * does, to `way`. NULL and 0: nobody. */
     int (*dial)(void *arg);
+    int way;
     unsigned redial_ms; /* pause between attempts; 0: no further one */
     /* What passt needs: no Ethernet padding behind short IP packets, and a
      * frame of the guest's at the beginning, to know its MAC. */
@@ -31,7 +30,6 @@ struct stream {
     struct netbe be;
     int idle; /* behind be.fd while nobody is connected */
     struct stream_conf c;
-    struct addr bound;
     struct peer peer;
     struct loop *loop;
 

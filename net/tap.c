@@ -10,7 +10,8 @@
  *
  * An interface that did not exist is ours: it is brought up, and goes away with
  * its last descriptor. One that existed keeps its settings, and is put back
- * where this changed them (bridge port, up or down).
+ * where this changed them (bridge port, up or down), by the helper process,
+ * which runs the down-script, too.
  *
  * When the interface is deleted under us the file stays open but dead: read and
  * write give EBADFD, and poll gives EPOLLERR for ever, which no NIC could
@@ -35,6 +36,8 @@
 
 #include "base/iov.h"
 #include "base/use.h"
+#include "host/child.h"
+#include "host/helper.h"
 #include "host/iface.h"
 #include "host/sandbox.h"
 #include "net/tap_fd.h"
@@ -265,11 +268,6 @@ static void tap_close(struct netdev *nd)
 {
     struct tap *t = container_of(nd, struct tap, nd);
 
-    script_down(&t->down);
-    if (t->bridge[0] && t->found)
-        if_set_bridge(t->bridge, t->ifname, false);
-    if (t->down_again)
-        if_set_up(t->ifname, false);
     loop_del(&t->links);
     timer_cancel(&t->retry);
     if (t->links.fd >= 0)
@@ -307,27 +305,22 @@ static int tap_join_bridge(struct tap *t, const char *br)
     if (r < 0)
         return fail(r, "bridge %s: cannot add %s: %s", br, t->ifname,
                     strerror(-r));
-    snprintf(t->bridge, sizeof(t->bridge), "%s", br);
-    if (t->found)
-        sandbox_needs_outside("an interface is put back at the end");
-    return 0;
+    t->bridged = true;
+    return t->found ? helper_leave(br, t->ifname) : 0;
 }
 
 /* Up when it is ours or a bridge's; else its owner decides, who is told. */
-static void tap_bring_up(struct tap *t)
+static int tap_bring_up(struct tap *t)
 {
     int up = if_is_up(t->ifname);
     if (up != 0)
-        return;
-    if (!t->found || t->bridge[0]) {
-        t->down_again = t->found;
-        if (t->found)
-            sandbox_needs_outside("an interface is put back at the end");
+        return 0;
+    if (!t->found || t->bridged)
         up = if_set_up(t->ifname, true) == 0;
-    }
     if (!up)
         log_line("warning: interface %s is down; ip link set %s up", t->ifname,
                  t->ifname);
+    return up && t->found ? helper_lower(t->ifname) : 0;
 }
 
 /* The offloads this kernel's tun has, best first (drivers/net/tun.c: USO from
@@ -461,6 +454,10 @@ static int tap_check(struct netdev *nd)
         nd->vhost = VHOST_KERNEL;
     nd->vhost_forced = o->vhostforce || o->vhostfd || o->vhostfds;
     nd->poll_us = o->poll_us;
+    if (!err && o->downscript)
+        err = helper_need_script(o->downscript);
+    if (o->br && o->ifname && if_nametoindex(o->ifname))
+        helper_need(); /* it will be put back */
     return err;
 }
 
@@ -515,12 +512,10 @@ static int tap_run_scripts(struct tap *t)
 {
     if (t->o.fd || t->o.fds || t->o.helper)
         return 0;
-    if (t->o.downscript) {
-        int r = script_watch(&t->down, t->o.downscript, t->ifname);
-        if (r < 0)
-            return r;
-    }
-    return t->o.script ? script_up(t->o.script, t->ifname) : 0;
+    int err = t->o.downscript ? helper_script(t->o.downscript, t->ifname) : 0;
+    if (!err && t->o.script)
+        err = child_script("script", t->o.script, t->ifname);
+    return err;
 }
 
 static int tap_open(struct netdev *nd, struct loop *l)
@@ -539,10 +534,10 @@ static int tap_open(struct netdev *nd, struct loop *l)
         r = tap_own_vhostfds(t);
     if (r == 0)
         r = tap_run_scripts(t);
-    if (r == 0) {
-        tap_bring_up(t);
+    if (r == 0)
+        r = tap_bring_up(t);
+    if (r == 0)
         r = tap_setup(t);
-    }
     return r == 0 ? tap_watch_links(t, l) : r;
 }
 

@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "base/iov.h"
+#include "host/child.h"
 #include "net/tap_fd.h"
 
 /* Takes a descriptor over as one more queue. */
@@ -293,7 +294,7 @@ int tap_open_helper(struct tap *t)
     snprintf(brarg, sizeof(brarg), "--br=%s", o->br ? o->br : "br0");
     const char *const argv[] = {helper, o->vnet_hdr ? "--use-vnet" : fdarg,
                                 brarg, o->vnet_hdr ? fdarg : NULL, NULL};
-    pid_t pid = child_start(argv, -1, -1, sv[1]);
+    pid_t pid = child_start(NULL, argv, -1, sv[1]);
     close(sv[1]);
     int st = pid < 0 ? pid : child_wait(pid);
     int fd = st == 0 ? take_fd(sv[0]) : -1;

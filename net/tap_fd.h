@@ -29,10 +29,8 @@ struct tap {
     int idle;       /* a file never ready, for when the interface is gone */
     int sndbuf;     /* as set, 0: not; so too the next two */
     unsigned offload, active;
-    bool found;            /* the interface was there before us */
-    bool down_again;       /* we brought it up, though it is not ours */
-    char bridge[IFNAMSIZ]; /* we made it a port of this one; "" none */
-    struct downscript down;
+    bool found;         /* the interface was there before us */
+    bool bridged;       /* we made it a port of br */
     struct event links; /* rtnetlink: some interface changed */
     struct timer retry; /* the next look at one that could not be used */
     _Atomic bool dead;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* -netdev user: networking without privileges, by passt. One passt per netdev
- * is started on one end of a socket pair; it ends when the other end closes,
- * however this process dies. The addresses are those QEMU's users know:
- * the guest is 10.0.2.15, its gateway (the host's loopback, too) 10.0.2.2, its
- * name server 10.0.2.3.
+/* -netdev user: networking without privileges, by passt. The helper process
+ * (host/helper.h) starts one passt per netdev on one end of a socket pair; it
+ * ends when the other end closes, however this process dies. The addresses are
+ * those QEMU's users know: the guest is 10.0.2.15, its gateway (the host's
+ * loopback, too) 10.0.2.2, its name server 10.0.2.3.
  *
  * passt (Debian 12's, 2023-03) drops UDP datagrams in padded frames: it takes
  * the frame's end for the datagram's; short frames go to it unpadded. And it
@@ -11,18 +11,15 @@
  * again hears a RARP of the MAC the guest last used. */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/eth.h"
-#include "host/iface.h"
-#include "host/sandbox.h"
+#include "base/use.h"
+#include "host/helper.h"
 #include "net/stream.h"
 
 #define FWD_MAX 32
@@ -33,9 +30,13 @@ struct user {
     const char *net, *host, *dns, *dhcpstart;
     uint16_t mtu;
     uint8_t ipv4, ipv6;
-    char *argv[ARGS_MAX + 3]; /* room for --fd N, NULL */
+    char *argv[ARGS_MAX + 1]; /* NULL at the end */
     int argc;
-    pid_t pid; /* 0: none */
+    int way; /* to it, the helper's, which starts it */
+    char who[80];
+    struct helper_ask ask;
+    int first;   /* the first one's socket, or -errno */
+    bool opened; /* further ones are the peer's */
     uint64_t born;
     int quick; /* deaths soon after birth, in a row */
     struct loop *loop;
@@ -222,7 +223,12 @@ static int user_check(struct netdev *nd)
 {
     struct user *u = container_of(nd, struct user, s.nd);
     nd->close = user_close;
-    return user_args(u);
+    int err = user_args(u);
+    if (err)
+        return err;
+    snprintf(u->who, sizeof(u->who), "passt of %s", nd->id);
+    u->way = helper_program(u->who, (const char *const *)u->argv, "--fd");
+    return u->way < 0 ? u->way : 0;
 }
 
 /* What passt says goes to the log, under the netdev's name; no more of one
@@ -236,6 +242,7 @@ static void user_line(struct user *u)
         log_line("%s: passt: %s", u->s.nd.id, u->line);
 }
 
+/* syscalls loop if program: read close */
 static void user_hear(struct user *u)
 {
     char buf[1024];
@@ -268,67 +275,37 @@ static void user_says(struct event *ev, uint32_t got)
         user_deaf(u);
 }
 
-/* At the end it has up to a second. One whose socket is gone is no use. */
-static void user_reap(struct user *u, bool patient)
+/* Its stderr is a pipe that the loop reads. */
+static int user_listen(struct user *u, int fd)
 {
-    if (u->pid <= 0)
-        return;
-    for (int i = 0; i < 100 && patient; i++) {
-        if (waitpid(u->pid, NULL, WNOHANG) != 0) {
-            u->pid = 0;
-            return;
-        }
-        if (i == 50)
-            kill(u->pid, SIGTERM);
-        poll(NULL, 0, 10);
-    }
-    kill(u->pid, SIGKILL);
-    child_wait(u->pid);
-    u->pid = 0;
+    user_deaf(u);
+    u->says = (struct event){
+        .fd = fd, .want = EPOLLIN, .ready = user_says, .name = "passt says"};
+    return loop_add(u->loop, &u->says);
 }
 
-/* Its stderr is a pipe that the loop reads. */
-static int user_spawn(struct user *u, int fd)
+/* It runs, or does not; user_open waits for it, later ones come to the peer. */
+static void user_started(struct helper_ask *a, int err, const int fd[2])
 {
-    char num[16];
-    int p[2];
-    user_deaf(u);
-    if (pipe2(p, O_CLOEXEC | O_NONBLOCK) < 0)
-        return -errno;
-    fcntl(p[1], F_SETFL, 0);
-    u->says = (struct event){
-        .fd = p[0], .want = EPOLLIN, .ready = user_says, .name = "passt says"};
-    int err = loop_add(u->loop, &u->says);
-    snprintf(num, sizeof(num), "%d", fd);
-    u->argv[u->argc] = (char *)(uintptr_t) "--fd";
-    u->argv[u->argc + 1] = num;
-    u->argv[u->argc + 2] = NULL;
-    u->pid =
-        err ? err : child_start((const char *const *)u->argv, -1, p[1], fd);
-    u->argv[u->argc] = NULL;
-    close(p[1]);
-    return u->pid > 0 ? 0 : (int)u->pid;
+    struct user *u = container_of(a, struct user, ask);
+    u->born = now_ns();
+    if (!err)
+        err = user_listen(u, fd[1]);
+    u->first = err ? err : fd[0];
+    if (u->opened)
+        peer_dialled(&u->s.peer, u->first);
 }
 
 static int user_dial(void *arg)
 {
     struct user *u = arg;
-    int sv[2];
-
     if (u->born && now_ns() - u->born < 5000000000u && ++u->quick >= 3)
         return -ECANCELED;
     if (u->born && now_ns() - u->born >= 5000000000u)
         u->quick = 0;
-    user_reap(u, false);
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
-        return -errno;
-    int err = user_spawn(u, sv[1]);
-    close(sv[1]);
-    u->born = now_ns();
-    if (!err)
-        return sv[0];
-    close(sv[0]);
-    return err;
+    u->ask.done = user_started;
+    int err = helper_connect(&u->ask, u->way);
+    return err ? err : -EINPROGRESS;
 }
 
 /* Just so many bytes, which may come in pieces: the first within `ms`, the rest
@@ -376,11 +353,10 @@ static int user_meet(struct user *u, int fd)
                 u->s.nd.id);
 }
 
-/* The stream has closed its end by now. */
 static void user_end(void *arg)
 {
     struct user *u = arg;
-    user_reap(u, true);
+    helper_forget(&u->ask);
     user_hear(u);
     user_deaf(u);
     user_free_args(u);
@@ -391,8 +367,12 @@ static int user_open(struct netdev *nd, struct loop *l)
     struct user *u = container_of(nd, struct user, s.nd);
     u->loop = l;
     u->says.fd = -1;
-    sandbox_needs_outside("passt is started again when it ends");
+    thread_uses(USE_PROGRAM);
     int fd = user_dial(u);
+    if (fd == -EINPROGRESS) {
+        helper_wait(&u->ask);
+        fd = u->first;
+    }
     if (fd == -ENOENT)
         return fail(fd, "%s: passt is not installed; sudo apt install passt",
                     nd->opts.what);
@@ -402,10 +382,10 @@ static int user_open(struct netdev *nd, struct loop *l)
     int err = user_meet(u, fd);
     if (err) {
         close(fd);
-        user_reap(u, true);
         user_deaf(u);
         return err;
     }
+    u->opened = true;
     struct stream_conf c = {.peer = "passt",
                             .fd = fd,
                             .listen_fd = -1,

@@ -61,9 +61,10 @@ static int vuser_check(struct netdev *nd)
     nd->close = vuser_close;
     nd->nq = u->queues;
     int err = vuser_find(u);
-    if (!err)
-        nd->chardev->server |= u->server;
-    return err;
+    if (err)
+        return err;
+    nd->chardev->server |= u->server;
+    return chardev_need_helper(nd->chardev);
 }
 
 static int vuser_open(struct netdev *nd, struct loop *l)

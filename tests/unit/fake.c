@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "devices/pci/pci.h"
+#include "host/helper.h"
 
 #define GUARD 65536
 #define FAKE_MAX 256
@@ -390,6 +391,7 @@ void fake_free(struct machine *m)
     struct fake *f = fake_of(m);
     f->gone = m->devices;
     devices_destroy(m);
+    helper_end();
     bus_free(m->pio);
     bus_free(m->mmio);
     loop_free(m->loop);

@@ -4,6 +4,8 @@
 #ifndef FAKE_H
 #define FAKE_H
 
+#include <unistd.h>
+
 #include "machine/machine.h"
 #include "net/net.h"
 #include "tests/unit/test.h"
@@ -33,6 +35,17 @@ void *fake_ram(struct machine *m, uint64_t a, uint64_t len);
 /* Runs ready events and due timers until nothing is left to do; gives how many
  * ran. Fails the test when that does not end. */
 int fake_run_loop(struct machine *m);
+/* Until then, for a real second or two: other processes take their time. */
+#define FAKE_SOON(m, condition)                                                \
+    do {                                                                       \
+        bool now = condition;                                                  \
+        for (int soon = 0; soon < 2000 && !now; soon++) {                      \
+            usleep(1000);                                                      \
+            fake_run_loop(m);                                                  \
+            now = condition;                                                   \
+        }                                                                      \
+        test_check(now, __FILE__, __LINE__, #condition);                       \
+    } while (0)
 /* The loop's clock. It stands still unless moved, and starts at one second. */
 void fake_advance_ns(uint64_t ns);
 /* It moves by so much each time the loop reads it; 0 again before the end. */

@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "host/helper.h"
+
 static struct test *tests, **tests_end = &tests;
 static struct test *current;
 static bool failed;
@@ -220,6 +222,7 @@ static void run_one(struct test *t)
         t->run();
     alarm(0);
     fake_host_real();
+    helper_end();
     dup2(real_stderr, 2);
     close_range((unsigned)log_fd + 1, ~0u, 0); /* what the test left open */
     current = NULL;

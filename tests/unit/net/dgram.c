@@ -50,8 +50,8 @@ TEST(net_dgram_unix_pair)
     CHECK_EQ(nt_send(a, 1000, 1), 1012);
     netdev_free(b);
     netdev_free(a);
-    CHECK_EQ(access(pa, F_OK), -1);
     fake_free(m);
+    CHECK_EQ(access(pa, F_OK), -1);
     nt_clean();
 }
 
@@ -270,8 +270,8 @@ TEST(net_dgram_without_descriptors_leaves_the_others_socket)
     CHECK_EQ(nt_open(m, &dgram_class, text, &b), -EADDRINUSE);
     CHECK_EQ(access(pa, F_OK), 0);
     netdev_free(a);
-    CHECK_EQ(access(pa, F_OK), -1);
     fake_free(m);
+    CHECK_EQ(access(pa, F_OK), -1);
     nt_clean();
 }
 

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "host/helper.h"
 #include "net/net.h"
 #include "tests/unit/fake.h"
 #include "tests/unit/fakesys.h"
@@ -28,10 +29,23 @@ static inline struct machine *nt_ns_enter(void)
     return fake_new(4096);
 }
 
+/* As main() does at the end. */
+static inline void nt_close_all(void)
+{
+    helper_end();
+    netdev_close_all();
+}
+
+static inline void nt_free(struct netdev *nd)
+{
+    helper_end();
+    netdev_free(nd);
+}
+
 static inline void nt_ns_leave(struct machine *m)
 {
     fake_host_real();
-    netdev_close_all();
+    nt_close_all();
     fake_free(m);
     CHECK_EQ(setns(nt_home, CLONE_NEWNET), 0);
     close(nt_home);
@@ -64,7 +78,11 @@ static inline int nt_new(const struct netdev_class *c, const char *text,
 /* That one opened; it is gone when it cannot be. */
 static inline int nt_open_new(struct machine *m, struct netdev *nd)
 {
-    int r = nd->cls->open(nd, m->loop);
+    int r = helper_begin(geteuid(), getegid());
+    if (r == 0)
+        r = helper_watch(m->loop);
+    if (r == 0)
+        r = nd->cls->open(nd, m->loop);
     if (r < 0)
         netdev_free(nd);
     return r;

@@ -264,8 +264,8 @@ TEST(net_stream_server_takes_one_peer_after_the_other)
     }
     CHECK_EQ(l.changes, 6);
     netdev_free(srv);
-    CHECK_EQ(access(path, F_OK), -1);
     fake_free(m);
+    CHECK_EQ(access(path, F_OK), -1);
     nt_clean();
 }
 
@@ -351,7 +351,7 @@ TEST(net_stream_client_comes_back)
     for (int i = 0; i < 3; i++) {
         REQUIRE_EQ(nt_open(m, &stream_class, st, &srv), 0);
         fake_sleep_ns(m, 200000000);
-        CHECK(l.up);
+        FAKE_SOON(m, l.up);
         CHECK_EQ(nt_send(cli, 60, 5), 72);
         CHECK_EQ(nt_recv(srv, 100, 5), 60);
         netdev_free(srv);
@@ -409,6 +409,7 @@ TEST(net_stream_stale_socket_is_taken_over_a_live_one_not)
     CHECK_HAS(test_log(), "cannot listen");
     CHECK_EQ(access(path, F_OK), 0);
     netdev_free(a);
+    helper_end();
     fd = open(path, O_CREAT | O_WRONLY, 0600); /* no socket: not ours */
     close(fd);
     CHECK_EQ(nt_open(m, &stream_class, st, &b), -EADDRINUSE);
@@ -577,6 +578,8 @@ TEST(net_stream_without_descriptors)
     struct link l = {0, false};
     char text[160];
     const char *path = nt_path("s4");
+    helper_need();
+    REQUIRE_EQ(helper_begin(geteuid(), getegid()), 0);
     snprintf(text, sizeof(text), "id=a,addr.type=unix,addr.path=%s,server=on",
              path);
     for (int n = 0; n < 3; n++) { /* the socket, the idle file, the NIC's */
@@ -584,8 +587,9 @@ TEST(net_stream_without_descriptors)
         CHECK(nt_open(m, &stream_class, text, &nd) < 0);
         fake_fds(-1);
         CHECK_HAS(test_log(), n ? "out of memory or descriptors"
-                                : "socket: Too many open files");
+                                : "cannot listen: Too many open files");
     }
+    helper_end();
     snprintf(text, sizeof(text), "id=a,addr.type=unix,addr.path=%s", path);
     fake_fds(0);
     CHECK_EQ(nt_open(m, &stream_class, text, &nd), -EMFILE);
@@ -597,19 +601,22 @@ TEST(net_stream_without_descriptors)
     char st[160];
     snprintf(st, sizeof(st), "id=s,addr.type=unix,addr.path=%s,server=on",
              path);
-    REQUIRE_EQ(nt_open(m, &stream_class, st, &srv), 0);
     snprintf(text, sizeof(text),
              "id=a,addr.type=unix,addr.path=%s,reconnect-ms=100", path);
-    REQUIRE_EQ(nt_open(m, &stream_class, text, &nd), 0);
+    REQUIRE_EQ(nt_new(&stream_class, text, &nd), 0);
+    REQUIRE_EQ(nt_open(m, &stream_class, st, &srv), 0);
+    REQUIRE_EQ(nt_open_new(m, nd), 0);
     nd->nic = &l;
     nd->link_changed = link_changed;
     fake_fds(0);
     fake_sleep_ns(m, 1000000000);
+    const char *log = "";
+    FAKE_SOON(m, strstr(log = test_log(), "trying again"));
     CHECK(!l.up);
-    CHECK_HAS(test_log(), "Too many open files; trying again");
+    CHECK_HAS(log, "Too many open files; trying again");
     fake_fds(-1);
     fake_sleep_ns(m, 1000000000);
-    CHECK(l.up);
+    FAKE_SOON(m, l.up);
     netdev_free(nd);
     netdev_free(srv);
     fake_free(m);

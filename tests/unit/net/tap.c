@@ -85,7 +85,7 @@ TEST(net_tap_new_interface_is_up_and_goes_with_us)
     CHECK_EQ(nd->set_offload(nd, nd->offload), 0);
     CHECK_EQ(nd->set_offload(nd, 0), 0);
     both_ways(nd, "t0");
-    netdev_close_all();
+    nt_close_all();
     CHECK_EQ(if_nametoindex("t0"), 0);
     nt_ns_leave(m);
 }
@@ -132,13 +132,13 @@ TEST(net_tap_existing_interfaces_and_queues)
     CHECK_HAS(test_log(), "ip link set ts up");
     CHECK_EQ(nt_open(m, &tap_class, "id=x,ifname=ts", &nd), -EBUSY);
     CHECK_HAS(test_log(), "in use");
-    netdev_close_all();
+    nt_close_all();
     CHECK(nt_open(m, &tap_class, "id=x,ifname=ts,queues=2", &nd) < 0);
     CHECK_HAS(test_log(), "single queue");
     nd = open_tap(m, "id=b,ifname=tm"); /* one queue of a multi-queue tap */
     CHECK_EQ(nd->nq, 1);
     both_ways(nd, "tm");
-    netdev_close_all();
+    nt_close_all();
     nd = open_tap(m, "id=c,ifname=tm,queues=4");
     CHECK_EQ(nd->nq, 4);
     CHECK_EQ(nd->set_queues(nd, 1), 0);
@@ -146,7 +146,7 @@ TEST(net_tap_existing_interfaces_and_queues)
     CHECK_EQ(nd->set_queues(nd, 4), 0);
     CHECK_EQ(nd->set_queues(nd, 2), 0);
     CHECK_EQ(nd->set_queues(nd, 2), 0);
-    netdev_close_all();
+    nt_close_all();
     CHECK_NE(if_nametoindex("ts"), 0);
     CHECK_NE(if_nametoindex("tm"), 0);
     nt_ns_leave(m);
@@ -254,16 +254,16 @@ TEST(net_tap_bridge_port)
     CHECK_EQ(nd->mtu, 1400);
     nt_sh("bridge link show dev t0 | grep -q 'master br5'");
     both_ways(nd, "br5");
-    netdev_close_all();
+    nt_close_all();
     nt_sh("ip tuntap add t1 mode tap");
     nd = open_tap(m, "id=n,ifname=t1,br=br5");
     CHECK_EQ(if_is_up("t1"), 1);
-    netdev_close_all(); /* as it was: no port, down */
+    nt_close_all(); /* as it was: no port, down */
     nt_sh("! bridge link show dev t1 | grep -q .");
     CHECK_EQ(if_is_up("t1"), 0);
     nt_sh("ip link set t1 master br5"); /* a port already: stays one */
     nd = open_tap(m, "id=n,ifname=t1,br=br5");
-    netdev_close_all();
+    nt_close_all();
     nt_sh("bridge link show dev t1 | grep -q 'master br5'");
     nt_sh("ip link add br6 type bridge; ip link set t1 master br6");
     CHECK_EQ(nt_open(m, &tap_class, "id=n,ifname=t1,br=br5", &nd), -EBUSY);
@@ -290,7 +290,7 @@ TEST(net_tap_scripts)
              s);
     nd = open_tap(m, text);
     CHECK_EQ(if_is_up("t0"), 1);
-    netdev_close_all();
+    nt_close_all();
     snprintf(text, sizeof(text), "[ \"$(grep -c '^t0 1$' %s)\" = 2 ]", log);
     nt_sh(text);
     snprintf(text, sizeof(text), "[ \"$(grep -c 'mtu 1500' %s)\" = 2 ]", log);
@@ -580,7 +580,7 @@ TEST(net_tap_offers_what_this_kernel_can_segment)
         struct netdev *nd = open_tap(m, "id=n,ifname=t0");
         CHECK_EQ(nd->offload & rows[i].has, rows[i].has);
         CHECK_EQ(nd->offload & rows[i].has_not, 0);
-        netdev_close_all();
+        nt_close_all();
         fake_host_real();
     }
     struct netdev *nd = NULL;

@@ -17,6 +17,7 @@
 #include "devices/list.h"
 #include "devices/pc/pc.h"
 #include "host/console.h"
+#include "host/helper.h"
 #include "host/terminal.h"
 #include "tests/unit/fake.h"
 
@@ -32,7 +33,11 @@ static int serial_add(struct machine *m, const char *to)
     opts_init(&o, "-serial");
     REQUIRE_EQ(opts_add(&o, "to", to), 0);
     int err = device_new(&serial_class, &o, &needs, &dev);
-    return err ? err : device_create(m, dev);
+    if (err)
+        return err;
+    REQUIRE_EQ(helper_begin(geteuid(), getegid()), 0);
+    REQUIRE_EQ(helper_watch(m->loop), 0);
+    return device_create(m, dev);
 }
 
 static struct machine *serial_pc(const char *to)
@@ -716,14 +721,14 @@ TEST(console_unix_server_off_connects_and_comes_back)
     int l = listen_on(path);
     fake_sleep_ns(m, 1100000000);
     int peer = accept(l, NULL, NULL);
-    fake_run_loop(m);
+    FAKE_SOON(m, recv(peer, got, 1, MSG_PEEK | MSG_DONTWAIT) > 0);
     CHECK_EQ(recv(peer, got, sizeof(got), MSG_DONTWAIT), 1);
     close(peer);
     fake_run_loop(m);
     say(m, COM, "b");
     fake_sleep_ns(m, 1100000000);
     peer = accept(l, NULL, NULL);
-    fake_run_loop(m);
+    FAKE_SOON(m, recv(peer, got, 1, MSG_PEEK | MSG_DONTWAIT) > 0);
     CHECK_EQ(recv(peer, got, sizeof(got), MSG_DONTWAIT), 1);
     CHECK_EQ(got[0], 'b');
     close(l);

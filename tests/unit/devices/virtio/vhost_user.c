@@ -240,6 +240,9 @@ static int open_at(struct machine *m, const char *path, bool server,
     REQUIRE_EQ(err, 0);
     chardev->server = server;
     chardev->reconnect_ms = reconnect_ms;
+    REQUIRE_EQ(chardev_need_helper(chardev), 0);
+    REQUIRE_EQ(helper_begin(geteuid(), getegid()), 0);
+    REQUIRE_EQ(helper_watch(m->loop), 0);
     err = vhost_user_open(&device, chardev, m, v);
     if (err)
         chardev_release(chardev);
@@ -403,6 +406,8 @@ TEST(vhost_user_server_and_chardev)
              path);
     REQUIRE_EQ(chardev_add(text), 0);
     REQUIRE_EQ(chardev_take("test", "c9", &peer, &chardev), 0);
+    helper_need();
+    REQUIRE_EQ(helper_begin(geteuid(), getegid()), 0);
     device.queues = 1;
     REQUIRE_EQ(vhost_user_open(&device, chardev, m, &v), 0);
     device.queues = 2;
@@ -410,6 +415,7 @@ TEST(vhost_user_server_and_chardev)
     CHECK_EQ(seen, 1);
     CHECK_EQ(v->features, 1ull << 32); /* bit 15 is none of the device's */
     v->ops->close(v);
+    helper_end();
     CHECK_EQ(access(path, F_OK), -1);
     chardev_release(chardev);
     chardev_free();

@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: MIT */
+/* The helper process: what must reach outside of the sandbox later.
+ *
+ * Theory of operation. It is forked before anything of the machine exists, and
+ * only where something will need it. The asker then says what is to be done at
+ * the end, as it does what is to be undone, and seals that list; no guest has
+ * run until then. From there on the asker counts as an attacker: a message is
+ * taken whole, looked at as a whole, and names a program, an address or a
+ * directory by its number only. The first one that is not of this form ends all
+ * service, with one line; what is to be done at the end is done all the same.
+ * No descriptor is ever taken from it (there is no room for one: the kernel
+ * drops it), none of its answers is waited for, and what takes its time (a file
+ * system that hangs) is a process of its own, of which there are few.
+ *
+ * A path is opened as the user the asker is, by a child that has become that
+ * user: below its directory, through no magic link, and only what is a file or
+ * a block device, which is looked at before it is opened, as opening a device
+ * can be an act.
+ *
+ * It ends when the asker's end of the socket is closed, and that is so however
+ * the asker ends. */
+#include "host/help.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/openat2.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "host/child.h"
+#include "host/iface.h"
+
+#define OPENS_MAX 4 /* at a time */
+#define START_MS 20 /* from one start of a program to the next */
+#define END_MS 1000 /* for a program to end by itself */
+#define LOCK_MS 100 /* for the dead to let go of a lock */
+#define PATIENCE_NS 1000000000ull
+
+/* What is to be done at the end. */
+struct task {
+    enum help_op op;
+    char ifname[IFNAMSIZ];
+    char *text;    /* UNLINK and PIDFILE: the name in dir */
+    int dir, file; /* held, so that no other file gets its inode's number */
+    struct task *next;
+};
+
+static struct help *help;
+static int sock;
+static struct task *tasks, **tasks_end = &tasks;
+static bool sealed, refused;
+static pid_t opens[OPENS_MAX];
+
+/* Not now_ns(): tests hold that clock. */
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* With up to HELP_FDS descriptors, which are closed. Nobody waits: an asker who
+ * does not read loses the answer. */
+static void answer(uint32_t tag, int err, int *fd, unsigned nfd)
+{
+    struct help_answer a = {.tag = tag, .err = err};
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int) * HELP_FDS)];
+    } ctl = {.room = {0}};
+    struct iovec iov = {&a, sizeof(a)};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+    if (nfd) {
+        ctl.head = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int) * nfd),
+                                    .cmsg_level = SOL_SOCKET,
+                                    .cmsg_type = SCM_RIGHTS};
+        memcpy(CMSG_DATA(&ctl.head), fd, sizeof(int) * nfd);
+        m.msg_control = &ctl;
+        m.msg_controllen = CMSG_SPACE(sizeof(int) * nfd);
+    }
+    sendmsg(sock, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+    for (unsigned i = 0; i < nfd; i++)
+        close(fd[i]);
+}
+
+/* ---------------------------------------------------------------- programs */
+
+static void end_program(struct help_way *w, int patience_ms)
+{
+    if (w->pid <= 0)
+        return;
+    kill(w->pid, patience_ms ? SIGTERM : SIGKILL);
+    for (int64_t end = now_ms() + patience_ms; now_ms() < end; poll(NULL, 0, 5))
+        if (waitpid(w->pid, NULL, WNOHANG) != 0) {
+            w->pid = 0;
+            return;
+        }
+    kill(w->pid, SIGKILL);
+    child_wait(w->pid);
+    w->pid = 0;
+}
+
+/* fd[0] is its socket's other end, fd[1] what it says. */
+static int spawn(struct help_way *w, int fd[2])
+{
+    int sv[2], p[2], n = 0;
+    char num[16];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
+        return -errno;
+    int err = pipe2(p, O_CLOEXEC) ? -errno : 0;
+    while (w->argv[n])
+        n++;
+    const char **argv = calloc((size_t)n + 3, sizeof(*argv));
+    if (!err && !argv)
+        err = -ENOMEM;
+    if (!err) {
+        memcpy(argv, w->argv, (size_t)n * sizeof(*argv));
+        snprintf(num, sizeof(num), "%d", sv[1]);
+        argv[n] = w->socket_opt;
+        argv[n + 1] = num;
+        err = child_start(w->path, argv, p[1], sv[1]);
+        w->pid = err > 0 ? err : 0;
+        close(p[1]);
+        fcntl(p[0], F_SETFL, O_NONBLOCK);
+    }
+    free(argv);
+    close(sv[1]);
+    fd[0] = sv[0];
+    fd[1] = p[0];
+    if (err > 0)
+        return 0;
+    close(sv[0]);
+    if (err != -EMFILE)
+        close(p[0]);
+    return err;
+}
+
+static int connect_program(struct help_way *w, int fd[2])
+{
+    char who[256];
+    if (!w->path)
+        return -ENOENT;
+    if (w->since && now_ms() - w->since < START_MS)
+        return -EAGAIN;
+    w->since = now_ms();
+    int err = child_trusted(w->path, help->uid, help->gid, who, sizeof(who));
+    if (err)
+        return fail(-EPERM,
+                    "%s is not started: %s has come to be writable by "
+                    "user %u",
+                    w->path, who, help->uid);
+    end_program(w, 0);
+    return spawn(w, fd);
+}
+
+static void on_connect(const struct help_ask *a)
+{
+    int fd[2] = {-1, -1}, err;
+    struct help_way *w = &help->way[a->what - 1];
+    if (w->argv) {
+        err = connect_program(w, fd);
+    } else {
+        fd[0] = addr_dial(&w->addr);
+        err = fd[0] < 0 ? fd[0] : 0;
+    }
+    answer(a->tag, err, fd, err ? 0 : w->argv ? 2 : 1);
+}
+
+/* ------------------------------------------------------------------- files */
+
+static long open_below(int dir, const char *path, uint64_t flags)
+{
+    struct open_how how = {.flags = flags | O_CLOEXEC,
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+    long fd = syscall(SYS_openat2, dir, path, &how, sizeof(how));
+    return fd < 0 ? -errno : fd;
+}
+
+static bool may_be_opened(int fd)
+{
+    struct stat st;
+    return !fstat(fd, &st) && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
+}
+
+static int open_path(const struct help_ask *a)
+{
+    uint64_t flags = O_NONBLOCK | O_NOCTTY;
+    long fd = open_below(help->dir[a->what], a->text, O_PATH);
+    if (fd < 0)
+        return (int)fd;
+    bool may = may_be_opened((int)fd);
+    close((int)fd);
+    if (!may)
+        return -EACCES;
+    fd = open_below(help->dir[a->what], a->text,
+                    flags | (a->write ? O_RDWR : O_RDONLY));
+    if (fd < 0 || may_be_opened((int)fd)) /* still: names may be exchanged */
+        return (int)fd;
+    close((int)fd);
+    return -EACCES;
+}
+
+/* Everything of this user's, and nothing else. */
+static int become(uid_t uid, gid_t gid)
+{
+    if (uid == geteuid())
+        return 0;
+    return setgroups(0, NULL) || setresgid(gid, gid, gid) ||
+                   setresuid(uid, uid, uid)
+               ? -errno
+               : 0;
+}
+
+static void on_open(const struct help_ask *a)
+{
+    unsigned i = 0;
+    while (i < OPENS_MAX && opens[i])
+        i++;
+    pid_t pid = i < OPENS_MAX ? fork() : -1;
+    if (pid < 0) {
+        answer(a->tag, i < OPENS_MAX ? -errno : -EBUSY, NULL, 0);
+        return;
+    }
+    if (pid > 0) {
+        opens[i] = pid;
+        return;
+    }
+    int err = become(help->uid, help->gid);
+    int fd = err ? err : open_path(a);
+    answer(a->tag, fd < 0 ? fd : 0, &fd, fd >= 0);
+    _exit(0);
+}
+
+/* ----------------------------------------------------------------- the end */
+
+/* Where the name is, and which file has it. */
+static void find_file(struct task *t)
+{
+    char *slash = strrchr(t->text, '/');
+    if (slash)
+        *slash = '\0';
+    t->dir = open(!slash     ? "."
+                  : *t->text ? t->text
+                             : "/",
+                  O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (slash)
+        memmove(t->text, slash + 1, strlen(slash + 1) + 1);
+    t->file = openat(t->dir, t->text, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static void add_task(const struct help_ask *a)
+{
+    struct task *t = calloc(1, sizeof(*t));
+    if (!t || !(t->text = strdup(a->text))) {
+        free(t);
+        log_line("helper: out of memory");
+        return;
+    }
+    t->op = (enum help_op)a->op;
+    memcpy(t->ifname, a->ifname, sizeof(t->ifname));
+    if (t->op == HELP_UNLINK || t->op == HELP_PIDFILE)
+        find_file(t);
+    *tasks_end = t;
+    tasks_end = &t->next;
+}
+
+/* Or has somebody put another one in its place? */
+static bool still_ours(const struct task *t)
+{
+    struct stat was, is;
+    return !fstat(t->file, &was) &&
+           !fstatat(t->dir, t->text, &is, AT_SYMLINK_NOFOLLOW) &&
+           was.st_ino == is.st_ino && was.st_dev == is.st_dev;
+}
+
+/* One who has come after us has locked it, and goes on with it. The lock of one
+ * who was killed is let go a moment before or after the socket. */
+static void remove_pidfile(const struct task *t)
+{
+    struct flock lk = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int fd =
+        openat(t->dir, t->text, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    int64_t end = now_ms() + LOCK_MS;
+    while (fd >= 0 && fcntl(fd, F_SETLK, &lk) && now_ms() < end)
+        poll(NULL, 0, 2);
+    if (fd >= 0 && !fcntl(fd, F_SETLK, &lk) && still_ours(t))
+        unlinkat(t->dir, t->text, 0);
+}
+
+static void run_script(const struct task *t)
+{
+    char who[256];
+    if (child_trusted(t->text, help->uid, help->gid, who, sizeof(who)))
+        log_line("downscript %s is not run: %s has come to be writable by user "
+                 "%u",
+                 t->text, who, help->uid);
+    else
+        child_script("downscript", t->text, t->ifname);
+}
+
+static void do_task(const struct task *t)
+{
+    switch (t->op) {
+    case HELP_SCRIPT:
+        run_script(t);
+        break;
+    case HELP_LEAVE:
+        if_set_bridge(t->text, t->ifname, false);
+        break;
+    case HELP_LOWER:
+        if_set_up(t->ifname, false);
+        break;
+    case HELP_UNLINK:
+        if (still_ours(t))
+            unlinkat(t->dir, t->text, 0);
+        break;
+    default:
+        remove_pidfile(t);
+    }
+}
+
+static void end_opens(void)
+{
+    for (int i = 0; i < OPENS_MAX; i++)
+        if (opens[i])
+            kill(opens[i], SIGKILL);
+}
+
+/* Scripts first: they find the interfaces as they were while it ran. */
+static _Noreturn void end(void)
+{
+    log_patience(PATIENCE_NS);
+    end_opens();
+    for (int op = HELP_SCRIPT; op < HELP_SEAL; op++)
+        for (struct task *t = tasks; t; t = t->next)
+            if (t->op == (enum help_op)op)
+                do_task(t);
+    for (unsigned i = 0; i < help->nway; i++)
+        end_program(&help->way[i], END_MS);
+    answer(0, 0, NULL, 0);
+    _exit(0);
+}
+
+/* ------------------------------------------------------------------ service */
+
+static void reap(void)
+{
+    pid_t pid;
+    while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) {
+        for (unsigned i = 0; i < help->nway; i++)
+            if (help->way[i].pid == pid)
+                help->way[i].pid = 0;
+        for (int i = 0; i < OPENS_MAX; i++)
+            if (opens[i] == pid)
+                opens[i] = 0;
+    }
+}
+
+/* Is it what it may ask for now, and whole? `n` bytes came, of which the last
+ * one is made the text's end. */
+static bool well_formed(struct help_ask *a, size_t n, bool cut)
+{
+    if (cut || n < HELP_ASK_MIN || n >= sizeof(*a))
+        return false;
+    size_t len = n - HELP_ASK_MIN;
+    a->text[len] = '\0';
+    if (strlen(a->text) != len || a->write > 1 ||
+        strnlen(a->ifname, IFNAMSIZ) == IFNAMSIZ)
+        return false;
+    switch (a->op) {
+    case HELP_CONNECT:
+        return a->what >= 1 && a->what <= help->nway && !len;
+    case HELP_OPEN:
+        return a->what < help->ndir && len;
+    default:
+        return !sealed && a->op > HELP_OPEN && a->op < HELP_OPS;
+    }
+}
+
+#define BIT(cap) (1ull << (cap))
+
+/* What the list may need, of root's. A program needs what the operator has. */
+static uint64_t capabilities(void)
+{
+    uint64_t need = help->ndir ? BIT(CAP_SETUID) | BIT(CAP_SETGID) : 0;
+    for (unsigned i = 0; i < help->nway; i++)
+        need |= help->way[i].argv ? ~0ull : BIT(CAP_DAC_OVERRIDE);
+    for (const struct task *t = tasks; t; t = t->next)
+        need |= t->op == HELP_SCRIPT  ? ~0ull
+                : t->op < HELP_UNLINK ? BIT(CAP_NET_ADMIN)
+                                      : BIT(CAP_DAC_OVERRIDE) | BIT(CAP_FOWNER);
+    return need;
+}
+
+static void confine(void)
+{
+    struct __user_cap_header_struct h = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct d[2];
+    uint64_t need = capabilities();
+    if (need == ~0ull)
+        return;
+    for (int cap = 0; cap < 64; cap++)
+        if (!(need & BIT(cap)))
+            prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (!syscall(SYS_capget, &h, d)) {
+        for (int i = 0; i < 2; i++) {
+            d[i].permitted &= (uint32_t)(need >> 32 * i);
+            d[i].effective &= d[i].permitted;
+            d[i].inheritable = 0;
+        }
+        syscall(SYS_capset, &h, d);
+    }
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+static void seal(void)
+{
+    sealed = true;
+    log_move();
+    confine();
+}
+
+/* One message; false: the other end is closed. */
+static bool serve(void)
+{
+    static struct help_ask a;
+    struct iovec iov = {&a, sizeof(a)};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+    ssize_t n = recvmsg(sock, &m, MSG_DONTWAIT);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        return false;
+    if (n < 0 || refused)
+        return true;
+    if (!well_formed(&a, (size_t)n, m.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
+        refused = true;
+        log_line("helper: asked for what is on no list (%u of %u); it answers "
+                 "no more",
+                 n >= 4 ? a.op : 0, n >= 4 ? a.what : 0);
+    } else if (a.op == HELP_CONNECT) {
+        on_connect(&a);
+    } else if (a.op == HELP_OPEN) {
+        on_open(&a);
+    } else if (a.op == HELP_SEAL) {
+        seal();
+    } else {
+        add_task(&a);
+    }
+    return true;
+}
+
+static void close_range_of(unsigned from, unsigned to)
+{
+    if (syscall(SYS_close_range, from, to, 0))
+        for (; from <= to && from < 4096; from++) /* Linux before 5.9 */
+            close((int)from);
+}
+
+static int by_number(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+/* All but the standard ones and what is needed: the asker's are open here, too,
+ * until then. */
+static void close_others(void)
+{
+    int keep[HELP_DIRS_MAX + 3], n = 2, from = STDERR_FILENO + 1;
+    log_fds(keep);
+    keep[n++] = sock;
+    for (unsigned i = 0; i < help->ndir; i++)
+        keep[n++] = help->dir[i];
+    qsort(keep, (size_t)n, sizeof(keep[0]), by_number);
+    for (int i = 0; i < n; i++) {
+        if (keep[i] < from)
+            continue;
+        if (keep[i] > from)
+            close_range_of((unsigned)from, (unsigned)keep[i] - 1);
+        from = keep[i] + 1;
+    }
+    close_range_of((unsigned)from, ~0u);
+}
+
+static void on_child(int sig)
+{
+    (void)sig; /* ends ppoll */
+}
+
+_Noreturn void help_main(struct help *h, int s)
+{
+    const struct sigaction sa = {.sa_handler = on_child};
+    sigset_t all, waiting;
+    help = h;
+    sock = s;
+    /* A service manager's SIGTERM to all, the terminal's SIGINT: it ends when
+     * the asker has. */
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    waiting = all;
+    sigdelset(&waiting, SIGCHLD);
+    sigaction(SIGCHLD, &sa, NULL);
+    setsid();
+    prctl(PR_SET_NAME, "vmm-helper");
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    close_others();
+    for (bool open = true; open;) {
+        struct pollfd p = {.fd = sock, .events = POLLIN};
+        int n = ppoll(&p, 1, NULL, &waiting);
+        reap();
+        open = n <= 0 || serve();
+    }
+    end();
+}

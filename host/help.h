@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* The helper's own side: what it is asked, in words of fixed form, by a process
+ * that may be an attacker's (host/helper.h is the asker's side). */
+#ifndef HOST_HELP_H
+#define HOST_HELP_H
+
+#include <limits.h>
+#include <net/if.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "host/addr.h"
+
+#define HELP_WAYS_MAX 64 /* what can be connected to; numbers from 1 on */
+#define HELP_DIRS_MAX 16
+
+/* What is connected to: a program that is started anew each time, with a socket
+ * whose number its last argument is, or an address. */
+struct help_way {
+    const char *const *argv; /* NULL: an address */
+    char *path;              /* of the program; NULL: was not found */
+    const char *socket_opt;  /* "--fd" */
+    struct addr addr;
+    /* the helper's own */
+    pid_t pid;
+    int64_t since; /* ms, when it was started */
+};
+
+/* Fixed at the fork. */
+struct help {
+    struct help_way way[HELP_WAYS_MAX];
+    unsigned nway;
+    int dir[HELP_DIRS_MAX]; /* O_PATH: files below may be opened */
+    unsigned ndir;
+    uid_t
+        uid; /* whom the asker becomes: opens as that user, and runs nothing */
+    gid_t gid; /* that user could write */
+};
+
+/* `what` is a way or a directory, `text` the rest of the message, without
+ * NUL. */
+enum help_op {
+    HELP_CONNECT = 1, /* answered, with a socket, and a program's stderr */
+    HELP_OPEN,        /* the file `text` below a directory: answered, with it */
+    /* To be done when the asker is no more; without answer, and no more taken
+     * after HELP_SEAL. */
+    HELP_SCRIPT,  /* run `text` with ifname */
+    HELP_LEAVE,   /* take ifname out of the bridge `text` */
+    HELP_LOWER,   /* ifname down */
+    HELP_UNLINK,  /* remove the socket `text` */
+    HELP_PIDFILE, /* and the file `text`, unless another process has locked it
+                   */
+    HELP_SEAL,
+    HELP_OPS
+};
+struct help_ask {
+    uint16_t op, what;
+    uint32_t tag;   /* the answer's */
+    uint32_t write; /* HELP_OPEN: else only read */
+    char ifname[IFNAMSIZ];
+    char text[PATH_MAX];
+};
+#define HELP_ASK_MIN offsetof(struct help_ask, text)
+
+struct help_answer {
+    uint32_t tag; /* 0: all is done, as the asker is no more */
+    int32_t err;  /* 0 or -errno */
+};
+#define HELP_FDS 2 /* with an answer, at most */
+
+/* Serves `sock` until its other end is closed, does what is to be done then,
+ * and ends the process: one that was forked for it. */
+_Noreturn void help_main(struct help *h, int sock);
+
+#endif

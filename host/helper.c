@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: MIT */
+/* The asker's side of the helper process (host/help.c has its own). */
+#include "host/helper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/use.h"
+#include "host/child.h"
+#include "host/help.h"
+
+static struct help list;
+static bool needed;
+static char *scripts[HELP_WAYS_MAX]; /* without symbolic links */
+static unsigned nscripts;
+static const char *dirs[HELP_DIRS_MAX]; /* as they were told */
+static char purposes[512];              /* for the line when it is gone */
+
+static struct event sock = {.fd = -1};
+static struct helper_ask *asks;
+static uint32_t last_tag;
+
+/* --------------------------------------------------------------- the list */
+
+__attribute__((format(printf, 1, 2))) static void purpose(const char *fmt, ...)
+{
+    size_t n = strlen(purposes);
+    va_list ap;
+    if (n)
+        n += (size_t)snprintf(purposes + n, sizeof(purposes) - n, ", ");
+    if (n >= sizeof(purposes))
+        return;
+    va_start(ap, fmt);
+    vsnprintf(purposes + n, sizeof(purposes) - n, fmt, ap);
+    va_end(ap);
+}
+
+static struct help_way *new_way(const char *who)
+{
+    if (list.nway == HELP_WAYS_MAX) {
+        fail(-EINVAL, "%s: more than %d connections that come again", who,
+             HELP_WAYS_MAX);
+        return NULL;
+    }
+    needed = true;
+    purpose("%s", who);
+    return &list.way[list.nway++];
+}
+
+int helper_program(const char *who, const char *const argv[],
+                   const char *socket_opt)
+{
+    struct help_way *w = new_way(who);
+    if (!w)
+        return -EINVAL;
+    *w = (struct help_way){
+        .argv = argv, .path = child_find(argv[0]), .socket_opt = socket_opt};
+    return (int)list.nway;
+}
+
+int helper_address(const char *who, const struct addr *a)
+{
+    struct help_way *w = new_way(who);
+    if (!w)
+        return -EINVAL;
+    *w = (struct help_way){.addr = *a};
+    return (int)list.nway;
+}
+
+void helper_need(void)
+{
+    needed = true;
+}
+
+int helper_need_script(const char *script)
+{
+    if (nscripts == HELP_WAYS_MAX)
+        return fail(-EINVAL, "%s: more than %d scripts", script, HELP_WAYS_MAX);
+    scripts[nscripts] = child_find(script);
+    if (!scripts[nscripts])
+        return fail(-errno, "downscript %s: %s", script, strerror(errno));
+    needed = true;
+    nscripts++;
+    return 0;
+}
+
+void helper_need_unlink(const struct addr *a)
+{
+    needed |= addr_is_file(a);
+}
+
+int helper_allow(const char *dir)
+{
+    if (list.ndir == HELP_DIRS_MAX)
+        return fail(-EINVAL, "-allow-path %s: at most %d", dir, HELP_DIRS_MAX);
+    int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return fail(-EINVAL, "-allow-path %s: %s", dir, strerror(errno));
+    needed = true;
+    purpose("files below %s", dir);
+    dirs[list.ndir] = dir;
+    list.dir[list.ndir++] = fd;
+    return 0;
+}
+
+/* ---------------------------------------------------------------- the fork */
+
+/* Nothing that it runs may be in the hands of who it does not trust. */
+static int check_program(const char *path)
+{
+    char who[256];
+    int err = child_trusted(path, list.uid, list.gid, who, sizeof(who));
+    if (!err)
+        return 0;
+    return fail(err,
+                err == -EPERM
+                    ? "%s: it runs outside the sandbox, and user %u, who is "
+                      "in it, could write %s; chown root, chmod go-w, or "
+                      "another -runas"
+                    : "%s: whether user %u can write %s cannot be told; say "
+                      "another -runas",
+                path, list.uid, who);
+}
+
+static int check_programs(void)
+{
+    int err = 0;
+    for (unsigned i = 0; i < list.nway && !err; i++)
+        if (list.way[i].argv && list.way[i].path)
+            err = check_program(list.way[i].path);
+    for (unsigned i = 0; i < nscripts && !err; i++)
+        err = check_program(scripts[i]);
+    return err;
+}
+
+int helper_begin(uid_t uid, gid_t gid)
+{
+    int sv[2];
+    list.uid = uid;
+    list.gid = gid;
+    if (!needed || sock.fd >= 0)
+        return 0;
+    int err = check_programs();
+    if (err)
+        return err;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv))
+        return fail(-errno, "helper process: %s", strerror(errno));
+    pid_t pid = fork();
+    if (pid == 0)
+        help_main(&list, sv[1]);
+    close(sv[1]);
+    if (pid < 0) {
+        close(sv[0]);
+        return fail(-errno, "helper process: %s", strerror(errno));
+    }
+    for (unsigned i = 0; i < list.ndir; i++)
+        close(list.dir[i]);
+    sock.fd = sv[0];
+    thread_uses(USE_HELPER);
+    return 0;
+}
+
+/* ----------------------------------------------------------------- messages */
+
+/* syscalls loop if helper: sendto */
+static int tell(const struct help_ask *a)
+{
+    size_t n = HELP_ASK_MIN + strlen(a->text);
+    if (sock.fd < 0)
+        return -EPIPE;
+    return send(sock.fd, a, n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/* At the start, when it only has to be quick enough: it is waited for. */
+static int tell_task(enum help_op op, const char *ifname, const char *text)
+{
+    struct help_ask a = {.op = (uint16_t)op};
+    int err;
+    if (strlen(text) >= sizeof(a.text))
+        return fail(-ENAMETOOLONG, "%s: longer than %zu bytes", text,
+                    sizeof(a.text) - 1);
+    strcpy(a.text, text);
+    snprintf(a.ifname, sizeof(a.ifname), "%s", ifname);
+    struct pollfd p = {.fd = sock.fd, .events = POLLOUT};
+    while ((err = tell(&a)) == -EAGAIN)
+        poll(&p, 1, 1000);
+    return err ? fail(err, "helper process: %s", strerror(-err)) : 0;
+}
+
+int helper_script(const char *script, const char *ifname)
+{
+    char *path = child_find(script);
+    int err = path ? tell_task(HELP_SCRIPT, ifname, path)
+                   : fail(-errno, "downscript %s: %s", script, strerror(errno));
+    if (!err)
+        purpose("downscript of %s", ifname);
+    free(path);
+    return err;
+}
+
+int helper_leave(const char *bridge, const char *ifname)
+{
+    purpose("%s out of bridge %s", ifname, bridge);
+    return tell_task(HELP_LEAVE, ifname, bridge);
+}
+
+int helper_lower(const char *ifname)
+{
+    purpose("%s down", ifname);
+    return tell_task(HELP_LOWER, ifname, "");
+}
+
+int helper_unlink(const struct addr *a)
+{
+    if (!addr_is_file(a))
+        return 0;
+    purpose("removal of %s", a->un.sun_path);
+    return tell_task(HELP_UNLINK, "", a->un.sun_path);
+}
+
+int helper_pidfile(const char *path)
+{
+    purpose("removal of %s", path);
+    return tell_task(HELP_PIDFILE, "", path);
+}
+
+int helper_seal(void)
+{
+    return sock.fd < 0 ? 0 : tell_task(HELP_SEAL, "", "");
+}
+
+/* ------------------------------------------------------------------ answers */
+
+static struct helper_ask *take_ask(uint32_t tag)
+{
+    struct helper_ask **p = &asks;
+    while (*p && (*p)->tag != tag)
+        p = &(*p)->next;
+    struct helper_ask *a = *p;
+    if (a) {
+        *p = a->next;
+        a->tag = 0;
+    }
+    return a;
+}
+
+/* Whoever waits is told, by its name in `purposes`, that nothing comes. */
+static void gone(void)
+{
+    const int none[2] = {-1, -1};
+    loop_del(&sock);
+    close(sock.fd);
+    sock.fd = -1;
+    log_line("the helper process has ended; the guest goes on without: %s",
+             purposes);
+    while (asks) {
+        struct helper_ask *a = take_ask(asks->tag);
+        a->done(a, -EPIPE, none);
+    }
+}
+
+static void close_both(int fd[HELP_FDS])
+{
+    for (int i = 0; i < HELP_FDS; i++) {
+        if (fd[i] >= 0)
+            close(fd[i]);
+        fd[i] = -1;
+    }
+}
+
+/* One answer; false: there is none now.
+ *
+ * syscalls loop if helper: recvmsg close */
+static bool hear(void)
+{
+    struct help_answer got;
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int) * HELP_FDS)];
+    } ctl;
+    struct iovec iov = {&got, sizeof(got)};
+    struct msghdr m = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = &ctl,
+                       .msg_controllen = sizeof(ctl)};
+    int fd[HELP_FDS] = {-1, -1};
+    ssize_t n = recvmsg(sock.fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return false;
+    if (n != sizeof(got)) {
+        gone();
+        return false;
+    }
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    if (c && c->cmsg_type == SCM_RIGHTS)
+        memcpy(fd, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
+    struct helper_ask *a = take_ask(got.tag);
+    if (m.msg_flags & MSG_CTRUNC) /* our own limit of descriptors */
+        got.err = -EMFILE;
+    if (!a || got.err)
+        close_both(fd);
+    if (a)
+        a->done(a, got.err, fd);
+    return true;
+}
+
+static void on_answer(struct event *ev, uint32_t ready)
+{
+    (void)ev;
+    (void)ready;
+    for (int i = 0; i < 16 && sock.fd >= 0 && hear(); i++)
+        ;
+}
+
+int helper_watch(struct loop *l)
+{
+    if (sock.fd < 0 || sock.loop)
+        return 0;
+    sock.want = EPOLLIN;
+    sock.ready = on_answer;
+    sock.name = "helper";
+    int err = loop_add(l, &sock);
+    return err ? fail(err, "helper process: %s", strerror(-err)) : 0;
+}
+
+/* ------------------------------------------------------------------ requests
+ */
+
+static int ask(struct helper_ask *a, const struct help_ask *what)
+{
+    int err = tell(what);
+    if (err)
+        return err;
+    a->tag = what->tag;
+    a->next = asks;
+    asks = a;
+    return 0;
+}
+
+static uint32_t next_tag(void)
+{
+    if (!++last_tag)
+        last_tag = 1;
+    return last_tag;
+}
+
+int helper_connect(struct helper_ask *a, int way)
+{
+    const struct help_ask what = {
+        .op = HELP_CONNECT, .what = (uint16_t)way, .tag = next_tag()};
+    return ask(a, &what);
+}
+
+/* The directory that `path` is below, as both are written; what is below. */
+static int find_dir(const char *path, const char **below)
+{
+    for (unsigned i = 0; i < list.ndir; i++) {
+        size_t n = strlen(dirs[i]);
+        while (n > 1 && dirs[i][n - 1] == '/')
+            n--;
+        if (strncmp(path, dirs[i], n) || (path[n] != '/' && n > 1))
+            continue;
+        *below = path + n + strspn(path + n, "/");
+        return (int)i;
+    }
+    return -EACCES;
+}
+
+int helper_open(struct helper_ask *a, const char *path, bool write)
+{
+    struct help_ask what = {.op = HELP_OPEN, .tag = next_tag(), .write = write};
+    const char *below;
+    int dir = find_dir(path, &below);
+    if (dir < 0)
+        return dir;
+    if (!*below || strlen(below) >= sizeof(what.text))
+        return -ENAMETOOLONG;
+    strcpy(what.text, below);
+    what.what = (uint16_t)dir;
+    return ask(a, &what);
+}
+
+void helper_forget(struct helper_ask *a)
+{
+    if (a->tag)
+        take_ask(a->tag);
+}
+
+void helper_wait(struct helper_ask *a)
+{
+    struct pollfd p = {.fd = sock.fd, .events = POLLIN};
+    while (a->tag) {
+        poll(&p, 1, -1);
+        hear();
+    }
+}
+
+/* ------------------------------------------------------------------- the end
+ */
+
+/* It says that all is done, then ends; in between is what the kernel does at
+ * the end of a process. */
+static void wait_for_end(void)
+{
+    struct pollfd p = {.fd = sock.fd, .events = POLLIN};
+    struct help_answer got = {.tag = 1};
+    ssize_t n = 1;
+    while (n > 0 && got.tag && poll(&p, 1, -1) > 0)
+        n = recv(sock.fd, &got, sizeof(got), MSG_DONTWAIT);
+    if (n <= 0)
+        log_line("the helper process has ended before its time; left as they "
+                 "are: %s",
+                 purposes);
+    else if (poll(&p, 1, 1000) > 0)
+        recv(sock.fd, &got, sizeof(got), MSG_DONTWAIT);
+}
+
+/* syscalls loop if helper: shutdown poll recvfrom close */
+void helper_end(void)
+{
+    if (sock.fd >= 0) {
+        loop_del(&sock);
+        shutdown(sock.fd, SHUT_WR);
+        wait_for_end();
+        close(sock.fd);
+    }
+    sock = (struct event){.fd = -1};
+    for (unsigned i = 0; i < list.nway; i++)
+        free(list.way[i].path);
+    memset(&list, 0, sizeof(list));
+    while (nscripts)
+        free(scripts[--nscripts]);
+    needed = false;
+    purposes[0] = '\0';
+    asks = NULL;
+}

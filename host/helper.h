@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* The helper: a process beside this one that still reaches what the sandbox
+ * takes away, for a list of purposes that is complete before the guest runs. */
+#ifndef HOST_HELPER_H
+#define HOST_HELPER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "host/addr.h"
+
+struct loop;
+
+/* All of it on the main thread. 0 or -errno; said, where it says so.
+ *
+ * First, while options are looked at: what it will be for. `who` ("passt of
+ * n0") names that if it cannot be done later; it and argv stay the caller's.
+ *
+ * A program that is started anew for each connection, with a socket's number
+ * behind `socket_opt`: a number > 0 for helper_connect. One that cannot be
+ * found is an error only then. Said. */
+int helper_program(const char *who, const char *const argv[],
+                   const char *socket_opt);
+/* An address that is connected to again and again. The same. */
+int helper_address(const char *who, const struct addr *a);
+/* There will be something to do at the end. */
+void helper_need(void);
+/* A script to run. Said. */
+int helper_need_script(const char *script);
+/* If it is a file that will be bound to. */
+void helper_need_unlink(const struct addr *a);
+/* Files below this directory may be opened: -allow-path. Said. */
+int helper_allow(const char *dir);
+
+/* Forks it, where any of these was called, before the machine is made. `uid`
+ * and `gid`: whom this process will become. Said. */
+int helper_begin(uid_t uid, gid_t gid);
+
+/* Then, while things are opened, what is to be done when this process ends,
+ * however it does. Said.
+ *
+ * Runs `script ifname`. */
+int helper_script(const char *script, const char *ifname);
+int helper_leave(const char *bridge, const char *ifname);
+int helper_lower(const char *ifname);
+int helper_unlink(const struct addr *a); /* where it is a file */
+int helper_pidfile(const char *path);
+
+/* The list is complete: from here on it takes this process for an attacker's.
+ * Said. */
+int helper_seal(void);
+/* The loop that answers come to. Once. Said. */
+int helper_watch(struct loop *l);
+
+/* While it runs: one request, embedded in its owner. */
+struct helper_ask {
+    /* The answer, on the loop's thread: 0, with descriptors fd[0..2), which are
+     * the callee's, -1 where there is none; or -errno, -EPIPE: the helper is
+     * gone for good (said). */
+    void (*done)(struct helper_ask *a, int err, const int fd[2]);
+    uint32_t tag; /* 0: not under way */
+    struct helper_ask *next;
+};
+/* fd[0] will be a socket that is connected, or connecting still; fd[1] what a
+ * program writes to standard error. -EPIPE: there is no helper; -EAGAIN: it has
+ * enough to do. Not said; done() is not called then. */
+int helper_connect(struct helper_ask *a, int way);
+/* fd[0] will be the file, below one of the directories that are allowed. The
+ * same; -EACCES: below none. */
+int helper_open(struct helper_ask *a, const char *path, bool write);
+/* done() will not be called. */
+void helper_forget(struct helper_ask *a);
+/* Before the loop runs: waits for done(). */
+void helper_wait(struct helper_ask *a);
+
+/* Has done what is to be done at the end, and waits for it; forgets what it was
+ * for. Before interfaces go, and after pidfile_release(). Any time. */
+void helper_end(void);
+
+#endif

@@ -1,0 +1,639 @@
+/* SPDX-License-Identifier: MIT */
+/* The helper process, asked by the VMM and by whoever has taken it over. */
+#include "host/helper.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+
+#include "host/child.h"
+#include "host/help.h"
+#include "tests/unit/net/net_test.h"
+
+#define NOBODY 65534
+
+/* ------------------------------------------------- a hostile asker's socket */
+
+static struct raw {
+    struct help help;
+    int fd;
+    pid_t pid;
+} raw;
+
+/* A helper with the address `a` (may be NULL) and the directory `dir`, of an
+ * asker that becomes `uid`. */
+static void raw_begin_as(uid_t uid, const struct addr *a, const char *dir)
+{
+    int sv[2];
+    memset(&raw, 0, sizeof(raw));
+    raw.help = (struct help){.uid = uid, .gid = uid};
+    if (a)
+        raw.help.way[raw.help.nway++].addr = *a;
+    if (dir) {
+        raw.help.dir[0] = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        REQUIRE(raw.help.dir[raw.help.ndir++] >= 0);
+    }
+    REQUIRE_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv), 0);
+    raw.pid = fork();
+    if (raw.pid == 0)
+        help_main(&raw.help, sv[1]);
+    REQUIRE(raw.pid > 0);
+    close(sv[1]);
+    if (dir)
+        close(raw.help.dir[0]);
+    raw.fd = sv[0];
+}
+
+static void raw_begin(const struct addr *a, const char *dir)
+{
+    raw_begin_as(geteuid(), a, dir);
+}
+
+static void raw_end(void)
+{
+    int st = -1;
+    close(raw.fd);
+    CHECK_EQ(waitpid(raw.pid, &st, 0), raw.pid);
+    CHECK_EQ(st, 0);
+}
+
+static void raw_send(const void *p, size_t n)
+{
+    CHECK_EQ(send(raw.fd, p, n, MSG_NOSIGNAL), n);
+}
+
+static void raw_ask(struct help_ask a, const char *text)
+{
+    size_t n = strlen(text);
+    memcpy(a.text, text, n);
+    raw_send(&a, HELP_ASK_MIN + n);
+}
+
+/* err of the next answer, whose descriptor goes to *fd; 1: none comes. */
+static int raw_answer(uint32_t tag, int *fd, int ms)
+{
+    struct help_answer got = {0};
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int) * HELP_FDS)];
+    } ctl;
+    struct iovec iov = {&got, sizeof(got)};
+    struct msghdr m = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = &ctl,
+                       .msg_controllen = sizeof(ctl)};
+    struct pollfd p = {.fd = raw.fd, .events = POLLIN};
+    *fd = -1;
+    if (poll(&p, 1, ms) <= 0)
+        return 1;
+    if (recvmsg(raw.fd, &m, 0) != sizeof(got))
+        return 1;
+    CHECK_EQ(got.tag, tag);
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    if (c)
+        memcpy(fd, CMSG_DATA(c), sizeof(*fd));
+    return got.err;
+}
+
+static int raw_open(const char *path, bool write, int *fd)
+{
+    const struct help_ask a = {.op = HELP_OPEN, .tag = 7, .write = write};
+    int err = -EBUSY; /* those of before have answered, but not ended yet */
+    for (int i = 0; i < 5000 && err == -EBUSY; i++) {
+        raw_ask(a, path);
+        err = raw_answer(7, fd, 5000);
+    }
+    return err;
+}
+
+static struct addr unix_addr(const char *path)
+{
+    struct addr a;
+    REQUIRE_EQ(addr_unix("test", path, false, &a), 0);
+    return a;
+}
+
+static int bound(const struct addr *a)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    REQUIRE_EQ(addr_bind(fd, a), 0);
+    REQUIRE_EQ(listen(fd, 8), 0);
+    return fd;
+}
+
+static void text_file(const char *path, const char *text, mode_t mode)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    REQUIRE(fd >= 0);
+    CHECK_EQ(write(fd, text, strlen(text)), strlen(text));
+    fchmod(fd, mode);
+    close(fd);
+}
+
+/* Each message ends service, and none the closing work. */
+TEST(helper_messages_that_are_not_of_the_form)
+{
+    static const struct {
+        struct help_ask a;
+        size_t n; /* 0: as it should be for `a` */
+        bool before_seal;
+    } bad[] = {
+        {{.op = HELP_CONNECT, .what = 1}, 1, true},
+        {{.op = HELP_CONNECT, .what = 1}, HELP_ASK_MIN - 1, true},
+        {{.op = HELP_CONNECT, .what = 1}, sizeof(struct help_ask), true},
+        {{.op = HELP_CONNECT, .what = 1}, HELP_ASK_MIN + 1, true}, /* a NUL */
+        {{.op = HELP_CONNECT, .what = 1, .text = "x"}, 0, true},
+        {{.op = HELP_CONNECT, .what = 0}, 0, true},
+        {{.op = HELP_CONNECT, .what = 2}, 0, true},
+        {{.op = HELP_CONNECT, .what = 0xffff}, 0, true},
+        {{.op = HELP_OPEN, .what = 1, .text = "f"}, 0, true},
+        {{.op = HELP_OPEN, .what = 0xffff, .text = "f"}, 0, true},
+        {{.op = HELP_OPEN, .what = 0}, 0, true},
+        {{.op = HELP_OPEN, .write = 2, .text = "f"}, 0, true},
+        {{.op = HELP_OPEN, .text = "f"}, HELP_ASK_MIN + 3, true},
+        {{.op = 0}, 0, true},
+        {{.op = HELP_OPS}, 0, true},
+        {{.op = 0xffff}, 0, true},
+        {{.op = HELP_LOWER, .ifname = "0123456789abcdef"}, 0, true},
+        {{.op = HELP_SEAL}, 0, false},
+        {{.op = HELP_SCRIPT, .text = "/bin/true"}, 0, false},
+        {{.op = HELP_LEAVE, .ifname = "lo", .text = "br0"}, 0, false},
+        {{.op = HELP_LOWER, .ifname = "lo"}, 0, false},
+        {{.op = HELP_UNLINK, .text = "/etc/passwd"}, 0, false},
+        {{.op = HELP_PIDFILE, .text = "/etc/passwd"}, 0, false},
+    };
+    struct addr a = unix_addr(nt_path("s"));
+    text_file(nt_path("f"), "x", 0600);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        int l = bound(&a), fd;
+        raw_begin(&a, nt_path(""));
+        raw_ask((struct help_ask){.op = HELP_UNLINK}, a.un.sun_path);
+        if (!bad[i].before_seal)
+            raw_ask((struct help_ask){.op = HELP_SEAL}, "");
+        CHECK_EQ(raw_open("f", false, &fd), 0);
+        close(fd);
+        raw_send(&bad[i].a,
+                 bad[i].n ? bad[i].n : HELP_ASK_MIN + strlen(bad[i].a.text));
+        raw_ask((struct help_ask){.op = HELP_OPEN, .tag = 7}, "f");
+        if (!CHECK_EQ(raw_answer(7, &fd, 50), 1))
+            FAIL("message %zu is taken", i);
+        CHECK_EQ(waitpid(raw.pid, NULL, WNOHANG), 0);
+        raw_end();
+        CHECK_HAS(test_log(), "helper: asked for what is on no list");
+        CHECK_EQ(access(a.un.sun_path, F_OK), -1);
+        close(l);
+    }
+    nt_clean();
+}
+
+static unsigned fds_of(pid_t pid)
+{
+    char cmd[80];
+    snprintf(cmd, sizeof(cmd), "exit $(ls /proc/%d/fd | wc -l)", (int)pid);
+    return (unsigned)WEXITSTATUS(system(cmd));
+}
+
+TEST(helper_takes_no_descriptor)
+{
+    struct help_ask a = {.op = HELP_OPEN, .tag = 7, .text = "f"};
+    int give[200], fd;
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(give))];
+    } ctl = {.head = {.cmsg_len = CMSG_LEN(sizeof(give)),
+                      .cmsg_level = SOL_SOCKET,
+                      .cmsg_type = SCM_RIGHTS}};
+    struct iovec iov = {&a, HELP_ASK_MIN + 1};
+    struct msghdr m = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = &ctl,
+                       .msg_controllen = sizeof(ctl)};
+    for (size_t i = 0; i < ARRAY_LEN(give); i++)
+        give[i] = STDERR_FILENO;
+    memcpy(CMSG_DATA(&ctl.head), give, sizeof(give));
+    text_file(nt_path("f"), "x", 0600);
+    raw_begin(NULL, nt_path(""));
+    CHECK_EQ(raw_open("f", false, &fd), 0);
+    close(fd);
+    unsigned before = fds_of(raw.pid);
+    for (int i = 0; i < 5; i++)
+        CHECK_EQ(sendmsg(raw.fd, &m, 0), HELP_ASK_MIN + 1);
+    CHECK_EQ(raw_answer(7, &fd, 100), 1);
+    CHECK_EQ(fds_of(raw.pid), before);
+    raw_end();
+    nt_clean();
+}
+
+TEST(helper_asker_who_does_not_read_is_not_waited_for)
+{
+    int fd;
+    text_file(nt_path("f"), "x", 0600);
+    raw_begin(NULL, nt_path(""));
+    fcntl(raw.fd, F_SETFL, O_NONBLOCK);
+    for (int i = 0; i < 500; i++) {
+        struct help_ask a = {.op = HELP_OPEN, .tag = 7, .text = "f"};
+        struct pollfd p = {.fd = raw.fd, .events = POLLOUT};
+        if (!CHECK_EQ(poll(&p, 1, 5000), 1))
+            break;
+        send(raw.fd, &a, HELP_ASK_MIN + 1, MSG_NOSIGNAL);
+    }
+    while (raw_answer(7, &fd, 200) != 1)
+        if (fd >= 0)
+            close(fd);
+    CHECK_EQ(raw_open("f", false, &fd), 0);
+    close(fd);
+    raw_end();
+    nt_clean();
+}
+
+/* ------------------------------------------------------------------- opening
+ */
+
+TEST(helper_opens_only_what_is_below)
+{
+    static const struct {
+        const char *path;
+        int err;
+    } tried[] = {
+        {"f", 0},
+        {"sub/f", 0},
+        {"./sub/../f", 0},
+        {"inside", 0},
+        {"..", -EXDEV},
+        {"../out", -EXDEV},
+        {"sub/../../out", -EXDEV},
+        {"/etc/passwd", -EXDEV},
+        {"//etc/passwd", -EXDEV},
+        {"absolute", -EXDEV},
+        {"up", -EXDEV},
+        {"loop", -ELOOP},
+        {"dangling", -ENOENT},
+        {"none", -ENOENT},
+        {"f/x", -ENOTDIR},
+        {"sub", -EACCES},  /* a directory */
+        {".", -EACCES},    /* the one itself */
+        {"pipe", -EACCES}, /* and nobody waits for its other end */
+        {"sock", -EACCES},
+    };
+    char cmd[512], longest[PATH_MAX];
+    const char *dir = nt_path("");
+    snprintf(cmd, sizeof(cmd),
+             "cd %s && mkdir -p in/sub && cd in && touch f sub/f ../out && "
+             "ln -s sub/f inside && ln -s /etc/passwd absolute && "
+             "ln -s ../out up && ln -s loop loop && ln -s x dangling && "
+             "mkfifo pipe",
+             dir);
+    REQUIRE_EQ(system(cmd), 0);
+    struct addr a = unix_addr(nt_path("in/sock"));
+    int l = bound(&a), fd;
+    raw_begin(NULL, nt_path("in"));
+    for (int w = 0; w < 2; w++)
+        for (size_t i = 0; i < ARRAY_LEN(tried); i++) {
+            if (!CHECK_EQ(raw_open(tried[i].path, w, &fd), tried[i].err))
+                FAIL("%s", tried[i].path);
+            CHECK_EQ(fd >= 0, tried[i].err == 0);
+            if (fd < 0)
+                continue;
+            CHECK_EQ(fcntl(fd, F_GETFL) & O_ACCMODE, w ? O_RDWR : O_RDONLY);
+            close(fd);
+        }
+    memset(longest, 'a', sizeof(longest));
+    longest[300] = '\0';
+    CHECK_EQ(raw_open(longest, false, &fd), -ENAMETOOLONG);
+    for (int i = 1; i < PATH_MAX - 1; i += 2)
+        longest[i] = '/';
+    longest[300] = 'a';
+    longest[PATH_MAX - 2] = '\0';
+    CHECK_EQ(raw_open(longest, false, &fd), -ENOENT);
+    raw_end();
+    close(l);
+    nt_clean();
+}
+
+TEST(helper_opens_no_magic_link_and_no_device)
+{
+    static const char *const links[] = {"self/exe", "self/cwd/x",
+                                        "self/root/etc/passwd", "self/fd/2",
+                                        "thread-self/exe"};
+    static const char *const devices[] = {"null", "zero", "tty",  "net/tun",
+                                          "kvm",  "ptmx", "stdin"};
+    int fd;
+    raw_begin(NULL, "/proc");
+    for (size_t i = 0; i < ARRAY_LEN(links); i++) {
+        int err = raw_open(links[i], false, &fd);
+        CHECK(err == -ELOOP || err == -EXDEV);
+        CHECK_EQ(fd, -1);
+    }
+    raw_end();
+    raw_begin(NULL, "/dev");
+    for (size_t i = 0; i < ARRAY_LEN(devices); i++) {
+        CHECK(raw_open(devices[i], true, &fd) < 0);
+        CHECK_EQ(fd, -1);
+    }
+    raw_end();
+}
+
+TEST(helper_opens_as_the_user_and_block_devices)
+{
+    int fd;
+    if (geteuid())
+        SKIP("not root");
+    text_file(nt_path("mine"), "x", 0600);
+    text_file(nt_path("read"), "x", 0644);
+    text_file(nt_path("group"), "x", 0060); /* root's group is not theirs */
+    chmod(nt_path(""), 0711);
+    bool block = !mknod(nt_path("disk"), S_IFBLK | 0666, makedev(7, 250));
+    raw_begin(NULL, nt_path(""));
+    CHECK_EQ(raw_open("mine", true, &fd), 0);
+    close(fd);
+    int err = block ? raw_open("disk", false, &fd) : -ENXIO;
+    CHECK(err == 0 || err == -ENXIO); /* there may be no such disk */
+    if (fd >= 0)
+        close(fd);
+    raw_end();
+    raw_begin_as(NOBODY, NULL, nt_path(""));
+    raw_ask((struct help_ask){.op = HELP_SEAL}, "");
+    CHECK_EQ(raw_open("mine", false, &fd), -EACCES);
+    CHECK_EQ(raw_open("group", false, &fd), -EACCES);
+    CHECK_EQ(raw_open("read", true, &fd), -EACCES);
+    CHECK_EQ(raw_open("read", false, &fd), 0);
+    close(fd);
+    raw_end();
+    nt_clean();
+}
+
+/* ------------------------------------------------------- what is it left with
+ */
+
+static uint64_t status_of(pid_t pid, const char *key)
+{
+    char path[40], line[128];
+    unsigned long long n = ~0ull;
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    FILE *f = fopen(path, "r");
+    REQUIRE(f != NULL);
+    while (fgets(line, sizeof(line), f))
+        if (!strncmp(line, key, strlen(key)))
+            sscanf(line + strlen(key), "%llx", &n);
+    fclose(f);
+    return n;
+}
+
+TEST(helper_keeps_the_capabilities_of_its_list)
+{
+    static const struct {
+        struct help_ask a;
+        uint64_t keeps;
+    } lists[] = {
+        {{.op = HELP_UNLINK, .text = "/tmp/none"}, 1 << 1 | 1 << 3},
+        {{.op = HELP_LOWER, .ifname = "none"}, 1 << 12},
+        {{.op = HELP_LEAVE, .ifname = "none", .text = "br"}, 1 << 12},
+    };
+    if (geteuid())
+        SKIP("not root");
+    uint64_t all = status_of(getpid(), "CapEff:");
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+        raw_begin(NULL, NULL);
+        raw_ask(lists[i].a, lists[i].a.text);
+        raw_ask((struct help_ask){.op = HELP_SEAL}, "");
+        for (int k = 0; k < 200 && !status_of(raw.pid, "NoNewPrivs:"); k++)
+            usleep(5000);
+        CHECK_EQ(status_of(raw.pid, "NoNewPrivs:"), 1);
+        CHECK_EQ(status_of(raw.pid, "CapEff:"), lists[i].keeps & all);
+        CHECK_EQ(status_of(raw.pid, "CapPrm:"), lists[i].keeps & all);
+        CHECK_EQ(status_of(raw.pid, "CapBnd:"),
+                 lists[i].keeps & status_of(getpid(), "CapBnd:"));
+        CHECK(fds_of(raw.pid) <= 6); /* 0 to 2, socket, log, a directory */
+        raw_end();
+    }
+}
+
+/* -------------------------------------------------------------- closing work
+ */
+
+static void ask_and_die(const char *script, const struct addr *a,
+                        const char *pidfile)
+{
+    helper_need();
+    if (helper_begin(geteuid(), getegid()) ||
+        (script && helper_script(script, "t0")) || (a && helper_unlink(a)) ||
+        (pidfile && helper_pidfile(pidfile)) || helper_seal())
+        _exit(1);
+    raise(SIGKILL);
+}
+
+static void killed(const char *script, const struct addr *a,
+                   const char *pidfile)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        ask_and_die(script, a, pidfile);
+    CHECK_EQ(child_wait(pid), 128 + SIGKILL);
+}
+
+static bool soon_gone(const char *path)
+{
+    for (int i = 0; i < 1000 && !access(path, F_OK); i++)
+        usleep(2000);
+    return access(path, F_OK) < 0;
+}
+
+TEST(helper_does_its_work_when_the_asker_is_killed)
+{
+    char text[256];
+    struct addr a = unix_addr(nt_path("s"));
+    int l = bound(&a);
+    snprintf(text, sizeof(text), "#!/bin/sh\necho \"$1\" $# >%s\n",
+             nt_path("note"));
+    text_file(nt_path("down"), text, 0755);
+    text_file(nt_path("pid"), "12\n", 0644);
+    killed(nt_path("down"), &a, nt_path("pid"));
+    CHECK(soon_gone(a.un.sun_path));
+    CHECK(soon_gone(nt_path("pid")));
+    snprintf(text, sizeof(text), "[ \"$(cat %s)\" = 't0 1' ]", nt_path("note"));
+    CHECK_EQ(system(text), 0);
+    close(l);
+    nt_clean();
+}
+
+/* The next VMM was quicker. */
+TEST(helper_removes_nothing_that_is_anothers)
+{
+    struct addr a = unix_addr(nt_path("s"));
+    struct flock lk = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    text_file(nt_path("pid"), "12\n", 0644);
+    int fd = open(nt_path("pid"), O_RDWR | O_CLOEXEC);
+    CHECK_EQ(fcntl(fd, F_SETLK, &lk), 0);
+    int l = bound(&a);
+    helper_need();
+    REQUIRE_EQ(helper_begin(geteuid(), getegid()), 0);
+    CHECK_EQ(helper_unlink(&a), 0);
+    CHECK_EQ(helper_pidfile(nt_path("pid")), 0);
+    CHECK_EQ(helper_seal(), 0);
+    close(l);
+    usleep(50000);
+    unlink(a.un.sun_path);
+    l = bound(&a);
+    helper_end();
+    CHECK_EQ(access(a.un.sun_path, F_OK), 0);
+    CHECK_EQ(access(nt_path("pid"), F_OK), 0);
+    close(fd);
+    close(l);
+    nt_clean();
+}
+
+TEST(helper_script_that_fails_is_told)
+{
+    helper_need();
+    REQUIRE_EQ(helper_begin(geteuid(), getegid()), 0);
+    CHECK_EQ(helper_script("/bin/false", "t7"), 0);
+    CHECK_EQ(helper_seal(), 0);
+    helper_end();
+    CHECK_HAS(test_log(), "false t7: failed with status 1");
+}
+
+/* ------------------------------------------------------------ when it is gone
+ */
+
+static pid_t helper_pid(void)
+{
+    pid_t pid = 0;
+    FILE *f = popen("pgrep -n -x vmm-helper", "r");
+    REQUIRE(f != NULL && fscanf(f, "%d", &pid) == 1);
+    pclose(f);
+    return pid;
+}
+
+static int answered = 1;
+static void note_answer(struct helper_ask *a, int err, const int fd[2])
+{
+    (void)a;
+    answered = err;
+    for (int i = 0; i < 2; i++)
+        if (fd[i] >= 0)
+            close(fd[i]);
+}
+
+TEST(helper_that_dies_is_named_and_nobody_waits)
+{
+    struct machine *m = fake_new(4096);
+    struct addr a = unix_addr(nt_path("s"));
+    struct helper_ask one = {.done = note_answer}, two = one;
+    int l = bound(&a);
+    CHECK_EQ(helper_address("unix:s", &a), 1);
+    helper_need_unlink(&a);
+    REQUIRE_EQ(helper_begin(geteuid(), getegid()), 0);
+    CHECK_EQ(helper_watch(m->loop), 0);
+    CHECK_EQ(helper_unlink(&a), 0);
+    CHECK_EQ(helper_seal(), 0);
+    answered = 1;
+    CHECK_EQ(helper_connect(&one, 1), 0);
+    FAKE_SOON(m, answered != 1);
+    CHECK_EQ(answered, 0);
+    /* under way when it dies */
+    pid_t pid = helper_pid();
+    kill(pid, SIGSTOP);
+    answered = 1;
+    CHECK_EQ(helper_connect(&one, 1), 0);
+    CHECK_EQ(helper_connect(&two, 1), 0);
+    helper_forget(&two);
+    kill(pid, SIGKILL);
+    FAKE_SOON(m, answered != 1);
+    CHECK_EQ(answered, -EPIPE);
+    CHECK_HAS(test_log(), "the helper process has ended; the guest goes on "
+                          "without: unix:s, removal of ");
+    CHECK_EQ(helper_connect(&one, 1), -EPIPE);
+    helper_end();
+    CHECK_EQ(access(a.un.sun_path, F_OK), 0);
+    close(l);
+    fake_free(m);
+    nt_clean();
+}
+
+TEST(helper_that_is_stopped_holds_nobody_up)
+{
+    struct machine *m = fake_new(4096);
+    struct addr a = unix_addr(nt_path("s"));
+    int l = bound(&a), err = 0, n = 0;
+    static struct helper_ask many[4000];
+    CHECK_EQ(helper_address("unix:s", &a), 1);
+    REQUIRE_EQ(helper_begin(geteuid(), getegid()), 0);
+    CHECK_EQ(helper_watch(m->loop), 0);
+    CHECK_EQ(helper_seal(), 0);
+    pid_t pid = helper_pid();
+    kill(pid, SIGSTOP);
+    for (; n < 4000 && !err; n++) {
+        many[n].done = note_answer;
+        err = helper_connect(&many[n], 1);
+    }
+    CHECK_EQ(err, -EAGAIN);
+    kill(pid, SIGCONT);
+    answered = 1;
+    FAKE_SOON(m, answered != 1);
+    fake_free(m);
+    close(l);
+    nt_clean();
+}
+
+/* ---------------------------------------------------- what it may be made run
+ */
+
+TEST(child_trusted_looks_at_the_whole_way)
+{
+    static const struct {
+        const char *path, *culprit; /* NULL: none */
+    } tried[] = {
+        {"ok/run", NULL},        {"sticky/run", NULL},
+        {"ok/open", "ok/open"},  {"ok/theirs", "ok/theirs"},
+        {"world/run", "world"},  {"world/in/run", "world"},
+        {"own/run", "own"},      {"sticky/theirs", "sticky/theirs"},
+        {"group/run", NULL},     {"theirgroup/run", "theirgroup"},
+        {"hidden/in/run", NULL},
+    };
+    char cmd[1024], path[300], who[256], want[300];
+    if (geteuid())
+        SKIP("not root");
+    /* /tmp is sticky; below it */
+    const char *dir = nt_path("");
+    snprintf(
+        cmd, sizeof(cmd),
+        "umask 022; cd %s && chmod 755 . && mkdir -p ok sticky world/in own "
+        "group theirgroup hidden/in && for f in ok/run ok/open ok/theirs "
+        "sticky/run sticky/theirs world/run world/in/run own/run group/run "
+        "theirgroup/run hidden/in/run; do cp /bin/true $f; done && "
+        "chmod 777 ok/open world hidden/in && chown 65534 ok/theirs "
+        "sticky/theirs own && chmod 1777 sticky && chgrp 12 group && "
+        "chgrp 65534 theirgroup && chmod 775 group theirgroup && "
+        "chmod 700 hidden",
+        dir);
+    REQUIRE_EQ(system(cmd), 0);
+    for (size_t i = 0; i < ARRAY_LEN(tried); i++) {
+        snprintf(path, sizeof(path), "%s%s", dir, tried[i].path);
+        int err = child_trusted(path, NOBODY, NOBODY, who, sizeof(who));
+        if (!CHECK_EQ(err, tried[i].culprit ? -EPERM : 0))
+            FAIL("%s: %s", tried[i].path, who);
+        snprintf(want, sizeof(want), "%s%s", dir,
+                 tried[i].culprit ? tried[i].culprit : tried[i].path);
+        CHECK_STR(who, want);
+        CHECK_EQ(child_trusted(path, 0, 0, who, sizeof(who)), 0);
+    }
+    /* and it is not begun with such a one */
+    snprintf(path, sizeof(path), "%sworld/run", dir);
+    CHECK_EQ(helper_need_script(path), 0);
+    CHECK_EQ(helper_begin(NOBODY, NOBODY), -EPERM);
+    CHECK_HAS(test_log(), "user 65534, who is in it, could write");
+    nt_clean();
+}
+
+TEST(child_find_by_path_and_by_name)
+{
+    char *sh = child_find("sh"), *real = realpath("/bin/sh", NULL);
+    CHECK_STR(sh, real);
+    free(sh);
+    free(real);
+    CHECK(child_find("no-such-program-anywhere") == NULL);
+    CHECK(child_find("/no/such") == NULL);
+}
