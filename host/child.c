@@ -95,7 +95,7 @@ int child_script(const char *key, const char *script, const char *ifname)
 
 /* As the user whose file system rights this thread has for the moment; access
  * lists count, too. An owner may always make it writable. */
-static int writable(const char *path, uid_t uid, const struct stat *st)
+static int child_writable(const char *path, uid_t uid, const struct stat *st)
 {
     if (st->st_uid == uid)
         return -EPERM;
@@ -107,7 +107,7 @@ static int writable(const char *path, uid_t uid, const struct stat *st)
 /* From the root down; `path` has no symbolic links, and is cut where it is
  * wrong. In a sticky directory only an entry's owner, or the directory's,
  * exchanges it. What the user cannot even reach is out of their hands. */
-static int way_trusted(char *path, uid_t uid)
+static int child_way_trusted(char *path, uid_t uid)
 {
     for (char *p = path + 1;; p++) {
         struct stat st;
@@ -115,7 +115,7 @@ static int way_trusted(char *path, uid_t uid)
         if (was && was != '/')
             continue;
         *p = '\0';
-        int err = stat(path, &st) ? -errno : writable(path, uid, &st);
+        int err = stat(path, &st) ? -errno : child_writable(path, uid, &st);
         if (err == -EACCES)
             return 0;
         if (err == -EPERM && S_ISDIR(st.st_mode) && st.st_mode & S_ISVTX &&
@@ -140,8 +140,8 @@ int child_trusted(const char *path, uid_t uid, gid_t gid, char *who,
         return -ENOMEM;
     setfsgid(gid);
     setfsuid(uid);
-    int err =
-        (uid_t)setfsuid((uid_t)-1) == uid ? way_trusted(copy, uid) : -EINVAL;
+    int err = (uid_t)setfsuid((uid_t)-1) == uid ? child_way_trusted(copy, uid)
+                                                : -EINVAL;
     setfsuid(own);
     setfsgid(own_group);
     if (err)

@@ -65,7 +65,7 @@ static bool sealed, refused;
 static pid_t opens[OPENS_MAX];
 
 /* Not now_ns(): tests hold that clock. */
-static int64_t now_ms(void)
+static int64_t help_now_ms(void)
 {
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
@@ -74,7 +74,7 @@ static int64_t now_ms(void)
 
 /* With up to HELP_FDS descriptors, which are closed. Nobody waits: an asker who
  * does not read loses the answer. */
-static void answer(uint32_t tag, int err, int *fd, unsigned nfd)
+static void help_answer(uint32_t tag, int err, int *fd, unsigned nfd)
 {
     struct help_answer a = {.tag = tag, .err = err};
     union {
@@ -98,12 +98,13 @@ static void answer(uint32_t tag, int err, int *fd, unsigned nfd)
 
 /* ---------------------------------------------------------------- programs */
 
-static void end_program(struct help_way *w, int patience_ms)
+static void help_end_program(struct help_way *w, int patience_ms)
 {
     if (w->pid <= 0)
         return;
     kill(w->pid, patience_ms ? SIGTERM : SIGKILL);
-    for (int64_t end = now_ms() + patience_ms; now_ms() < end; poll(NULL, 0, 5))
+    for (int64_t end = help_now_ms() + patience_ms; help_now_ms() < end;
+         poll(NULL, 0, 5))
         if (waitpid(w->pid, NULL, WNOHANG) != 0) {
             w->pid = 0;
             return;
@@ -114,7 +115,7 @@ static void end_program(struct help_way *w, int patience_ms)
 }
 
 /* fd[0] is its socket's other end, fd[1] what it says. */
-static int spawn(struct help_way *w, int fd[2])
+static int help_spawn(struct help_way *w, int fd[2])
 {
     int sv[2], p[2], n = 0;
     char num[16];
@@ -148,40 +149,40 @@ static int spawn(struct help_way *w, int fd[2])
     return err;
 }
 
-static int connect_program(struct help_way *w, int fd[2])
+static int help_connect_program(struct help_way *w, int fd[2])
 {
     char who[256];
     if (!w->path)
         return -ENOENT;
-    if (w->since && now_ms() - w->since < START_MS)
+    if (w->since && help_now_ms() - w->since < START_MS)
         return -EAGAIN;
-    w->since = now_ms();
+    w->since = help_now_ms();
     int err = child_trusted(w->path, help->uid, help->gid, who, sizeof(who));
     if (err)
         return fail(-EPERM,
                     "%s is not started: %s has come to be writable by "
                     "user %u",
                     w->path, who, help->uid);
-    end_program(w, 0);
-    return spawn(w, fd);
+    help_end_program(w, 0);
+    return help_spawn(w, fd);
 }
 
-static void on_connect(const struct help_ask *a)
+static void help_on_connect(const struct help_ask *a)
 {
     int fd[2] = {-1, -1}, err;
     struct help_way *w = &help->way[a->what - 1];
     if (w->argv) {
-        err = connect_program(w, fd);
+        err = help_connect_program(w, fd);
     } else {
         fd[0] = addr_dial(&w->addr);
         err = fd[0] < 0 ? fd[0] : 0;
     }
-    answer(a->tag, err, fd, err ? 0 : w->argv ? 2 : 1);
+    help_answer(a->tag, err, fd, err ? 0 : w->argv ? 2 : 1);
 }
 
 /* ------------------------------------------------------------------- files */
 
-static long open_below(int dir, const char *path, uint64_t flags)
+static long help_open_below(int dir, const char *path, uint64_t flags)
 {
     struct open_how how = {.flags = flags | O_CLOEXEC,
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
@@ -189,32 +190,33 @@ static long open_below(int dir, const char *path, uint64_t flags)
     return fd < 0 ? -errno : fd;
 }
 
-static bool may_be_opened(int fd)
+static bool help_may_be_opened(int fd)
 {
     struct stat st;
     return !fstat(fd, &st) && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
 }
 
-static int open_path(const struct help_ask *a)
+static int help_open_path(const struct help_ask *a)
 {
     uint64_t flags = O_NONBLOCK | O_NOCTTY;
-    long fd = open_below(help->dir[a->what], a->text, O_PATH);
+    long fd = help_open_below(help->dir[a->what], a->text, O_PATH);
     if (fd < 0)
         return (int)fd;
-    bool may = may_be_opened((int)fd);
+    bool may = help_may_be_opened((int)fd);
     close((int)fd);
     if (!may)
         return -EACCES;
-    fd = open_below(help->dir[a->what], a->text,
-                    flags | (a->write ? O_RDWR : O_RDONLY));
-    if (fd < 0 || may_be_opened((int)fd)) /* still: names may be exchanged */
+    fd = help_open_below(help->dir[a->what], a->text,
+                         flags | (a->write ? O_RDWR : O_RDONLY));
+    if (fd < 0 ||
+        help_may_be_opened((int)fd)) /* still: names may be exchanged */
         return (int)fd;
     close((int)fd);
     return -EACCES;
 }
 
 /* Everything of this user's, and nothing else. */
-static int become(uid_t uid, gid_t gid)
+static int help_become(uid_t uid, gid_t gid)
 {
     if (uid == geteuid())
         return 0;
@@ -224,30 +226,30 @@ static int become(uid_t uid, gid_t gid)
                : 0;
 }
 
-static void on_open(const struct help_ask *a)
+static void help_on_open(const struct help_ask *a)
 {
     unsigned i = 0;
     while (i < OPENS_MAX && opens[i])
         i++;
     pid_t pid = i < OPENS_MAX ? fork() : -1;
     if (pid < 0) {
-        answer(a->tag, i < OPENS_MAX ? -errno : -EBUSY, NULL, 0);
+        help_answer(a->tag, i < OPENS_MAX ? -errno : -EBUSY, NULL, 0);
         return;
     }
     if (pid > 0) {
         opens[i] = pid;
         return;
     }
-    int err = become(help->uid, help->gid);
-    int fd = err ? err : open_path(a);
-    answer(a->tag, fd < 0 ? fd : 0, &fd, fd >= 0);
+    int err = help_become(help->uid, help->gid);
+    int fd = err ? err : help_open_path(a);
+    help_answer(a->tag, fd < 0 ? fd : 0, &fd, fd >= 0);
     _exit(0);
 }
 
 /* ----------------------------------------------------------------- the end */
 
 /* Where the name is, and which file has it. */
-static void find_file(struct task *t)
+static void help_find_file(struct task *t)
 {
     char *slash = strrchr(t->text, '/');
     if (slash)
@@ -261,7 +263,7 @@ static void find_file(struct task *t)
     t->file = openat(t->dir, t->text, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 }
 
-static void add_task(const struct help_ask *a)
+static void help_add_task(const struct help_ask *a)
 {
     struct task *t = calloc(1, sizeof(*t));
     if (!t || !(t->text = strdup(a->text))) {
@@ -272,13 +274,13 @@ static void add_task(const struct help_ask *a)
     t->op = (enum help_op)a->op;
     memcpy(t->ifname, a->ifname, sizeof(t->ifname));
     if (t->op == HELP_UNLINK || t->op == HELP_PIDFILE)
-        find_file(t);
+        help_find_file(t);
     *tasks_end = t;
     tasks_end = &t->next;
 }
 
 /* Or has somebody put another one in its place? */
-static bool still_ours(const struct task *t)
+static bool help_still_ours(const struct task *t)
 {
     struct stat was, is;
     return !fstat(t->file, &was) &&
@@ -288,19 +290,19 @@ static bool still_ours(const struct task *t)
 
 /* One who has come after us has locked it, and goes on with it. The lock of one
  * who was killed is let go a moment before or after the socket. */
-static void remove_pidfile(const struct task *t)
+static void help_remove_pidfile(const struct task *t)
 {
     struct flock lk = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     int fd =
         openat(t->dir, t->text, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-    int64_t end = now_ms() + LOCK_MS;
-    while (fd >= 0 && fcntl(fd, F_SETLK, &lk) && now_ms() < end)
+    int64_t end = help_now_ms() + LOCK_MS;
+    while (fd >= 0 && fcntl(fd, F_SETLK, &lk) && help_now_ms() < end)
         poll(NULL, 0, 2);
-    if (fd >= 0 && !fcntl(fd, F_SETLK, &lk) && still_ours(t))
+    if (fd >= 0 && !fcntl(fd, F_SETLK, &lk) && help_still_ours(t))
         unlinkat(t->dir, t->text, 0);
 }
 
-static void run_script(const struct task *t)
+static void help_run_script(const struct task *t)
 {
     char who[256];
     if (child_trusted(t->text, help->uid, help->gid, who, sizeof(who)))
@@ -311,11 +313,11 @@ static void run_script(const struct task *t)
         child_script("downscript", t->text, t->ifname);
 }
 
-static void do_task(const struct task *t)
+static void help_do_task(const struct task *t)
 {
     switch (t->op) {
     case HELP_SCRIPT:
-        run_script(t);
+        help_run_script(t);
         break;
     case HELP_LEAVE:
         if_set_bridge(t->text, t->ifname, false);
@@ -324,15 +326,15 @@ static void do_task(const struct task *t)
         if_set_up(t->ifname, false);
         break;
     case HELP_UNLINK:
-        if (still_ours(t))
+        if (help_still_ours(t))
             unlinkat(t->dir, t->text, 0);
         break;
     default:
-        remove_pidfile(t);
+        help_remove_pidfile(t);
     }
 }
 
-static void end_opens(void)
+static void help_end_opens(void)
 {
     for (int i = 0; i < OPENS_MAX; i++)
         if (opens[i])
@@ -340,23 +342,23 @@ static void end_opens(void)
 }
 
 /* Scripts first: they find the interfaces as they were while it ran. */
-static _Noreturn void end(void)
+static _Noreturn void help_end(void)
 {
     log_patience(PATIENCE_NS);
-    end_opens();
+    help_end_opens();
     for (int op = HELP_SCRIPT; op < HELP_SEAL; op++)
         for (struct task *t = tasks; t; t = t->next)
             if (t->op == (enum help_op)op)
-                do_task(t);
+                help_do_task(t);
     for (unsigned i = 0; i < help->nway; i++)
-        end_program(&help->way[i], END_MS);
-    answer(0, 0, NULL, 0);
+        help_end_program(&help->way[i], END_MS);
+    help_answer(0, 0, NULL, 0);
     _exit(0);
 }
 
 /* ------------------------------------------------------------------ service */
 
-static void reap(void)
+static void help_reap(void)
 {
     pid_t pid;
     while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) {
@@ -371,7 +373,7 @@ static void reap(void)
 
 /* Is it what it may ask for now, and whole? `n` bytes came, of which the last
  * one is made the text's end. */
-static bool well_formed(struct help_ask *a, size_t n, bool cut)
+static bool help_well_formed(struct help_ask *a, size_t n, bool cut)
 {
     if (cut || n < HELP_ASK_MIN || n >= sizeof(*a))
         return false;
@@ -393,7 +395,7 @@ static bool well_formed(struct help_ask *a, size_t n, bool cut)
 #define BIT(cap) (1ull << (cap))
 
 /* What the list may need, of root's. A program needs what the operator has. */
-static uint64_t capabilities(void)
+static uint64_t help_capabilities(void)
 {
     uint64_t need = help->ndir ? BIT(CAP_SETUID) | BIT(CAP_SETGID) : 0;
     for (unsigned i = 0; i < help->nway; i++)
@@ -405,11 +407,11 @@ static uint64_t capabilities(void)
     return need;
 }
 
-static void confine(void)
+static void help_confine(void)
 {
     struct __user_cap_header_struct h = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct d[2];
-    uint64_t need = capabilities();
+    uint64_t need = help_capabilities();
     if (need == ~0ull)
         return;
     for (int cap = 0; cap < 64; cap++)
@@ -427,15 +429,15 @@ static void confine(void)
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-static void seal(void)
+static void help_seal(void)
 {
     sealed = true;
     log_move();
-    confine();
+    help_confine();
 }
 
 /* One message; false: the other end is closed. */
-static bool serve(void)
+static bool help_serve(void)
 {
     static struct help_ask a;
     struct iovec iov = {&a, sizeof(a)};
@@ -445,63 +447,64 @@ static bool serve(void)
         return false;
     if (n < 0 || refused)
         return true;
-    if (!well_formed(&a, (size_t)n, m.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
+    if (!help_well_formed(&a, (size_t)n,
+                          m.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
         refused = true;
         log_line("helper: asked for what is on no list (%u of %u); it answers "
                  "no more",
                  n >= 4 ? a.op : 0, n >= 4 ? a.what : 0);
     } else if (a.op == HELP_CONNECT) {
-        on_connect(&a);
+        help_on_connect(&a);
     } else if (a.op == HELP_OPEN) {
-        on_open(&a);
+        help_on_open(&a);
     } else if (a.op == HELP_SEAL) {
-        seal();
+        help_seal();
     } else {
-        add_task(&a);
+        help_add_task(&a);
     }
     return true;
 }
 
-static void close_range_of(unsigned from, unsigned to)
+static void help_close_range_of(unsigned from, unsigned to)
 {
     if (syscall(SYS_close_range, from, to, 0))
         for (; from <= to && from < 4096; from++) /* Linux before 5.9 */
             close((int)from);
 }
 
-static int by_number(const void *a, const void *b)
+static int help_by_number(const void *a, const void *b)
 {
     return *(const int *)a - *(const int *)b;
 }
 
 /* All but the standard ones and what is needed: the asker's are open here, too,
  * until then. */
-static void close_others(void)
+static void help_close_others(void)
 {
     int keep[HELP_DIRS_MAX + 3], n = 2, from = STDERR_FILENO + 1;
     log_fds(keep);
     keep[n++] = sock;
     for (unsigned i = 0; i < help->ndir; i++)
         keep[n++] = help->dir[i];
-    qsort(keep, (size_t)n, sizeof(keep[0]), by_number);
+    qsort(keep, (size_t)n, sizeof(keep[0]), help_by_number);
     for (int i = 0; i < n; i++) {
         if (keep[i] < from)
             continue;
         if (keep[i] > from)
-            close_range_of((unsigned)from, (unsigned)keep[i] - 1);
+            help_close_range_of((unsigned)from, (unsigned)keep[i] - 1);
         from = keep[i] + 1;
     }
-    close_range_of((unsigned)from, ~0u);
+    help_close_range_of((unsigned)from, ~0u);
 }
 
-static void on_child(int sig)
+static void help_on_child(int sig)
 {
     (void)sig; /* ends ppoll */
 }
 
 _Noreturn void help_main(struct help *h, int s)
 {
-    const struct sigaction sa = {.sa_handler = on_child};
+    const struct sigaction sa = {.sa_handler = help_on_child};
     sigset_t all, waiting;
     help = h;
     sock = s;
@@ -515,12 +518,12 @@ _Noreturn void help_main(struct help *h, int s)
     setsid();
     prctl(PR_SET_NAME, "vmm-helper");
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    close_others();
+    help_close_others();
     for (bool open = true; open;) {
         struct pollfd p = {.fd = sock, .events = POLLIN};
         int n = ppoll(&p, 1, NULL, &waiting);
-        reap();
-        open = n <= 0 || serve();
+        help_reap();
+        open = n <= 0 || help_serve();
     }
-    end();
+    help_end();
 }

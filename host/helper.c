@@ -32,7 +32,8 @@ static uint32_t last_tag;
 
 /* --------------------------------------------------------------- the list */
 
-__attribute__((format(printf, 1, 2))) static void purpose(const char *fmt, ...)
+__attribute__((format(printf, 1, 2))) static void
+helper_purpose(const char *fmt, ...)
 {
     size_t n = strlen(purposes);
     va_list ap;
@@ -45,7 +46,7 @@ __attribute__((format(printf, 1, 2))) static void purpose(const char *fmt, ...)
     va_end(ap);
 }
 
-static struct help_way *new_way(const char *who)
+static struct help_way *helper_new_way(const char *who)
 {
     if (list.nway == HELP_WAYS_MAX) {
         fail(-EINVAL, "%s: more than %d connections that come again", who,
@@ -53,14 +54,14 @@ static struct help_way *new_way(const char *who)
         return NULL;
     }
     needed = true;
-    purpose("%s", who);
+    helper_purpose("%s", who);
     return &list.way[list.nway++];
 }
 
 int helper_program(const char *who, const char *const argv[],
                    const char *socket_opt)
 {
-    struct help_way *w = new_way(who);
+    struct help_way *w = helper_new_way(who);
     if (!w)
         return -EINVAL;
     *w = (struct help_way){
@@ -70,7 +71,7 @@ int helper_program(const char *who, const char *const argv[],
 
 int helper_address(const char *who, const struct addr *a)
 {
-    struct help_way *w = new_way(who);
+    struct help_way *w = helper_new_way(who);
     if (!w)
         return -EINVAL;
     *w = (struct help_way){.addr = *a};
@@ -107,7 +108,7 @@ int helper_allow(const char *dir)
     if (fd < 0)
         return fail(-EINVAL, "-allow-path %s: %s", dir, strerror(errno));
     needed = true;
-    purpose("files below %s", dir);
+    helper_purpose("files below %s", dir);
     dirs[list.ndir] = dir;
     list.dir[list.ndir++] = fd;
     return 0;
@@ -116,7 +117,7 @@ int helper_allow(const char *dir)
 /* ---------------------------------------------------------------- the fork */
 
 /* Nothing that it runs may be in the hands of who it does not trust. */
-static int check_program(const char *path)
+static int helper_check_program(const char *path)
 {
     char who[256];
     int err = child_trusted(path, list.uid, list.gid, who, sizeof(who));
@@ -132,14 +133,14 @@ static int check_program(const char *path)
                 path, list.uid, who);
 }
 
-static int check_programs(void)
+static int helper_check_programs(void)
 {
     int err = 0;
     for (unsigned i = 0; i < list.nway && !err; i++)
         if (list.way[i].argv && list.way[i].path)
-            err = check_program(list.way[i].path);
+            err = helper_check_program(list.way[i].path);
     for (unsigned i = 0; i < nscripts && !err; i++)
-        err = check_program(scripts[i]);
+        err = helper_check_program(scripts[i]);
     return err;
 }
 
@@ -150,7 +151,7 @@ int helper_begin(uid_t uid, gid_t gid)
     list.gid = gid;
     if (!needed || sock.fd >= 0)
         return 0;
-    int err = check_programs();
+    int err = helper_check_programs();
     if (err)
         return err;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv))
@@ -173,7 +174,7 @@ int helper_begin(uid_t uid, gid_t gid)
 /* ----------------------------------------------------------------- messages */
 
 /* syscalls loop if helper: sendto */
-static int tell(const struct help_ask *a)
+static int helper_tell(const struct help_ask *a)
 {
     size_t n = HELP_ASK_MIN + strlen(a->text);
     if (sock.fd < 0)
@@ -182,7 +183,8 @@ static int tell(const struct help_ask *a)
 }
 
 /* At the start, when it only has to be quick enough: it is waited for. */
-static int tell_task(enum help_op op, const char *ifname, const char *text)
+static int helper_tell_task(enum help_op op, const char *ifname,
+                            const char *text)
 {
     struct help_ask a = {.op = (uint16_t)op};
     int err;
@@ -192,7 +194,7 @@ static int tell_task(enum help_op op, const char *ifname, const char *text)
     strcpy(a.text, text);
     snprintf(a.ifname, sizeof(a.ifname), "%s", ifname);
     struct pollfd p = {.fd = sock.fd, .events = POLLOUT};
-    while ((err = tell(&a)) == -EAGAIN)
+    while ((err = helper_tell(&a)) == -EAGAIN)
         poll(&p, 1, 1000);
     return err ? fail(err, "helper process: %s", strerror(-err)) : 0;
 }
@@ -200,48 +202,48 @@ static int tell_task(enum help_op op, const char *ifname, const char *text)
 int helper_script(const char *script, const char *ifname)
 {
     char *path = child_find(script);
-    int err = path ? tell_task(HELP_SCRIPT, ifname, path)
+    int err = path ? helper_tell_task(HELP_SCRIPT, ifname, path)
                    : fail(-errno, "downscript %s: %s", script, strerror(errno));
     if (!err)
-        purpose("downscript of %s", ifname);
+        helper_purpose("downscript of %s", ifname);
     free(path);
     return err;
 }
 
 int helper_leave(const char *bridge, const char *ifname)
 {
-    purpose("%s out of bridge %s", ifname, bridge);
-    return tell_task(HELP_LEAVE, ifname, bridge);
+    helper_purpose("%s out of bridge %s", ifname, bridge);
+    return helper_tell_task(HELP_LEAVE, ifname, bridge);
 }
 
 int helper_lower(const char *ifname)
 {
-    purpose("%s down", ifname);
-    return tell_task(HELP_LOWER, ifname, "");
+    helper_purpose("%s down", ifname);
+    return helper_tell_task(HELP_LOWER, ifname, "");
 }
 
 int helper_unlink(const struct addr *a)
 {
     if (!addr_is_file(a))
         return 0;
-    purpose("removal of %s", a->un.sun_path);
-    return tell_task(HELP_UNLINK, "", a->un.sun_path);
+    helper_purpose("removal of %s", a->un.sun_path);
+    return helper_tell_task(HELP_UNLINK, "", a->un.sun_path);
 }
 
 int helper_pidfile(const char *path)
 {
-    purpose("removal of %s", path);
-    return tell_task(HELP_PIDFILE, "", path);
+    helper_purpose("removal of %s", path);
+    return helper_tell_task(HELP_PIDFILE, "", path);
 }
 
 int helper_seal(void)
 {
-    return sock.fd < 0 ? 0 : tell_task(HELP_SEAL, "", "");
+    return sock.fd < 0 ? 0 : helper_tell_task(HELP_SEAL, "", "");
 }
 
 /* ------------------------------------------------------------------ answers */
 
-static struct helper_ask *take_ask(uint32_t tag)
+static struct helper_ask *helper_take_ask(uint32_t tag)
 {
     struct helper_ask **p = &asks;
     while (*p && (*p)->tag != tag)
@@ -255,7 +257,7 @@ static struct helper_ask *take_ask(uint32_t tag)
 }
 
 /* Whoever waits is told, by its name in `purposes`, that nothing comes. */
-static void gone(void)
+static void helper_gone(void)
 {
     const int none[2] = {-1, -1};
     loop_del(&sock);
@@ -264,12 +266,12 @@ static void gone(void)
     log_line("the helper process has ended; the guest goes on without: %s",
              purposes);
     while (asks) {
-        struct helper_ask *a = take_ask(asks->tag);
+        struct helper_ask *a = helper_take_ask(asks->tag);
         a->done(a, -EPIPE, none);
     }
 }
 
-static void close_both(int fd[HELP_FDS])
+static void helper_close_both(int fd[HELP_FDS])
 {
     for (int i = 0; i < HELP_FDS; i++) {
         if (fd[i] >= 0)
@@ -281,7 +283,7 @@ static void close_both(int fd[HELP_FDS])
 /* One answer; false: there is none now.
  *
  * syscalls loop if helper: recvmsg close */
-static bool hear(void)
+static bool helper_hear(void)
 {
     struct help_answer got;
     union {
@@ -298,27 +300,27 @@ static bool hear(void)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
     if (n != sizeof(got)) {
-        gone();
+        helper_gone();
         return false;
     }
     struct cmsghdr *c = CMSG_FIRSTHDR(&m);
     if (c && c->cmsg_type == SCM_RIGHTS)
         memcpy(fd, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
-    struct helper_ask *a = take_ask(got.tag);
+    struct helper_ask *a = helper_take_ask(got.tag);
     if (m.msg_flags & MSG_CTRUNC) /* our own limit of descriptors */
         got.err = -EMFILE;
     if (!a || got.err)
-        close_both(fd);
+        helper_close_both(fd);
     if (a)
         a->done(a, got.err, fd);
     return true;
 }
 
-static void on_answer(struct event *ev, uint32_t ready)
+static void helper_on_answer(struct event *ev, uint32_t ready)
 {
     (void)ev;
     (void)ready;
-    for (int i = 0; i < 16 && sock.fd >= 0 && hear(); i++)
+    for (int i = 0; i < 16 && sock.fd >= 0 && helper_hear(); i++)
         ;
 }
 
@@ -327,7 +329,7 @@ int helper_watch(struct loop *l)
     if (sock.fd < 0 || sock.loop)
         return 0;
     sock.want = EPOLLIN;
-    sock.ready = on_answer;
+    sock.ready = helper_on_answer;
     sock.name = "helper";
     int err = loop_add(l, &sock);
     return err ? fail(err, "helper process: %s", strerror(-err)) : 0;
@@ -336,9 +338,9 @@ int helper_watch(struct loop *l)
 /* ------------------------------------------------------------------ requests
  */
 
-static int ask(struct helper_ask *a, const struct help_ask *what)
+static int helper_send(struct helper_ask *a, const struct help_ask *what)
 {
-    int err = tell(what);
+    int err = helper_tell(what);
     if (err)
         return err;
     a->tag = what->tag;
@@ -347,7 +349,7 @@ static int ask(struct helper_ask *a, const struct help_ask *what)
     return 0;
 }
 
-static uint32_t next_tag(void)
+static uint32_t helper_next_tag(void)
 {
     if (!++last_tag)
         last_tag = 1;
@@ -357,12 +359,12 @@ static uint32_t next_tag(void)
 int helper_connect(struct helper_ask *a, int way)
 {
     const struct help_ask what = {
-        .op = HELP_CONNECT, .what = (uint16_t)way, .tag = next_tag()};
-    return ask(a, &what);
+        .op = HELP_CONNECT, .what = (uint16_t)way, .tag = helper_next_tag()};
+    return helper_send(a, &what);
 }
 
 /* The directory that `path` is below, as both are written; what is below. */
-static int find_dir(const char *path, const char **below)
+static int helper_find_dir(const char *path, const char **below)
 {
     for (unsigned i = 0; i < list.ndir; i++) {
         size_t n = strlen(dirs[i]);
@@ -378,22 +380,23 @@ static int find_dir(const char *path, const char **below)
 
 int helper_open(struct helper_ask *a, const char *path, bool write)
 {
-    struct help_ask what = {.op = HELP_OPEN, .tag = next_tag(), .write = write};
+    struct help_ask what = {
+        .op = HELP_OPEN, .tag = helper_next_tag(), .write = write};
     const char *below;
-    int dir = find_dir(path, &below);
+    int dir = helper_find_dir(path, &below);
     if (dir < 0)
         return dir;
     if (!*below || strlen(below) >= sizeof(what.text))
         return -ENAMETOOLONG;
     strcpy(what.text, below);
     what.what = (uint16_t)dir;
-    return ask(a, &what);
+    return helper_send(a, &what);
 }
 
 void helper_forget(struct helper_ask *a)
 {
     if (a->tag)
-        take_ask(a->tag);
+        helper_take_ask(a->tag);
 }
 
 void helper_wait(struct helper_ask *a)
@@ -401,7 +404,7 @@ void helper_wait(struct helper_ask *a)
     struct pollfd p = {.fd = sock.fd, .events = POLLIN};
     while (a->tag) {
         poll(&p, 1, -1);
-        hear();
+        helper_hear();
     }
 }
 
@@ -410,7 +413,7 @@ void helper_wait(struct helper_ask *a)
 
 /* It says that all is done, then ends; in between is what the kernel does at
  * the end of a process. */
-static void wait_for_end(void)
+static void helper_wait_for_end(void)
 {
     struct pollfd p = {.fd = sock.fd, .events = POLLIN};
     struct help_answer got = {.tag = 1};
@@ -431,7 +434,7 @@ void helper_end(void)
     if (sock.fd >= 0) {
         loop_del(&sock);
         shutdown(sock.fd, SHUT_WR);
-        wait_for_end();
+        helper_wait_for_end();
         close(sock.fd);
     }
     sock = (struct event){.fd = -1};
