@@ -251,7 +251,7 @@ int main(int argc, char **argv)
     process_early();
     threads_hold();
     log_open(STDERR_FILENO);
-    int err = cmdline_parse(&config, device_classes, argc, argv);
+    int err = cmdline_parse(&config, &classes, argc, argv);
     if (err)
         return err > 0 ? told() : EXIT_USAGE;
     log_name(config.name);

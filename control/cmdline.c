@@ -23,7 +23,7 @@
 #include "version.h"
 
 static struct config config; /* being filled: the table points into it */
-static const struct device_class *const *models;
+static const struct plan_classes *classes;
 
 static int cmdline_usage(const char *arg);
 
@@ -43,7 +43,7 @@ static bool cmdline_asks_help(const char *word)
 static int cmdline_opt_device(const char *arg)
 {
     if (cmdline_asks_help(arg)) {
-        models_help(models);
+        models_help(classes->devices);
         return 1;
     }
     return plan_take("-device", arg);
@@ -51,7 +51,7 @@ static int cmdline_opt_device(const char *arg)
 
 static int cmdline_opt_global(const char *arg)
 {
-    return models_global(models, arg);
+    return models_global(classes->devices, arg);
 }
 
 static int cmdline_opt_serial(const char *arg)
@@ -137,17 +137,13 @@ static const struct option options[] = {
     NET("-tap", "NAME[,model=M]...",
         "a NIC on this TAP, which is made if absent"),
     NET("-nic", "TYPE[,model=M]...", "a NIC and its backend in one"),
-    NET("-netdev", "TYPE,id=ID...",
-        "tap bridge hubport stream dgram socket user\n"
-        "                                "
-        "vhost-user none; TYPE,help lists keys"),
+    NET("-netdev", "TYPE,id=ID...", "TYPE,help lists its keys; there are"),
     CALL("-chardev", "TYPE,id=ID...", chardev_add,
          "null stdio file pty socket, for -serial and\n"
          "                                vhost-user; TYPE,help lists keys"),
     NET("-net", "nic|TYPE...", "the older form, with vlan=N"),
     CALL("-device", "MODEL[,netdev=ID]...", cmdline_opt_device,
-         "virtio-net-pci, e1000 or vfio-pci; MODEL,help\n"
-         "                                lists keys"),
+         "MODEL,help lists its keys; there are"),
     CALL("-global", "MODEL.KEY=VALUE", cmdline_opt_global,
          "a default for every -device MODEL"),
     CALL("-object", "filter-dump,...", cmdline_opt_object,
@@ -279,6 +275,27 @@ static void cmdline_print_others(void)
          "those refused.");
 }
 
+static void cmdline_print_name(const char *name, int *column)
+{
+    if (!*column || *column + (int)strlen(name) > 75)
+        *column = printf("%s%31s", *column ? "\n" : "", "");
+    *column += printf(" %s", name);
+}
+
+/* What can be named behind an option's help, each by its class. */
+static void cmdline_print_names(const char *opt)
+{
+    int column = 0;
+    if (!strcmp(opt, "-device"))
+        for (int i = 0; classes->devices[i]; i++)
+            cmdline_print_name(classes->devices[i]->name, &column);
+    if (!strcmp(opt, "-netdev"))
+        for (int i = 0; classes->netdevs[i]; i++)
+            cmdline_print_name(classes->netdevs[i]->name, &column);
+    if (column)
+        putchar('\n');
+}
+
 static int cmdline_usage(const char *arg)
 {
     (void)arg;
@@ -291,6 +308,7 @@ static int cmdline_usage(const char *arg)
         if (options[i].arg)
             snprintf(left + n, sizeof(left) - (size_t)n, " %s", options[i].arg);
         printf("  %-29s %s\n", left, options[i].help);
+        cmdline_print_names(options[i].names);
     }
     cmdline_print_others();
     puts(
@@ -351,7 +369,7 @@ static int cmdline_take_net(const char *name, const char *arg)
     const char *model = strstr(arg, "model=");
     if (model && (model == arg || model[-1] == ',') &&
         cmdline_asks_help(model + 6)) {
-        models_help(models);
+        models_help(classes->devices);
         return 1;
     }
     return plan_take(name, arg);
@@ -408,10 +426,10 @@ static int cmdline_take_all(int argc, char **argv)
     return pc_check(&config);
 }
 
-int cmdline_parse(struct config *cfg, const struct device_class *const *known,
+int cmdline_parse(struct config *cfg, const struct plan_classes *known,
                   int argc, char **argv)
 {
-    models = known;
+    classes = known;
     config = (struct config){
         .vm = {.ram = 256ull << 20,
                .cpus = 1,

@@ -4,12 +4,13 @@
 #define CMDLINE_H
 
 #include "control/config.h"
+#include "control/plan.h"
 
 /* Takes argv in over the defaults, which it sets first; devices and backends
- * go to plan_take(). `known` is what -device can name, NULL-terminated. 0; 1:
- * done, help or the version is out on stdout; -EINVAL (said): wrong use. Opens
- * and creates nothing. */
-int cmdline_parse(struct config *cfg, const struct device_class *const *known,
+ * go to plan_take(). `known` is what they can name. 0; 1: done, help or the
+ * version is out on stdout; -EINVAL (said): wrong use. Opens and creates
+ * nothing. */
+int cmdline_parse(struct config *cfg, const struct plan_classes *known,
                   int argc, char **argv);
 
 #endif

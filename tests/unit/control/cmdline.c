@@ -9,9 +9,12 @@
 #include "control/models.h"
 #include "control/plan.h"
 #include "devices/list.h"
+#include "net/list.h"
 #include "tests/unit/test.h"
 
 static const struct device_class *const models[] = {DEVICE_ROWS NULL};
+static const struct netdev_class *const nets[] = {NETDEV_ROWS NULL};
+static const struct plan_classes classes = {.devices = models, .netdevs = nets};
 static struct config cfg;
 
 /* The words after "vmm", parted by blanks ("~" is one). */
@@ -28,7 +31,7 @@ static int parse(const char *line)
                 *p = ' ';
         argv[argc++] = w;
     }
-    int err = cmdline_parse(&cfg, models, argc, argv);
+    int err = cmdline_parse(&cfg, &classes, argc, argv);
     plan_free();
     return err;
 }
@@ -175,6 +178,23 @@ TEST(cmdline_words_that_are_no_option)
     refuses("-V", "-help lists them");
     refuses("--", "-help lists them");
     refuses("-", "-help lists them");
+}
+
+static void say_help(void)
+{
+    CHECK_EQ(parse("-help"), 1);
+}
+
+/* By the lists they are rows of. */
+TEST(cmdline_help_names_each_device_and_backend)
+{
+    const char *help = test_stdout(say_help), *at;
+    CHECK((at = strstr(help, "\n  -netdev ")) != NULL);
+    for (int i = 0; nets[i]; i++)
+        CHECK_HAS(at, nets[i]->name);
+    CHECK((at = strstr(help, "\n  -device ")) != NULL);
+    for (int i = 0; models[i]; i++)
+        CHECK_HAS(at, models[i]->name);
 }
 
 TEST(cmdline_memory_sizes)
