@@ -148,6 +148,8 @@ vmm_pid=''
 # start OPTIONS...: the VMM in the background; its output in $T/out and $T/err, its input from $stdin (/dev/null).
 start() {
     vmm_options=("$@")
+    # What the last one wrote is not this one's, however late it begins.
+    : >"$T/out" >"$T/err"
     # A shell's background job ignores SIGINT and SIGQUIT, and the VMM would, too.
     # shellcheck disable=SC2261
     env --default-signal=INT,QUIT "$VMM" "$@" <"${stdin:-/dev/null}" >"$T/out" 2>"$T/err" &
