@@ -11,11 +11,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/iov.h"
 #include "net/dgram.h"
 #include "net/list.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/pieces.h"
 
-#define PIECES 5
 #define MAXLEN 96 /* of a captured frame */
 
 static struct machine *m;
@@ -69,29 +70,15 @@ static void make(void)
     unlink(text);
 }
 
-/* An iovec of up to PIECES pieces, filled from the input's few bytes. */
+/* Pieces with addresses that ports know where a frame may begin: in the first,
+ * or, behind a header of its own, in the second. */
 static int pieces(struct fuzz *f, struct iovec *iov)
 {
-    int n = 1 + fuzz_u8(f) % PIECES;
-    for (int i = 0; i < n; i++) {
-        size_t len = fuzz_u8(f);
-        if (len > 200)
-            len = (len - 200) << 8;
-        iov[i] = (struct iovec){malloc(len ? len : 1), len};
-        memset(iov[i].iov_base, 0x10 * i, len);
-        if (len > 16)
-            for (int k = 0; k < 14; k++)
-                ((uint8_t *)iov[i].iov_base)[k] = fuzz_u8(f) & 3;
-    }
+    int n = pieces_make(f, iov, 0);
+    for (int i = 0; i < n && i < 2; i++)
+        for (size_t k = 0; iov[i].iov_len > 26 && k < 26; k++)
+            piece[i][k] = fuzz_u8(f) & 3;
     return n;
-}
-
-static size_t total(const struct iovec *iov, int n)
-{
-    size_t len = 0;
-    for (int i = 0; i < n; i++)
-        len += iov[i].iov_len;
-    return len;
 }
 
 static void nic_does(struct fuzz *f, bool send)
@@ -99,15 +86,14 @@ static void nic_does(struct fuzz *f, bool send)
     struct iovec iov[PIECES];
     struct netbe *be = nic[fuzz_u8(f) & 1]->q[0];
     int n = pieces(f, iov);
-    size_t len = total(iov, n);
+    size_t len = iov_len(iov, n);
     ssize_t r = send ? be->send(be, iov, n) : be->recv(be, iov, n);
     if (r > 0) {
         CHECK(r > NET_HDR_LEN);
         CHECK((size_t)r <= len);
         CHECK(!send || (size_t)r == len);
     }
-    for (int i = 0; i < n; i++)
-        free(iov[i].iov_base);
+    pieces_end(iov, n);
 }
 
 /* A datagram from the wire, of any length. */
@@ -121,8 +107,7 @@ static void wire(struct fuzz *f)
                          .msg_name = &to,
                          .msg_namelen = sizeof(to)};
     sendmsg(peer, &msg, MSG_DONTWAIT);
-    for (int i = 0; i < n; i++)
-        free(iov[i].iov_base);
+    pieces_end(iov, n);
     fake_run_loop(m);
 }
 
@@ -178,6 +163,7 @@ static void begin(void)
 {
     static uint8_t b[NET_HDR_LEN + NET_FRAME_MAX];
     struct iovec iov = {b, sizeof(b)};
+    pieces_begin();
     drain();
     fake_run_loop(m);
     for (int i = 0; i < 2; i++)

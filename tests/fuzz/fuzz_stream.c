@@ -4,19 +4,18 @@
  * end is compared with what went in at the other. */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <sanitizer/asan_interface.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/iov.h"
 #include "net/list.h"
 #include "net/stream.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/kernel.h"
+#include "tests/fuzz/pieces.h"
 
-#define CLIENT 3 /* of the sides */
-#define PIECES 6
-#define PIECE 16384    /* bytes of one, and room behind it */
+#define CLIENT 3       /* of the sides */
 #define BUDGET 100000u /* bytes that an input may move, each way */
 
 static struct machine *m;
@@ -44,8 +43,7 @@ static struct queue {
     uint8_t b[BUDGET];
     size_t at, n; /* b[at..n) */
 } in, out;
-static bool bad;                     /* the peer has sent nonsense */
-static uint8_t piece[PIECES][PIECE]; /* poisoned but for what is in use */
+static bool bad; /* the peer has sent nonsense */
 
 static int dial(void *arg)
 {
@@ -101,7 +99,6 @@ static void make(void)
         CHECK_EQ(netdev_new(s->cls, &o, &s->nd), 0);
         CHECK_EQ(s->cls->open(s->nd, m->loop), 0);
     }
-    ASAN_POISON_MEMORY_REGION(piece, sizeof(piece));
 }
 
 /* The peer goes; where it is the one who comes, it comes again. */
@@ -161,25 +158,6 @@ static size_t length(const uint8_t *b)
     return (size_t)b[0] << 24 | (size_t)b[1] << 16 | (size_t)b[2] << 8 | b[3];
 }
 
-/* An iovec of `n` pieces, and the bytes behind the header in it. Their
- * beginnings, which may be looked at, are the same for each input. */
-static size_t pieces(struct fuzz *f, struct iovec *iov, int n)
-{
-    size_t room = 0;
-    for (int i = 0; i < n; i++) {
-        size_t len = fuzz_u8(f);
-        if (len > 200)
-            len = (len - 200) << 8;
-        if (i == n - 1 && room + len < NET_HDR_LEN + 1)
-            len = NET_HDR_LEN + 1;
-        ASAN_UNPOISON_MEMORY_REGION(piece[i], len);
-        iov[i] = (struct iovec){piece[i], len};
-        memset(piece[i], 0x45 + i, len < 64 ? len : 64);
-        room += len;
-    }
-    return room - NET_HDR_LEN;
-}
-
 /* Its first `len` bytes, in one piece. */
 static void flatten(const struct iovec *iov, uint8_t *to, size_t len)
 {
@@ -189,12 +167,6 @@ static void flatten(const struct iovec *iov, uint8_t *to, size_t len)
         to += k;
         len -= k;
     }
-}
-
-static void unpieces(struct iovec *iov, int n)
-{
-    for (int i = 0; i < n; i++)
-        ASAN_POISON_MEMORY_REGION(iov[i].iov_base, iov[i].iov_len);
 }
 
 /* The peer's bytes, as far as the socket takes them. */
@@ -225,8 +197,8 @@ static void peer_frame(struct fuzz *f, int fd)
 static void receive(struct fuzz *f, struct netbe *be)
 {
     struct iovec iov[PIECES];
-    int n = 1 + fuzz_u8(f) % PIECES;
-    size_t room = pieces(f, iov, n), waits = in.n - in.at;
+    int n = pieces_make(f, iov, NET_HDR_LEN + 1);
+    size_t room = iov_len(iov, n) - NET_HDR_LEN, waits = in.n - in.at;
     size_t len = waits >= 4 ? length(in.b + in.at) : 0;
     ssize_t r = be->recv(be, iov, n);
     if (bad) {
@@ -246,17 +218,17 @@ static void receive(struct fuzz *f, struct netbe *be)
     } else { /* all of a frame is there, or it is not */
         CHECK(waits < 4 + len);
     }
-    unpieces(iov, n);
+    pieces_end(iov, n);
 }
 
 static void transmit(struct fuzz *f, struct netbe *be)
 {
     struct iovec iov[PIECES];
     static uint8_t all[NET_FRAME_MAX + NET_HDR_LEN];
-    int n = 1 + fuzz_u8(f) % PIECES;
-    size_t len = pieces(f, iov, n);
+    int n = pieces_make(f, iov, NET_HDR_LEN + 1);
+    size_t len = iov_len(iov, n) - NET_HDR_LEN;
     if (len + 4 > sizeof(out.b) - out.n) {
-        unpieces(iov, n);
+        pieces_end(iov, n);
         return;
     }
     ssize_t r = be->send(be, iov, n);
@@ -268,7 +240,7 @@ static void transmit(struct fuzz *f, struct netbe *be)
         push(&out, &head, 4);
         push(&out, all + NET_HDR_LEN, len);
     }
-    unpieces(iov, n);
+    pieces_end(iov, n);
 }
 
 static void peer_read(struct fuzz *f, const struct side *s)
@@ -323,6 +295,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t how = fuzz_u8(&f);
     struct side *s = &side[how % ARRAY_LEN(side)];
     kernel_room = KERNEL_ROOM;
+    pieces_begin();
     join(s);
     kernel_room >>= how / ARRAY_LEN(side) % 8; /* how much fits at once */
     for (int i = 0; i < 100 && f.n; i++)
