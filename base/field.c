@@ -156,7 +156,8 @@ static void field_reset_members(const struct field_at *fa)
     const struct field *f = fa->f;
     const uint32_t n = field_count(f), word = sizeof(uint64_t) / f->size;
     uint32_t i = 0;
-    if (!f->def && !f->step && word * f->size == sizeof(uint64_t)) {
+    if (!f->def && (!f->step || f->step == f->size) &&
+        word * f->size == sizeof(uint64_t)) {
         while (i < n && (uintptr_t)field_member(fa, i) % sizeof(uint64_t))
             field_put(fa, i++, 0);
         for (uint64_t *at = (void *)field_member(fa, i); n - i >= word;

@@ -59,7 +59,8 @@ static bool e1000_reg_row(unsigned i, struct field *f)
                        .max = e1000_stored(r),
                        .n = r->count,
                        .step = r->stride};
-    snprintf(f->name, sizeof(f->name), "reg.%s", r->name);
+    memcpy(f->name, "reg.", 4); /* each reset asks: no snprintf */
+    memccpy(f->name + 4, r->name, '\0', sizeof(f->name) - 5);
     /* PBM is memory; the others have a reset of their own. */
     if (r->off == PBM || r->off == ICR || r->off == IMS || r->off == STATUS)
         f->use |= KEPT;
