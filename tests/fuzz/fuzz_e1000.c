@@ -38,6 +38,7 @@ static struct {
 /* This input's rings. */
 static struct {
     uint32_t tx, rx, ntx, nrx, bufsize;
+    unsigned resets; /* that it may still make */
     bool end; /* receive buffers lie at RAM's end */
 } place;
 
@@ -152,6 +153,7 @@ static uint32_t layout(struct fuzz *f)
     place.tx = (how & 3) == 1 ? RAM - 16 * place.ntx : TXRING;
     place.rx = (how & 3) == 2 ? RAM - 16 * place.nrx : RXRING;
     place.end = (how & 3) == 3;
+    place.resets = 2;
     e->offload = how & 4 ? e->nic.nd->offload : 0;
     return rctl;
 }
@@ -187,11 +189,13 @@ static uint32_t reg_offset(struct fuzz *f)
     return r->off + fuzz_u8(f) % r->count * r->stride;
 }
 
-/* Going through a long ring takes long, so most are not. */
+/* Going through a long ring takes long, so most are not; so do resets. */
 static uint64_t reg_value(struct fuzz *f, uint8_t how, uint32_t off,
                           unsigned width)
 {
     uint64_t val = fuzz_take(f, width);
+    if (off == CTRL && val & CTRL_RST && !(place.resets && place.resets--))
+        val &= ~(uint64_t)CTRL_RST;
     return off == TDLEN && !(how & 0x80) ? val & 0x7ff : val;
 }
 
@@ -412,7 +416,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     wire.sent = 0;
     fake_reset(m);
     start(&f);
-    for (int i = 0; f.n && i < 100 && wire.sent < SENT; i++)
+    for (int i = 0; f.n && i < 60 && wire.sent < SENT; i++)
         act(&f);
     fake_run_loop(m);
     return 0;
