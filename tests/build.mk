@@ -86,7 +86,7 @@ FUZZ_LINK := -fsanitize=fuzzer $(shell sed -n tests/fuzz/kernel.c \
 # Comparisons are traced where inputs have words to guess; it costs a third of
 # the time, which rings and registers have better uses for.
 FUZZ_CMP := -fno-sanitize-coverage=trace-cmp
-FUZZ_WORDS := base/state% net/% host/% control/% devices/virtio/vhost% \
+FUZZ_WORDS := net/% host/% control/% devices/virtio/vhost% \
               $(addprefix machine/boot/,boot% elf% image% linux% multiboot% \
                 place%)
 $(FUZZ_WORDS:%=$(B)/fuzz/%): FUZZ_CMP :=

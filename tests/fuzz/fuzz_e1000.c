@@ -39,7 +39,7 @@ static struct {
 static struct {
     uint32_t tx, rx, ntx, nrx, bufsize;
     unsigned resets; /* that it may still make */
-    bool end; /* receive buffers lie at RAM's end */
+    bool end;        /* receive buffers lie at RAM's end */
 } place;
 
 /* ---------------------------------------------------------------- the wire */

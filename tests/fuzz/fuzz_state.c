@@ -88,7 +88,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct device *dev = device[i];
     uint8_t *p = malloc(size > 1 ? size - 1 : 1); /* a block of its own */
     REQUIRE(p != NULL);
-    memset(fake_ram(m, 0, RINGS), 0, RINGS);
     memcpy(p, data + 1, size - 1);
     device_hold(dev);
     if (!device_load(dev, p, size - 1)) {
@@ -100,8 +99,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         device_hold(dev);
         n = save(dev, first);
         CHECK_EQ(device_load(dev, first, n), 0);
-    }
-    dev->reset(dev);
+        memset(fake_ram(m, 0, RINGS), 0, RINGS);
+        dev->reset(dev);
+    } /* else it is as after one */
     device_resume(dev);
     fake_run_loop(m);
     free(p);
