@@ -140,11 +140,12 @@ static bool state_is_named(const struct record *r, const char *name)
 static bool state_find(struct in *in, const char *name, struct record *r)
 {
     size_t from = in->next;
-    for (size_t at = from; at < in->len; at = r->end)
-        if (state_record_at(in, at, r) && state_is_named(r, name))
+    for (size_t at = from; at < in->len && state_record_at(in, at, r);
+         at = r->end)
+        if (state_is_named(r, name))
             goto found;
-    for (size_t at = 0; at < from; at = r->end)
-        if (state_record_at(in, at, r) && state_is_named(r, name))
+    for (size_t at = 0; at < from && state_record_at(in, at, r); at = r->end)
+        if (state_is_named(r, name))
             goto found;
     return false;
 found:
@@ -236,7 +237,7 @@ static int state_load_one(void *ctx, const struct field_at *fa)
 {
     struct in *in = ctx;
     const struct field *f = fa->f;
-    struct record r;
+    struct record r = {0};
     if (!state_find(in, fa->name, &r))
         return state_load_nothing(in, fa);
     in->rows++;
