@@ -71,7 +71,7 @@ void event_drain(int fd)
     (void)ignored; /* EAGAIN: nothing was in it */
 }
 
-static void drain_wake(struct event *ev, uint32_t got)
+static void loop_drain_wake(struct event *ev, uint32_t got)
 {
     struct loop *l = container_of(ev, struct loop, wake);
     (void)got;
@@ -109,7 +109,7 @@ int loop_new(struct loop **out, const char *name)
     }
     l->wake = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                              .want = EPOLLIN,
-                             .ready = drain_wake,
+                             .ready = loop_drain_wake,
                              .name = "wake"};
     if (l->wake.fd < 0) {
         err = -errno;
@@ -180,7 +180,7 @@ int loop_refile(struct event *ev, int fd)
 }
 
 /* Takes ev out of whichever of the two lists it is in. */
-static void again_remove(struct loop *l, struct event *ev)
+static void loop_again_remove(struct loop *l, struct event *ev)
 {
     struct event **p = &l->turn;
     while (*p && *p != ev)
@@ -201,7 +201,7 @@ void loop_del(struct event *ev)
     if (ev->fd >= 0)
         epoll_ctl(l->epfd, EPOLL_CTL_DEL, ev->fd, NULL);
     if (ev->again)
-        again_remove(l, ev);
+        loop_again_remove(l, ev);
     for (int i = l->at; i < l->nbatch; i++)
         if (l->batch[i].data.ptr == ev)
             l->batch[i].data.ptr = NULL;
@@ -265,7 +265,7 @@ void timer_go(struct timer *t, uint64_t left)
         timer_arm(t, now_ns() + left);
 }
 
-static int fire_timers(struct loop *l)
+static int loop_fire_timers(struct loop *l)
 {
     int ran = 0;
     if (!l->timers)
@@ -282,7 +282,7 @@ static int fire_timers(struct loop *l)
 }
 
 /* Those asking during this turn wait for the next one. */
-static int run_again(struct loop *l)
+static int loop_run_again(struct loop *l)
 {
     int ran = 0;
     l->turn = l->again;
@@ -299,7 +299,7 @@ static int run_again(struct loop *l)
 }
 
 /* Nanoseconds to wait at most: -1 is for ever. */
-static int64_t wait_limit(const struct loop *l, int64_t limit)
+static int64_t loop_wait_limit(const struct loop *l, int64_t limit)
 {
     if (l->again || atomic_load(&l->stop))
         return 0;
@@ -313,7 +313,7 @@ static int64_t wait_limit(const struct loop *l, int64_t limit)
 /* epoll_pwait2 takes nanoseconds (Linux 5.11); before it, round up to ms.
  *
  * syscalls loop pair: epoll_pwait2 epoll_pwait */
-static int wait_ns(struct loop *l, int64_t ns)
+static int loop_wait_ns(struct loop *l, int64_t ns)
 {
     static _Atomic bool no_pwait2;
     if (ns > 0 && !no_pwait2) {
@@ -371,7 +371,7 @@ void loop_unlook(struct loop *l, struct poller *p)
     p->listed = false;
 }
 
-static struct poller *find_work(struct loop *l)
+static struct poller *loop_find_work(struct loop *l)
 {
     for (int i = 0; i < LOOKS; i++) {
         for (struct poller *p = l->pollers; p; p = p->next)
@@ -382,7 +382,7 @@ static struct poller *find_work(struct loop *l)
     return NULL;
 }
 
-static void arm_all(struct loop *l)
+static void loop_arm_all(struct loop *l)
 {
     while (l->pollers) {
         struct poller *p = l->pollers;
@@ -391,10 +391,10 @@ static void arm_all(struct loop *l)
     }
 }
 
-/* Sleeps, or until an event. Returns as look() does. */
-static int nap(struct loop *l)
+/* Sleeps, or until an event. Returns as loop_look_about() does. */
+static int loop_nap(struct loop *l)
 {
-    int n = wait_ns(l, wait_limit(l, (int64_t)l->pace.nap));
+    int n = loop_wait_ns(l, loop_wait_limit(l, (int64_t)l->pace.nap));
     bool worked = false;
     for (struct poller *p = l->pollers, *next; p; p = next) {
         next = p->next;
@@ -408,7 +408,7 @@ static int nap(struct loop *l)
     if (n > 0 || worked)
         return n > 0 ? n : -1;
     if (!l->pace.naps)
-        arm_all(l);
+        loop_arm_all(l);
     return l->pace.naps ? -1 : 0;
 }
 
@@ -416,14 +416,14 @@ static int nap(struct loop *l)
  * for nothing: all signals are on.
  *
  * syscalls loop pair: epoll_pwait sched_yield */
-static int look(struct loop *l, uint64_t start)
+static int loop_look_about(struct loop *l, uint64_t start)
 {
     if (l->pace.naps)
-        return nap(l);
+        return loop_nap(l);
     uint64_t now = start, end = start + pace_look(&l->pace);
     int turns = 0;
     do {
-        struct poller *p = find_work(l);
+        struct poller *p = loop_find_work(l);
         if (p) {
             pace_answered(&l->pace, now - start);
             loop_unlook(l, p);
@@ -438,26 +438,26 @@ static int look(struct loop *l, uint64_t start)
         now = now_ns();
     } while (now < end && (now != start || turns < TURNS_MAX) && !l->again &&
              !atomic_load(&l->stop));
-    arm_all(l);
+    loop_arm_all(l);
     return 0;
 }
 
 /* Events for the batch, or -1. */
-static int wait_events(struct loop *l, int64_t limit)
+static int loop_wait_events(struct loop *l, int64_t limit)
 {
     if (!l->looks)
-        return wait_ns(l, wait_limit(l, limit));
+        return loop_wait_ns(l, loop_wait_limit(l, limit));
     uint64_t start = now_ns();
     if (l->pollers && !l->again) {
-        int n = look(l, start);
+        int n = loop_look_about(l, start);
         if (n)
             return n;
     }
-    limit = wait_limit(l, limit);
+    limit = loop_wait_limit(l, limit);
     if (!limit)
-        return wait_ns(l, limit);
+        return loop_wait_ns(l, limit);
     uint64_t before = now_ns();
-    int n = wait_ns(l, limit);
+    int n = loop_wait_ns(l, limit);
     uint64_t now = now_ns();
     pace_answered(&l->pace, now - start);
     pace_slept(&l->pace, now - before);
@@ -467,11 +467,11 @@ static int wait_events(struct loop *l, int64_t limit)
 int loop_poll(struct loop *l, int timeout_ms)
 {
     int64_t limit = timeout_ms < 0 ? -1 : (int64_t)timeout_ms * 1000000;
-    int n = wait_events(l, limit);
+    int n = loop_wait_events(l, limit);
     l->nbatch = n > 0 ? n : 0;
     l->at = 0;
-    int ran = n < 0;       /* pollers; or a signal, which does no harm */
-    ran += fire_timers(l); /* a timer may delete an event of the batch */
+    int ran = n < 0;            /* pollers; or a signal, which does no harm */
+    ran += loop_fire_timers(l); /* a timer may delete an event of the batch */
     for (; l->at < l->nbatch; l->at++) {
         struct event *ev = l->batch[l->at].data.ptr;
         if (!ev)
@@ -480,7 +480,7 @@ int loop_poll(struct loop *l, int timeout_ms)
         ran++;
     }
     l->nbatch = 0;
-    return ran + run_again(l);
+    return ran + loop_run_again(l);
 }
 
 int loop_run(struct loop *l)

@@ -48,7 +48,7 @@
  * and an edge is told once. 0: no descriptors left.
  *
  * syscalls loop pair: epoll_create1 eventfd2 close */
-static uint64_t signal_cost(void)
+static uint64_t pace_signal_cost(void)
 {
     uint64_t least = 0;
     eventfd_t n;
@@ -73,19 +73,20 @@ out:
     return least;
 }
 
-static uint64_t between(uint64_t ns, uint64_t least, uint64_t most)
+static uint64_t pace_between(uint64_t ns, uint64_t least, uint64_t most)
 {
     return ns < least ? least : ns > most ? most : ns;
 }
 
-static void measure(struct pace *p)
+static void pace_measure(struct pace *p)
 {
-    uint64_t cost = signal_cost();
-    p->window_max = between(LOOK_COSTS * cost, LOOK_LEAST_NS, LOOK_MAX_NS);
+    uint64_t cost = pace_signal_cost();
+    p->window_max = pace_between(LOOK_COSTS * cost, LOOK_LEAST_NS, LOOK_MAX_NS);
     if (p->asked)
         p->window_max = p->asked;
-    p->nap = between(NAP_COSTS * cost, LOOK_LEAST_NS, NAP_MAX_NS);
-    p->answer_max = between(ANSWER_COSTS * cost, LOOK_LEAST_NS, ANSWER_MAX_NS);
+    p->nap = pace_between(NAP_COSTS * cost, LOOK_LEAST_NS, NAP_MAX_NS);
+    p->answer_max =
+        pace_between(ANSWER_COSTS * cost, LOOK_LEAST_NS, ANSWER_MAX_NS);
 }
 
 void pace_worked(struct pace *p, unsigned small)
@@ -94,7 +95,7 @@ void pace_worked(struct pace *p, unsigned small)
     if (p->naps || p->found >> p->doubt < NAP_AFTER)
         return;
     if (!p->nap)
-        measure(p);
+        pace_measure(p);
     uint64_t now = now_ns();
     p->naps = !p->asked && now - p->since < p->found * p->nap;
     p->found = 0;
@@ -110,9 +111,9 @@ void pace_answered(struct pace *p, uint64_t took)
     if (took > ANSWER_MAX_NS)
         return;
     if (!p->answer_max)
-        measure(p);
+        pace_measure(p);
     if (took <= p->answer_max)
-        p->answer = between(2 * took, LOOK_LEAST_NS, p->answer_max);
+        p->answer = pace_between(2 * took, LOOK_LEAST_NS, p->answer_max);
 }
 
 void pace_slept(struct pace *p, uint64_t slept)
@@ -122,7 +123,7 @@ void pace_slept(struct pace *p, uint64_t slept)
         return;
     }
     if (!p->window_max)
-        measure(p);
+        pace_measure(p);
     if (slept > p->window_max)
         p->window = 0;
     else if (!p->window)

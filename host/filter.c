@@ -58,43 +58,44 @@ struct program {
     int loaded; /* the argument that is in the accumulator */
 };
 
-static void emit(struct program *p, uint16_t code, uint8_t yes, uint8_t no,
-                 uint32_t k)
+static void filter_emit(struct program *p, uint16_t code, uint8_t yes,
+                        uint8_t no, uint32_t k)
 {
     if (p->n < FILTER_MAX)
         p->at[p->n++] = (struct sock_filter){code, yes, no, k};
 }
 
-static void load(struct program *p, size_t offset)
+static void filter_load(struct program *p, size_t offset)
 {
-    emit(p, BPF_LD | BPF_W | BPF_ABS, 0, 0, (uint32_t)offset);
+    filter_emit(p, BPF_LD | BPF_W | BPF_ABS, 0, 0, (uint32_t)offset);
 }
 
-static void give(struct program *p, uint32_t verdict)
+static void filter_give(struct program *p, uint32_t verdict)
 {
-    emit(p, BPF_RET | BPF_K, 0, 0, verdict);
+    filter_emit(p, BPF_RET | BPF_K, 0, 0, verdict);
 }
 
-static void test_argument(struct program *p, const struct rule *r)
+static void filter_test_argument(struct program *p, const struct rule *r)
 {
     if (p->loaded != r->arg)
-        load(p, offsetof(struct seccomp_data, args) + 8u * r->arg);
+        filter_load(p, offsetof(struct seccomp_data, args) + 8u * r->arg);
     p->loaded = r->arg;
     if (r->op == WITHOUT)
-        emit(p, BPF_JMP | BPF_JSET | BPF_K, 1, 0, r->value);
+        filter_emit(p, BPF_JMP | BPF_JSET | BPF_K, 1, 0, r->value);
     else
-        emit(p, BPF_JMP | BPF_JEQ | BPF_K, 0, 1,
-             r->op == SELF ? (uint32_t)getpid() : r->value);
-    give(p, SECCOMP_RET_ALLOW);
+        filter_emit(p, BPF_JMP | BPF_JEQ | BPF_K, 0, 1,
+                    r->op == SELF ? (uint32_t)getpid() : r->value);
+    filter_give(p, SECCOMP_RET_ALLOW);
 }
 
-static bool applies(const struct rule *r, enum thread_kind kind, unsigned uses)
+static bool filter_applies(const struct rule *r, enum thread_kind kind,
+                           unsigned uses)
 {
     return r->kinds >> kind & 1 && uses >> r->use & 1;
 }
 
 /* The rows from `r` on that are of one call. */
-static size_t same_call(size_t r)
+static size_t filter_same_call(size_t r)
 {
     size_t n = 1;
     while (r + n < ARRAY_LEN(rules) && rules[r + n].nr == rules[r].nr)
@@ -103,23 +104,23 @@ static size_t same_call(size_t r)
 }
 
 /* One call: a jump over the rest, if it is another; then its arguments. */
-static void call(struct program *p, const struct rule *r, size_t n,
-                 enum thread_kind kind, unsigned uses)
+static void filter_call(struct program *p, const struct rule *r, size_t n,
+                        enum thread_kind kind, unsigned uses)
 {
     size_t start = p->n;
     bool any = false, some = false;
     for (size_t i = 0; i < n; i++) {
-        some |= applies(&r[i], kind, uses);
-        any |= applies(&r[i], kind, uses) && r[i].op == ANY;
+        some |= filter_applies(&r[i], kind, uses);
+        any |= filter_applies(&r[i], kind, uses) && r[i].op == ANY;
     }
     if (!some)
         return;
-    emit(p, BPF_JMP | BPF_JEQ | BPF_K, 0, 0, r->nr);
+    filter_emit(p, BPF_JMP | BPF_JEQ | BPF_K, 0, 0, r->nr);
     p->loaded = -1;
     for (size_t i = 0; i < n && !any; i++)
-        if (applies(&r[i], kind, uses))
-            test_argument(p, &r[i]);
-    give(p, any ? SECCOMP_RET_ALLOW : SECCOMP_RET_TRAP);
+        if (filter_applies(&r[i], kind, uses))
+            filter_test_argument(p, &r[i]);
+    filter_give(p, any ? SECCOMP_RET_ALLOW : SECCOMP_RET_TRAP);
     p->at[start].jf = (uint8_t)(p->n - start - 1);
 }
 
@@ -127,17 +128,17 @@ size_t filter_make(enum thread_kind kind, unsigned uses,
                    struct sock_filter *out)
 {
     struct program p = {.at = out};
-    load(&p, offsetof(struct seccomp_data, arch));
-    emit(&p, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, AUDIT_ARCH_X86_64);
-    give(&p, SECCOMP_RET_TRAP);
-    load(&p, offsetof(struct seccomp_data, nr));
-    emit(&p, BPF_JMP | BPF_JGE | BPF_K, 0, 1, X32_BIT);
-    give(&p, SECCOMP_RET_TRAP);
+    filter_load(&p, offsetof(struct seccomp_data, arch));
+    filter_emit(&p, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, AUDIT_ARCH_X86_64);
+    filter_give(&p, SECCOMP_RET_TRAP);
+    filter_load(&p, offsetof(struct seccomp_data, nr));
+    filter_emit(&p, BPF_JMP | BPF_JGE | BPF_K, 0, 1, X32_BIT);
+    filter_give(&p, SECCOMP_RET_TRAP);
     for (size_t r = 0, n; r < ARRAY_LEN(rules); r += n) {
-        n = same_call(r);
-        call(&p, &rules[r], n, kind, uses);
+        n = filter_same_call(r);
+        filter_call(&p, &rules[r], n, kind, uses);
     }
-    give(&p, SECCOMP_RET_TRAP);
+    filter_give(&p, SECCOMP_RET_TRAP);
     return p.n;
 }
 
@@ -146,9 +147,9 @@ unsigned filter_calls(enum thread_kind kind, unsigned uses)
     unsigned calls = 0;
     for (size_t r = 0, n; r < ARRAY_LEN(rules); r += n) {
         bool some = false;
-        n = same_call(r);
+        n = filter_same_call(r);
         for (size_t i = 0; i < n; i++)
-            some |= applies(&rules[r + i], kind, uses);
+            some |= filter_applies(&rules[r + i], kind, uses);
         calls += some;
     }
     return calls;
@@ -165,7 +166,7 @@ const char *filter_call_name(unsigned number)
 }
 
 /* In a signal handler: no lock, no buffer, no allocation. */
-static char *hex(char *p, unsigned long long v)
+static char *filter_hex(char *p, unsigned long long v)
 {
     int digits = 1;
     while (digits < 16 && v >> 4 * digits)
@@ -178,30 +179,30 @@ static char *hex(char *p, unsigned long long v)
     return p;
 }
 
-static char *describe(char *p, unsigned number, const ucontext_t *u)
+static char *filter_describe(char *p, unsigned number, const ucontext_t *u)
 {
     static const int args[] = {REG_RDI, REG_RSI, REG_RDX,
                                REG_R10, REG_R8,  REG_R9};
     p = stpcpy(p, "sandbox: thread ");
     p = stpcpy(p, thread_name());
     p = stpcpy(p, ": system call");
-    p = hex(p, number);
+    p = filter_hex(p, number);
     *p++ = ' ';
     p = stpcpy(p, filter_call_name(number));
     *p++ = '(';
     for (size_t i = 0; i < ARRAY_LEN(args); i++)
-        p = hex(p, (unsigned long long)u->uc_mcontext.gregs[args[i]]);
+        p = filter_hex(p, (unsigned long long)u->uc_mcontext.gregs[args[i]]);
     return stpcpy(p, " ) is not on its list; the VMM ends\n");
 }
 
 #define BY_FILTER 1 /* the kernel's SYS_SECCOMP, of a si_code */
 
-static void on_violation(int sig, siginfo_t *si, void *context)
+static void filter_on_violation(int sig, siginfo_t *si, void *context)
 {
     char text[256], *p;
     int code = 128 + sig; /* of somebody's kill(1) */
     if (si->si_code == BY_FILTER) {
-        p = describe(text, (unsigned)si->si_syscall, context);
+        p = filter_describe(text, (unsigned)si->si_syscall, context);
         log_dying(text, (size_t)(p - text));
         code = EXIT_VIOLATION;
     }
@@ -236,7 +237,7 @@ void filter_confine(enum thread_kind kind)
 
 void filter_catch(void)
 {
-    struct sigaction sa = {.sa_sigaction = on_violation,
+    struct sigaction sa = {.sa_sigaction = filter_on_violation,
                            .sa_flags = SA_SIGINFO};
     sigfillset(&sa.sa_mask);
     sigaction(SIGSYS, &sa, NULL);

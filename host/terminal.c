@@ -60,17 +60,17 @@ void terminal_take(void)
 }
 
 /* A fault of ours must not leave a dead terminal behind. */
-static void on_crash(int sig)
+static void terminal_on_crash(int sig)
 {
     terminal_restore();
     thread_raise(sig); /* SA_RESETHAND: the default action now */
 }
 
-static void restore_on_crash(void)
+static void terminal_restore_on_crash(void)
 {
     static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE,
                                 SIGABRT, SIGSYS, SIGTRAP};
-    struct sigaction sa = {.sa_handler = on_crash,
+    struct sigaction sa = {.sa_handler = terminal_on_crash,
                            .sa_flags = (int)SA_RESETHAND | SA_NODEFER};
     struct sigaction old;
     for (size_t i = 0; i < ARRAY_LEN(fatal); i++)
@@ -99,7 +99,7 @@ void terminal_raw(int fd)
     if (!once)
         atexit(terminal_restore);
     once = true;
-    restore_on_crash();
+    terminal_restore_on_crash();
     terminal_take();
 }
 

@@ -126,12 +126,12 @@ void device_stats(struct device *dev, int fd)
         dev->stats(dev, fd);
 }
 
-static void destroy_from(struct device *d)
+static void machine_destroy_from(struct device *d)
 {
     if (!d)
         return;
     struct opts opts = d->opts; /* its texts outlive it */
-    destroy_from(d->next);
+    machine_destroy_from(d->next);
     if (d->destroy)
         d->destroy(d);
     opts_free(&opts);
@@ -139,11 +139,11 @@ static void destroy_from(struct device *d)
 
 void devices_destroy(struct machine *m)
 {
-    destroy_from(m->devices);
+    machine_destroy_from(m->devices);
     m->devices = NULL;
 }
 
-static int new_eventfd(void)
+static int machine_new_eventfd(void)
 {
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return fd < 0 ? -errno : fd;
@@ -152,7 +152,7 @@ static int new_eventfd(void)
 /* syscalls loop vcpu if vhost: eventfd2 close */
 int irq_msi(struct machine *m, struct irq *irq)
 {
-    int fd = new_eventfd();
+    int fd = machine_new_eventfd();
     if (fd < 0)
         return fd;
     *irq = (struct irq){.m = m, .fd = fd, .gsi = -1};
@@ -186,7 +186,7 @@ void irq_pulse(struct irq *irq)
 
 /* An EOI lowered the line; whoever still wants it up raises it again. A level
  * that changes while we look either is seen here or writes the fd itself. */
-static void resample(struct event *ev, uint32_t got)
+static void machine_resample(struct event *ev, uint32_t got)
 {
     (void)got;
     struct irq *irq = container_of(ev, struct irq, resample);
@@ -200,10 +200,10 @@ static void resample(struct event *ev, uint32_t got)
 int irq_intx(struct machine *m, struct irq *irq, unsigned gsi)
 {
     int err;
-    *irq = (struct irq){.m = m, .fd = new_eventfd(), .gsi = (int)gsi};
-    irq->resample = (struct event){.fd = new_eventfd(),
+    *irq = (struct irq){.m = m, .fd = machine_new_eventfd(), .gsi = (int)gsi};
+    irq->resample = (struct event){.fd = machine_new_eventfd(),
                                    .want = EPOLLIN,
-                                   .ready = resample,
+                                   .ready = machine_resample,
                                    .name = "resample"};
     if (irq->fd < 0 || irq->resample.fd < 0) {
         err = irq->fd < 0 ? irq->fd : irq->resample.fd;

@@ -64,7 +64,7 @@ struct hub {
 
 static struct hub *hubs;
 
-static unsigned mac_slot(const uint8_t *mac)
+static unsigned hub_mac_slot(const uint8_t *mac)
 {
     uint32_t h = (uint32_t)mac[2] << 24 | (uint32_t)mac[3] << 16 |
                  (uint32_t)mac[4] << 8 | mac[5];
@@ -74,7 +74,7 @@ static unsigned mac_slot(const uint8_t *mac)
 /* Where the destination was last heard; NULL: send to all. */
 static struct hubport *hub_lookup(struct hub *h, const uint8_t *dst)
 {
-    unsigned i = mac_slot(dst);
+    unsigned i = hub_mac_slot(dst);
     if (dst[0] & 1 || memcmp(h->mac[i].mac, dst, 6) || !h->mac[i].port ||
         now_ns() - h->mac[i].seen > AGE_NS)
         return NULL;
@@ -83,7 +83,7 @@ static struct hubport *hub_lookup(struct hub *h, const uint8_t *dst)
 
 static void hub_learn(struct hub *h, const uint8_t *src, struct hubport *from)
 {
-    unsigned i = mac_slot(src);
+    unsigned i = hub_mac_slot(src);
     if (src[0] & 1)
         return;
     memcpy(h->mac[i].mac, src, 6);

@@ -29,7 +29,7 @@
  * RDT writes, and TDT writes in the middle of traffic, cost their exit and one
  * load. The wake-up that must not be lost:
  *     vCPU: write TDT;                    read todo    (e1000_wr_tdt, _kick)
- *     loop: clear TODO_TX in todo;        read TDT     (run_tx)
+ *     loop: clear TODO_TX in todo;        read TDT     (e1000_run_tx)
  * All sequentially consistent: either the vCPU sees the bit cleared and rings,
  * or the loop sees the new tail. The same for RDT and TODO_RX.
  *
@@ -73,7 +73,7 @@ const unsigned e1000_nrows = ARRAY_LEN(e1000_rows);
 static uint8_t row_of[PBM / 4];
 _Static_assert(ARRAY_LEN(e1000_rows) < 256, "row_of is bytes");
 
-static void fill_row_of(void)
+static void e1000_fill_row_of(void)
 {
     for (unsigned i = 1; i < e1000_nrows; i++) {
         const struct e1000_row *r = &e1000_rows[i];
@@ -82,7 +82,7 @@ static void fill_row_of(void)
     }
 }
 
-static const struct e1000_row *pbm_row(void)
+static const struct e1000_row *e1000_pbm_row(void)
 {
     const struct e1000_row *r = e1000_rows;
     while (r->off != PBM)
@@ -96,7 +96,7 @@ const struct e1000_row *e1000_row_at(uint32_t *off)
 {
     const struct e1000_row *r;
     if (*off >= PBM)
-        return *off < E1000_MMIO_SIZE ? pbm_row() : NULL;
+        return *off < E1000_MMIO_SIZE ? e1000_pbm_row() : NULL;
     r = &e1000_rows[row_of[*off / 4]];
     if (r->to) {
         *off = r->to + (*off - r->off);
@@ -107,8 +107,8 @@ const struct e1000_row *e1000_row_at(uint32_t *off)
 
 /* -------------------------------------------------------------- accesses */
 
-static void trace_access(struct e1000 *e, const char *what, uint32_t off,
-                         const struct e1000_row *r, uint32_t val)
+static void e1000_trace_access(struct e1000 *e, const char *what, uint32_t off,
+                               const struct e1000_row *r, uint32_t val)
 {
     if (!r)
         trace_print("%s: %s %05x %08x (no register)", e->dev.id, what, off,
@@ -120,22 +120,22 @@ static void trace_access(struct e1000 *e, const char *what, uint32_t off,
                     (off - r->off) / r->stride, val);
 }
 
-static uint32_t read32(struct e1000 *e, uint32_t off)
+static uint32_t e1000_read32(struct e1000 *e, uint32_t off)
 {
     const struct e1000_row *r = e1000_row_at(&off);
     uint32_t v = 0;
     if (r)
         v = r->read ? r->read(e, off) : reg_get(e, off);
     if (__builtin_expect(trace_mask & TRACE_E1000, 0))
-        trace_access(e, "read", off, r, v);
+        e1000_trace_access(e, "read", off, r, v);
     return v;
 }
 
-static void write32(struct e1000 *e, uint32_t off, uint32_t val)
+static void e1000_write32(struct e1000 *e, uint32_t off, uint32_t val)
 {
     const struct e1000_row *r = e1000_row_at(&off);
     if (__builtin_expect(trace_mask & TRACE_E1000, 0))
-        trace_access(e, "write", off, r, val);
+        e1000_trace_access(e, "write", off, r, val);
     if (!r || !r->write)
         return;
     if (r->hot) {
@@ -156,57 +156,59 @@ void e1000_wr_plain(struct e1000 *e, uint32_t off, uint32_t val)
 /* SDM 13.2: registers are dwords. Smaller reads get their lanes of one read;
  * smaller writes change the lanes of registers that only store, others ignore
  * them; what is not inside one dword (or two whole ones) does nothing. */
-static uint32_t lanes(unsigned width)
+static uint32_t e1000_lanes(unsigned width)
 {
     return width < 4 ? (1u << 8 * width) - 1 : ~0u;
 }
 
-static uint64_t mmio_read(void *owner, uint64_t off, unsigned width)
+static uint64_t e1000_mmio_read(void *owner, uint64_t off, unsigned width)
 {
     struct e1000 *e = owner;
     uint32_t at = (uint32_t)off & ~3u, lane = (uint32_t)off & 3;
     if (width == 4 && !lane)
-        return read32(e, at);
+        return e1000_read32(e, at);
     if (width == 8 && !lane)
-        return read32(e, at) | (uint64_t)read32(e, at + 4) << 32;
+        return e1000_read32(e, at) | (uint64_t)e1000_read32(e, at + 4) << 32;
     if (lane + width > 4)
         return 0;
-    return read32(e, at) >> 8 * lane & lanes(width);
+    return e1000_read32(e, at) >> 8 * lane & e1000_lanes(width);
 }
 
-static void mmio_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+static void e1000_mmio_write(void *owner, uint64_t off, unsigned width,
+                             uint64_t val)
 {
     struct e1000 *e = owner;
     uint32_t at = (uint32_t)off & ~3u, lane = (uint32_t)off & 3, mask, to = at;
     const struct e1000_row *r;
     if (!lane && width >= 4) {
-        write32(e, at, (uint32_t)val);
+        e1000_write32(e, at, (uint32_t)val);
         if (width == 8)
-            write32(e, at + 4, (uint32_t)(val >> 32));
+            e1000_write32(e, at + 4, (uint32_t)(val >> 32));
         return;
     }
     r = e1000_row_at(&to);
     if (lane + width > 4 || !r || r->write != e1000_wr_plain)
         return;
-    mask = lanes(width) << 8 * lane;
-    write32(e, at,
-            (reg_get(e, to) & ~mask) | ((uint32_t)val << 8 * lane & mask));
+    mask = e1000_lanes(width) << 8 * lane;
+    e1000_write32(
+        e, at, (reg_get(e, to) & ~mask) | ((uint32_t)val << 8 * lane & mask));
 }
 
 /* SDM 13.2.2: IOADDR at 0, IODATA at 4, dwords. Addresses that are not a
  * register's do nothing. */
-static uint64_t io_read(void *owner, uint64_t off, unsigned width)
+static uint64_t e1000_io_read(void *owner, uint64_t off, unsigned width)
 {
     struct e1000 *e = owner;
     uint32_t addr = atomic_load(&e->ioaddr);
     if (off < 4 && (off & 3) + width <= 4)
-        return addr >> 8 * off & lanes(width);
+        return addr >> 8 * off & e1000_lanes(width);
     if (off != 4 || width != 4 || addr & 3 || addr >= E1000_MMIO_SIZE)
         return 0;
-    return read32(e, addr);
+    return e1000_read32(e, addr);
 }
 
-static void io_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+static void e1000_io_write(void *owner, uint64_t off, unsigned width,
+                           uint64_t val)
 {
     struct e1000 *e = owner;
     uint32_t addr = atomic_load(&e->ioaddr);
@@ -215,7 +217,7 @@ static void io_write(void *owner, uint64_t off, unsigned width, uint64_t val)
     if (off == 0)
         atomic_store(&e->ioaddr, (uint32_t)val & 0xfffff);
     else if (off == 4 && !(addr & 3) && addr < E1000_MMIO_SIZE)
-        write32(e, addr, (uint32_t)val);
+        e1000_write32(e, addr, (uint32_t)val);
 }
 
 /* ---------------------------------------------------------- lock, kicks */
@@ -258,7 +260,7 @@ void *e1000_ring(struct e1000 *e, unsigned lo, uint32_t *n)
 
 /* Both: true when more is left; else the promise is taken back, and the guest's
  * index is looked at once more ("Kicks", above). */
-static bool run_tx(struct e1000 *e)
+static bool e1000_run_tx(struct e1000 *e)
 {
     if (e1000_tx_run(e)) { /* the bit may be clear: it was switched on */
         atomic_fetch_or(&e->todo, TODO_TX);
@@ -273,7 +275,7 @@ static bool run_tx(struct e1000 *e)
     return true;
 }
 
-static bool run_rx(struct e1000 *e)
+static bool e1000_run_rx(struct e1000 *e)
 {
     if (e1000_rx_run(e))
         return true;
@@ -286,7 +288,7 @@ static bool run_rx(struct e1000 *e)
     return true;
 }
 
-static void wait_for_wire(struct e1000 *e)
+static void e1000_wait_for_wire(struct e1000 *e)
 {
     uint32_t want = e->tx.blocked ? EPOLLOUT : 0;
     if (e1000_rx_on(e) && !e->rx.starved)
@@ -307,7 +309,7 @@ void e1000_report(struct e1000 *e)
     e1000_raise(e, causes);
 }
 
-static void work(struct e1000 *e, bool readable, bool writable)
+static void e1000_work(struct e1000 *e, bool readable, bool writable)
 {
     const uint32_t once = TODO_CFG | TODO_IRQ | TODO_LINK;
     uint32_t todo, mine;
@@ -320,11 +322,11 @@ static void work(struct e1000 *e, bool readable, bool writable)
         e1000_phy_start(e);
     e->rx.readable |= readable || all;
     if (e->rx.readable || e->rx.p.on || (todo & TODO_RX && e->rx.starved))
-        more |= run_rx(e);
+        more |= e1000_run_rx(e);
     if (all || writable || (todo & TODO_TX && !e->tx.blocked))
-        more |= run_tx(e);
+        more |= e1000_run_tx(e);
     if (e->be)
-        wait_for_wire(e);
+        e1000_wait_for_wire(e);
     e1000_report(e);
     /* A blocked ring's bit waits for EPOLLOUT, a ready one's for EPOLLIN. A
      * vCPU that changes that from now on sets TODO_CFG. */
@@ -338,26 +340,27 @@ static void work(struct e1000 *e, bool readable, bool writable)
 }
 
 /* Edge-triggered: nothing to read. */
-static void bell_ready(struct event *ev, uint32_t got)
+static void e1000_bell_ready(struct event *ev, uint32_t got)
 {
     (void)got;
-    work(container_of(ev, struct e1000, bell), false, false);
+    e1000_work(container_of(ev, struct e1000, bell), false, false);
 }
 
-static void wire_ready(struct event *ev, uint32_t got)
+static void e1000_wire_ready(struct event *ev, uint32_t got)
 {
-    work(container_of(ev, struct e1000, wire), got & EPOLLIN, got & EPOLLOUT);
+    e1000_work(container_of(ev, struct e1000, wire), got & EPOLLIN,
+               got & EPOLLOUT);
 }
 
 void e1000_wake(struct e1000 *e)
 {
-    e->bell.ready = bell_ready;
-    e->wire.ready = wire_ready;
+    e->bell.ready = e1000_bell_ready;
+    e->wire.ready = e1000_wire_ready;
     atomic_fetch_or(&e->todo, TODO_CFG);
     event_signal(e->bell.fd);
 }
 
-static void cable_changed(void *nic, bool up)
+static void e1000_cable_changed(void *nic, bool up)
 {
     struct e1000 *e = nic;
     struct loop *l = e->dev.m->loop;
@@ -375,7 +378,7 @@ static void cable_changed(void *nic, bool up)
 /* ----------------------------------------------------- control and reset */
 
 /* SDM 14.3: everything but the PHY, the EEPROM and PCI. Under the lock. */
-static void soft_reset(struct e1000 *e)
+static void e1000_soft_reset(struct e1000 *e)
 {
     e1000_tx_reset(e);
     e1000_rx_reset(e);
@@ -392,7 +395,7 @@ static void soft_reset(struct e1000 *e)
 void e1000_wr_ctrl(struct e1000 *e, uint32_t off, uint32_t val)
 {
     if (val & CTRL_RST)
-        soft_reset(e);
+        e1000_soft_reset(e);
     else
         reg_put(e, off, val & ~CTRL_PHY_RST);
     if (val & CTRL_PHY_RST)
@@ -418,7 +421,7 @@ static void e1000_reset(struct device *dev)
 {
     struct e1000 *e = container_of(dev, struct e1000, dev);
     e1000_lock(e);
-    soft_reset(e);
+    e1000_soft_reset(e);
     e1000_phy_reset(e);
     e1000_irq_reset(e);
     atomic_store(&e->ioaddr, 0);
@@ -429,8 +432,8 @@ static void e1000_reset(struct device *dev)
 /* -------------------------------------------------------------- creation */
 
 /* Bus mastering may have been switched. With the bus's lock held. */
-static void cfg_written(struct pci_fn *fn, unsigned off, unsigned width,
-                        uint32_t val)
+static void e1000_cfg_written(struct pci_fn *fn, unsigned off, unsigned width,
+                              uint32_t val)
 {
     (void)width;
     (void)val;
@@ -456,14 +459,14 @@ static void e1000_destroy(struct device *dev)
     free(e->rx.loop_buf);
 }
 
-static int wire_up(struct e1000 *e)
+static int e1000_wire_up(struct e1000 *e)
 {
     struct loop *l = e->dev.m->loop;
     struct netdev *nd = e->nic.nd;
     int err;
     e->bell = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                              .want = EPOLLIN | EPOLLET,
-                             .ready = bell_ready,
+                             .ready = e1000_bell_ready,
                              .name = "e1000"};
     if (e->bell.fd < 0)
         return -errno;
@@ -472,28 +475,31 @@ static int wire_up(struct e1000 *e)
         return err;
     e->be = nd->q[0];
     nd->nic = e;
-    nd->link_changed = cable_changed;
+    nd->link_changed = e1000_cable_changed;
     if (nd->set_queues)
         nd->set_queues(nd, 1);
     if (nd->set_offload)
         nd->set_offload(nd, e->offload);
-    e->wire = (struct event){
-        .fd = e->be->fd, .want = 0, .ready = wire_ready, .name = "e1000-wire"};
+    e->wire = (struct event){.fd = e->be->fd,
+                             .want = 0,
+                             .ready = e1000_wire_ready,
+                             .name = "e1000-wire"};
     return e->be->fd < 0 ? 0 : loop_add(l, &e->wire);
 }
 
 /* SDM 4.1: what configuration space holds. */
-static int plug(struct e1000 *e)
+static int e1000_plug(struct e1000 *e)
 {
     struct pci_fn *fn = &e->pci;
     pci_fn_init(fn, e->dev.m, e, "e1000", 0x8086, 0x100e, 0x020000, 0x02);
     pci_put(fn, PCI_SUBSYS_VENDOR_ID, 2, 0x8086);
     pci_put(fn, PCI_SUBSYS_ID, 2, 0x001e);
     pci_put(fn, PCI_MIN_GNT, 1, 0xff);
-    fn->cfg_written = cfg_written;
-    pci_bar_init(fn, 0, PCI_BAR_MEM32, E1000_MMIO_SIZE, mmio_read, mmio_write,
-                 e);
-    pci_bar_init(fn, 1, PCI_BAR_IO, E1000_IO_SIZE, io_read, io_write, e);
+    fn->cfg_written = e1000_cfg_written;
+    pci_bar_init(fn, 0, PCI_BAR_MEM32, E1000_MMIO_SIZE, e1000_mmio_read,
+                 e1000_mmio_write, e);
+    pci_bar_init(fn, 1, PCI_BAR_IO, E1000_IO_SIZE, e1000_io_read,
+                 e1000_io_write, e);
     pci_intx_init(fn);
     fn->romfile = e->nic.pci.romfile;
     return pci_add(fn, e->nic.pci.slot);
@@ -503,7 +509,7 @@ static int plug(struct e1000 *e)
  * at. With carry-less multiplication it takes a fifth of a microsecond a frame
  * and is simply always right; without (an emulated host) it would be the most
  * expensive thing done to a frame, and zeroes are given instead. */
-static bool fcs_is_cheap(void)
+static bool e1000_fcs_is_cheap(void)
 {
     static uint8_t frame[1514];
     uint64_t best = UINT64_MAX;
@@ -522,7 +528,7 @@ static int e1000_check(struct device *dev, struct needs *needs)
     return nic_check(&e->nic, dev, needs, "e1000");
 }
 
-static int look_at_netdev(struct e1000 *e)
+static int e1000_look_at_netdev(struct e1000 *e)
 {
     const struct netdev *nd = e->nic.nd;
     const char *what = e->dev.opts.what;
@@ -544,7 +550,7 @@ static int look_at_netdev(struct e1000 *e)
 static int e1000_create(struct machine *m, struct device *dev)
 {
     struct e1000 *e = container_of(dev, struct e1000, dev);
-    int err = e->nic.nd ? look_at_netdev(e) : 0;
+    int err = e->nic.nd ? e1000_look_at_netdev(e) : 0;
     if (err)
         return err;
     e->dev.reset = e1000_reset;
@@ -553,22 +559,22 @@ static int e1000_create(struct machine *m, struct device *dev)
     e->dev.destroy = e1000_destroy;
     eth_crc_init();
     if (e->fcs == AUTO)
-        e->fcs = fcs_is_cheap();
+        e->fcs = e1000_fcs_is_cheap();
     e->tx.bounce = malloc(TX_BOUNCE);
     e->rx.buf = malloc(NET_FRAME_MAX);
     e->rx.loop_buf = malloc(E1000_LONG_MAX);
     if (!e->tx.bounce || !e->rx.buf || !e->rx.loop_buf)
         return fail(-ENOMEM, "%s: out of memory", e->dev.id);
-    fill_row_of();
+    e1000_fill_row_of();
     pthread_mutex_init(&e->lock, NULL);
     e1000_irq_init(e);
     e1000_rx_init(e);
     e1000_phy_init(e);
     e1000_eeprom_init(e);
-    err = plug(e);
+    err = e1000_plug(e);
     if (err)
         return err; /* said */
-    err = wire_up(e);
+    err = e1000_wire_up(e);
     if (err)
         return fail(err, "%s: %s", e->dev.id, strerror(-err));
     device_register(m, &e->dev);

@@ -51,7 +51,7 @@ bool vfio_parse_bdf(const char *text, char out[VFIO_BDF_LEN])
 /* -------------------------------------------------------- what sysfs says */
 
 /* The last part of where a link in sysfs leads; false where there is none. */
-static bool link_name(const char *path, char out[64])
+static bool vfio_link_name(const char *path, char out[64])
 {
     char to[512];
     ssize_t n = readlink(path, to, sizeof(to) - 1);
@@ -63,20 +63,20 @@ static bool link_name(const char *path, char out[64])
     return true;
 }
 
-static bool driver_of(const char *bdf, char out[64])
+static bool vfio_driver_of(const char *bdf, char out[64])
 {
     char path[128];
     snprintf(path, sizeof(path), SYSFS "%.32s/driver", bdf);
-    return link_name(path, out);
+    return vfio_link_name(path, out);
 }
 
 /* vfio-pci, or a variant of it (mlx5_vfio_pci, …). */
-static bool is_vfio(const char *driver)
+static bool vfio_is_vfio(const char *driver)
 {
     return strstr(driver, "vfio");
 }
 
-static int not_bound(const struct vfio *v, const char *driver)
+static int vfio_not_bound(const struct vfio *v, const char *driver)
 {
     char unbind[128] = "";
     if (driver)
@@ -91,7 +91,7 @@ static int not_bound(const struct vfio *v, const char *driver)
 }
 
 /* The number of the device's group, or -errno (said). */
-static int find_group(const struct vfio *v)
+static int vfio_find_group(const struct vfio *v)
 {
     char path[128], name[64];
     snprintf(path, sizeof(path), SYSFS "%s", v->host);
@@ -101,27 +101,27 @@ static int find_group(const struct vfio *v)
                     "lists them",
                     v->host);
     snprintf(path, sizeof(path), SYSFS "%s/iommu_group", v->host);
-    if (!link_name(path, name))
+    if (!vfio_link_name(path, name))
         return fail(-ENODEV,
                     "vfio-pci: host=%s has no IOMMU; turn on VT-d or AMD-Vi in "
                     "the firmware, and intel_iommu=on for the host's kernel",
                     v->host);
     int number = atoi(name);
-    if (!driver_of(v->host, name))
-        return not_bound(v, NULL);
-    return is_vfio(name) ? number : not_bound(v, name);
+    if (!vfio_driver_of(v->host, name))
+        return vfio_not_bound(v, NULL);
+    return vfio_is_vfio(name) ? number : vfio_not_bound(v, name);
 }
 
 /* -EPERM, naming the devices of the group that the host still uses. */
-static int not_viable(const struct vfio *v, int number)
+static int vfio_not_viable(const struct vfio *v, int number)
 {
     char path[64], driver[64], list[256] = "";
     snprintf(path, sizeof(path), "/sys/kernel/iommu_groups/%d/devices", number);
     DIR *dir = opendir(path);
     struct dirent *d;
     while (dir && (d = readdir(dir)))
-        if (d->d_name[0] != '.' && driver_of(d->d_name, driver) &&
-            !is_vfio(driver))
+        if (d->d_name[0] != '.' && vfio_driver_of(d->d_name, driver) &&
+            !vfio_is_vfio(driver))
             snprintf(list + strlen(list), sizeof(list) - strlen(list),
                      " %.16s (%s)", d->d_name, driver);
     if (dir)
@@ -135,7 +135,7 @@ static int not_viable(const struct vfio *v, int number)
 
 /* ---------------------------------------------------- container and group */
 
-static int open_node(const char *path)
+static int vfio_open_node(const char *path)
 {
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd >= 0)
@@ -151,9 +151,9 @@ static int open_node(const char *path)
     return fail(err, "vfio-pci: %s: %s%s", path, strerror(-err), what);
 }
 
-static int open_container(void)
+static int vfio_open_container(void)
 {
-    int fd = open_node("/dev/vfio/vfio");
+    int fd = vfio_open_node("/dev/vfio/vfio");
     if (fd < 0)
         return fd;
     if (ioctl(fd, VFIO_GET_API_VERSION) != VFIO_API_VERSION ||
@@ -170,7 +170,7 @@ static int open_container(void)
 /* All of guest memory at the device's addresses, which are the guest's. The
  * kernel pins it, so a page must stay the device's: a child that is forked
  * later gets none of it, or copy-on-write could move it. */
-static int map_ram(const struct vfio *v, const struct ram *ram)
+static int vfio_map_ram(const struct vfio *v, const struct ram *ram)
 {
     for (int i = 0; i < ram->n; i++) {
         const struct ram_region *r = &ram->region[i];
@@ -199,17 +199,17 @@ static int map_ram(const struct vfio *v, const struct ram *ram)
     return 0;
 }
 
-static int join_container(const struct vfio *v, int fd, int number,
-                          struct machine *m)
+static int vfio_join_container(const struct vfio *v, int fd, int number,
+                               struct machine *m)
 {
     struct vfio_group_status st = {.argsz = sizeof(st)};
-    int err = container < 0 ? open_container() : 0;
+    int err = container < 0 ? vfio_open_container() : 0;
     if (err)
         return err;
     if (ioctl(fd, VFIO_GROUP_GET_STATUS, &st) < 0)
         return fail(-errno, "vfio-pci: group %d: %s", number, strerror(errno));
     if (!(st.flags & VFIO_GROUP_FLAGS_VIABLE))
-        return not_viable(v, number);
+        return vfio_not_viable(v, number);
     if (ioctl(fd, VFIO_GROUP_SET_CONTAINER, &container) < 0)
         return fail(-errno, "vfio-pci: host=%s: joining the container: %s",
                     v->host, strerror(errno));
@@ -223,14 +223,14 @@ static int join_container(const struct vfio *v, int fd, int number,
                           "are trusted, load vfio_iommu_type1 with "
                           "allow_unsafe_interrupts=1"
                         : "");
-    return map_ram(v, &m->ram);
+    return vfio_map_ram(v, &m->ram);
 }
 
 /* The group's descriptor, from the first device in it on; or -errno (said). */
-static int open_group(const struct vfio *v, struct machine *m)
+static int vfio_open_group(const struct vfio *v, struct machine *m)
 {
     char path[32];
-    int number = find_group(v);
+    int number = vfio_find_group(v);
     if (number < 0)
         return number;
     for (unsigned i = 0; i < ngroups; i++)
@@ -239,10 +239,10 @@ static int open_group(const struct vfio *v, struct machine *m)
     if (ngroups == ARRAY_LEN(groups))
         return fail(-ENOSPC, "vfio-pci: at most %d groups", PCI_SLOTS);
     snprintf(path, sizeof(path), "/dev/vfio/%d", number);
-    int fd = open_node(path);
+    int fd = vfio_open_node(path);
     if (fd < 0)
         return fd;
-    int err = join_container(v, fd, number, m);
+    int err = vfio_join_container(v, fd, number, m);
     if (err) {
         close(fd);
         return err;
@@ -253,7 +253,7 @@ static int open_group(const struct vfio *v, struct machine *m)
 
 /* ----------------------------------------------------------------- regions */
 
-static void add_area(struct vfio_region *r, uint64_t off, uint64_t size)
+static void vfio_add_area(struct vfio_region *r, uint64_t off, uint64_t size)
 {
     if (r->nmap < VFIO_AREAS_MAX && off % PAGE == 0 && size % PAGE == 0 &&
         size && off < r->size && size <= r->size - off)
@@ -277,13 +277,13 @@ void vfio_region_areas(struct vfio_region *r, const void *info, size_t len)
             continue;
         for (uint32_t k = 0; k < s->nr_areas; k++)
             if (at + sizeof(*s) + (k + 1) * sizeof(s->areas[0]) <= len)
-                add_area(r, s->areas[k].offset, s->areas[k].size);
+                vfio_add_area(r, s->areas[k].offset, s->areas[k].size);
         return;
     }
-    add_area(r, 0, r->size);
+    vfio_add_area(r, 0, r->size);
 }
 
-static int read_regions(struct vfio *v)
+static int vfio_read_regions(struct vfio *v)
 {
     uint64_t buf[512]; /* the capabilities of any region known */
     struct vfio_region_info *info = (struct vfio_region_info *)buf;
@@ -301,8 +301,8 @@ static int read_regions(struct vfio *v)
 }
 
 /* [lo, hi) of BAR i without the pages of holes h and on. */
-static void map_around(struct vfio *v, unsigned i, uint64_t lo, uint64_t hi,
-                       unsigned h)
+static void vfio_map_around(struct vfio *v, unsigned i, uint64_t lo,
+                            uint64_t hi, unsigned h)
 {
     struct vfio_region *r = &v->region[i];
     for (; h < ARRAY_LEN(v->hole); h++) {
@@ -312,7 +312,7 @@ static void map_around(struct vfio *v, unsigned i, uint64_t lo, uint64_t hi,
         if (!hole->len || hole->bar != i || to <= lo || from >= hi)
             continue;
         if (lo < from)
-            map_around(v, i, lo, from, h + 1);
+            vfio_map_around(v, i, lo, from, h + 1);
         lo = to;
     }
     if (lo >= hi || r->nmap == VFIO_AREAS_MAX)
@@ -332,7 +332,7 @@ void vfio_map_bar(struct vfio *v, unsigned i)
     memcpy(area, r->map, sizeof(area));
     r->nmap = 0;
     for (unsigned k = 0; k < n; k++)
-        map_around(v, i, area[k].off, area[k].off + area[k].size, 0);
+        vfio_map_around(v, i, area[k].off, area[k].off + area[k].size, 0);
 }
 
 /* ------------------------------------------------------------- the device */
@@ -370,7 +370,7 @@ int vfio_open(struct vfio *v, struct machine *m)
 {
     struct vfio_device_info info = {.argsz = sizeof(info)};
     thread_uses(USE_VFIO);
-    int group = open_group(v, m);
+    int group = vfio_open_group(v, m);
     if (group < 0)
         return group;
     v->fd = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, v->host);
@@ -386,7 +386,7 @@ int vfio_open(struct vfio *v, struct machine *m)
         log_line("warning: %s: the host cannot reset it; it keeps its state "
                  "when the guest restarts",
                  v->dev.id);
-    return read_regions(v);
+    return vfio_read_regions(v);
 }
 
 /* Its last descriptor: the kernel resets the device once more and stops its

@@ -54,8 +54,8 @@ static struct vfio *vfio_of(struct pci_fn *fn)
 /* ---------------------------------------------------- the device's regions */
 
 /* syscalls loop vcpu if vfio: pread64 pwrite64 */
-static uint64_t region_read(const struct vfio_region *r, uint64_t off,
-                            unsigned width)
+static uint64_t vfio_region_read(const struct vfio_region *r, uint64_t off,
+                                 unsigned width)
 {
     uint64_t val = 0;
     if (pread(r->v->fd, &val, width, (off_t)(r->offset + off)) != width) {
@@ -66,8 +66,8 @@ static uint64_t region_read(const struct vfio_region *r, uint64_t off,
     return val;
 }
 
-static void region_write(const struct vfio_region *r, uint64_t off,
-                         unsigned width, uint64_t val)
+static void vfio_region_write(const struct vfio_region *r, uint64_t off,
+                              unsigned width, uint64_t val)
 {
     if (pwrite(r->v->fd, &val, width, (off_t)(r->offset + off)) != width)
         fault_note(&r->v->f_io, "%s: writing offset %#llx: %s", r->v->dev.id,
@@ -75,8 +75,8 @@ static void region_write(const struct vfio_region *r, uint64_t off,
 }
 
 /* 0: the MSI-X table, 1: its PBA, -1: neither. */
-static int hole_at(const struct vfio *v, const struct vfio_region *r,
-                   uint64_t off)
+static int vfio_hole_at(const struct vfio *v, const struct vfio_region *r,
+                        uint64_t off)
 {
     for (int i = 0; i < 2; i++)
         if (r == &v->region[v->hole[i].bar] &&
@@ -85,61 +85,63 @@ static int hole_at(const struct vfio *v, const struct vfio_region *r,
     return -1;
 }
 
-static uint64_t bar_read(void *owner, uint64_t off, unsigned width)
+static uint64_t vfio_bar_read(void *owner, uint64_t off, unsigned width)
 {
     struct vfio_region *r = owner;
     struct vfio *v = r->v;
-    int hole = hole_at(v, r, off);
+    int hole = vfio_hole_at(v, r, off);
     atomic_fetch_add_explicit(&v->trapped, 1, memory_order_relaxed);
     if (hole < 0)
-        return region_read(r, off, width);
+        return vfio_region_read(r, off, width);
     off -= v->hole[hole].off;
     return hole ? pci_msix_pba(&v->fn, off, width)
                 : pci_msix_read(&v->fn, off, width);
 }
 
-static void bar_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+static void vfio_bar_write(void *owner, uint64_t off, unsigned width,
+                           uint64_t val)
 {
     struct vfio_region *r = owner;
     struct vfio *v = r->v;
-    int hole = hole_at(v, r, off);
+    int hole = vfio_hole_at(v, r, off);
     atomic_fetch_add_explicit(&v->trapped, 1, memory_order_relaxed);
     if (hole < 0)
-        region_write(r, off, width, val);
+        vfio_region_write(r, off, width, val);
     else if (hole == 0)
         pci_msix_write(&v->fn, off - v->hole[0].off, width, val);
 }
 
 /* -------------------------------------------------------------- interrupts */
 
-static bool msi_enabled(const struct vfio *v)
+static bool vfio_msi_enabled(const struct vfio *v)
 {
     return v->msi && pci_get(&v->fn, v->msi + 2u, 1) & MSI_ENABLE;
 }
 
 /* Offsets in the MSI capability depend on its form. */
-static unsigned msi_data(const struct vfio *v)
+static unsigned vfio_msi_data(const struct vfio *v)
 {
     return v->msi + (pci_get(&v->fn, v->msi + 2u, 1) & MSI_64BIT ? 12u : 8u);
 }
 
 /* 0: this device cannot mask them one by one. */
-static unsigned msi_mask(const struct vfio *v)
+static unsigned vfio_msi_mask(const struct vfio *v)
 {
-    return pci_get(&v->fn, v->msi + 3u, 1) & MSI_MASKABLE ? msi_data(v) + 4 : 0;
+    return pci_get(&v->fn, v->msi + 3u, 1) & MSI_MASKABLE ? vfio_msi_data(v) + 4
+                                                          : 0;
 }
 
 /* Attaches each of the device's messages as the capability says now. Under
  * v->lock. */
-static void msi_attach(struct vfio *v)
+static void vfio_msi_attach(struct vfio *v)
 {
     const struct pci_fn *fn = &v->fn;
     uint64_t addr = pci_get(fn, v->msi + 4u, 4);
-    uint32_t data = pci_get(fn, msi_data(v), 2), masked = 0;
-    if (msi_data(v) == v->msi + 12u)
+    uint32_t data = pci_get(fn, vfio_msi_data(v), 2), masked = 0;
+    if (vfio_msi_data(v) == v->msi + 12u)
         addr |= (uint64_t)pci_get(fn, v->msi + 8u, 4) << 32;
-    if (msi_mask(v))
-        masked = pci_get(fn, msi_mask(v), 4);
+    if (vfio_msi_mask(v))
+        masked = pci_get(fn, vfio_msi_mask(v), 4);
     for (unsigned i = 0; i < v->nmsi; i++) {
         struct irq *irq = &v->msi_irq[i];
         irq_detach(irq);
@@ -153,7 +155,7 @@ static void msi_attach(struct vfio *v)
 }
 
 /* The eventfds of a mode; how many. */
-static unsigned mode_fds(struct vfio *v, int mode, int fds[PCI_MSIX_MAX])
+static unsigned vfio_mode_fds(struct vfio *v, int mode, int fds[PCI_MSIX_MAX])
 {
     unsigned n = mode == VFIO_PCI_MSIX_IRQ_INDEX  ? v->fn.nvec
                  : mode == VFIO_PCI_MSI_IRQ_INDEX ? v->msi_on
@@ -166,7 +168,7 @@ static unsigned mode_fds(struct vfio *v, int mode, int fds[PCI_MSIX_MAX])
 }
 
 /* In the kernel from the guest's EOI to the device, or else by intx_eoi. */
-static void intx_unmask_by_kernel(struct vfio *v)
+static void vfio_intx_unmask_by_kernel(struct vfio *v)
 {
     struct event *eoi = &v->fn.intx.resample;
     if (vfio_set_irqs(v, VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_UNMASK, 1,
@@ -174,7 +176,7 @@ static void intx_unmask_by_kernel(struct vfio *v)
         loop_del(eoi);
 }
 
-static void intx_eoi(struct event *ev, uint32_t got)
+static void vfio_intx_eoi(struct event *ev, uint32_t got)
 {
     struct vfio *v = vfio_of(container_of(ev, struct pci_fn, intx.resample));
     (void)got;
@@ -184,7 +186,7 @@ static void intx_eoi(struct event *ev, uint32_t got)
 }
 
 /* Under v->lock. */
-static void mode_off(struct vfio *v)
+static void vfio_mode_off(struct vfio *v)
 {
     if (v->mode >= 0)
         vfio_set_irqs(v, (unsigned)v->mode, VFIO_IRQ_SET_ACTION_TRIGGER, 0,
@@ -198,12 +200,12 @@ static void mode_off(struct vfio *v)
 }
 
 /* Under v->lock. */
-static void mode_on(struct vfio *v, int mode, unsigned nmsi)
+static void vfio_mode_on(struct vfio *v, int mode, unsigned nmsi)
 {
     static const char *const name[] = {"INTx", "MSI", "MSI-X"};
     int fds[PCI_MSIX_MAX];
     v->msi_on = nmsi;
-    unsigned n = mode_fds(v, mode, fds);
+    unsigned n = vfio_mode_fds(v, mode, fds);
     int got =
         vfio_set_irqs(v, (unsigned)mode, VFIO_IRQ_SET_ACTION_TRIGGER, n, fds);
     if (got > 0) /* the host has no more of them */
@@ -215,58 +217,59 @@ static void mode_on(struct vfio *v, int mode, unsigned nmsi)
     TRACE(PCI, "%s: %s, %u vectors: %d", v->dev.id, name[mode], n, got);
     v->mode = mode;
     if (mode == VFIO_PCI_INTX_IRQ_INDEX && !got)
-        intx_unmask_by_kernel(v);
+        vfio_intx_unmask_by_kernel(v);
 }
 
 /* Makes the device's interrupts what configuration space says now. */
-static void irq_follow(struct vfio *v)
+static void vfio_irq_follow(struct vfio *v)
 {
     int mode = v->fn.has_intx ? VFIO_PCI_INTX_IRQ_INDEX : -1;
     unsigned nmsi = 0;
     pthread_mutex_lock(&v->lock);
     if (pci_msix_on(&v->fn)) {
         mode = VFIO_PCI_MSIX_IRQ_INDEX;
-    } else if (msi_enabled(v)) {
+    } else if (vfio_msi_enabled(v)) {
         mode = VFIO_PCI_MSI_IRQ_INDEX;
         nmsi = 1u << (pci_get(&v->fn, v->msi + 2u, 1) & MSI_MME) / 16;
         nmsi = nmsi > v->nmsi ? v->nmsi : nmsi;
     }
     if (mode != v->mode || nmsi != v->msi_on) {
-        mode_off(v);
+        vfio_mode_off(v);
         if (mode >= 0)
-            mode_on(v, mode, nmsi);
+            vfio_mode_on(v, mode, nmsi);
     }
     if (nmsi)
-        msi_attach(v);
+        vfio_msi_attach(v);
     pthread_mutex_unlock(&v->lock);
 }
 
 /* ----------------------------------------------------- configuration space */
 
-static const struct vfio_region *cfg_region(const struct vfio *v)
+static const struct vfio_region *vfio_cfg_region(const struct vfio *v)
 {
     return &v->region[VFIO_PCI_CONFIG_REGION_INDEX];
 }
 
 /* The device decodes always and interrupts unless the guest says no; it is a
  * bus master only when the guest says so. */
-static void host_command(const struct vfio *v)
+static void vfio_host_command(const struct vfio *v)
 {
     unsigned cmd = pci_get(&v->fn, PCI_COMMAND, 2);
-    region_write(cfg_region(v), PCI_COMMAND, 2,
-                 (cmd & (PCI_CMD_MASTER | PCI_CMD_INTX_OFF)) | PCI_CMD_IO |
-                     PCI_CMD_MEM);
+    vfio_region_write(vfio_cfg_region(v), PCI_COMMAND, 2,
+                      (cmd & (PCI_CMD_MASTER | PCI_CMD_INTX_OFF)) | PCI_CMD_IO |
+                          PCI_CMD_MEM);
 }
 
-static void no_snoop_off(const struct vfio *v)
+static void vfio_no_snoop_off(const struct vfio *v)
 {
     unsigned at = v->exp + 9u;
     if (v->exp)
-        region_write(cfg_region(v), at, 1,
-                     region_read(cfg_region(v), at, 1) & ~DEVCTL_NO_SNOOP);
+        vfio_region_write(vfio_cfg_region(v), at, 1,
+                          vfio_region_read(vfio_cfg_region(v), at, 1) &
+                              ~DEVCTL_NO_SNOOP);
 }
 
-static void cfg_read(struct pci_fn *fn, unsigned off, unsigned width)
+static void vfio_cfg_read(struct pci_fn *fn, unsigned off, unsigned width)
 {
     struct vfio *v = vfio_of(fn);
     uint64_t val = 0;
@@ -274,17 +277,17 @@ static void cfg_read(struct pci_fn *fn, unsigned off, unsigned width)
     for (unsigned i = 0; i < width; i++)
         any |= v->direct[off + i];
     if (any)
-        val = region_read(cfg_region(v), off, width);
+        val = vfio_region_read(vfio_cfg_region(v), off, width);
     for (unsigned i = 0; i < width; i++)
         if (v->direct[off + i])
             pci_put(fn, off + i, 1, (uint32_t)(val >> (8 * i)));
     /* MSI's pending bits wait where MSI-X's do. */
-    if (!v->msi || !msi_mask(v) ||
-        !pci_touches(off, width, msi_mask(v) + 4, msi_mask(v) + 8))
+    if (!v->msi || !vfio_msi_mask(v) ||
+        !pci_touches(off, width, vfio_msi_mask(v) + 4, vfio_msi_mask(v) + 8))
         return;
     for (unsigned i = 0; i < v->nmsi; i++) {
         uint8_t bit = (uint8_t)(1 << i % 8);
-        _Atomic uint8_t *b = &fn->cfg[msi_mask(v) + 4 + i / 8];
+        _Atomic uint8_t *b = &fn->cfg[vfio_msi_mask(v) + 4 + i / 8];
         if (irq_pending(&v->msi_irq[i]))
             atomic_fetch_or(b, bit);
         else
@@ -292,8 +295,8 @@ static void cfg_read(struct pci_fn *fn, unsigned off, unsigned width)
     }
 }
 
-static void cfg_written(struct pci_fn *fn, unsigned off, unsigned width,
-                        uint32_t val)
+static void vfio_cfg_written(struct pci_fn *fn, unsigned off, unsigned width,
+                             uint32_t val)
 {
     struct vfio *v = vfio_of(fn);
     bool all = true;
@@ -302,35 +305,36 @@ static void cfg_written(struct pci_fn *fn, unsigned off, unsigned width,
     for (unsigned i = 0; i < width; i++)
         all &= v->direct[off + i];
     if (all)
-        region_write(cfg_region(v), off, width, val);
+        vfio_region_write(vfio_cfg_region(v), off, width, val);
     for (unsigned i = 0; i < width && !all; i++)
         if (v->direct[off + i])
-            region_write(cfg_region(v), off + i, 1, val >> (8 * i) & 0xff);
+            vfio_region_write(vfio_cfg_region(v), off + i, 1,
+                              val >> (8 * i) & 0xff);
     bool command = pci_touches(off, width, PCI_COMMAND, PCI_COMMAND + 2);
     if (command)
-        host_command(v);
+        vfio_host_command(v);
     if (command ||
         (v->msix && pci_touches(off, width, v->msix + 2u, v->msix + 4u)) ||
         (v->msi && pci_touches(off, width, v->msi, v->msi + 0x18u)))
-        irq_follow(v);
+        vfio_irq_follow(v);
 }
 
 /* ------------------------------------------------------------------ making */
 
 /* Bytes [at, at + len) are emulated: what they are now is what they stay, but
  * for what wmask lets the guest write. */
-static void emulate(struct vfio *v, unsigned at, unsigned len)
+static void vfio_emulate(struct vfio *v, unsigned at, unsigned len)
 {
     memset(v->direct + at, 0, len);
 }
 
-static int add_msi(struct vfio *v, struct machine *m)
+static int vfio_add_msi(struct vfio *v, struct machine *m)
 {
     struct pci_fn *fn = &v->fn;
     unsigned ctrl = v->msi + 2u;
-    unsigned data = msi_data(v), mask = msi_mask(v);
+    unsigned data = vfio_msi_data(v), mask = vfio_msi_mask(v);
     int err = 0;
-    emulate(v, v->msi, (mask ? mask + 8 : data + 2) - v->msi);
+    vfio_emulate(v, v->msi, (mask ? mask + 8 : data + 2) - v->msi);
     fn->cfg[ctrl] &= (uint8_t) ~(MSI_ENABLE | MSI_MME);
     fn->wmask[ctrl] = MSI_ENABLE | MSI_MME;
     memset(fn->wmask + v->msi + 4, 0xff, data + 2u - v->msi - 4u);
@@ -344,12 +348,12 @@ static int add_msi(struct vfio *v, struct machine *m)
     return err ? fail(err, "vfio-pci: MSI: %s", strerror(-err)) : 0;
 }
 
-static int add_msix(struct vfio *v)
+static int vfio_add_msix(struct vfio *v)
 {
     struct pci_fn *fn = &v->fn;
     uint8_t cap = v->msix;
     unsigned n = (pci_get(fn, cap + 2u, 2) & 0x7ff) + 1;
-    emulate(v, cap, 12);
+    vfio_emulate(v, cap, 12);
     for (unsigned i = 0; i < 2; i++) {
         uint32_t where = pci_get(fn, cap + 4 + 4 * i, 4), bar = where & 7;
         uint64_t len = i ? (n + 63) / 64 * 8 : 16ull * n;
@@ -364,17 +368,17 @@ static int add_msix(struct vfio *v)
 
 /* PCI power management 1.2 §3.2: the power state can be written and read, and
  * means nothing; a device that keeps its state when it comes back; no PME. */
-static void add_pm(struct vfio *v)
+static void vfio_add_pm(struct vfio *v)
 {
     struct pci_fn *fn = &v->fn;
-    emulate(v, v->pm, 8);
+    vfio_emulate(v, v->pm, 8);
     fn->cfg[v->pm + 3] &= 0x07;
     fn->cfg[v->pm + 4] = PMCSR_NO_SOFT_RESET;
     fn->cfg[v->pm + 5] = 0;
     fn->wmask[v->pm + 4] = 0x03;
 }
 
-static int add_caps(struct vfio *v, struct machine *m)
+static int vfio_add_caps(struct vfio *v, struct machine *m)
 {
     const _Atomic uint8_t *cfg = v->fn.cfg;
     unsigned at = cfg[PCI_STATUS] & PCI_STS_CAPS ? cfg[PCI_CAP_PTR] & ~3u : 0;
@@ -388,19 +392,19 @@ static int add_caps(struct vfio *v, struct machine *m)
         /* The longest of these is MSI with masks; all fit or are broken. */
         if (where && !*where && at + 0x18 <= sizeof(v->fn.cfg))
             *where = (uint8_t)at;
-        emulate(v, at, 2);
+        vfio_emulate(v, at, 2);
     }
     if (v->pm)
-        add_pm(v);
+        vfio_add_pm(v);
     if (v->msi)
-        err = add_msi(v, m);
+        err = vfio_add_msi(v, m);
     if (!err && v->msix)
-        err = add_msix(v);
+        err = vfio_add_msix(v);
     return err;
 }
 
 /* BARs as the device has them; §6.2.5.1: its low bits say of what kind. */
-static int add_bars(struct vfio *v, const uint8_t *cfg)
+static int vfio_add_bars(struct vfio *v, const uint8_t *cfg)
 {
     for (unsigned i = 0; i < PCI_BARS; i++) {
         struct vfio_region *r = &v->region[i];
@@ -414,7 +418,8 @@ static int add_bars(struct vfio *v, const uint8_t *cfg)
             (kind == PCI_BAR_MEM64 && i == PCI_BARS - 1))
             return fail(-ENXIO, "vfio-pci: host=%s: BAR %u makes no sense",
                         v->host, i);
-        pci_bar_init(&v->fn, i, kind, r->size, bar_read, bar_write, r);
+        pci_bar_init(&v->fn, i, kind, r->size, vfio_bar_read, vfio_bar_write,
+                     r);
         if (kind != PCI_BAR_IO) {
             v->fn.cfg[PCI_BAR0 + 4 * i] |= low & 8; /* prefetchable */
             vfio_map_bar(v, i);
@@ -432,19 +437,19 @@ static void vfio_pci_reset(struct device *dev)
     struct vfio *v = container_of(dev, struct vfio, dev);
     struct pci_fn *fn = &v->fn;
     pthread_mutex_lock(&v->lock);
-    mode_off(v);
+    vfio_mode_off(v);
     pthread_mutex_unlock(&v->lock);
     pci_fn_reset(fn);
     for (unsigned i = 0x40; i < sizeof(fn->cfg); i++)
         if (!v->direct[i])
             fn->cfg[i] &= (uint8_t)~fn->wmask[i];
-    host_command(v); /* no bus master any more: DMA has ended */
+    vfio_host_command(v); /* no bus master any more: DMA has ended */
     vfio_reset(v);
-    irq_follow(v);
+    vfio_irq_follow(v);
 }
 
 /* The host unbinds the driver, which waits until we are gone. */
-static void on_request(struct event *ev, uint32_t got)
+static void vfio_on_request(struct event *ev, uint32_t got)
 {
     const struct vfio *v = container_of(ev, struct vfio, request);
     (void)got;
@@ -454,11 +459,11 @@ static void on_request(struct event *ev, uint32_t got)
              v->dev.id);
 }
 
-static int watch_request(struct vfio *v, struct machine *m)
+static int vfio_watch_request(struct vfio *v, struct machine *m)
 {
     v->request = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                                 .want = EPOLLIN,
-                                .ready = on_request,
+                                .ready = vfio_on_request,
                                 .name = "vfio-request"};
     if (v->request.fd < 0)
         return fail(-errno, "vfio-pci: eventfd: %s", strerror(errno));
@@ -472,7 +477,7 @@ static void vfio_pci_destroy(struct device *dev)
 {
     struct vfio *v = container_of(dev, struct vfio, dev);
     pthread_mutex_lock(&v->lock);
-    mode_off(v);
+    vfio_mode_off(v);
     pthread_mutex_unlock(&v->lock);
     vfio_reset(v);
     loop_del(&v->request);
@@ -488,8 +493,8 @@ static void vfio_pci_destroy(struct device *dev)
     free(v);
 }
 
-static void copy_cfg(struct pci_fn *fn, const uint8_t *cfg, unsigned from,
-                     unsigned to)
+static void vfio_copy_cfg(struct pci_fn *fn, const uint8_t *cfg, unsigned from,
+                          unsigned to)
 {
     for (unsigned i = from; i < to; i++)
         pci_put(fn, i, 1, cfg[i]);
@@ -501,42 +506,42 @@ int vfio_plug(struct vfio *v, struct machine *m, int slot)
     uint8_t cfg[sizeof(fn->cfg)];
     pthread_mutex_init(&v->lock, NULL);
     v->mode = -1;
-    if (pread(v->fd, cfg, sizeof(cfg), (off_t)cfg_region(v)->offset) !=
+    if (pread(v->fd, cfg, sizeof(cfg), (off_t)vfio_cfg_region(v)->offset) !=
         (ssize_t)sizeof(cfg))
         return fail(-EIO, "vfio-pci: host=%s: no configuration space", v->host);
     pci_fn_init(fn, m, v, v->dev.id, 0, 0, 0, 0);
-    copy_cfg(fn, cfg, 0, PCI_COMMAND);
-    copy_cfg(fn, cfg, PCI_STATUS, PCI_CLASS + 3);
-    copy_cfg(fn, cfg, PCI_SUBSYS_VENDOR_ID, PCI_ROM);
+    vfio_copy_cfg(fn, cfg, 0, PCI_COMMAND);
+    vfio_copy_cfg(fn, cfg, PCI_STATUS, PCI_CLASS + 3);
+    vfio_copy_cfg(fn, cfg, PCI_SUBSYS_VENDOR_ID, PCI_ROM);
     fn->cfg[PCI_HEADER_TYPE] = cfg[PCI_HEADER_TYPE] & 0x7f; /* one function */
     fn->cfg[PCI_CAP_PTR] = cfg[PCI_CAP_PTR];
-    copy_cfg(fn, cfg, PCI_MIN_GNT, sizeof(cfg));
+    vfio_copy_cfg(fn, cfg, PCI_MIN_GNT, sizeof(cfg));
     if (fn->cfg[PCI_HEADER_TYPE])
         return fail(-ENXIO, "vfio-pci: host=%s: a bridge, not a device",
                     v->host);
     memset(v->direct + PCI_STATUS, 1, 2);
     memset(v->direct + 0x40, 1, sizeof(cfg) - 0x40);
-    int err = add_caps(v, m);
+    int err = vfio_add_caps(v, m);
     if (!err)
-        err = add_bars(v, cfg);
+        err = vfio_add_bars(v, cfg);
     if (err)
         return err;
-    fn->cfg_read = cfg_read;
-    fn->cfg_written = cfg_written;
+    fn->cfg_read = vfio_cfg_read;
+    fn->cfg_written = vfio_cfg_written;
     fn->romfile = v->pci.romfile;
     if (cfg[PCI_INT_PIN])
         pci_intx_init(fn);
     err = pci_add(fn, slot);
     if (err)
         return err;
-    fn->intx.resample.ready = intx_eoi;
-    no_snoop_off(v);
-    host_command(v);
-    irq_follow(v);
+    fn->intx.resample.ready = vfio_intx_eoi;
+    vfio_no_snoop_off(v);
+    vfio_host_command(v);
+    vfio_irq_follow(v);
     v->dev.reset = vfio_pci_reset;
     v->dev.destroy = vfio_pci_destroy;
     device_register(m, &v->dev);
-    return watch_request(v, m);
+    return vfio_watch_request(v, m);
 }
 
 static int vfio_pci_check(struct device *dev, struct needs *needs)

@@ -68,7 +68,7 @@ uint64_t vnet_close_features(uint64_t f)
 }
 
 /* What a guest offload is to the backend. */
-static unsigned guest_offload_bits(uint64_t f)
+static unsigned vnet_guest_offload_bits(uint64_t f)
 {
     unsigned bits = 0;
     for (size_t i = 0; i < ARRAY_LEN(feature_offloads); i++)
@@ -85,7 +85,7 @@ void vnet_set_guest_offloads(struct vnet *n, uint64_t f)
     n->guest_offloads = f;
     vnet_unlock_pairs(n);
     if (nd && nd->set_offload)
-        nd->set_offload(nd, guest_offload_bits(f));
+        nd->set_offload(nd, vnet_guest_offload_bits(f));
 }
 
 /* --------------------------------------------------------------- options */
@@ -204,7 +204,7 @@ const struct field vnet_fields[] = {
 };
 
 /* Those asked for and possible. */
-static void choose_features(struct vnet *n)
+static void vnet_choose_features(struct vnet *n)
 {
     const struct netdev *nd = n->nic.nd;
     unsigned can = nd ? nd->offload : 0;
@@ -222,7 +222,7 @@ static void choose_features(struct vnet *n)
 
 /* An unknown MTU is not offered, nor is 1500: it would only keep the guest from
  * choosing another. */
-static void choose_mtu(struct vnet *n)
+static void vnet_choose_mtu(struct vnet *n)
 {
     const struct netdev *nd = n->nic.nd;
     unsigned mtu = n->host_mtu;
@@ -239,7 +239,7 @@ static void choose_mtu(struct vnet *n)
 }
 
 /* §5.1.4: 0xffffffff and 0xff are "unknown". Linux reads 1 as full. */
-static void choose_speed(struct vnet *n)
+static void vnet_choose_speed(struct vnet *n)
 {
     n->config.speed = n->speed;
     n->config.duplex = n->duplex < 2 ? n->duplex : 0xff;
@@ -270,7 +270,7 @@ int vnet_check(struct device *dev, struct needs *needs)
     return nic_check(&n->nic, dev, needs, "virtio-net");
 }
 
-static void fill_config(struct vnet *n)
+static void vnet_fill_config(struct vnet *n)
 {
     memcpy(n->config.mac, n->nic.mac, 6);
     n->config.max_virtqueue_pairs = (le16)n->npairs;
@@ -282,14 +282,14 @@ static void fill_config(struct vnet *n)
 void vnet_choose(struct vnet *n)
 {
     const struct netdev *nd = n->nic.nd;
-    choose_features(n);
-    choose_mtu(n);
-    choose_speed(n);
+    vnet_choose_features(n);
+    vnet_choose_mtu(n);
+    vnet_choose_speed(n);
     n->v.offered = vnet_close_features(n->v.offered);
     n->npairs = 1;
     if (nd && n->v.offered & (B(MQ) | B(RSS)))
         n->npairs = nd->nq;
-    fill_config(n);
+    vnet_fill_config(n);
 }
 
 /* Filters, hashes and coalescing are done where packets are moved. */

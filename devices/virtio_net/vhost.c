@@ -31,7 +31,7 @@
 
 /* Main loop. An error of rings that have been given back says nothing about
  * those of the driver that came after. */
-static void vhost_broken(void *dev)
+static void vnet_vhost_broken(void *dev)
 {
     struct vnet *n = dev;
     pthread_mutex_lock(&n->v.lock);
@@ -42,7 +42,7 @@ static void vhost_broken(void *dev)
         virtio_needs_reset(&n->v, life, "vhost found a ring broken");
 }
 
-static void vhost_here(void *dev, bool up)
+static void vnet_vhost_here(void *dev, bool up)
 {
     netdev_set_link(((struct vnet *)dev)->nic.nd, up);
 }
@@ -58,8 +58,8 @@ struct vhost_device vnet_vhost_device(struct vnet *n)
         .queues = nd->nq,
         .errors = &nd->vhost_errors,
         .refused = &nd->vhost_refused,
-        .here = vhost_here,
-        .broken = vhost_broken,
+        .here = vnet_vhost_here,
+        .broken = vnet_vhost_broken,
         .dev = n};
 }
 
@@ -103,7 +103,7 @@ void vnet_vhost_call(struct virtio *v, unsigned q)
 /* The tap's queue is taken by the ring, or away from it.
  *
  * syscalls loop vcpu if vhost: ioctl(VHOST_NET_SET_BACKEND) */
-static int vhost_run_tap(void *dev, int fd, unsigned ring, bool on)
+static int vnet_vhost_run_tap(void *dev, int fd, unsigned ring, bool on)
 {
     const struct netdev *nd = ((struct vnet *)dev)->nic.nd;
     struct vhost_vring_file f = {.index = ring & 1,
@@ -111,7 +111,7 @@ static int vhost_run_tap(void *dev, int fd, unsigned ring, bool on)
     return ioctl(fd, VHOST_NET_SET_BACKEND, &f) < 0 ? -errno : 0;
 }
 
-static int vhost_open_net(struct vnet *n, struct machine *m)
+static int vnet_vhost_open_net(struct vnet *n, struct machine *m)
 {
     const struct netdev *nd = n->nic.nd;
     struct vhost_device dev = vnet_vhost_device(n);
@@ -120,7 +120,7 @@ static int vhost_open_net(struct vnet *n, struct machine *m)
                                   .per_file = 2,
                                   .given = nd->vhostfd,
                                   .poll_us = nd->poll_us,
-                                  .run = vhost_run_tap};
+                                  .run = vnet_vhost_run_tap};
     if (!nd->vnet_hdr)
         return fail(-EINVAL, "%s: vhost=on needs vnet_hdr=on", nd->id);
     int err = vhost_kernel_open(&dev, &kernel, m, &n->vhost);
@@ -140,7 +140,7 @@ int vnet_vhost_open(struct vnet *n, struct machine *m)
     struct vhost_device dev = vnet_vhost_device(n);
     int err = nd->vhost == VHOST_USER
                   ? vhost_user_open(&dev, nd->chardev, m, &n->vhost)
-                  : vhost_open_net(n, m);
+                  : vnet_vhost_open_net(n, m);
     /* Who hands over a descriptor, or forces it, wants nothing else. */
     if (err && nd->vhost == VHOST_KERNEL && !nd->vhost_forced) {
         log_line("%s: without vhost-net; packets are moved by this process",

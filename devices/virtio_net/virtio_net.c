@@ -45,7 +45,7 @@ void vnet_unlock_pairs(struct vnet *n)
 
 /* Watches the backend's file while the pair is in use: a tap's detached queue
  * reports errors only. On the pair's loop, p->lock held. */
-static void watch(struct vnet_pair *p)
+static void vnet_watch(struct vnet_pair *p)
 {
     bool want = p->active && !p->dead && p->be && p->be->fd >= 0;
     if (p->ev.loop && (!want || p->rewatch))
@@ -57,7 +57,7 @@ static void watch(struct vnet_pair *p)
 
 /* A broken ring is left alone until the reset; being told of frames that nobody
  * reads would spin. */
-static void retire(struct vnet_pair *p)
+static void vnet_retire(struct vnet_pair *p)
 {
     p->rx_on = p->rx_on && p->rx->state == VQ_READY;
     p->tx_on = p->tx_on && p->tx->state == VQ_READY;
@@ -65,11 +65,11 @@ static void retire(struct vnet_pair *p)
         loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
 }
 
-static void run(struct vnet_pair *p, bool rx, bool tx)
+static void vnet_run(struct vnet_pair *p, bool rx, bool tx)
 {
     const char *fault = NULL;
     vnet_pair_lock(p);
-    watch(p);
+    vnet_watch(p);
     if (!vnet_reachable(p)) {
         loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
         rx = tx = false;
@@ -87,7 +87,7 @@ static void run(struct vnet_pair *p, bool rx, bool tx)
     if (tx && p->tx_on && p->active && !p->tx_blocked && !fault)
         fault = vnet_tx(p);
     if (fault)
-        retire(p);
+        vnet_retire(p);
     pthread_mutex_unlock(&p->lock);
     if (steered && !fault)
         fault = vnet_rx_steered(p, &life);
@@ -95,7 +95,7 @@ static void run(struct vnet_pair *p, bool rx, bool tx)
         virtio_needs_reset(&p->n->v, life, fault);
 }
 
-static void ctrl_kick(struct vnet *n, unsigned q)
+static void vnet_ctrl_kick(struct vnet *n, unsigned q)
 {
     const char *fault = NULL;
     pthread_mutex_lock(&n->v.lock);
@@ -114,7 +114,7 @@ static void vnet_kick(struct virtio *v, unsigned q)
     struct vnet *n = vnet_of(v);
     /* It may have the number of a pair that is not in use (§5.1.2). */
     if (q == atomic_load(&n->ctrl_q)) {
-        ctrl_kick(n, q);
+        vnet_ctrl_kick(n, q);
         return;
     }
     if (q / 2 >= n->npairs)
@@ -124,17 +124,17 @@ static void vnet_kick(struct virtio *v, unsigned q)
         nic_count(&p->stats, tx_kicks, 1);
     else
         nic_count(&p->stats, rx_kicks, 1);
-    run(p, !(q & 1), q & 1);
+    vnet_run(p, !(q & 1), q & 1);
 }
 
 /* The file is of no use any more (a deleted tap): watching it on would spin.
  * The link is the main loop's. */
-static void backend_lost(struct vnet_pair *p)
+static void vnet_backend_lost(struct vnet_pair *p)
 {
     vnet_pair_lock(p);
     if (p->active)
         p->dead = true;
-    watch(p);
+    vnet_watch(p);
     bool dead = p->dead;
     pthread_mutex_unlock(&p->lock);
     if (!dead)
@@ -142,7 +142,7 @@ static void backend_lost(struct vnet_pair *p)
     event_signal(p->n->lost.fd);
 }
 
-static void lost(struct event *ev, uint32_t got)
+static void vnet_lost(struct event *ev, uint32_t got)
 {
     struct vnet *n = container_of(ev, struct vnet, lost);
     uint64_t count;
@@ -151,7 +151,7 @@ static void lost(struct event *ev, uint32_t got)
         netdev_set_link(n->nic.nd, false);
 }
 
-static void backend_ready(struct event *ev, uint32_t got)
+static void vnet_backend_ready(struct event *ev, uint32_t got)
 {
     struct vnet_pair *p = container_of(ev, struct vnet_pair, ev);
     bool tx = got & EPOLLOUT;
@@ -161,12 +161,12 @@ static void backend_ready(struct event *ev, uint32_t got)
         loop_want(ev, ev->want & ~(uint32_t)EPOLLOUT);
         pthread_mutex_unlock(&p->lock);
     }
-    run(p, got & EPOLLIN, tx);
+    vnet_run(p, got & EPOLLIN, tx);
     if (got & (EPOLLERR | EPOLLHUP) && !(got & (EPOLLIN | EPOLLOUT)))
-        backend_lost(p);
+        vnet_backend_lost(p);
 }
 
-static void held_too_long(struct timer *t)
+static void vnet_held_too_long(struct timer *t)
 {
     struct vnet_pair *p = container_of(t, struct vnet_pair, held_timer);
     vnet_pair_lock(p);
@@ -174,20 +174,20 @@ static void held_too_long(struct timer *t)
         nic_count(&p->stats, rx_drop_fit, 1);
     p->held = 0;
     pthread_mutex_unlock(&p->lock);
-    run(p, true, false);
+    vnet_run(p, true, false);
 }
 
 /* ------------------------------------------------------------ start, stop */
 
 /* Which of the two sides of which pair; NULL: the control queue. */
-static struct vnet_pair *pair_of(struct vnet *n, unsigned q)
+static struct vnet_pair *vnet_pair_of(struct vnet *n, unsigned q)
 {
     return q / 2 < n->npairs && q != vnet_ctrl_index(n) ? n->pair[q / 2] : NULL;
 }
 
-static void start_queue(struct vnet *n, unsigned q)
+static void vnet_start_queue(struct vnet *n, unsigned q)
 {
-    struct vnet_pair *p = pair_of(n, q);
+    struct vnet_pair *p = vnet_pair_of(n, q);
     bool on = n->v.vq[q].state == VQ_READY;
     if (q == vnet_ctrl_index(n)) {
         n->ctrl_on = on;
@@ -204,9 +204,9 @@ static void start_queue(struct vnet *n, unsigned q)
         virtio_poke(&n->v, q);
 }
 
-static void stop_queue(struct vnet *n, unsigned q)
+static void vnet_stop_queue(struct vnet *n, unsigned q)
 {
-    struct vnet_pair *p = pair_of(n, q);
+    struct vnet_pair *p = vnet_pair_of(n, q);
     if (q == vnet_ctrl_index(n))
         n->ctrl_on = false;
     if (!p)
@@ -234,14 +234,14 @@ void vnet_start_queues(struct vnet *n)
 {
     bool before = n->vhost_on;
     for (unsigned q = 0; n->vhost && !before && q < 2 * n->npairs; q++) {
-        if (!pair_of(n, q))
+        if (!vnet_pair_of(n, q))
             continue;
-        stop_queue(n, q);
+        vnet_stop_queue(n, q);
         vq_rewind(&n->v.vq[q]);
     }
     vnet_vhost_sync(n);
     for (unsigned q = 0; q < n->v.nvq; q++)
-        start_queue(n, q);
+        vnet_start_queue(n, q);
 }
 
 /* A queue's service changes only while vhost is out of the way. */
@@ -249,7 +249,7 @@ static void vnet_queue_start(struct virtio *v, unsigned q)
 {
     struct vnet *n = vnet_of(v);
     if (!n->vhost) {
-        start_queue(n, q);
+        vnet_start_queue(n, q);
         return;
     }
     vnet_vhost_stop(n);
@@ -260,7 +260,7 @@ static void vnet_queue_stop(struct virtio *v, unsigned q)
 {
     struct vnet *n = vnet_of(v);
     vnet_vhost_stop(n);
-    stop_queue(n, q);
+    vnet_stop_queue(n, q);
     v->vq[q].state = VQ_OFF; /* its reset follows */
     if (n->vhost && v->started)
         vnet_start_queues(n);
@@ -291,7 +291,7 @@ void vnet_set_pairs(struct vnet *n, unsigned pairs)
 }
 
 /* §5.1.6: 12 bytes of header, but for legacy drivers. */
-static unsigned header_len(uint64_t f)
+static unsigned vnet_header_len(uint64_t f)
 {
     if (has(f, VIRTIO_NET_F_HASH_REPORT))
         return sizeof(struct vnet_hdr);
@@ -302,7 +302,7 @@ static unsigned header_len(uint64_t f)
 void vnet_negotiated(struct vnet *n)
 {
     const struct virtio *v = &n->v;
-    n->hdr_len = header_len(v->features);
+    n->hdr_len = vnet_header_len(v->features);
     n->mergeable = has(v->features, VIRTIO_NET_F_MRG_RXBUF);
     n->mtu = has(v->features, VIRTIO_NET_F_MTU) ? n->config.mtu : 0;
     atomic_store(&n->ctrl_q,
@@ -328,7 +328,7 @@ static void vnet_stop(struct virtio *v)
     struct vnet *n = vnet_of(v);
     vnet_vhost_stop(n);
     for (unsigned q = 0; q < v->nvq; q++)
-        stop_queue(n, q);
+        vnet_stop_queue(n, q);
     atomic_store(&n->ctrl_q, VIRTIO_QUEUES_MAX);
     vnet_lock_pairs(n);
     fields_reset(vnet_state_fields, n, STATE);
@@ -419,7 +419,7 @@ static const struct virtio_type vnet_type = {
 
 /* ------------------------------------------------------------------ making */
 
-static struct loop *loop_of(struct virtio *v, unsigned q)
+static struct loop *vnet_loop_of(struct virtio *v, unsigned q)
 {
     struct vnet *n = vnet_of(v);
     return q / 2 < n->npairs ? n->pair[q / 2]->loop : v->dev.m->loop;
@@ -427,7 +427,7 @@ static struct loop *loop_of(struct virtio *v, unsigned q)
 
 /* The loop looks at the transmit ring for itself (loop.h). A queue may be
  * stopped from another thread at any time, so under the lock. */
-static bool tx_waits(struct poller *l)
+static bool vnet_tx_waits(struct poller *l)
 {
     struct vnet_pair *p = container_of(l, struct vnet_pair, look);
     vnet_pair_lock(p);
@@ -437,12 +437,12 @@ static bool tx_waits(struct poller *l)
     return waits;
 }
 
-static void tx_work(struct poller *l)
+static void vnet_tx_work(struct poller *l)
 {
-    run(container_of(l, struct vnet_pair, look), false, true);
+    vnet_run(container_of(l, struct vnet_pair, look), false, true);
 }
 
-static void tx_arm(struct poller *l)
+static void vnet_tx_arm(struct poller *l)
 {
     struct vnet_pair *p = container_of(l, struct vnet_pair, look);
     vnet_pair_lock(p);
@@ -454,7 +454,7 @@ static void tx_arm(struct poller *l)
     pthread_mutex_unlock(&p->lock);
 }
 
-static int make_pair(struct vnet *n, struct machine *m, unsigned i)
+static int vnet_make_pair(struct vnet *n, struct machine *m, unsigned i)
 {
     struct vnet_pair *p = calloc(1, sizeof(*p));
     if (!p)
@@ -465,9 +465,10 @@ static int make_pair(struct vnet *n, struct machine *m, unsigned i)
     p->loop = m->loop;
     p->rx = &n->v.vq[2 * i];
     p->tx = &n->v.vq[2 * i + 1];
-    p->ev = (struct event){.fd = -1, .ready = backend_ready, .name = "netbe"};
-    p->look =
-        (struct poller){.look = tx_waits, .ready = tx_work, .arm = tx_arm};
+    p->ev =
+        (struct event){.fd = -1, .ready = vnet_backend_ready, .name = "netbe"};
+    p->look = (struct poller){
+        .look = vnet_tx_waits, .ready = vnet_tx_work, .arm = vnet_tx_arm};
     pthread_mutex_init(&p->door, NULL);
     pthread_mutex_init(&p->lock, NULL);
     p->spill = malloc(PACKET_MAX);
@@ -482,7 +483,7 @@ static int make_pair(struct vnet *n, struct machine *m, unsigned i)
         if (!p->bounce)
             return -ENOMEM;
     }
-    timer_init(&p->held_timer, p->loop, held_too_long, "rx hold");
+    timer_init(&p->held_timer, p->loop, vnet_held_too_long, "rx hold");
     vnet_coal_init(&p->rx_coal, p, p->rx);
     vnet_coal_init(&p->tx_coal, p, p->tx);
     vnet_rx_stop(p);
@@ -494,12 +495,12 @@ static int make_pair(struct vnet *n, struct machine *m, unsigned i)
     return 0;
 }
 
-static void pair_thread(void *arg)
+static void vnet_pair_thread(void *arg)
 {
     loop_run(((struct vnet_pair *)arg)->loop);
 }
 
-static int make_pairs(struct vnet *n, struct machine *m)
+static int vnet_make_pairs(struct vnet *n, struct machine *m)
 {
     struct virtio *v = &n->v;
     bool ctrl = has(v->offered, VIRTIO_NET_F_CTRL_VQ);
@@ -508,24 +509,24 @@ static int make_pairs(struct vnet *n, struct machine *m)
     for (unsigned q = 0; q < v->nvq; q++)
         v->vq[q].size_max = q & 1 ? n->tx_size : n->rx_size;
     for (unsigned i = 0; !err && i < n->npairs; i++)
-        err = make_pair(n, m, i);
+        err = vnet_make_pair(n, m, i);
     n->lost = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                              .want = EPOLLIN,
-                             .ready = lost,
+                             .ready = vnet_lost,
                              .name = "lost"};
     if (!err)
         err = n->lost.fd < 0 ? -errno : loop_add(m->loop, &n->lost);
     return err ? fail(err, "%s: %s", n->nic.id, strerror(-err)) : 0;
 }
 
-static int start_threads(struct vnet *n)
+static int vnet_start_threads(struct vnet *n)
 {
     for (unsigned i = 0; i < n->npairs; i++) {
         struct vnet_pair *p = n->pair[i];
         if (!p->own_loop)
             continue;
-        p->thread =
-            (struct thread){.kind = THREAD_PAIR, .run = pair_thread, .arg = p};
+        p->thread = (struct thread){
+            .kind = THREAD_PAIR, .run = vnet_pair_thread, .arg = p};
         snprintf(p->thread.name, sizeof(p->thread.name), "pair%u", i);
         int err = thread_start(&p->thread);
         if (err)
@@ -534,7 +535,7 @@ static int start_threads(struct vnet *n)
     return 0;
 }
 
-static void end_threads(struct vnet *n)
+static void vnet_end_threads(struct vnet *n)
 {
     for (unsigned i = 0; i < n->npairs; i++) {
         struct vnet_pair *p = n->pair[i];
@@ -568,7 +569,7 @@ static void vnet_stats(struct device *dev, int fd)
 static void vnet_destroy(struct device *dev)
 {
     struct vnet *n = container_of(dev, struct vnet, v.dev);
-    end_threads(n);
+    vnet_end_threads(n);
     pthread_mutex_lock(&n->v.lock);
     vnet_stop(&n->v);
     pthread_mutex_unlock(&n->v.lock);
@@ -607,10 +608,11 @@ static int vnet_make(struct vnet *n, struct machine *m)
     n->v.dev.destroy = vnet_destroy;
     vnet_show_link(n, n->nic.nd && netdev_link(n->nic.nd));
     n->v.romfile = n->nic.pci.romfile;
-    err = make_pairs(n, m);
+    err = vnet_make_pairs(n, m);
     if (!err)
-        err = virtio_pci_init(&n->v, m, &vnet_type, n->nic.pci.slot, loop_of);
-    return err ? err : start_threads(n);
+        err = virtio_pci_init(&n->v, m, &vnet_type, n->nic.pci.slot,
+                              vnet_loop_of);
+    return err ? err : vnet_start_threads(n);
 }
 
 static int vnet_create(struct machine *m, struct device *dev)

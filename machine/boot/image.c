@@ -36,19 +36,19 @@ void image_give_up(void)
 }
 
 /* syscalls worker: pause */
-static void go_on(void)
+static void image_go_on(void)
 {
     while (atomic_load(&given_up))
         pause();
 }
 
-static ssize_t read_pipe(int fd, char *buf, size_t n)
+static ssize_t image_read_pipe(int fd, char *buf, size_t n)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};
     ssize_t got;
     do {
         poll(&p, 1, -1); /* a FIFO that nobody has opened yet is no end */
-        go_on();
+        image_go_on();
         got = read(fd, buf, n);
     } while (got < 0 && (errno == EINTR || errno == EAGAIN));
     return got < 0 ? -errno : got;
@@ -66,7 +66,8 @@ int image_fill(struct image *img, uint64_t max)
     if (mem < 0)
         return fail(-errno, "%s %s: memfd: %s", img->opt, img->path,
                     strerror(errno));
-    while (size <= max && (n = read_pipe(img->fd, buf, sizeof(buf))) > 0) {
+    while (size <= max &&
+           (n = image_read_pipe(img->fd, buf, sizeof(buf))) > 0) {
         size += (uint64_t)n;
         if (size <= max && write(mem, buf, (size_t)n) != n) {
             n = errno ? -errno : -ENOSPC;
@@ -150,7 +151,7 @@ int image_read(const struct image *img, uint64_t off, void *dst, uint64_t len)
     }
     while (len > 0) {
         ssize_t n = pread(img->fd, p, len, (off_t)off);
-        go_on();
+        image_go_on();
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)

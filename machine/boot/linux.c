@@ -98,7 +98,7 @@ static bool linux_probe(const uint8_t *head, uint64_t n)
 
 /* Reads the header up to its own end ("The total size of the header": 0x202
  * plus the byte at 0x201). */
-static int read_header(const struct image *img, struct linux_boot *lx)
+static int linux_read_header(const struct image *img, struct linux_boot *lx)
 {
     struct setup_header *h = &lx->hdr;
     uint64_t fixed = offsetof(struct setup_header, realmode_swtch);
@@ -136,7 +136,7 @@ static int read_header(const struct image *img, struct linux_boot *lx)
 /* Is it Linux that speaks this protocol? Its version string ("kernel_version")
  * is made by arch/x86/boot/version.c: RELEASE (USER@HOST) #BUILD. Those of
  * iPXE, memtest86+, memdisk and GRUB are not like that. */
-static bool is_linux(const struct image *img, const struct linux_boot *lx)
+static bool linux_is_linux(const struct image *img, const struct linux_boot *lx)
 {
     char text[256] = "";
     uint64_t at = (uint64_t)lx->hdr.kernel_version + 0x200;
@@ -155,7 +155,7 @@ static bool is_linux(const struct image *img, const struct linux_boot *lx)
 }
 
 /* Fields that an older protocol does not have read as its defaults. */
-static void default_fields(struct setup_header *h)
+static void linux_default_fields(struct setup_header *h)
 {
     if (h->version < 0x203 || !h->initrd_addr_max)
         h->initrd_addr_max = 0x37ffffff;
@@ -178,7 +178,8 @@ static void default_fields(struct setup_header *h)
 }
 
 /* Is all of the kernel there? "syssize" counts 16-byte units, rounded up. */
-static int check_payload(const struct image *img, const struct linux_boot *lx)
+static int linux_check_payload(const struct image *img,
+                               const struct linux_boot *lx)
 {
     const struct setup_header *h = &lx->hdr;
     uint64_t end = (uint64_t)h->payload_offset + h->payload_length;
@@ -200,7 +201,7 @@ static int check_payload(const struct image *img, const struct linux_boot *lx)
 /* The entry: 64-bit where the image has one, 32-bit where it says how much
  * memory that needs (2.10), real mode else: older images, which are mostly no
  * Linux (iPXE, GRUB), have nothing sensible at code32_start. */
-static int choose_entry(struct boot_ctx *c, struct linux_boot *lx)
+static int linux_choose_entry(struct boot_ctx *c, struct linux_boot *lx)
 {
     const struct setup_header *h = &lx->hdr;
     bool has64 = h->xloadflags & XLF_KERNEL_64;
@@ -226,7 +227,7 @@ static int choose_entry(struct boot_ctx *c, struct linux_boot *lx)
  * else 1 MiB, where every kernel since 2.00 loads. A relocatable kernel whose
  * preferred address is not aligned, or is below 1 MiB, is moved up. Never down:
  * Linux moves itself up to the preferred address again. */
-static int place_kernel(struct boot_ctx *c, struct linux_boot *lx)
+static int linux_place_kernel(struct boot_ctx *c, struct linux_boot *lx)
 {
     const struct setup_header *h = &lx->hdr;
     uint64_t align = h->kernel_alignment ? h->kernel_alignment : 1;
@@ -264,7 +265,7 @@ static int place_kernel(struct boot_ctx *c, struct linux_boot *lx)
 
 /* As high as the kernel can reach, above the kernel ("ramdisk_image",
  * "initrd_addr_max"); above 4 GiB where it can and must. */
-static int place_initrd(struct boot_ctx *c, struct linux_boot *lx)
+static int linux_place_initrd(struct boot_ctx *c, struct linux_boot *lx)
 {
     const struct setup_header *h = &lx->hdr;
     const struct ram_region *r = &c->m->ram.region[1];
@@ -298,7 +299,7 @@ static int place_initrd(struct boot_ctx *c, struct linux_boot *lx)
  * interrupts to become unpredictable ("setup_data").
  *
  * syscalls worker: getrandom */
-static uint64_t put_setup_data(struct boot_ctx *c)
+static uint64_t linux_put_setup_data(struct boot_ctx *c)
 {
     struct {
         le64 next;
@@ -316,7 +317,7 @@ static uint64_t put_setup_data(struct boot_ctx *c)
 }
 
 /* The header fields a loader writes, for all entries. */
-static void fill_header(struct linux_boot *lx, uint32_t cmdline)
+static void linux_fill_header(struct linux_boot *lx, uint32_t cmdline)
 {
     struct setup_header *h = &lx->hdr;
 
@@ -330,14 +331,14 @@ static void fill_header(struct linux_boot *lx, uint32_t cmdline)
         h->code32_start = (le32)lx->load;
 }
 
-static int put_boot_params(struct boot_ctx *c, struct linux_boot *lx)
+static int linux_put_boot_params(struct boot_ctx *c, struct linux_boot *lx)
 {
     struct boot_params *p = boot_low(c, LOW_PARAMS, sizeof(*p));
 
     memset(p, 0, sizeof(*p));
-    fill_header(lx, LOW_CMDLINE);
+    linux_fill_header(lx, LOW_CMDLINE);
     if (lx->hdr.version >= 0x209)
-        lx->hdr.setup_data = put_setup_data(c);
+        lx->hdr.setup_data = linux_put_setup_data(c);
     p->hdr = lx->hdr;
     p->acpi_rsdp_addr = c->rsdp;
     p->ext_ramdisk_image = (le32)(lx->initrd >> 32);
@@ -356,7 +357,7 @@ static int put_boot_params(struct boot_ctx *c, struct linux_boot *lx)
 /* "Running the Kernel": the real-mode part at X, its heap and stack up to
  * X+E000, the command line there. The ROM enters it after its POST. */
 #define HEAP_END 0xe000
-static int put_realmode(struct boot_ctx *c, struct linux_boot *lx)
+static int linux_put_realmode(struct boot_ctx *c, struct linux_boot *lx)
 {
     const struct image *img = &c->f->kernel;
     struct setup_header *h = &lx->hdr;
@@ -375,7 +376,7 @@ static int put_realmode(struct boot_ctx *c, struct linux_boot *lx)
     err = image_load(img, c->m, 0, gpa(lx->setup), lx->setup_size);
     if (err)
         return err;
-    fill_header(lx, lx->setup + HEAP_END);
+    linux_fill_header(lx, lx->setup + HEAP_END);
     memcpy(x + HDR_OFF + offsetof(struct setup_header, vid_mode), &h->vid_mode,
            2);
     x[0x210] = h->type_of_loader;
@@ -404,20 +405,20 @@ static int linux_load(struct boot_ctx *c)
 {
     const struct image *img = &c->f->kernel;
     struct linux_boot lx = {0};
-    int err = read_header(img, &lx);
+    int err = linux_read_header(img, &lx);
 
     if (err)
         return err;
-    if (is_linux(img, &lx))
+    if (linux_is_linux(img, &lx))
         boot_is_linux(c);
-    default_fields(&lx.hdr);
-    err = check_payload(img, &lx);
+    linux_default_fields(&lx.hdr);
+    err = linux_check_payload(img, &lx);
     if (!err)
-        err = choose_entry(c, &lx);
+        err = linux_choose_entry(c, &lx);
     if (!err)
-        err = place_kernel(c, &lx);
+        err = linux_place_kernel(c, &lx);
     if (!err)
-        err = place_initrd(c, &lx);
+        err = linux_place_initrd(c, &lx);
     if (!err)
         err =
             image_load(img, c->m, lx.setup_size, gpa(lx.load), lx.payload_size);
@@ -428,8 +429,8 @@ static int linux_load(struct boot_ctx *c)
     TRACE(BOOT, "boot: %d-bit entry, kernel at %#llx, initrd at %#llx", lx.bits,
           (unsigned long long)lx.load, (unsigned long long)lx.initrd);
     if (lx.bits == 16)
-        return put_realmode(c, &lx);
-    err = put_boot_params(c, &lx);
+        return linux_put_realmode(c, &lx);
+    err = linux_put_boot_params(c, &lx);
     if (err)
         return err;
     return lx.bits == 64 ? boot_enter64(c, lx.load + 0x200)
@@ -454,12 +455,12 @@ int linux_enter_flat(struct boot_ctx *c, int bits, uint64_t rip, uint64_t end)
         .load = HIMEM_BASE,
         .need = end - HIMEM_BASE,
     };
-    int err = place_initrd(c, &lx);
+    int err = linux_place_initrd(c, &lx);
 
     if (!err && c->f->ninitrd)
         err = boot_put_initrds(c, gpa(lx.initrd));
     if (!err)
-        err = put_boot_params(c, &lx);
+        err = linux_put_boot_params(c, &lx);
     if (err)
         return err;
     return bits == 64 ? boot_enter64(c, rip) : boot_enter32(c, rip);

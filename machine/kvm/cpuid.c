@@ -12,7 +12,7 @@
 #define ENTRIES_MAX 256
 
 /* Bits needed to number n cores. */
-static unsigned bits_for(unsigned n)
+static unsigned cpuid_bits_for(unsigned n)
 {
     unsigned bits = 0;
     while (1u << bits < n)
@@ -20,9 +20,10 @@ static unsigned bits_for(unsigned n)
     return bits;
 }
 
-static void leaf_1(struct kvm_cpuid_entry2 *e, const struct vcpu *c, unsigned n)
+static void cpuid_leaf_1(struct kvm_cpuid_entry2 *e, const struct vcpu *c,
+                         unsigned n)
 {
-    e->ebx = (e->ebx & 0xff00) | c->id << 24 | (1u << bits_for(n)) << 16;
+    e->ebx = (e->ebx & 0xff00) | c->id << 24 | (1u << cpuid_bits_for(n)) << 16;
     e->ecx |= 1u << 31 | 1u << 21; /* hypervisor, x2APIC */
     if (ioctl(c->vm->kvm, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0)
         e->ecx |= 1u << 24;
@@ -33,50 +34,51 @@ static void leaf_1(struct kvm_cpuid_entry2 *e, const struct vcpu *c, unsigned n)
 
 /* Leaf 4 (Intel) and 8000001D (AMD): L3 is the package's, L1 and L2 are their
  * core's. */
-static void cache_leaf(struct kvm_cpuid_entry2 *e, unsigned n, unsigned threads,
-                       bool intel)
+static void cpuid_cache_leaf(struct kvm_cpuid_entry2 *e, unsigned n,
+                             unsigned threads, bool intel)
 {
     unsigned level = e->eax >> 5 & 7;
     e->eax &= intel ? 0x3fff : 0xfc003fff;
     e->eax |= ((level >= 3 ? n : threads) - 1) << 14;
     if (intel && e->eax & 0x1f)
-        e->eax |= ((1u << bits_for(n / threads)) - 1) << 26;
+        e->eax |= ((1u << cpuid_bits_for(n / threads)) - 1) << 26;
 }
 
 /* Leaves B and 1F: level 0 threads, level 1 cores. */
-static void topology_leaf(struct kvm_cpuid_entry2 *e, const struct vcpu *c,
-                          unsigned n, unsigned threads)
+static void cpuid_topology_leaf(struct kvm_cpuid_entry2 *e,
+                                const struct vcpu *c, unsigned n,
+                                unsigned threads)
 {
     unsigned count = e->index == 0 ? threads : e->index == 1 ? n : 0;
-    e->eax = count ? bits_for(count) : 0;
+    e->eax = count ? cpuid_bits_for(count) : 0;
     e->ebx = count;
     e->ecx = e->index | (e->index < 2 ? (e->index + 1) << 8 : 0);
     e->edx = c->id;
 }
 
 /* n CPUs in a package. */
-static void adjust(struct kvm_cpuid_entry2 *e, const struct vcpu *c, unsigned n,
-                   unsigned threads)
+static void cpuid_adjust(struct kvm_cpuid_entry2 *e, const struct vcpu *c,
+                         unsigned n, unsigned threads)
 {
     switch (e->function) {
     case 1:
-        leaf_1(e, c, n);
+        cpuid_leaf_1(e, c, n);
         break;
     case 4:
-        cache_leaf(e, n, threads, true);
+        cpuid_cache_leaf(e, n, threads, true);
         break;
     case 0xb:
     case 0x1f:
-        topology_leaf(e, c, n, threads);
+        cpuid_topology_leaf(e, c, n, threads);
         break;
     case 0x80000001:
         e->ecx = n > 1 ? e->ecx | 2 : e->ecx & ~2u; /* CmpLegacy */
         break;
     case 0x80000008:
-        e->ecx = (e->ecx & ~0xf0ffu) | (n - 1) | bits_for(n) << 12;
+        e->ecx = (e->ecx & ~0xf0ffu) | (n - 1) | cpuid_bits_for(n) << 12;
         break;
     case 0x8000001d:
-        cache_leaf(e, n, threads, false);
+        cpuid_cache_leaf(e, n, threads, false);
         break;
     case 0x8000001e:
         e->eax = c->id;
@@ -87,7 +89,7 @@ static void adjust(struct kvm_cpuid_entry2 *e, const struct vcpu *c, unsigned n,
 }
 
 /* Leaf B needs its subleaf 1; KVM reports only those the host has. */
-static void ensure_subleaf(struct kvm_cpuid2 *cpuid, uint32_t function)
+static void cpuid_ensure_subleaf(struct kvm_cpuid2 *cpuid, uint32_t function)
 {
     const struct kvm_cpuid_entry2 *first = NULL;
     for (uint32_t i = 0; i < cpuid->nent; i++) {
@@ -118,9 +120,9 @@ int cpuid_set(struct vm *vm, struct vcpu *c)
         err = -errno;
         goto out;
     }
-    ensure_subleaf(cpuid, 0xb);
+    cpuid_ensure_subleaf(cpuid, 0xb);
     for (uint32_t i = 0; i < cpuid->nent; i++)
-        adjust(&cpuid->entries[i], c, vm->cfg.package, vm->cfg.threads);
+        cpuid_adjust(&cpuid->entries[i], c, vm->cfg.package, vm->cfg.threads);
     if (ioctl(c->fd, KVM_SET_CPUID2, cpuid) < 0)
         err = -errno;
 out:

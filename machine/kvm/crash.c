@@ -11,7 +11,7 @@
 /* Bytes at RIP through the guest's own page tables; 0 where unmapped.
  *
  * syscalls vcpu: ioctl(KVM_TRANSLATE) */
-static unsigned code_at(struct vcpu *c, uint64_t linear, uint8_t *out)
+static unsigned crash_code_at(struct vcpu *c, uint64_t linear, uint8_t *out)
 {
     struct kvm_translation t = {.linear_address = linear};
     unsigned n = CODE_BYTES;
@@ -26,17 +26,17 @@ static unsigned code_at(struct vcpu *c, uint64_t linear, uint8_t *out)
     return n;
 }
 
-static void print_code(struct vcpu *c, uint64_t linear)
+static void crash_print_code(struct vcpu *c, uint64_t linear)
 {
     uint8_t code[CODE_BYTES];
     char text[3 * CODE_BYTES + 1] = "";
-    unsigned n = code_at(c, linear, code);
+    unsigned n = crash_code_at(c, linear, code);
     for (unsigned i = 0; i < n; i++)
         snprintf(text + 3 * i, 4, " %02x", code[i]);
     log_line("  code at RIP:%s", n ? text : " not mapped to RAM");
 }
 
-static void print_emulation(const struct kvm_run *run)
+static void crash_print_emulation(const struct kvm_run *run)
 {
     const uint8_t *p = run->emulation_failure.insn_bytes;
     unsigned n = run->emulation_failure.insn_size;
@@ -80,7 +80,7 @@ void crash_report(struct vcpu *c, const char *what)
              LL(s.cr2), LL(s.cr3), LL(s.cr4), LL(s.efer));
     log_line("  cs %04x base %llx  ss %04x  gdt %llx  idt %llx", s.cs.selector,
              LL(s.cs.base), s.ss.selector, LL(s.gdt.base), LL(s.idt.base));
-    print_emulation(c->run);
+    crash_print_emulation(c->run);
     bool lng = s.efer & 0x400 && s.cs.l;
-    print_code(c, lng ? r.rip : s.cs.base + r.rip);
+    crash_print_code(c, lng ? r.rip : s.cs.base + r.rip);
 }

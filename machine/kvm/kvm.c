@@ -19,8 +19,8 @@ static int kvm_ioctl(int fd, unsigned long req, void *arg)
 /* ----------------------------------------------------------------- memory */
 
 /* syscalls loop vcpu: ioctl(KVM_SET_USER_MEMORY_REGION) */
-static int set_slot(struct vm *vm, unsigned slot, uint64_t at, void *hva,
-                    uint64_t size, bool readonly)
+static int kvm_set_slot(struct vm *vm, unsigned slot, uint64_t at, void *hva,
+                        uint64_t size, bool readonly)
 {
     struct kvm_userspace_memory_region r = {
         .slot = slot,
@@ -45,11 +45,11 @@ static int kvm_map(struct machine *m, uint64_t at, void *hva, uint64_t size,
         err = -ENOSPC;
         goto out;
     }
-    /* Without a VM yet it is only noted; map_all tells the next one. */
+    /* Without a VM yet it is only noted; kvm_map_all tells the next one. */
     err = vm->fd < 0 ? 0
-                     : set_slot(vm, (unsigned)slot + RAM_REGIONS, at,
-                                hva ? hva : vm->map[slot].hva, hva ? size : 0,
-                                readonly);
+                     : kvm_set_slot(vm, (unsigned)slot + RAM_REGIONS, at,
+                                    hva ? hva : vm->map[slot].hva,
+                                    hva ? size : 0, readonly);
     if (err)
         goto out;
     vm->map[slot].gpa = at;
@@ -61,17 +61,18 @@ out:
     return err;
 }
 
-static int map_all(struct vm *vm)
+static int kvm_map_all(struct vm *vm)
 {
     int err = 0;
     for (int i = 0; !err && i < vm->m.ram.n; i++) {
         const struct ram_region *r = &vm->m.ram.region[i];
-        err = set_slot(vm, (unsigned)i, r->gpa, r->hva, r->size, false);
+        err = kvm_set_slot(vm, (unsigned)i, r->gpa, r->hva, r->size, false);
     }
     for (unsigned i = 0; !err && i < MAPS_MAX; i++)
         if (vm->map[i].hva)
-            err = set_slot(vm, i + RAM_REGIONS, vm->map[i].gpa, vm->map[i].hva,
-                           vm->map[i].size, vm->map[i].readonly);
+            err = kvm_set_slot(vm, i + RAM_REGIONS, vm->map[i].gpa,
+                               vm->map[i].hva, vm->map[i].size,
+                               vm->map[i].readonly);
     return err;
 }
 
@@ -79,8 +80,8 @@ static int map_all(struct vm *vm)
 
 #define ROUTES_MAX (16 * 2 + 8 + MSI_MAX)
 
-static void add_pin(struct kvm_irq_routing *r, unsigned gsi, unsigned chip,
-                    unsigned pin)
+static void kvm_add_pin(struct kvm_irq_routing *r, unsigned gsi, unsigned chip,
+                        unsigned pin)
 {
     r->entries[r->nr++] = (struct kvm_irq_routing_entry){
         .gsi = gsi,
@@ -90,15 +91,15 @@ static void add_pin(struct kvm_irq_routing *r, unsigned gsi, unsigned chip,
 
 /* The pins of a PC: IRQ n on 8259 and IOAPIC alike, but the timer (IRQ 0) is
  * on the IOAPIC's pin 2, as the MADT says (ACPI 6.4 §5.2.12.5). */
-static void add_pins(struct kvm_irq_routing *r)
+static void kvm_add_pins(struct kvm_irq_routing *r)
 {
     for (unsigned i = 0; i < 24; i++) {
         if (i < 16 && i != 2)
-            add_pin(r, i,
-                    i < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
-                    i & 7);
+            kvm_add_pin(r, i,
+                        i < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
+                        i & 7);
         if (i != 2)
-            add_pin(r, i, KVM_IRQCHIP_IOAPIC, i ? i : 2);
+            kvm_add_pin(r, i, KVM_IRQCHIP_IOAPIC, i ? i : 2);
     }
 }
 
@@ -106,7 +107,7 @@ static void add_pins(struct kvm_irq_routing *r)
  * heap, as a vCPU may ask for no memory.
  *
  * syscalls loop vcpu: ioctl(KVM_SET_GSI_ROUTING) */
-static int set_routes(struct vm *vm)
+static int kvm_set_routes(struct vm *vm)
 {
     static union {
         struct kvm_irq_routing r;
@@ -115,7 +116,7 @@ static int set_routes(struct vm *vm)
     } table;
     struct kvm_irq_routing *r = &table.r;
     r->nr = 0;
-    add_pins(r);
+    kvm_add_pins(r);
     for (unsigned i = 0; i < vm->nmsi; i++) {
         if (!vm->msi[i].irq || !vm->msi[i].addr)
             continue;
@@ -129,7 +130,7 @@ static int set_routes(struct vm *vm)
     return kvm_ioctl(vm->fd, KVM_SET_GSI_ROUTING, r);
 }
 
-static int msi_slot(struct vm *vm, struct irq *irq)
+static int kvm_msi_slot(struct vm *vm, struct irq *irq)
 {
     if (irq->gsi >= 0)
         return irq->gsi - GSI_MSI_BASE;
@@ -147,7 +148,7 @@ static int msi_slot(struct vm *vm, struct irq *irq)
 }
 
 /* syscalls loop vcpu: ioctl(KVM_IRQFD) */
-static int irqfd(struct vm *vm, const struct irq *irq, unsigned flags)
+static int kvm_set_irqfd(struct vm *vm, const struct irq *irq, unsigned flags)
 {
     struct kvm_irqfd f = {
         .fd = (uint32_t)irq->fd, .gsi = (uint32_t)irq->gsi, .flags = flags};
@@ -165,7 +166,7 @@ static int kvm_irq_msi_attach(struct irq *irq, uint64_t addr, uint32_t data)
     struct vm *vm = vm_of(irq->m);
     int err = 0;
     pthread_mutex_lock(&vm->irq_lock);
-    int i = msi_slot(vm, irq);
+    int i = kvm_msi_slot(vm, irq);
     if (i < 0) {
         err = i;
         goto out;
@@ -173,10 +174,10 @@ static int kvm_irq_msi_attach(struct irq *irq, uint64_t addr, uint32_t data)
     if (vm->msi[i].addr != addr || vm->msi[i].data != data) {
         vm->msi[i].addr = addr;
         vm->msi[i].data = data;
-        err = set_routes(vm);
+        err = kvm_set_routes(vm);
     }
     if (!err)
-        err = irqfd(vm, irq, 0);
+        err = kvm_set_irqfd(vm, irq, 0);
     irq->attached = !err;
 out:
     pthread_mutex_unlock(&vm->irq_lock);
@@ -187,7 +188,7 @@ static void kvm_irq_detach(struct irq *irq)
 {
     struct vm *vm = vm_of(irq->m);
     pthread_mutex_lock(&vm->irq_lock);
-    irqfd(vm, irq, KVM_IRQFD_FLAG_DEASSIGN);
+    kvm_set_irqfd(vm, irq, KVM_IRQFD_FLAG_DEASSIGN);
     irq->attached = false;
     pthread_mutex_unlock(&vm->irq_lock);
 }
@@ -200,7 +201,7 @@ static int kvm_irq_intx(struct irq *irq, unsigned gsi)
     irq->gsi = (int)gsi;
     if (vm->nline < LINES_MAX) {
         vm->line[vm->nline++] = irq;
-        err = vm->fd < 0 ? 0 : irqfd(vm, irq, 0);
+        err = vm->fd < 0 ? 0 : kvm_set_irqfd(vm, irq, 0);
         irq->attached = vm->fd >= 0 && !err;
     }
     pthread_mutex_unlock(&vm->irq_lock);
@@ -224,7 +225,7 @@ static void kvm_irq_free(struct irq *irq)
  * firmware having said so.
  *
  * syscalls loop: ioctl(KVM_GET_IRQCHIP|KVM_SET_IRQCHIP) */
-static int set_elcr(struct vm *vm)
+static int kvm_set_elcr(struct vm *vm)
 {
     struct kvm_irqchip chip;
     static const unsigned level[] = {5, 9, 10, 11, 14};
@@ -247,7 +248,7 @@ static int set_elcr(struct vm *vm)
 /* ------------------------------------------------------------------ kicks */
 
 /* syscalls loop vcpu: ioctl(KVM_IOEVENTFD) */
-static int ioeventfd(struct vm *vm, const struct kick *k, bool on)
+static int kvm_set_ioeventfd(struct vm *vm, const struct kick *k, bool on)
 {
     struct kvm_ioeventfd e = {
         .datamatch = k->data,
@@ -267,7 +268,7 @@ static int kvm_kick_add(struct machine *m, const struct kick *k)
     int err = -ENOSPC;
     pthread_mutex_lock(&vm->irq_lock);
     if (vm->nkick < KICKS_MAX)
-        err = vm->fd < 0 ? 0 : ioeventfd(vm, k, true);
+        err = vm->fd < 0 ? 0 : kvm_set_ioeventfd(vm, k, true);
     if (!err)
         vm->kick[vm->nkick++] = *k;
     pthread_mutex_unlock(&vm->irq_lock);
@@ -279,7 +280,7 @@ static void kvm_kick_del(struct machine *m, const struct kick *k)
     struct vm *vm = vm_of(m);
     pthread_mutex_lock(&vm->irq_lock);
     if (vm->fd >= 0)
-        ioeventfd(vm, k, false);
+        kvm_set_ioeventfd(vm, k, false);
     for (unsigned i = 0; i < vm->nkick; i++)
         if (vm->kick[i].addr == k->addr && vm->kick[i].fd == k->fd &&
             vm->kick[i].data == k->data) {
@@ -291,13 +292,13 @@ static void kvm_kick_del(struct machine *m, const struct kick *k)
 
 /* ----------------------------------------------------------- open, close */
 
-static int restore_registrations(struct vm *vm)
+static int kvm_restore_registrations(struct vm *vm)
 {
     int err = 0;
     for (unsigned i = 0; !err && i < vm->nkick; i++)
-        err = ioeventfd(vm, &vm->kick[i], true);
+        err = kvm_set_ioeventfd(vm, &vm->kick[i], true);
     for (unsigned i = 0; !err && i < vm->nline; i++) {
-        err = irqfd(vm, vm->line[i], 0);
+        err = kvm_set_irqfd(vm, vm->line[i], 0);
         vm->line[i]->attached = !err;
     }
     return err;
@@ -308,7 +309,7 @@ static int restore_registrations(struct vm *vm)
  *
  * syscalls loop: ioctl(KVM_SET_IDENTITY_MAP_ADDR|KVM_SET_TSS_ADDR|
  * KVM_CREATE_IRQCHIP|KVM_CREATE_PIT2) */
-static int make_chips(struct vm *vm)
+static int kvm_make_chips(struct vm *vm)
 {
     uint64_t identity = KVM_IDENTITY_BASE;
     struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
@@ -320,7 +321,7 @@ static int make_chips(struct vm *vm)
     if (!err)
         err = kvm_ioctl(vm->fd, KVM_CREATE_PIT2, &pit);
     if (!err)
-        err = set_elcr(vm);
+        err = kvm_set_elcr(vm);
     return err;
 }
 
@@ -335,7 +336,7 @@ static int make_chips(struct vm *vm)
 #define SETTLE_AFTER_NS 1000000000ull
 
 /* syscalls worker: ioctl(KVM_REINJECT_CONTROL) */
-static void stop_pit_reinjection(void *arg)
+static void kvm_stop_pit_reinjection(void *arg)
 {
     struct vm *vm = arg;
     struct kvm_reinject_control reinject = {.pit_reinject = 0};
@@ -345,7 +346,7 @@ static void stop_pit_reinjection(void *arg)
 void kvm_settle(struct timer *t)
 {
     struct vm *vm = container_of(t, struct vm, settle);
-    worker_do(&vm->worker, stop_pit_reinjection, vm);
+    worker_do(&vm->worker, kvm_stop_pit_reinjection, vm);
 }
 
 /* syscalls loop: ioctl(KVM_CREATE_VM) */
@@ -362,13 +363,13 @@ int kvm_open_vm(struct vm *vm)
     /* Memory first: a slot waits for an SRCU grace period, and that one is
      * expedited unless the chips' registrations on KVM's I/O bus are queued
      * before it (7 ms instead of 0.1 measured). */
-    err = map_all(vm);
+    err = kvm_map_all(vm);
     if (!err)
-        err = make_chips(vm);
+        err = kvm_make_chips(vm);
     if (!err)
-        err = set_routes(vm);
+        err = kvm_set_routes(vm);
     if (!err)
-        err = restore_registrations(vm);
+        err = kvm_restore_registrations(vm);
     pthread_mutex_unlock(&vm->irq_lock);
     if (err)
         return fail(err, "%s: setting up the VM: %s", vm->cfg.kvm,

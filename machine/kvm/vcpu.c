@@ -22,7 +22,7 @@
 /* What firmware leaves behind: memory is write-back by default (MTRR enabled,
  * type 6), fast strings on, on every CPU alike. A KVM that does not know them
  * is no worse. */
-static void set_firmware_msrs(struct vcpu *c)
+static void vcpu_set_firmware_msrs(struct vcpu *c)
 {
     struct {
         struct kvm_msrs head;
@@ -48,7 +48,7 @@ int vcpu_open(struct vm *vm, struct vcpu *c)
     }
     int err = cpuid_set(vm, c);
     if (!err)
-        set_firmware_msrs(c);
+        vcpu_set_firmware_msrs(c);
     return err;
 }
 
@@ -63,7 +63,7 @@ void vcpu_close(struct vcpu *c)
 }
 
 /* Segments of 32- and 64-bit entries: flat, as boot.rst asks for. */
-static struct kvm_segment flat(uint16_t selector, bool code, bool lng)
+static struct kvm_segment vcpu_flat(uint16_t selector, bool code, bool lng)
 {
     return (struct kvm_segment){.selector = selector,
                                 .limit = 0xffffffff,
@@ -75,11 +75,12 @@ static struct kvm_segment flat(uint16_t selector, bool code, bool lng)
                                 .g = 1};
 }
 
-static void enter_protected(struct kvm_sregs *s, const struct boot_entry *e)
+static void vcpu_enter_protected(struct kvm_sregs *s,
+                                 const struct boot_entry *e)
 {
     bool lng = e->bits == 64;
-    s->cs = flat(e->cs, true, lng);
-    s->ds = s->es = s->fs = s->gs = s->ss = flat(e->ds, false, false);
+    s->cs = vcpu_flat(e->cs, true, lng);
+    s->ds = s->es = s->fs = s->gs = s->ss = vcpu_flat(e->ds, false, false);
     s->gdt.base = e->gdt;
     s->gdt.limit = (uint16_t)e->gdt_limit;
     s->cr0 = 0x31; /* PE, ET, NE */
@@ -91,20 +92,20 @@ static void enter_protected(struct kvm_sregs *s, const struct boot_entry *e)
     }
 }
 
-static void real_segment(struct kvm_segment *s, uint16_t selector)
+static void vcpu_real_segment(struct kvm_segment *s, uint16_t selector)
 {
     s->selector = selector;
     s->base = (uint64_t)selector << 4;
 }
 
-static void enter_real(struct kvm_sregs *s, const struct boot_entry *e)
+static void vcpu_enter_real(struct kvm_sregs *s, const struct boot_entry *e)
 {
-    real_segment(&s->cs, e->cs);
-    real_segment(&s->ds, e->ds);
-    real_segment(&s->es, e->ds);
-    real_segment(&s->fs, e->ds);
-    real_segment(&s->gs, e->ds);
-    real_segment(&s->ss, e->ss);
+    vcpu_real_segment(&s->cs, e->cs);
+    vcpu_real_segment(&s->ds, e->ds);
+    vcpu_real_segment(&s->es, e->ds);
+    vcpu_real_segment(&s->fs, e->ds);
+    vcpu_real_segment(&s->gs, e->ds);
+    vcpu_real_segment(&s->ss, e->ss);
 }
 
 /* syscalls loop: ioctl(KVM_GET_SREGS|KVM_SET_SREGS|KVM_SET_REGS) */
@@ -120,9 +121,9 @@ int vcpu_enter(struct vcpu *c, const struct boot_entry *e)
     if (ioctl(c->fd, KVM_GET_SREGS, &s) < 0)
         return -errno;
     if (e->bits == 16)
-        enter_real(&s, e);
+        vcpu_enter_real(&s, e);
     else
-        enter_protected(&s, e);
+        vcpu_enter_protected(&s, e);
     if (ioctl(c->fd, KVM_SET_SREGS, &s) < 0 ||
         ioctl(c->fd, KVM_SET_REGS, &r) < 0)
         return -errno;
@@ -131,7 +132,7 @@ int vcpu_enter(struct vcpu *c, const struct boot_entry *e)
 
 /* ------------------------------------------------------------------ exits */
 
-static uint64_t load(const uint8_t *p, unsigned width)
+static uint64_t vcpu_load(const uint8_t *p, unsigned width)
 {
     uint64_t v = 0;
     memcpy(&v, p, width);
@@ -139,7 +140,7 @@ static uint64_t load(const uint8_t *p, unsigned width)
 }
 
 /* String instructions arrive as several accesses in one exit. */
-static void exit_io(struct vcpu *c)
+static void vcpu_exit_io(struct vcpu *c)
 {
     struct kvm_run *run = c->run;
     uint8_t *data = (uint8_t *)run + run->io.data_offset;
@@ -147,7 +148,7 @@ static void exit_io(struct vcpu *c)
     unsigned width = run->io.size;
     for (uint32_t i = 0; i < run->io.count; i++, data += width) {
         if (run->io.direction == KVM_EXIT_IO_OUT) {
-            bus_write(bus, run->io.port, width, load(data, width));
+            bus_write(bus, run->io.port, width, vcpu_load(data, width));
         } else {
             uint64_t v = bus_read(bus, run->io.port, width);
             memcpy(data, &v, width);
@@ -157,7 +158,7 @@ static void exit_io(struct vcpu *c)
 
 /* KVM splits at page borders, so 1 to 8 bytes; odd sizes (3, 5, 6, 7) only
  * where an access straddles two pages. */
-static void exit_mmio(struct vcpu *c)
+static void vcpu_exit_mmio(struct vcpu *c)
 {
     struct kvm_run *run = c->run;
     struct bus *bus = c->vm->m.mmio;
@@ -166,7 +167,8 @@ static void exit_mmio(struct vcpu *c)
     while (left) {
         unsigned width = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
         if (run->mmio.is_write) {
-            bus_write(bus, addr + at, width, load(run->mmio.data + at, width));
+            bus_write(bus, addr + at, width,
+                      vcpu_load(run->mmio.data + at, width));
         } else {
             uint64_t v = bus_read(bus, addr + at, width);
             memcpy(run->mmio.data + at, &v, width);
@@ -176,7 +178,7 @@ static void exit_mmio(struct vcpu *c)
     }
 }
 
-static void stop(struct vcpu *c, enum machine_stop why)
+static void vcpu_stop(struct vcpu *c, enum machine_stop why)
 {
     kvm_machine_ops.request(&c->vm->m, why);
 }
@@ -184,7 +186,7 @@ static void stop(struct vcpu *c, enum machine_stop why)
 /* A triple fault restarts a PC, and some kernels restart one that way: the
  * whole report the first time, later a line a second at most. With -no-reboot
  * it is a crash to look at. */
-static void exit_shutdown(struct vcpu *c)
+static void vcpu_exit_shutdown(struct vcpu *c)
 {
     static const char restarting[] = "triple fault: restarting the guest";
     struct vm *vm = c->vm;
@@ -192,16 +194,16 @@ static void exit_shutdown(struct vcpu *c)
     if (vm->cfg.no_reboot) {
         crash_report(c, "triple fault: the guest took an exception it could "
                         "not handle, twice over");
-        stop(c, STOP_CRASH);
+        vcpu_stop(c, STOP_CRASH);
         return;
     }
     fault_say(&vm->triple, "vCPU %u: %s", c->id, restarting);
     if (first)
         crash_report(c, NULL);
-    stop(c, STOP_RESET);
+    vcpu_stop(c, STOP_RESET);
 }
 
-static void exit_internal(struct vcpu *c)
+static void vcpu_exit_internal(struct vcpu *c)
 {
     if (c->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION)
         crash_report(c, "KVM cannot emulate the instruction at RIP: this "
@@ -210,10 +212,10 @@ static void exit_internal(struct vcpu *c)
     else
         crash_report(c, "KVM internal error: it met a state of the guest it "
                         "cannot continue from");
-    stop(c, STOP_FAULT);
+    vcpu_stop(c, STOP_FAULT);
 }
 
-static void exit_fail_entry(struct vcpu *c)
+static void vcpu_exit_fail_entry(struct vcpu *c)
 {
     log_line(
         "vCPU %u: the CPU refused the guest's state, hardware reason "
@@ -221,10 +223,10 @@ static void exit_fail_entry(struct vcpu *c)
         c->id,
         (unsigned long long)c->run->fail_entry.hardware_entry_failure_reason);
     crash_report(c, "KVM_EXIT_FAIL_ENTRY");
-    stop(c, STOP_FAULT);
+    vcpu_stop(c, STOP_FAULT);
 }
 
-static void handle_exit(struct vcpu *c)
+static void vcpu_handle_exit(struct vcpu *c)
 {
     unsigned reason = c->run->exit_reason;
     _Atomic uint64_t *n = &c->exits[reason < ARRAY_LEN(c->exits) ? reason : 0];
@@ -232,40 +234,40 @@ static void handle_exit(struct vcpu *c)
     atomic_store_explicit(n, before + 1, memory_order_relaxed);
     switch (reason) {
     case KVM_EXIT_IO:
-        exit_io(c);
+        vcpu_exit_io(c);
         break;
     case KVM_EXIT_MMIO:
-        exit_mmio(c);
+        vcpu_exit_mmio(c);
         break;
     case KVM_EXIT_INTR:
     case KVM_EXIT_IRQ_WINDOW_OPEN:
         break;
     case KVM_EXIT_SHUTDOWN:
-        exit_shutdown(c);
+        vcpu_exit_shutdown(c);
         break;
     case KVM_EXIT_SYSTEM_EVENT:
-        stop(c, c->run->system_event.type == KVM_SYSTEM_EVENT_SHUTDOWN
-                    ? STOP_POWEROFF
-                    : STOP_RESET);
+        vcpu_stop(c, c->run->system_event.type == KVM_SYSTEM_EVENT_SHUTDOWN
+                         ? STOP_POWEROFF
+                         : STOP_RESET);
         break;
     case KVM_EXIT_INTERNAL_ERROR:
-        exit_internal(c);
+        vcpu_exit_internal(c);
         break;
     case KVM_EXIT_FAIL_ENTRY:
-        exit_fail_entry(c);
+        vcpu_exit_fail_entry(c);
         break;
     default:
         log_line("vCPU %u: KVM exit reason %u is not known here", c->id,
                  reason);
         crash_report(c, "unknown KVM exit");
-        stop(c, STOP_FAULT);
+        vcpu_stop(c, STOP_FAULT);
     }
 }
 
 /* ----------------------------------------------------------------- thread */
 
 /* Waits while the machine is paused. False: the thread ends. */
-static bool park(struct vcpu *c)
+static bool vcpu_park(struct vcpu *c)
 {
     struct vm *vm = c->vm;
     pthread_mutex_lock(&vm->lock);
@@ -285,26 +287,27 @@ static void vcpu_thread(void *arg)
     struct vcpu *c = arg;
     struct vm *vm = c->vm;
     for (;;) {
-        if (atomic_load_explicit(&vm->pause, memory_order_relaxed) && !park(c))
+        if (atomic_load_explicit(&vm->pause, memory_order_relaxed) &&
+            !vcpu_park(c))
             return;
         int err = ioctl(c->fd, KVM_RUN, 0) < 0 ? errno : 0;
         if (!err) {
-            handle_exit(c);
+            vcpu_handle_exit(c);
         } else if (err != EINTR && err != EAGAIN) {
             log_line("vCPU %u: KVM_RUN: %s", c->id, strerror(err));
-            stop(c, STOP_FAULT);
+            vcpu_stop(c, STOP_FAULT);
         }
     }
 }
 
-static void on_wake(int sig)
+static void vcpu_on_wake(int sig)
 {
     (void)sig; /* its arrival makes KVM_RUN return */
 }
 
 int vcpu_start(struct vm *vm, unsigned id)
 {
-    struct sigaction sa = {.sa_handler = on_wake};
+    struct sigaction sa = {.sa_handler = vcpu_on_wake};
     struct vcpu *c = &vm->vcpu[id];
     sigaction(WAKE_SIGNAL, &sa, NULL);
     c->vm = vm;
