@@ -24,9 +24,10 @@ OPT := -Os -Wno-maybe-uninitialized
 HOT := base/eth base/loop base/pace machine/bus machine/machine machine/kvm/vcpu \
        net/tap net/hub \
        $(addprefix devices/virtio/, queue split packed walk) \
-       $(addprefix devices/virtio_net/, virtio_net rx window tx rss \
+       $(addprefix devices/virtio_net/, events rx window tx rss \
          filter) \
-       $(addprefix devices/e1000/, e1000 rx put tx offload irq filter stats)
+       $(addprefix devices/e1000/, e1000 regs rx put tx offload irq filter \
+         stats)
 HOT_OPT := -O2 -fno-align-functions -fno-align-jumps -fno-align-labels
 $(HOT:%=$(B)/%.o): OPT := $(HOT_OPT)
 # A static program that can lie anywhere: host/start.c puts it in its place, and

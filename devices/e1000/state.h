@@ -255,6 +255,12 @@ struct e1000_row {
 extern const struct e1000_row e1000_rows[];
 extern const unsigned e1000_nrows;
 const struct e1000_row *e1000_row_at(uint32_t *off);
+/* regs.c: once, before the first access; the two BARs, as region callbacks. */
+void e1000_fill_row_of(void);
+uint64_t e1000_mmio_read(void *owner, uint64_t off, unsigned width);
+void e1000_mmio_write(void *owner, uint64_t off, unsigned width, uint64_t val);
+uint64_t e1000_io_read(void *owner, uint64_t off, unsigned width);
+void e1000_io_write(void *owner, uint64_t off, unsigned width, uint64_t val);
 
 /* irq.c: any thread */
 void e1000_raise(struct e1000 *e, uint32_t causes);

@@ -51,6 +51,18 @@ struct vfio {
     struct fault f_irq, f_io;
 };
 
+enum { /* MSI capability (PCI 3.0 §6.8.1), low byte of Message Control */
+       MSI_ENABLE = 0x01,
+       MSI_MME = 0x70, /* multiple message enable, log2 */
+       MSI_64BIT = 0x80,
+       MSI_MASKABLE = 0x01, /* high byte */
+};
+
+static inline struct vfio *vfio_of(struct pci_fn *fn)
+{
+    return fn->owner;
+}
+
 /* Checks the text of host=; *out is the whole address, as sysfs has it. */
 bool vfio_parse_bdf(const char *text, char out[VFIO_BDF_LEN]);
 /* Opens v->host: group, container with all of guest memory mapped for DMA,
@@ -70,6 +82,16 @@ int vfio_set_irqs(struct vfio *v, unsigned index, unsigned action, unsigned n,
 /* Back to power-on, where the host can do that. */
 void vfio_reset(struct vfio *v);
 void vfio_close(struct vfio *v);
+
+/* irq.c: offsets in the MSI capability, which depend on its form; of the mask
+ * 0: this device cannot mask them one by one. */
+unsigned vfio_msi_data(const struct vfio *v);
+unsigned vfio_msi_mask(const struct vfio *v);
+/* Makes the device's interrupts what configuration space says now. */
+void vfio_irq_follow(struct vfio *v);
+void vfio_mode_off(struct vfio *v); /* none of them; under v->lock */
+/* The guest has dealt with INTx (an event's ready). */
+void vfio_intx_eoi(struct event *ev, uint32_t got);
 
 /* The guest's side of a device whose file and regions are known; puts it on the
  * bus and registers it. 0 or -errno (said). */

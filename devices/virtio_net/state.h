@@ -260,6 +260,19 @@ static inline bool vnet_reachable(const struct vnet_pair *p)
 bool vnet_window_fill(struct vnet_pair *p);
 void vnet_window_empty(struct vnet_pair *p); /* no longer what was popped */
 
+/* events.c: a kick of queue q; the other handlers of what a pair watches, on
+ * its loop. vnet_run does what there is to receive, or to send, for one burst.
+ */
+void vnet_kick(struct virtio *v, unsigned q);
+void vnet_run(struct vnet_pair *p, bool rx, bool tx);
+void vnet_backend_ready(struct event *ev, uint32_t got);
+void vnet_lost(struct event *ev, uint32_t got); /* a backend is gone */
+void vnet_held_too_long(struct timer *t);
+/* A pair's poller: its transmit ring is looked at between kicks. */
+bool vnet_look_waits(struct poller *l);
+void vnet_look_work(struct poller *l);
+void vnet_look_arm(struct poller *l);
+
 /* ctrl.c: virtio.lock held. A reason the queue broke, or NULL. */
 const char *vnet_ctrl(struct vnet *n, struct virtqueue *vq);
 unsigned vnet_ctrl_index(const struct vnet *n);

@@ -29,7 +29,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* ----------------------------------------------------------- queue events */
+/* ------------------------------------------------------------ start, stop */
 
 void vnet_lock_pairs(struct vnet *n)
 {
@@ -42,142 +42,6 @@ void vnet_unlock_pairs(struct vnet *n)
     for (unsigned i = n->npairs; i-- > 0;)
         pthread_mutex_unlock(&n->pair[i]->lock);
 }
-
-/* Watches the backend's file while the pair is in use: a tap's detached queue
- * reports errors only. On the pair's loop, p->lock held. */
-static void vnet_watch(struct vnet_pair *p)
-{
-    bool want = p->active && !p->dead && p->be && p->be->fd >= 0;
-    if (p->ev.loop && (!want || p->rewatch))
-        loop_del(&p->ev);
-    p->rewatch = false;
-    if (want && !p->ev.loop)
-        loop_add(p->loop, &p->ev);
-}
-
-/* A broken ring is left alone until the reset; being told of frames that nobody
- * reads would spin. */
-static void vnet_retire(struct vnet_pair *p)
-{
-    p->rx_on = p->rx_on && p->rx->state == VQ_READY;
-    p->tx_on = p->tx_on && p->tx->state == VQ_READY;
-    if (!p->rx_on)
-        loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
-}
-
-static void vnet_run(struct vnet_pair *p, bool rx, bool tx)
-{
-    const char *fault = NULL;
-    vnet_pair_lock(p);
-    vnet_watch(p);
-    if (!vnet_reachable(p)) {
-        loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
-        rx = tx = false;
-    } else if (p->rx_given && p->rx_on) {
-        vnet_rx_publish(p);
-    }
-    unsigned life = p->n->v.life; /* a reset waits for p->lock first */
-    bool can = p->rx_on && p->active && p->be && !p->dead;
-    if (!can) /* being told of frames nobody reads would spin */
-        loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
-    rx = rx && can;
-    bool steered = rx && p->n->rss.steer;
-    if (rx && !steered)
-        fault = vnet_rx(p);
-    if (tx && p->tx_on && p->active && !p->tx_blocked && !fault)
-        fault = vnet_tx(p);
-    if (fault)
-        vnet_retire(p);
-    pthread_mutex_unlock(&p->lock);
-    if (steered && !fault)
-        fault = vnet_rx_steered(p, &life);
-    if (fault)
-        virtio_needs_reset(&p->n->v, life, fault);
-}
-
-static void vnet_ctrl_kick(struct vnet *n, unsigned q)
-{
-    const char *fault = NULL;
-    pthread_mutex_lock(&n->v.lock);
-    if (n->ctrl_on && pci_can_dma(&n->v.fn))
-        fault = vnet_ctrl(n, &n->v.vq[q]);
-    if (fault)
-        n->ctrl_on = false;
-    unsigned life = n->v.life;
-    pthread_mutex_unlock(&n->v.lock);
-    if (fault)
-        virtio_needs_reset(&n->v, life, fault);
-}
-
-static void vnet_kick(struct virtio *v, unsigned q)
-{
-    struct vnet *n = vnet_of(v);
-    /* It may have the number of a pair that is not in use (§5.1.2). */
-    if (q == atomic_load(&n->ctrl_q)) {
-        vnet_ctrl_kick(n, q);
-        return;
-    }
-    if (q / 2 >= n->npairs)
-        return;
-    struct vnet_pair *p = n->pair[q / 2];
-    if (q & 1)
-        nic_count(&p->stats, tx_kicks, 1);
-    else
-        nic_count(&p->stats, rx_kicks, 1);
-    vnet_run(p, !(q & 1), q & 1);
-}
-
-/* The file is of no use any more (a deleted tap): watching it on would spin.
- * The link is the main loop's. */
-static void vnet_backend_lost(struct vnet_pair *p)
-{
-    vnet_pair_lock(p);
-    if (p->active)
-        p->dead = true;
-    vnet_watch(p);
-    bool dead = p->dead;
-    pthread_mutex_unlock(&p->lock);
-    if (!dead)
-        return;
-    event_signal(p->n->lost.fd);
-}
-
-static void vnet_lost(struct event *ev, uint32_t got)
-{
-    struct vnet *n = container_of(ev, struct vnet, lost);
-    uint64_t count;
-    (void)got;
-    if (read(ev->fd, &count, sizeof(count)) == sizeof(count))
-        netdev_set_link(n->nic.nd, false);
-}
-
-static void vnet_backend_ready(struct event *ev, uint32_t got)
-{
-    struct vnet_pair *p = container_of(ev, struct vnet_pair, ev);
-    bool tx = got & EPOLLOUT;
-    if (tx) {
-        vnet_pair_lock(p);
-        p->tx_blocked = false;
-        loop_want(ev, ev->want & ~(uint32_t)EPOLLOUT);
-        pthread_mutex_unlock(&p->lock);
-    }
-    vnet_run(p, got & EPOLLIN, tx);
-    if (got & (EPOLLERR | EPOLLHUP) && !(got & (EPOLLIN | EPOLLOUT)))
-        vnet_backend_lost(p);
-}
-
-static void vnet_held_too_long(struct timer *t)
-{
-    struct vnet_pair *p = container_of(t, struct vnet_pair, held_timer);
-    vnet_pair_lock(p);
-    if (p->held)
-        nic_count(&p->stats, rx_drop_fit, 1);
-    p->held = 0;
-    pthread_mutex_unlock(&p->lock);
-    vnet_run(p, true, false);
-}
-
-/* ------------------------------------------------------------ start, stop */
 
 /* Which of the two sides of which pair; NULL: the control queue. */
 static struct vnet_pair *vnet_pair_of(struct vnet *n, unsigned q)
@@ -425,35 +289,6 @@ static struct loop *vnet_loop_of(struct virtio *v, unsigned q)
     return q / 2 < n->npairs ? n->pair[q / 2]->loop : v->dev.m->loop;
 }
 
-/* The loop looks at the transmit ring for itself (loop.h). A queue may be
- * stopped from another thread at any time, so under the lock. */
-static bool vnet_tx_waits(struct poller *l)
-{
-    struct vnet_pair *p = container_of(l, struct vnet_pair, look);
-    vnet_pair_lock(p);
-    bool waits = p->tx_on && p->active && !p->tx_blocked && vnet_reachable(p) &&
-                 (vq_more(p->tx) || p->tx->state == VQ_BROKEN);
-    pthread_mutex_unlock(&p->lock);
-    return waits;
-}
-
-static void vnet_tx_work(struct poller *l)
-{
-    vnet_run(container_of(l, struct vnet_pair, look), false, true);
-}
-
-static void vnet_tx_arm(struct poller *l)
-{
-    struct vnet_pair *p = container_of(l, struct vnet_pair, look);
-    vnet_pair_lock(p);
-    if (p->tx_on && vnet_reachable(p)) {
-        vnet_tx_publish(p);
-        if (vq_rearm(p->tx))
-            loop_again(&p->n->v.kick[2 * p->index + 1].ev);
-    }
-    pthread_mutex_unlock(&p->lock);
-}
-
 static int vnet_make_pair(struct vnet *n, struct machine *m, unsigned i)
 {
     struct vnet_pair *p = calloc(1, sizeof(*p));
@@ -468,7 +303,7 @@ static int vnet_make_pair(struct vnet *n, struct machine *m, unsigned i)
     p->ev =
         (struct event){.fd = -1, .ready = vnet_backend_ready, .name = "netbe"};
     p->look = (struct poller){
-        .look = vnet_tx_waits, .ready = vnet_tx_work, .arm = vnet_tx_arm};
+        .look = vnet_look_waits, .ready = vnet_look_work, .arm = vnet_look_arm};
     pthread_mutex_init(&p->door, NULL);
     pthread_mutex_init(&p->lock, NULL);
     p->spill = malloc(PACKET_MAX);
