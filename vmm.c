@@ -162,9 +162,8 @@ static int watch_signals(struct machine *m)
     control.ev =
         (struct event){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
                        .want = EPOLLIN,
-                       .ready = on_signal,
-                       .name = "signals"};
-    timer_init(&control.deadline, m->loop, shutdown_overdue, "shutdown");
+                       .ready = on_signal};
+    timer_init(&control.deadline, m->loop, shutdown_overdue);
     if (control.ev.fd < 0)
         return fail(-errno, "signalfd: %s", strerror(errno));
     return loop_add(m->loop, &control.ev);
@@ -238,7 +237,7 @@ static void guest_runs(struct timer *t)
 static int run(struct machine *m)
 {
     static struct timer first;
-    timer_init(&first, m->loop, guest_runs, "start");
+    timer_init(&first, m->loop, guest_runs);
     timer_arm(&first, now_ns());
     int err = vm_run(m);
     timer_cancel(&first);

@@ -13,9 +13,8 @@ enum field_use {
     OPTION = 1,  /* told at the start: KEY=VALUE, JSON, help */
     STATE = 2,   /* remembered; at a reset it is `def` again */
     COUNTER = 4, /* counted: -stats */
-    LIVE = 8,    /* an option that may change while the machine runs */
-    KEPT = 16,   /* STATE that a reset leaves as it is */
-    SPARE = 32,  /* STATE that a record may lack: `def` then */
+    KEPT = 8,    /* STATE that a reset leaves as it is */
+    SPARE = 16,  /* STATE that a record may lack: `def` then */
 };
 
 /* How a value is written, and what holds it. Unsigned members of any size. */

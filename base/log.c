@@ -221,8 +221,7 @@ void log_watch(struct loop *l)
     if (!l)
         loop_del(&out.room);
     out.loop = l;
-    out.room = (struct event){
-        .fd = -1, .want = EPOLLOUT, .ready = on_room, .name = "log"};
+    out.room = (struct event){.fd = -1, .want = EPOLLOUT, .ready = on_room};
     pthread_mutex_unlock(&out.lock);
 }
 

@@ -49,7 +49,6 @@ struct loop {
     /* The batch being worked on: loop_del takes its event out of it. */
     struct epoll_event batch[BATCH];
     int nbatch, at;
-    const char *name;
     struct poller *pollers; /* signals off: the loop looks */
     bool looks;             /* somebody has a ring to look at */
     struct pace pace;
@@ -94,13 +93,12 @@ void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
     sem_destroy(&c.done);
 }
 
-int loop_new(struct loop **out, const char *name)
+int loop_new(struct loop **out)
 {
     struct loop *l = calloc(1, sizeof(*l));
     int err;
     if (!l)
         return -ENOMEM;
-    l->name = name;
     l->again_tail = &l->again;
     l->epfd = epoll_create1(EPOLL_CLOEXEC);
     if (l->epfd < 0) {
@@ -109,8 +107,7 @@ int loop_new(struct loop **out, const char *name)
     }
     l->wake = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                              .want = EPOLLIN,
-                             .ready = loop_drain_wake,
-                             .name = "wake"};
+                             .ready = loop_drain_wake};
     if (l->wake.fd < 0) {
         err = -errno;
         goto close_ep;
@@ -222,10 +219,9 @@ void loop_again(struct event *ev)
     l->again_tail = &ev->again_next;
 }
 
-void timer_init(struct timer *t, struct loop *l, void (*fire)(struct timer *t),
-                const char *name)
+void timer_init(struct timer *t, struct loop *l, void (*fire)(struct timer *t))
 {
-    *t = (struct timer){.fire = fire, .name = name, .loop = l};
+    *t = (struct timer){.fire = fire, .loop = l};
 }
 
 void timer_cancel(struct timer *t)

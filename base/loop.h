@@ -18,7 +18,6 @@ struct event {
     int fd;
     uint32_t want; /* EPOLLIN | EPOLLOUT …; 0 waits for errors only */
     void (*ready)(struct event *ev, uint32_t got);
-    const char *name;
     /* the loop's own */
     struct loop *loop;
     struct event *again_next;
@@ -26,7 +25,7 @@ struct event {
 };
 
 /* 0 or -errno; *out is freed by loop_free. */
-int loop_new(struct loop **out, const char *name);
+int loop_new(struct loop **out);
 void loop_free(struct loop *l);
 
 /* Watches ev->fd with ev->want. Any thread. 0 or -errno. EPERM from a regular
@@ -100,14 +99,12 @@ int loop_poll(struct loop *l, int timeout_ms);
 /* A one-shot timer on a loop. Arming costs no system call. */
 struct timer {
     void (*fire)(struct timer *t); /* on the loop's thread */
-    const char *name;
     /* the loop's own */
     struct loop *loop;
     uint64_t due; /* ns, CLOCK_MONOTONIC; 0: not armed */
     struct timer *next;
 };
-void timer_init(struct timer *t, struct loop *l, void (*fire)(struct timer *t),
-                const char *name);
+void timer_init(struct timer *t, struct loop *l, void (*fire)(struct timer *t));
 /* Loop thread only (or before the loop runs). Re-arming moves it. */
 void timer_arm(struct timer *t, uint64_t due_ns);
 void timer_cancel(struct timer *t);

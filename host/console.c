@@ -102,13 +102,12 @@ static struct console *consoles;
 /* --------------------------------------------------------------- streams */
 
 static void stream_set(struct stream *s, int fd, bool socket,
-                       void (*ready)(struct event *ev, uint32_t got),
-                       const char *name)
+                       void (*ready)(struct event *ev, uint32_t got))
 {
     if (socket)
         thread_uses(USE_CONSOLE_SOCKET);
     *s = (struct stream){
-        .ev = {.fd = fd, .ready = ready, .name = name},
+        .ev = {.fd = fd, .ready = ready},
         .socket = socket,
         .polled = true,
     };
@@ -417,8 +416,8 @@ static void client_came(struct peer *p)
         peer_drop(p, "cannot be served: no descriptors");
         return;
     }
-    stream_set(&c->in, in, true, in_ready, "serial input");
-    stream_set(&c->out, out, true, out_ready, "serial output");
+    stream_set(&c->in, in, true, in_ready);
+    stream_set(&c->out, out, true, out_ready);
     backlog_read(&c->b);
     peer_up(p);
     stream_wait(c, &c->in, EPOLLIN);
@@ -482,8 +481,8 @@ static int open_socket(struct console *c, struct chardev *dev)
 static void use(struct console *c)
 {
     const struct endpoint *e = &c->end;
-    stream_set(&c->in, e->in, e->in_socket, in_ready, "serial input");
-    stream_set(&c->out, e->out, e->out_socket, out_ready, "serial output");
+    stream_set(&c->in, e->in, e->in_socket, in_ready);
+    stream_set(&c->out, e->out, e->out_socket, out_ready);
     if (e->out >= 0)
         backlog_read(&c->b);
     else
@@ -508,14 +507,13 @@ static struct console *console_new(struct loop *l, const char *label,
     endpoint_init(&c->end);
     c->peer.listen_fd = c->peer.conn.fd = -1;
     backlog_init(&c->b);
-    timer_init(&c->flush, l, flush_due, "serial flush");
-    timer_init(&c->stall, l, stall_due, "serial stall");
+    timer_init(&c->flush, l, flush_due);
+    timer_init(&c->stall, l, stall_due);
     c->next = consoles;
     consoles = c;
     c->wake = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                              .want = EPOLLIN,
-                             .ready = wake_ready,
-                             .name = "serial wake"};
+                             .ready = wake_ready};
     int err = c->wake.fd < 0 ? -errno : loop_add(l, &c->wake);
     if (!err)
         return c;

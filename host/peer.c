@@ -279,12 +279,10 @@ int peer_begin(struct peer *p, struct loop *l, int fd)
 {
     p->loop = l;
     thread_uses(USE_PEER);
-    p->conn = (struct event){.fd = -1, .ready = peer_ready, .name = "peer"};
-    p->listen = (struct event){.fd = p->listen_fd,
-                               .want = fd < 0 ? EPOLLIN : 0,
-                               .ready = peer_accept,
-                               .name = "peer listen"};
-    timer_init(&p->timer, l, peer_overdue, "peer");
+    p->conn = (struct event){.fd = -1, .ready = peer_ready};
+    p->listen = (struct event){
+        .fd = p->listen_fd, .want = fd < 0 ? EPOLLIN : 0, .ready = peer_accept};
+    timer_init(&p->timer, l, peer_overdue);
     int err = p->listen_fd >= 0 ? loop_add(l, &p->listen) : 0;
     if (!err && fd >= 0)
         err = peer_adopt(p, fd);

@@ -203,8 +203,7 @@ int irq_intx(struct machine *m, struct irq *irq, unsigned gsi)
     *irq = (struct irq){.m = m, .fd = machine_new_eventfd(), .gsi = (int)gsi};
     irq->resample = (struct event){.fd = machine_new_eventfd(),
                                    .want = EPOLLIN,
-                                   .ready = machine_resample,
-                                   .name = "resample"};
+                                   .ready = machine_resample};
     if (irq->fd < 0 || irq->resample.fd < 0) {
         err = irq->fd < 0 ? irq->fd : irq->resample.fd;
         goto undo;

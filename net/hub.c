@@ -214,10 +214,8 @@ static int hub_take_back(struct hubport *p, struct loop *l)
         nd->set_offload(nd, 0);
     if (nd->set_queues)
         nd->set_queues(nd, 1);
-    p->ready = (struct event){.fd = nd->q[0]->fd,
-                              .want = EPOLLIN,
-                              .ready = hub_back_ready,
-                              .name = "hub"};
+    p->ready = (struct event){
+        .fd = nd->q[0]->fd, .want = EPOLLIN, .ready = hub_back_ready};
     int r = nd->q[0]->fd >= 0 ? loop_add(l, &p->ready) : 0;
     if (r < 0)
         return fail(r, "%s: %s: %s", p->nd.id, nd->id, strerror(-r));

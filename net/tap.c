@@ -260,7 +260,7 @@ static int tap_watch_links(struct tap *t, struct loop *l)
         return 0; /* not allowed here: do without */
     }
     t->links.fd = fd;
-    timer_init(&t->retry, l, tap_retry, "tap retry");
+    timer_init(&t->retry, l, tap_retry);
     return loop_add(l, &t->links);
 }
 
@@ -525,8 +525,7 @@ static int tap_open(struct netdev *nd, struct loop *l)
     nd->close = tap_close;
     nd->set_offload = tap_set_offload;
     nd->set_queues = tap_set_queues;
-    t->links = (struct event){
-        .fd = -1, .want = EPOLLIN, .ready = tap_links, .name = "tap links"};
+    t->links = (struct event){.fd = -1, .want = EPOLLIN, .ready = tap_links};
     t->idle = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     int r = t->idle < 0 ? fail(-errno, "%s: %s", nd->opts.what, strerror(errno))
                         : tap_open_any(t);

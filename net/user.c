@@ -279,8 +279,7 @@ static void user_says(struct event *ev, uint32_t got)
 static int user_listen(struct user *u, int fd)
 {
     user_deaf(u);
-    u->says = (struct event){
-        .fd = fd, .want = EPOLLIN, .ready = user_says, .name = "passt says"};
+    u->says = (struct event){.fd = fd, .want = EPOLLIN, .ready = user_says};
     return loop_add(u->loop, &u->says);
 }
 

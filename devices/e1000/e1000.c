@@ -291,8 +291,7 @@ static int e1000_wire_up(struct e1000 *e)
     int err;
     e->bell = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                              .want = EPOLLIN | EPOLLET,
-                             .ready = e1000_bell_ready,
-                             .name = "e1000"};
+                             .ready = e1000_bell_ready};
     if (e->bell.fd < 0)
         return -errno;
     err = loop_add(l, &e->bell);
@@ -305,10 +304,8 @@ static int e1000_wire_up(struct e1000 *e)
         nd->set_queues(nd, 1);
     if (nd->set_offload)
         nd->set_offload(nd, e->offload);
-    e->wire = (struct event){.fd = e->be->fd,
-                             .want = 0,
-                             .ready = e1000_wire_ready,
-                             .name = "e1000-wire"};
+    e->wire =
+        (struct event){.fd = e->be->fd, .want = 0, .ready = e1000_wire_ready};
     return e->be->fd < 0 ? 0 : loop_add(l, &e->wire);
 }
 

@@ -46,7 +46,7 @@ static bool e1000_reg_row(unsigned i, struct field *f)
     const struct e1000_row *r = &e1000_rows[i + 1];
     if (i + 1 >= e1000_nrows)
         return false;
-    if (!r->name || r->read == e1000_rd_stat || r->read == e1000_rd_stat_lo ||
+    if (!*r->name || r->read == e1000_rd_stat || r->read == e1000_rd_stat_lo ||
         r->read == e1000_rd_stat_hi || r->read == e1000_rd_ics ||
         r->read == e1000_rd_zero)
         return true; /* nothing is stored there */

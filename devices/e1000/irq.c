@@ -256,7 +256,7 @@ void e1000_irq_init(struct e1000 *e)
 {
     struct loop *l = e->dev.m->loop;
     pthread_mutex_init(&e->irq_lock, NULL);
-    timer_init(&e->irq_timer, l, e1000_irq_timer_fires, "e1000-itr");
-    timer_init(&e->rx_timer, l, e1000_irq_rx_timer_fires, "e1000-rdtr");
-    timer_init(&e->tx_timer, l, e1000_irq_tx_timer_fires, "e1000-tidv");
+    timer_init(&e->irq_timer, l, e1000_irq_timer_fires);
+    timer_init(&e->rx_timer, l, e1000_irq_rx_timer_fires);
+    timer_init(&e->tx_timer, l, e1000_irq_tx_timer_fires);
 }

@@ -216,8 +216,7 @@ void e1000_phy_reset(struct e1000 *e)
 
 void e1000_phy_init(struct e1000 *e)
 {
-    timer_init(&e->link_timer, e->dev.m->loop, e1000_phy_link_timer_fires,
-               "e1000-link");
+    timer_init(&e->link_timer, e->dev.m->loop, e1000_phy_link_timer_fires);
 }
 
 /* -------------------------------------------------------------- registers */

@@ -9,7 +9,7 @@
 #define IS_HOT_hot true
 #define IS_HOT_cold false
 
-const struct e1000_row e1000_rows[] = {{.name = NULL}, /* row 0: no register */
+const struct e1000_row e1000_rows[] = {{.name = ""}, /* row 0: no register */
 #define REG(reg, o, n, step, value, mask, lock, rd, wr)                        \
     {.name = #reg,                                                             \
      .off = o,                                                                 \
@@ -60,7 +60,7 @@ const struct e1000_row *e1000_row_at(uint32_t *off)
         *off = r->to + (*off - r->off);
         r = &e1000_rows[row_of[*off / 4]];
     }
-    return r->name ? r : NULL;
+    return *r->name ? r : NULL;
 }
 
 /* -------------------------------------------------------------- accesses */

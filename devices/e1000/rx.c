@@ -377,8 +377,7 @@ static void e1000_rx_patience_ends(struct timer *t)
 
 void e1000_rx_init(struct e1000 *e)
 {
-    timer_init(&e->patience_timer, e->dev.m->loop, e1000_rx_patience_ends,
-               "e1000-patience");
+    timer_init(&e->patience_timer, e->dev.m->loop, e1000_rx_patience_ends);
 }
 
 bool e1000_rx_run(struct e1000 *e)

@@ -246,8 +246,9 @@ const char *e1000_rx_loaded(struct e1000 *e);
 
 /* One row of the register table; also for the test that walks it. */
 struct e1000_row {
-    const char *name; /* NULL: an alias of `to` */
-    uint32_t off, count, stride, reset, wmask, to;
+    char name[12]; /* empty: an alias of `to` */
+    uint16_t count, stride;
+    uint32_t off, reset, wmask, to;
     bool hot;
     uint32_t (*read)(struct e1000 *e, uint32_t off);
     void (*write)(struct e1000 *e, uint32_t off, uint32_t val);

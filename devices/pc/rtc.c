@@ -418,8 +418,7 @@ static int rtc_wire(struct rtc *r, struct machine *m)
         return fail(err, "rtc: no interrupt %d", IRQ_RTC);
     r->armed = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                               .want = EPOLLIN,
-                              .ready = rtc_armed_ready,
-                              .name = "rtc"};
+                              .ready = rtc_armed_ready};
     if (r->armed.fd < 0) {
         err = fail(-errno, "rtc: no eventfd");
         goto free_irq;
@@ -456,7 +455,7 @@ static int rtc_create(struct machine *m, struct device *dev)
                                .write = rtc_write,
                                .owner = r,
                                .name = "rtc"};
-    timer_init(&r->timer, m->loop, rtc_timer_fired, "rtc");
+    timer_init(&r->timer, m->loop, rtc_timer_fired);
     err = rtc_wire(r, m);
     if (err)
         return err;

@@ -56,7 +56,6 @@ enum { /* LSR */
        LSR_TEMT = 1 << 6,
 };
 enum { /* MSR: four lines, and their changes in the low bits */
-       MSR_TERI = 1 << 2,
        MSR_CTS = 1 << 4,
        MSR_DSR = 1 << 5,
        MSR_RI = 1 << 6,

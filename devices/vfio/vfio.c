@@ -315,8 +315,7 @@ static int vfio_watch_request(struct vfio *v, struct machine *m)
 {
     v->request = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                                 .want = EPOLLIN,
-                                .ready = vfio_on_request,
-                                .name = "vfio-request"};
+                                .ready = vfio_on_request};
     if (v->request.fd < 0)
         return fail(-errno, "vfio-pci: eventfd: %s", strerror(errno));
     /* Kernels before 4.0 do not have it. */

@@ -67,10 +67,8 @@ int virtio_call_fd(struct virtio *v, unsigned q)
     if (v->intx_call.loop) {
         err = loop_refile(&v->intx_call, fd);
     } else {
-        v->intx_call = (struct event){.fd = fd,
-                                      .want = EPOLLIN | EPOLLET,
-                                      .ready = virtio_on_intx_call,
-                                      .name = "intx call"};
+        v->intx_call = (struct event){
+            .fd = fd, .want = EPOLLIN | EPOLLET, .ready = virtio_on_intx_call};
         err = loop_add(v->dev.m->loop, &v->intx_call);
         if (err)
             close(fd);

@@ -343,8 +343,7 @@ static int virtio_add_kicks(struct virtio *v,
         k->out = -1;
         k->ev = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                                .want = EPOLLIN | EPOLLET,
-                               .ready = virtio_on_kick,
-                               .name = "kick"};
+                               .ready = virtio_on_kick};
         if (k->ev.fd < 0)
             return -errno;
         int err = loop_add(loop_of(v, q), &k->ev);

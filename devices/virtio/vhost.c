@@ -257,8 +257,7 @@ int vhost_kernel_open(const struct vhost_device *dev,
         k->fd[i] = -1;
     k->err = (struct event){.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
                             .want = EPOLLIN,
-                            .ready = kernel_err,
-                            .name = "vhost"};
+                            .ready = kernel_err};
     int err = kernel_open_files(k, m);
     if (err)
         kernel_close(&k->v);

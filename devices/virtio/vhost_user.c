@@ -264,8 +264,7 @@ int vhost_user_open(const struct vhost_device *dev, struct chardev *c,
     pthread_mutex_init(&u->lock, NULL);
     u->err = (struct event){.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
                             .want = EPOLLIN | EPOLLET,
-                            .ready = user_err,
-                            .name = "vhost-user error"};
+                            .ready = user_err};
     int err = user_meet(u, m);
     if (err) {
         user_close(&u->v);

@@ -47,5 +47,5 @@ bool vnet_coal_irq(struct coal *c)
 void vnet_coal_init(struct coal *c, struct vnet_pair *p, struct virtqueue *vq)
 {
     *c = (struct coal){.p = p, .vq = vq};
-    timer_init(&c->timer, p->loop, vnet_coal_overdue, "irq coalescing");
+    timer_init(&c->timer, p->loop, vnet_coal_overdue);
 }

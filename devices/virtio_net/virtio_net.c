@@ -300,8 +300,7 @@ static int vnet_make_pair(struct vnet *n, struct machine *m, unsigned i)
     p->loop = m->loop;
     p->rx = &n->v.vq[2 * i];
     p->tx = &n->v.vq[2 * i + 1];
-    p->ev =
-        (struct event){.fd = -1, .ready = vnet_backend_ready, .name = "netbe"};
+    p->ev = (struct event){.fd = -1, .ready = vnet_backend_ready};
     p->look = (struct poller){
         .look = vnet_look_waits, .ready = vnet_look_work, .arm = vnet_look_arm};
     pthread_mutex_init(&p->door, NULL);
@@ -310,7 +309,7 @@ static int vnet_make_pair(struct vnet *n, struct machine *m, unsigned i)
     if (!p->spill)
         return -ENOMEM;
     if (n->iothreads) {
-        int err = loop_new(&p->loop, "pair");
+        int err = loop_new(&p->loop);
         if (err)
             return err;
         p->own_loop = true;
@@ -318,7 +317,7 @@ static int vnet_make_pair(struct vnet *n, struct machine *m, unsigned i)
         if (!p->bounce)
             return -ENOMEM;
     }
-    timer_init(&p->held_timer, p->loop, vnet_held_too_long, "rx hold");
+    timer_init(&p->held_timer, p->loop, vnet_held_too_long);
     vnet_coal_init(&p->rx_coal, p, p->rx);
     vnet_coal_init(&p->tx_coal, p, p->tx);
     vnet_rx_stop(p);
@@ -347,8 +346,7 @@ static int vnet_make_pairs(struct vnet *n, struct machine *m)
         err = vnet_make_pair(n, m, i);
     n->lost = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                              .want = EPOLLIN,
-                             .ready = vnet_lost,
-                             .name = "lost"};
+                             .ready = vnet_lost};
     if (!err)
         err = n->lost.fd < 0 ? -errno : loop_add(m->loop, &n->lost);
     return err ? fail(err, "%s: %s", n->nic.id, strerror(-err)) : 0;

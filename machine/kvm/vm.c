@@ -262,21 +262,20 @@ static int vm_open_kvm(struct vm *vm)
 static int vm_make_world(struct vm *vm)
 {
     struct machine *m = &vm->m;
-    int err = loop_new(&m->loop, "main");
+    int err = loop_new(&m->loop);
     if (err)
         return fail(err, "event loop: %s", strerror(-err));
     m->pio = bus_new("pio");
     m->mmio = bus_new("mmio");
     vm->request = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                                  .want = EPOLLIN,
-                                 .ready = vm_on_request,
-                                 .name = "request"};
+                                 .ready = vm_on_request};
     if (vm->request.fd < 0)
         return fail(-errno, "eventfd: %s", strerror(errno));
     if (!m->pio || !m->mmio)
         return fail(-ENOMEM, "out of memory");
-    timer_init(&vm->restart, m->loop, vm_restart_due, "restart");
-    timer_init(&vm->settle, m->loop, kvm_settle, "settle");
+    timer_init(&vm->restart, m->loop, vm_restart_due);
+    timer_init(&vm->settle, m->loop, kvm_settle);
     return loop_add(m->loop, &vm->request);
 }
 

@@ -389,7 +389,7 @@ static void make_machine(void)
     m->ncpus = 2;
     m->pio = bus_new("pio");
     m->mmio = bus_new("mmio");
-    if (!m->pio || !m->mmio || loop_new(&m->loop, "main") || pci_bus_new(m))
+    if (!m->pio || !m->mmio || loop_new(&m->loop) || pci_bus_new(m))
         rig_fail("no machine");
 }
 
@@ -454,7 +454,7 @@ void rig_run(const struct scenario *sc, uint64_t seed, uint64_t ns)
     make_machine();
     make_nics();
     console_begin_all();
-    timer_init(&world, rig.m.loop, world_turns, "world");
+    timer_init(&world, rig.m.loop, world_turns);
     timer_arm(&world, 1);
     if (pthread_create(&loop, NULL, loop_thread, NULL))
         rig_fail("pthread_create");

@@ -356,7 +356,7 @@ struct machine *fake_new2(uint64_t low, uint64_t high_gpa, uint64_t high)
         add_ram(f, high_gpa, high);
     f->m.pio = bus_new("io");
     f->m.mmio = bus_new("memory");
-    if (!f->m.pio || !f->m.mmio || loop_new(&f->m.loop, "fake") < 0)
+    if (!f->m.pio || !f->m.mmio || loop_new(&f->m.loop) < 0)
         abort();
     f->next = all;
     all = f;

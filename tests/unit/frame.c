@@ -125,21 +125,25 @@ TEST(fake_net_blocks_and_fails_when_told)
     netdev_close_all();
 }
 
+static unsigned times_fired;
+
 static void note_fired(struct timer *t)
 {
-    t->name = "fired";
+    (void)t;
+    times_fired++;
 }
 
 TEST(fake_clock_moves_when_told)
 {
     struct machine *m = fake_new(4096);
     struct timer t;
-    timer_init(&t, m->loop, note_fired, "waiting");
+    times_fired = 0;
+    timer_init(&t, m->loop, note_fired);
     timer_arm(&t, now_ns() + 1000);
     fake_run_loop(m);
-    CHECK_STR(t.name, "waiting");
+    CHECK_EQ(times_fired, 0);
     fake_sleep_ns(m, 1000);
-    CHECK_STR(t.name, "fired");
+    CHECK_EQ(times_fired, 1);
     fake_free(m);
 }
 

@@ -174,8 +174,7 @@ TEST(loop_loses_no_edge_while_it_measures)
     struct machine *m = fake_pc(1 << 20);
     struct edge e = {.ev = {.fd = eventfd(0, EFD_NONBLOCK),
                             .want = EPOLLIN | EPOLLET,
-                            .ready = edge_ready,
-                            .name = "edge"}};
+                            .ready = edge_ready}};
     uint64_t one = 1;
     struct ring r = ring_new(m);
     REQUIRE_EQ(loop_add(m->loop, &e.ev), 0);

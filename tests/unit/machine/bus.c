@@ -157,8 +157,7 @@ static struct probe probe_new(struct loop *l)
 {
     struct probe p = {.ev = {.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
                              .want = EPOLLIN,
-                             .ready = probe_ready,
-                             .name = "probe"}};
+                             .ready = probe_ready}};
     (void)l;
     return p;
 }
@@ -286,7 +285,7 @@ TEST(loop_timers_fire_in_order_and_can_be_moved)
     struct clocked c[4];
     for (int i = 0; i < 4; i++) {
         c[i] = (struct clocked){.next = &next};
-        timer_init(&c[i].t, m->loop, clocked_fire, "clocked");
+        timer_init(&c[i].t, m->loop, clocked_fire);
         timer_arm(&c[i].t, now_ns() + 100 * (uint64_t)(4 - i));
     }
     timer_arm(&c[3].t, now_ns() + 1000); /* later */
@@ -312,7 +311,7 @@ TEST(loop_timer_rearms_itself)
     struct machine *m = fake_new(4096);
     int next = 0;
     struct clocked c = {.next = &next, .again = 3};
-    timer_init(&c.t, m->loop, clocked_fire, "clocked");
+    timer_init(&c.t, m->loop, clocked_fire);
     timer_arm(&c.t, 0); /* at once, whatever the clock */
     for (int i = 0; i < 10; i++) {
         fake_run_loop(m);

@@ -194,7 +194,7 @@ TEST(net_tap_deleted_under_us_pulls_the_cable_and_does_not_spin)
 {
     struct machine *m = nt_ns_enter();
     struct netdev *nd = open_tap(m, "id=n,ifname=t0,queues=2");
-    struct event ev = {.fd = nd->q[1]->fd, .ready = count_ready, .name = "rx"};
+    struct event ev = {.fd = nd->q[1]->fd, .ready = count_ready};
     link_seen = woken = 0;
     nd->link_changed = link_changed;
     REQUIRE_EQ(loop_add(m->loop, &ev), 0);
@@ -479,7 +479,7 @@ TEST(net_tap_deleted_and_made_again_with_no_descriptors_left)
 {
     struct machine *m = nt_ns_enter();
     struct netdev *nd = open_tap(m, "id=n,ifname=t0,queues=3");
-    struct event ev = {.fd = nd->q[0]->fd, .ready = count_ready, .name = "rx"};
+    struct event ev = {.fd = nd->q[0]->fd, .ready = count_ready};
     link_seen = woken = 0;
     nd->link_changed = link_changed;
     REQUIRE_EQ(loop_add(m->loop, &ev), 0);

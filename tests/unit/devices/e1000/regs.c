@@ -9,7 +9,7 @@
 
 static bool is_plain(const struct e1000_row *r)
 {
-    return r->name && r->write == e1000_wr_plain && !r->read;
+    return *r->name && r->write == e1000_wr_plain && !r->read;
 }
 
 /* The one table, walked: reset values, masks, read-back. */
@@ -50,7 +50,7 @@ TEST(e1000_13_2_aliases_are_the_same_register)
     struct drv *d = drv_new(NULL);
     for (unsigned i = 1; i < e1000_nrows; i++) {
         const struct e1000_row *r = &e1000_rows[i];
-        if (r->name || !r->to || r->to == TDT || r->to == RDT)
+        if (*r->name || !r->to || r->to == TDT || r->to == RDT)
             continue;
         wr(d, r->off, 0x00001230);
         CHECK_EQ(rd(d, r->off), rd(d, r->to));
@@ -67,7 +67,7 @@ TEST(e1000_13_2_no_two_rows_overlap)
         for (uint32_t k = 0; k < r->count; k++)
             if (used[(r->off + k * r->stride) / 4]++)
                 FAIL("row %u (%s) overlaps another", i,
-                     r->name ? r->name : "alias");
+                     *r->name ? r->name : "alias");
     }
 }
 
