@@ -59,7 +59,7 @@ static struct config config;
 
 /* -------------------------------------------------------------------- board */
 
-static int plan_boards(void)
+static int vmm_plan_boards(void)
 {
     int err = 0;
     for (int i = 0; !err && board_classes[i]; i++)
@@ -81,7 +81,7 @@ static struct control {
 /* By way of a file, so that whoever counts needs to know nothing of the log,
  * and a reader who is slow holds up nobody. */
 /* syscalls loop: memfd_create(MFD_CLOEXEC) writev close */
-static void print_stats(struct machine *m)
+static void vmm_print_stats(struct machine *m)
 {
     int fd = memfd_create("stats", MFD_CLOEXEC);
     if (fd < 0) {
@@ -94,7 +94,7 @@ static void print_stats(struct machine *m)
     close(fd);
 }
 
-static void shutdown_overdue(struct timer *t)
+static void vmm_shutdown_overdue(struct timer *t)
 {
     (void)t;
     log_line("the guest did not shut down in %d s after SIGTERM; ending it",
@@ -103,7 +103,7 @@ static void shutdown_overdue(struct timer *t)
 }
 
 /* A guest that does not listen to its power button is ended at once. */
-static void ask_for_shutdown(void)
+static void vmm_ask_for_shutdown(void)
 {
     if (control.asked || !acpi_power_button(control.m)) {
         vm_quit(control.m, 128 + SIGTERM);
@@ -113,7 +113,7 @@ static void ask_for_shutdown(void)
     timer_arm(&control.deadline, now_ns() + SHUTDOWN_SECONDS * 1000000000ull);
 }
 
-static void on_signal(struct event *ev, uint32_t got)
+static void vmm_on_signal(struct event *ev, uint32_t got)
 {
     struct signalfd_siginfo si;
     (void)got;
@@ -121,10 +121,10 @@ static void on_signal(struct event *ev, uint32_t got)
         return;
     switch (si.ssi_signo) {
     case SIGTERM:
-        ask_for_shutdown();
+        vmm_ask_for_shutdown();
         break;
     case SIGUSR1:
-        print_stats(control.m);
+        vmm_print_stats(control.m);
         break;
     case SIGUSR2:
         netdev_toggle_cables();
@@ -139,21 +139,21 @@ static void on_signal(struct event *ev, uint32_t got)
 
 /* nohup ignores SIGHUP, a shell its background jobs' SIGINT and SIGQUIT, and
  * mean it; the other signals are ours. */
-static bool may_be_ignored(int sig)
+static bool vmm_may_be_ignored(int sig)
 {
     return (sig == SIGHUP || sig == SIGINT || sig == SIGQUIT) &&
            process_ignores(sig);
 }
 
 /* Blocked before any thread exists, so all of them arrive here. */
-static int watch_signals(struct machine *m)
+static int vmm_watch_signals(struct machine *m)
 {
     static const int watched[] = {SIGTERM, SIGINT,  SIGHUP, SIGQUIT,
                                   SIGUSR1, SIGUSR2, SIGCONT};
     sigset_t set;
     sigemptyset(&set);
     for (size_t i = 0; i < ARRAY_LEN(watched); i++)
-        if (!may_be_ignored(watched[i]))
+        if (!vmm_may_be_ignored(watched[i]))
             sigaddset(&set, watched[i]);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
@@ -162,8 +162,8 @@ static int watch_signals(struct machine *m)
     control.ev =
         (struct event){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
                        .want = EPOLLIN,
-                       .ready = on_signal};
-    timer_init(&control.deadline, m->loop, shutdown_overdue);
+                       .ready = vmm_on_signal};
+    timer_init(&control.deadline, m->loop, vmm_shutdown_overdue);
     if (control.ev.fd < 0)
         return fail(-errno, "signalfd: %s", strerror(errno));
     return loop_add(m->loop, &control.ev);
@@ -171,7 +171,7 @@ static int watch_signals(struct machine *m)
 
 /* The exit code of a start that was called off (-EINTR): which signal it was is
  * still to be read. */
-static int called_off(void)
+static int vmm_called_off(void)
 {
     struct signalfd_siginfo si;
     while (read(control.ev.fd, &si, sizeof(si)) == sizeof(si))
@@ -184,7 +184,7 @@ static int called_off(void)
 /* --------------------------------------------------------------------- main */
 
 /* Help went to stdout: did it get there? */
-static int told(void)
+static int vmm_told(void)
 {
     if (!fflush(stdout) && !ferror(stdout))
         return 0;
@@ -193,16 +193,16 @@ static int told(void)
 }
 
 /* Of a start that failed. */
-static int exit_code(int err)
+static int vmm_exit_code(int err)
 {
-    return err > 0          ? told()
+    return err > 0          ? vmm_told()
            : err == -EINVAL ? EXIT_USAGE
-           : err == -EINTR  ? called_off()
+           : err == -EINTR  ? vmm_called_off()
                             : EXIT_START;
 }
 
 /* -pidfile and -D: there and usable, before anything else is made. */
-static int open_files(void)
+static int vmm_open_files(void)
 {
     if (config.log) {
         int fd =
@@ -215,7 +215,7 @@ static int open_files(void)
     return config.pidfile ? pidfile_open(config.pidfile) : 0;
 }
 
-static int begin_helper(void)
+static int vmm_begin_helper(void)
 {
     uid_t uid;
     gid_t gid;
@@ -225,7 +225,7 @@ static int begin_helper(void)
 
 /* The loop's first turn: now it runs. What kept it from that went to standard
  * error, and left an old -pidfile as it was. */
-static void guest_runs(struct timer *t)
+static void vmm_guest_runs(struct timer *t)
 {
     (void)t;
     if (pidfile_write() < 0)
@@ -234,10 +234,10 @@ static void guest_runs(struct timer *t)
         log_move();
 }
 
-static int run(struct machine *m)
+static int vmm_run(struct machine *m)
 {
     static struct timer first;
-    timer_init(&first, m->loop, guest_runs);
+    timer_init(&first, m->loop, vmm_guest_runs);
     timer_arm(&first, now_ns());
     int err = vm_run(m);
     timer_cancel(&first);
@@ -252,22 +252,22 @@ int main(int argc, char **argv)
     log_open(STDERR_FILENO);
     int err = cmdline_parse(&config, &classes, argc, argv);
     if (err)
-        return err > 0 ? told() : EXIT_USAGE;
+        return err > 0 ? vmm_told() : EXIT_USAGE;
     log_name(config.name);
     log_timestamps(config.timestamps);
     struct needs needs = {.name = config.name};
-    err = plan_boards();
+    err = vmm_plan_boards();
     if (!err)
         err = plan_check(&classes, &needs);
     if (err) {
         plan_free();
         models_free();
-        return exit_code(err);
+        return vmm_exit_code(err);
     }
     config.vm.shared_ram |= needs.shared_ram;
-    err = open_files();
+    err = vmm_open_files();
     if (!err)
-        err = begin_helper();
+        err = vmm_begin_helper();
     /* Before signals are ours: an open() that hangs ends with them. */
     if (!err)
         err = boot_open(&config.boot);
@@ -281,7 +281,7 @@ int main(int argc, char **argv)
     m->name = config.name;
     m->pci_asked = needs.pci_asked;
     log_watch(m->loop);
-    err = watch_signals(m);
+    err = vmm_watch_signals(m);
     if (!err)
         err = pci_bus_new(m);
     if (!err)
@@ -298,13 +298,13 @@ int main(int argc, char **argv)
     if (!err)
         err = sandbox_enter();
     if (!err)
-        err = run(m);
+        err = vmm_run(m);
     else
-        err = exit_code(err);
+        err = vmm_exit_code(err);
     console_flush_all();
     log_patience(LOG_PATIENCE_NS);
     if (config.stats)
-        print_stats(m);
+        vmm_print_stats(m);
     /* NICs use backends, backends use the machine's loop. */
     devices_destroy(m);
     pidfile_close();

@@ -57,7 +57,7 @@ static struct {
 
 /* syscalls all: write poll */
 /* syscalls all if log_socket: sendto */
-static ssize_t write_some(const char *p, size_t n)
+static ssize_t log_write_some(const char *p, size_t n)
 {
     struct pollfd pfd = {.fd = out.to.fd, .events = POLLOUT};
     ssize_t got;
@@ -71,7 +71,7 @@ static ssize_t write_some(const char *p, size_t n)
 }
 
 /* False: patience is at its end. */
-static bool wait_for_reader(void)
+static bool log_wait_for_reader(void)
 {
     uint64_t now = out.until ? now_ns() : 0;
     struct pollfd pfd = {.fd = out.to.fd, .events = POLLOUT};
@@ -81,11 +81,11 @@ static bool wait_for_reader(void)
 
 /* Writes what waits. 0: all of it; -EAGAIN: the reader is slow; another -errno:
  * it cannot be written and is gone. Under the lock. */
-static int drain(void)
+static int log_drain(void)
 {
     while (out.at < out.n) {
-        ssize_t got = write_some(out.line + out.at, out.n - out.at);
-        if (got == -EAGAIN && wait_for_reader())
+        ssize_t got = log_write_some(out.line + out.at, out.n - out.at);
+        if (got == -EAGAIN && log_wait_for_reader())
             continue;
         if (got < 0 && got != -EAGAIN)
             out.at = out.n = 0;
@@ -97,32 +97,32 @@ static int drain(void)
 }
 
 /* Nothing else waits. -EAGAIN: it waits now. */
-static int put(const char *line, size_t n)
+static int log_put(const char *line, size_t n)
 {
     memcpy(out.line, line, n);
     out.at = 0;
     out.n = n;
-    return drain();
+    return log_drain();
 }
 
 /* What waits, then how much is missing. Under the lock. */
-static int catch_up(void)
+static int log_catch_up(void)
 {
     char note[sizeof(prefix) + 80];
-    int err = drain();
+    int err = log_drain();
     if (err || !out.lost)
         return err;
     int n = snprintf(note, sizeof(note),
                      "%s%llu lines are missing here: nobody read them\n",
                      prefix, (unsigned long long)out.lost);
-    err = put(note, (size_t)n);
+    err = log_put(note, (size_t)n);
     if (!err || err == -EAGAIN)
         out.lost = 0;
     return err;
 }
 
 /* Has the loop say when there is room. */
-static void want_room(void)
+static void log_want_room(void)
 {
     if (!out.loop || out.room.loop || (out.at == out.n && !out.lost))
         return;
@@ -130,32 +130,32 @@ static void want_room(void)
     loop_add(out.loop, &out.room); /* EPERM: a file, never full for long */
 }
 
-static void on_room(struct event *ev, uint32_t got)
+static void log_on_room(struct event *ev, uint32_t got)
 {
     (void)got;
     pthread_mutex_lock(&out.lock);
     loop_del(ev);
-    int err = catch_up();
+    int err = log_catch_up();
     if (err == -EAGAIN)
-        want_room();
+        log_want_room();
     pthread_mutex_unlock(&out.lock);
 }
 
-static void put_line(const char *line, size_t n)
+static void log_put_line(const char *line, size_t n)
 {
     pthread_mutex_lock(&out.lock);
-    int err = catch_up();
+    int err = log_catch_up();
     bool first = !err;
     if (first)
-        err = put(line, n);
+        err = log_put(line, n);
     if (!first || (err && err != -EAGAIN))
         out.lost++;
     if (err == -EAGAIN)
-        want_room();
+        log_want_room();
     pthread_mutex_unlock(&out.lock);
 }
 
-static void put_text(const char *before, const char *fmt, va_list ap)
+static void log_put_text(const char *before, const char *fmt, va_list ap)
 {
     char line[LINE_MAX_BYTES];
     int n = snprintf(line, sizeof(line), "%s", before);
@@ -165,13 +165,13 @@ static void put_text(const char *before, const char *fmt, va_list ap)
     if (n > (int)sizeof(line) - 2)
         n = (int)sizeof(line) - 2;
     line[n++] = '\n';
-    put_line(line, (size_t)n);
+    log_put_line(line, (size_t)n);
 }
 
 /* ------------------------------------------------------------- open, close */
 
 /* Where lines go from now on, or by log_move(). */
-static struct target target_of(int fd)
+static struct target log_target_of(int fd)
 {
     struct target t = {.fd = fd};
     struct stat st;
@@ -191,12 +191,12 @@ static struct target target_of(int fd)
 
 void log_open(int fd)
 {
-    out.to = target_of(fd);
+    out.to = log_target_of(fd);
 }
 
 void log_next(int fd)
 {
-    out.next = target_of(fd);
+    out.next = log_target_of(fd);
 }
 
 void log_move(void)
@@ -221,7 +221,7 @@ void log_watch(struct loop *l)
     if (!l)
         loop_del(&out.room);
     out.loop = l;
-    out.room = (struct event){.fd = -1, .want = EPOLLOUT, .ready = on_room};
+    out.room = (struct event){.fd = -1, .want = EPOLLOUT, .ready = log_on_room};
     pthread_mutex_unlock(&out.lock);
 }
 
@@ -238,7 +238,7 @@ void log_text(int fd)
         char *end = memchr(line + head, '\n', (size_t)got);
         size_t n = end ? (size_t)(end - line) - head : (size_t)got;
         line[head + n] = '\n';
-        put_line(line, head + n + 1);
+        log_put_line(line, head + n + 1);
         at += (off_t)n + (end != NULL);
     }
 }
@@ -247,7 +247,7 @@ void log_patience(uint64_t ns)
 {
     pthread_mutex_lock(&out.lock);
     out.until = now_ns() + ns;
-    catch_up();
+    log_catch_up();
     pthread_mutex_unlock(&out.lock);
 }
 
@@ -259,7 +259,7 @@ void log_dying(const char *line, size_t n)
         n = sizeof(whole) - head;
     memcpy(whole, prefix, head);
     memcpy(whole + head, line, n);
-    write_some(whole, head + n);
+    log_write_some(whole, head + n);
 }
 
 void log_fds(int fd[2])
@@ -280,13 +280,13 @@ void log_close(void)
 /* ---------------------------------------------------------------- messages */
 
 /* With the time of day before it, as -msg timestamp=on wants it. */
-static void say(const char *fmt, va_list ap)
+static void log_say(const char *fmt, va_list ap)
 {
     char before[sizeof(prefix) + 80];
     struct timespec ts;
     struct tm tm;
     if (!stamped) {
-        put_text(prefix, fmt, ap);
+        log_put_text(prefix, fmt, ap);
         return;
     }
     clock_gettime(CLOCK_REALTIME, &ts);
@@ -294,7 +294,7 @@ static void say(const char *fmt, va_list ap)
     snprintf(before, sizeof(before), "%d-%02d-%02dT%02d:%02d:%02d.%06dZ %s",
              tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
              tm.tm_min, tm.tm_sec, (int)(ts.tv_nsec / 1000), prefix);
-    put_text(before, fmt, ap);
+    log_put_text(before, fmt, ap);
 }
 
 void log_timestamps(bool on)
@@ -306,7 +306,7 @@ void log_line(const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    say(fmt, ap);
+    log_say(fmt, ap);
     va_end(ap);
 }
 
@@ -331,7 +331,7 @@ void fault_note(struct fault *f, const char *fmt, ...)
         return;
     va_list ap;
     va_start(ap, fmt);
-    say(fmt, ap);
+    log_say(fmt, ap);
     va_end(ap);
 }
 
@@ -381,7 +381,7 @@ static const struct {
     {"all", ~0u},
 };
 
-static unsigned cat_bit(const char *name, size_t len)
+static unsigned log_cat_bit(const char *name, size_t len)
 {
     for (size_t i = 0; i < sizeof(cats) / sizeof(cats[0]); i++)
         if (strlen(cats[i].name) == len && !memcmp(cats[i].name, name, len))
@@ -393,7 +393,7 @@ int trace_set(const char *list)
 {
     for (const char *p = list;; p++) {
         size_t len = strcspn(p, ",");
-        unsigned bit = cat_bit(p, len);
+        unsigned bit = log_cat_bit(p, len);
         if (!bit)
             return fail(
                 -EINVAL,
@@ -418,6 +418,6 @@ void trace_print(const char *fmt, ...)
              named ? prefix + 4 : "");
     va_list ap;
     va_start(ap, fmt);
-    put_text(before, fmt, ap);
+    log_put_text(before, fmt, ap);
     va_end(ap);
 }

@@ -44,7 +44,7 @@ static void *thread_main(void *arg)
 
 /* A fault's signal that is blocked ends the process without a word, and with
  * the terminal as it is. */
-static void own_signals(enum thread_kind kind, sigset_t *set)
+static void thread_own_signals(enum thread_kind kind, sigset_t *set)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE,
                                  SIGABRT, SIGSYS, SIGTRAP};
@@ -55,7 +55,7 @@ static void own_signals(enum thread_kind kind, sigset_t *set)
         sigdelset(set, WAKE_SIGNAL);
 }
 
-static int create(struct thread *t)
+static int thread_create(struct thread *t)
 {
     sigset_t own, old;
     pthread_attr_t attr;
@@ -63,7 +63,7 @@ static int create(struct thread *t)
     pthread_attr_init(&attr);
     if (t->kind == THREAD_VCPU)
         pthread_attr_setstacksize(&attr, VCPU_STACK_BYTES);
-    own_signals(t->kind, &own);
+    thread_own_signals(t->kind, &own);
     pthread_sigmask(SIG_SETMASK, &own, &old);
     int err = pthread_create(&t->id, &attr, thread_main, t);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -75,14 +75,14 @@ static int create(struct thread *t)
 int thread_start(struct thread *t)
 {
     if (!held)
-        return create(t);
+        return thread_create(t);
     t->next = NULL;
     *last = t;
     last = &t->next;
     return 0;
 }
 
-static void forget(const struct thread *t)
+static void thread_forget(const struct thread *t)
 {
     struct thread **p = &waiting;
     while (*p && *p != t)
@@ -96,7 +96,7 @@ static void forget(const struct thread *t)
 
 void thread_join(struct thread *t)
 {
-    forget(t);
+    thread_forget(t);
     if (t->runs)
         pthread_join(t->id, NULL);
     t->runs = false;
@@ -147,7 +147,7 @@ int threads_begin(void)
     int err = 0;
     held = false;
     while (waiting && !err) {
-        err = create(waiting);
+        err = thread_create(waiting);
         waiting = waiting->next;
     }
     waiting = NULL;

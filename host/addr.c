@@ -173,7 +173,7 @@ int addr_check(const struct addr_told *t, const char *what, const char *key,
 
 /* A UNIX socket's file outlives its owner: one that nobody answers at, and
  * only such a one, is taken over. */
-static bool stale(const struct addr *a)
+static bool addr_stale(const struct addr *a)
 {
     struct stat st;
     if (lstat(a->un.sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
@@ -204,7 +204,7 @@ int addr_bind(int fd, const struct addr *a)
     if (bind(fd, &a->sa, a->len) == 0)
         return 0;
     int err = -errno;
-    if (err != -EADDRINUSE || !addr_is_file(a) || !stale(a))
+    if (err != -EADDRINUSE || !addr_is_file(a) || !addr_stale(a))
         return err;
     unlink(a->un.sun_path);
     return bind(fd, &a->sa, a->len) < 0 ? -errno : 0;

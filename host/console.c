@@ -101,8 +101,8 @@ static struct console *consoles;
 
 /* --------------------------------------------------------------- streams */
 
-static void stream_set(struct stream *s, int fd, bool socket,
-                       void (*ready)(struct event *ev, uint32_t got))
+static void console_stream_set(struct stream *s, int fd, bool socket,
+                               void (*ready)(struct event *ev, uint32_t got))
 {
     if (socket)
         thread_uses(USE_CONSOLE_SOCKET);
@@ -114,7 +114,8 @@ static void stream_set(struct stream *s, int fd, bool socket,
 }
 
 /* Waits for readiness. Where epoll cannot (files, /dev/null), it is ready. */
-static void stream_wait(struct console *c, struct stream *s, uint32_t want)
+static void console_stream_wait(struct console *c, struct stream *s,
+                                uint32_t want)
 {
     if (s->ev.fd < 0 || s->added)
         return;
@@ -128,21 +129,21 @@ static void stream_wait(struct console *c, struct stream *s, uint32_t want)
     }
 }
 
-static void stream_pause(struct stream *s)
+static void console_stream_pause(struct stream *s)
 {
     loop_del(&s->ev);
     s->added = false;
 }
 
-static void stream_close(struct stream *s)
+static void console_stream_close(struct stream *s)
 {
-    stream_pause(s);
+    console_stream_pause(s);
     if (s->ev.fd >= 0)
         close(s->ev.fd);
     s->ev.fd = -1;
 }
 
-static void signal_loop(struct console *c)
+static void console_signal_loop(struct console *c)
 {
     event_signal(c->wake.fd);
 }
@@ -150,17 +151,17 @@ static void signal_loop(struct console *c)
 /* ---------------------------------------------------------------- output */
 
 /* One run of bytes, which nothing of another thread's comes between. */
-static void put(struct console *c, const void *run, size_t n)
+static void console_put_run(struct console *c, const void *run, size_t n)
 {
     if (backlog_put(&c->b, run, n))
-        signal_loop(c);
+        console_signal_loop(c);
 }
 
 void console_put(struct console *c, uint8_t byte)
 {
-    put(c, &byte, 1);
+    console_put_run(c, &byte, 1);
     if (c->log)
-        put(c->log, &byte, 1);
+        console_put_run(c->log, &byte, 1);
 }
 
 bool console_full(struct console *c)
@@ -180,7 +181,7 @@ void console_count(struct console *c, const char *id, int fd)
 
 /* syscalls loop: write */
 /* syscalls loop if console_socket: sendto recvfrom */
-static ssize_t stream_write(struct stream *s, const void *p, size_t n)
+static ssize_t console_stream_write(struct stream *s, const void *p, size_t n)
 {
     ssize_t got = s->socket ? send(s->ev.fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL)
                             : write(s->ev.fd, p, n);
@@ -188,9 +189,9 @@ static ssize_t stream_write(struct stream *s, const void *p, size_t n)
 }
 
 /* The reader is no more: nobody is waited for, nothing is written. */
-static void lose_reader(struct console *c)
+static void console_lose_reader(struct console *c)
 {
-    stream_close(&c->out);
+    console_stream_close(&c->out);
     /* A socket's next reader wants the last 64 KiB. */
     bool was_held = backlog_left(&c->b, !c->peered);
     timer_cancel(&c->flush);
@@ -199,16 +200,16 @@ static void lose_reader(struct console *c)
         c->user.drained(c->user.owner);
 }
 
-static void lose_client(struct console *c)
+static void console_lose_client(struct console *c)
 {
     if (c->peered)
         peer_drop(&c->peer, "hung up");
     else
-        lose_reader(c);
+        console_lose_reader(c);
 }
 
 /* The guest does not wait for a disk. */
-static void file_stuck(struct console *c, int err)
+static void console_file_stuck(struct console *c, int err)
 {
     uint64_t dropped = backlog_counts(&c->b).dropped;
     bool was_held = backlog_stall(&c->b);
@@ -223,7 +224,7 @@ static void file_stuck(struct console *c, int err)
         c->user.drained(c->user.owner);
 }
 
-static void file_flows(struct console *c)
+static void console_file_flows(struct console *c)
 {
     uint64_t lost = backlog_counts(&c->b).dropped - (c->lost_then - 1);
     c->lost_then = 0;
@@ -235,7 +236,7 @@ static void file_flows(struct console *c)
 
 /* Writes out what waits, BACKLOG bytes a call at most. 0: empty; -EAGAIN;
  * another -errno: the reader is gone. */
-static int drain(struct console *c)
+static int console_drain(struct console *c)
 {
     uint8_t buf[CHUNK];
     uint64_t at;
@@ -243,7 +244,7 @@ static int drain(struct console *c)
         unsigned n = backlog_peek(&c->b, buf, sizeof(buf), &at);
         if (!n)
             return 0;
-        ssize_t got = stream_write(&c->out, buf, n);
+        ssize_t got = console_stream_write(&c->out, buf, n);
         if (got == -EINTR)
             continue;
         if (got < 0)
@@ -256,42 +257,42 @@ static int drain(struct console *c)
     return -EINPROGRESS; /* more has come meanwhile */
 }
 
-static void flush(struct console *c)
+static void console_flush(struct console *c)
 {
     if (c->out.ev.fd < 0)
         return;
-    int err = drain(c);
+    int err = console_drain(c);
     if (err != -EAGAIN) {
-        stream_pause(&c->out);
+        console_stream_pause(&c->out);
         timer_cancel(&c->stall);
     }
     if (err == -EAGAIN) {
-        stream_wait(c, &c->out, EPOLLOUT);
+        console_stream_wait(c, &c->out, EPOLLOUT);
         timer_arm(&c->stall, now_ns() + STALL_NS);
     } else if (err == -EINPROGRESS) {
         timer_arm(&c->flush, now_ns());
     } else if (err && c->end.regular) {
-        file_stuck(c, err);
+        console_file_stuck(c, err);
     } else if (err) {
-        lose_client(c);
+        console_lose_client(c);
     } else if (c->lost_then) {
-        file_flows(c);
+        console_file_flows(c);
     }
 }
 
-static void flush_due(struct timer *t)
+static void console_flush_due(struct timer *t)
 {
-    flush(container_of(t, struct console, flush));
+    console_flush(container_of(t, struct console, flush));
 }
 
-static void out_ready(struct event *ev, uint32_t got)
+static void console_out_ready(struct event *ev, uint32_t got)
 {
     (void)got;
-    flush(container_of(ev, struct console, out.ev));
+    console_flush(container_of(ev, struct console, out.ev));
 }
 
 /* Nothing was taken for STALL_NS: the guest shall not wait any more. */
-static void stall_due(struct timer *t)
+static void console_stall_due(struct timer *t)
 {
     struct console *c = container_of(t, struct console, stall);
     if (backlog_stall(&c->b))
@@ -302,7 +303,7 @@ static void stall_due(struct timer *t)
 
 /* Takes Ctrl-A and what follows it out of the keys. Returns how many are left
  * for the guest. */
-static unsigned unescape(struct console *c, uint8_t *p, unsigned n)
+static unsigned console_unescape(struct console *c, uint8_t *p, unsigned n)
 {
     static const char help[] = "\r\nCtrl-A x       quit\r\n"
                                "Ctrl-A h       this help\r\n"
@@ -321,19 +322,19 @@ static unsigned unescape(struct console *c, uint8_t *p, unsigned n)
         else if (p[i] == 'x' || p[i] == 'X')
             c->user.quit(c->user.owner);
         else if (p[i] == 'h' || p[i] == 'H' || p[i] == '?')
-            put(c, help, sizeof(help) - 1);
+            console_put_run(c, help, sizeof(help) - 1);
     }
     return left;
 }
 
 /* End of input, or a terminal that is not ours now (EIO). A client that only
  * ended its own side may still want to read: the peer says when it is gone. */
-static void input_over(struct console *c)
+static void console_input_over(struct console *c)
 {
-    stream_pause(&c->in);
+    console_stream_pause(&c->in);
 }
 
-static void in_ready(struct event *ev, uint32_t got)
+static void console_in_ready(struct event *ev, uint32_t got)
 {
     struct console *c = container_of(ev, struct console, in.ev);
     uint8_t buf[256];
@@ -342,7 +343,7 @@ static void in_ready(struct event *ev, uint32_t got)
     if (room > sizeof(buf))
         room = sizeof(buf);
     if (!room) {
-        stream_pause(&c->in);
+        console_stream_pause(&c->in);
         pthread_mutex_lock(&c->b.lock);
         c->throttled = true;
         pthread_mutex_unlock(&c->b.lock);
@@ -356,10 +357,11 @@ static void in_ready(struct event *ev, uint32_t got)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0) {
-        input_over(c);
+        console_input_over(c);
         return;
     }
-    unsigned left = c->end.keys ? unescape(c, buf, (unsigned)n) : (unsigned)n;
+    unsigned left =
+        c->end.keys ? console_unescape(c, buf, (unsigned)n) : (unsigned)n;
     backlog_came(&c->b, left);
     if (left)
         c->user.input(c->user.owner, buf, left);
@@ -372,7 +374,7 @@ void console_continue(void)
     terminal_take();
     for (struct console *c = consoles; c; c = c->next)
         if (c->end.keys && terminal_foreground(c->in.ev.fd))
-            stream_wait(c, &c->in, EPOLLIN);
+            console_stream_wait(c, &c->in, EPOLLIN);
 }
 
 void console_unthrottle(struct console *c)
@@ -381,10 +383,10 @@ void console_unthrottle(struct console *c)
     bool waiting = c->throttled;
     pthread_mutex_unlock(&c->b.lock);
     if (waiting)
-        signal_loop(c);
+        console_signal_loop(c);
 }
 
-static void wake_ready(struct event *ev, uint32_t got)
+static void console_wake_ready(struct event *ev, uint32_t got)
 {
     struct console *c = container_of(ev, struct console, wake);
     uint64_t n;
@@ -397,7 +399,7 @@ static void wake_ready(struct event *ev, uint32_t got)
     c->throttled = false;
     pthread_mutex_unlock(&c->b.lock);
     if (resume)
-        stream_wait(c, &c->in, EPOLLIN);
+        console_stream_wait(c, &c->in, EPOLLIN);
     if (output && !c->flush.due && !c->out.added)
         timer_arm(&c->flush, now_ns() + FLUSH_NS);
 }
@@ -405,7 +407,7 @@ static void wake_ready(struct event *ev, uint32_t got)
 /* --------------------------------------------------------------- sockets */
 
 /* syscalls loop if console_socket: fcntl(F_DUPFD_CLOEXEC|F_SETFD) close */
-static void client_came(struct peer *p)
+static void console_client_came(struct peer *p)
 {
     struct console *c = container_of(p, struct console, peer);
     int in = fcntl(p->conn.fd, F_DUPFD_CLOEXEC, 3);
@@ -416,32 +418,32 @@ static void client_came(struct peer *p)
         peer_drop(p, "cannot be served: no descriptors");
         return;
     }
-    stream_set(&c->in, in, true, in_ready);
-    stream_set(&c->out, out, true, out_ready);
+    console_stream_set(&c->in, in, true, console_in_ready);
+    console_stream_set(&c->out, out, true, console_out_ready);
     backlog_read(&c->b);
     peer_up(p);
-    stream_wait(c, &c->in, EPOLLIN);
+    console_stream_wait(c, &c->in, EPOLLIN);
     bool first = c->waits;
     c->waits = false;
     if (first && c->user.came)
         c->user.came(c->user.owner);
-    flush(c);
+    console_flush(c);
 }
 
-static void client_went(struct peer *p)
+static void console_client_went(struct peer *p)
 {
     struct console *c = container_of(p, struct console, peer);
-    stream_close(&c->in);
-    lose_reader(c);
+    console_stream_close(&c->in);
+    console_lose_reader(c);
 }
 
-static int open_socket(struct console *c, struct chardev *dev)
+static int console_open_socket(struct console *c, struct chardev *dev)
 {
     struct peer *p = &c->peer;
     int fd = -1;
     thread_uses(USE_CONSOLE_SOCKET);
-    p->opened = client_came;
-    p->closed = client_went;
+    p->opened = console_client_came;
+    p->closed = console_client_went;
     p->half = true;
     p->pause_most_ms = AGAIN_MS;
     p->alone = "nobody reads it any more";
@@ -478,18 +480,18 @@ static int open_socket(struct console *c, struct chardev *dev)
 /* --------------------------------------------------------------- opening */
 
 /* Takes over what was opened. */
-static void use(struct console *c)
+static void console_use(struct console *c)
 {
     const struct endpoint *e = &c->end;
-    stream_set(&c->in, e->in, e->in_socket, in_ready);
-    stream_set(&c->out, e->out, e->out_socket, out_ready);
+    console_stream_set(&c->in, e->in, e->in_socket, console_in_ready);
+    console_stream_set(&c->out, e->out, e->out_socket, console_out_ready);
     if (e->out >= 0)
         backlog_read(&c->b);
     else
         backlog_left(&c->b, true);
     /* Reading a terminal that is another's would stop us with SIGTTIN. */
     if (!e->keys || terminal_foreground(STDIN_FILENO))
-        stream_wait(c, &c->in, EPOLLIN);
+        console_stream_wait(c, &c->in, EPOLLIN);
 }
 
 static struct console *console_new(struct loop *l, const char *label,
@@ -507,13 +509,13 @@ static struct console *console_new(struct loop *l, const char *label,
     endpoint_init(&c->end);
     c->peer.listen_fd = c->peer.conn.fd = -1;
     backlog_init(&c->b);
-    timer_init(&c->flush, l, flush_due);
-    timer_init(&c->stall, l, stall_due);
+    timer_init(&c->flush, l, console_flush_due);
+    timer_init(&c->stall, l, console_stall_due);
     c->next = consoles;
     consoles = c;
     c->wake = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                              .want = EPOLLIN,
-                             .ready = wake_ready};
+                             .ready = console_wake_ready};
     int err = c->wake.fd < 0 ? -errno : loop_add(l, &c->wake);
     if (!err)
         return c;
@@ -522,11 +524,11 @@ static struct console *console_new(struct loop *l, const char *label,
     return NULL;
 }
 
-static int open_dev(struct console *c, struct chardev *dev)
+static int console_open_dev(struct console *c, struct chardev *dev)
 {
     int err = 0;
     if (dev->type == CHARDEV_SOCKET)
-        return open_socket(c, dev);
+        return console_open_socket(c, dev);
     if (dev->type == CHARDEV_STDIO)
         err = endpoint_stdio(&c->end);
     else if (dev->type == CHARDEV_FILE)
@@ -534,11 +536,11 @@ static int open_dev(struct console *c, struct chardev *dev)
     else if (dev->type == CHARDEV_PTY)
         err = endpoint_pty(&c->end, c->label);
     if (!err)
-        use(c);
+        console_use(c);
     return err;
 }
 
-static int open_log(struct console *c, const struct chardev *dev)
+static int console_open_log(struct console *c, const struct chardev *dev)
 {
     if (!dev->logfile)
         return 0;
@@ -548,7 +550,7 @@ static int open_log(struct console *c, const struct chardev *dev)
     int err =
         endpoint_file(&c->log->end, c->label, dev->logfile, dev->logappend);
     if (!err)
-        use(c->log);
+        console_use(c->log);
     return err;
 }
 
@@ -562,9 +564,9 @@ int console_open(struct loop *l, struct chardev *dev,
     }
     signal(SIGPIPE, SIG_IGN); /* a reader may go away; write() says so */
     c->dev = dev;
-    int err = open_dev(c, dev);
+    int err = console_open_dev(c, dev);
     if (!err)
-        err = open_log(c, dev);
+        err = console_open_log(c, dev);
     if (err)
         console_close(c);
     else
@@ -592,11 +594,11 @@ void console_begin_all(void)
 /* ------------------------------------------------------------------- end */
 
 /* Loop over or not begun: waits for the reader here. */
-static void flush_at_exit(struct console *c)
+static void console_flush_at_exit(struct console *c)
 {
     uint64_t end = now_ns() + EXIT_NS;
     while (c->out.ev.fd >= 0) {
-        int err = drain(c);
+        int err = console_drain(c);
         if (err != -EAGAIN && err != -EINPROGRESS)
             return;
         uint64_t now = now_ns();
@@ -609,7 +611,7 @@ static void flush_at_exit(struct console *c)
 void console_flush_all(void)
 {
     for (struct console *c = consoles; c; c = c->next) {
-        flush_at_exit(c);
+        console_flush_at_exit(c);
         backlog_end(&c->b);
         endpoint_drain(&c->end);
     }
@@ -620,7 +622,7 @@ void console_close(struct console *c)
     struct console **p = &consoles;
     if (c->log)
         console_close(c->log);
-    flush_at_exit(c);
+    console_flush_at_exit(c);
     while (*p && *p != c)
         p = &(*p)->next;
     if (*p)
@@ -631,8 +633,8 @@ void console_close(struct console *c)
         peer_end(&c->peer);
     else if (c->peer.listen_fd >= 0)
         close(c->peer.listen_fd);
-    stream_close(&c->in);
-    stream_close(&c->out);
+    console_stream_close(&c->in);
+    console_stream_close(&c->out);
     loop_del(&c->wake);
     if (c->wake.fd >= 0)
         close(c->wake.fd);

@@ -330,7 +330,6 @@ int helper_watch(struct loop *l)
         return 0;
     sock.want = EPOLLIN;
     sock.ready = helper_on_answer;
-    sock.name = "helper";
     int err = loop_add(l, &sock);
     return err ? fail(err, "helper process: %s", strerror(-err)) : 0;
 }

@@ -15,7 +15,7 @@
 #include "base/use.h"
 #include "host/iface.h"
 
-static void name_copy(struct ifreq *ifr, const char *ifname)
+static void if_name_copy(struct ifreq *ifr, const char *ifname)
 {
     memset(ifr, 0, sizeof(*ifr));
     snprintf(ifr->ifr_name, sizeof(ifr->ifr_name), "%s", ifname);
@@ -35,7 +35,7 @@ static int if_ioctl(unsigned long req, struct ifreq *ifr)
 int if_mtu(const char *ifname)
 {
     struct ifreq ifr;
-    name_copy(&ifr, ifname);
+    if_name_copy(&ifr, ifname);
     int r = if_ioctl(SIOCGIFMTU, &ifr);
     return r < 0 ? r : ifr.ifr_mtu;
 }
@@ -43,7 +43,7 @@ int if_mtu(const char *ifname)
 int if_set_mtu(const char *ifname, int mtu)
 {
     struct ifreq ifr;
-    name_copy(&ifr, ifname);
+    if_name_copy(&ifr, ifname);
     ifr.ifr_mtu = mtu;
     return if_ioctl(SIOCSIFMTU, &ifr);
 }
@@ -51,7 +51,7 @@ int if_set_mtu(const char *ifname, int mtu)
 int if_is_up(const char *ifname)
 {
     struct ifreq ifr;
-    name_copy(&ifr, ifname);
+    if_name_copy(&ifr, ifname);
     int r = if_ioctl(SIOCGIFFLAGS, &ifr);
     return r < 0 ? r : (ifr.ifr_flags & IFF_UP) != 0;
 }
@@ -59,7 +59,7 @@ int if_is_up(const char *ifname)
 int if_set_up(const char *ifname, bool up)
 {
     struct ifreq ifr;
-    name_copy(&ifr, ifname);
+    if_name_copy(&ifr, ifname);
     int r = if_ioctl(SIOCGIFFLAGS, &ifr);
     if (r < 0)
         return r;
@@ -73,7 +73,7 @@ int if_set_up(const char *ifname, bool up)
 int if_set_bridge(const char *bridge, const char *ifname, bool member)
 {
     struct ifreq ifr;
-    name_copy(&ifr, bridge);
+    if_name_copy(&ifr, bridge);
     ifr.ifr_ifindex = (int)if_nametoindex(ifname);
     if (!ifr.ifr_ifindex)
         return -ENODEV;
@@ -83,7 +83,7 @@ int if_set_bridge(const char *bridge, const char *ifname, bool member)
 int if_raise_mac(const char *ifname)
 {
     struct ifreq ifr;
-    name_copy(&ifr, ifname);
+    if_name_copy(&ifr, ifname);
     int r = if_ioctl(SIOCGIFHWADDR, &ifr);
     if (r < 0)
         return r;

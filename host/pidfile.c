@@ -25,7 +25,7 @@ static struct {
 } file;
 
 /* Is what it holds a number, or nothing? */
-static bool is_pidfile(int fd)
+static bool pidfile_is_pidfile(int fd)
 {
     char text[32];
     ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
@@ -37,14 +37,14 @@ static bool is_pidfile(int fd)
 
 /* Is the file that was locked the one that has the name? Whoever had it before
  * may have removed it meanwhile. */
-static bool still_there(int fd, const char *path)
+static bool pidfile_still_there(int fd, const char *path)
 {
     struct stat a, b;
     return !fstat(fd, &a) && !stat(path, &b) && a.st_ino == b.st_ino &&
            a.st_dev == b.st_dev;
 }
 
-static int lock(int fd, const char *path)
+static int pidfile_lock(int fd, const char *path)
 {
     struct flock lk = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     struct stat st;
@@ -64,7 +64,7 @@ static int lock(int fd, const char *path)
 }
 
 /* New, or the one that is there. -ENOENT: it went in between. */
-static int open_file(const char *path, bool *made)
+static int pidfile_open_file(const char *path, bool *made)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     *made = fd >= 0;
@@ -78,20 +78,20 @@ int pidfile_open(const char *path)
     int fd = -ENOENT, err = 0;
     bool made = false, good = false;
     for (int tries = 0; !good && tries < 10; tries++) {
-        fd = open_file(path, &made);
+        fd = pidfile_open_file(path, &made);
         if (fd == -ENOENT)
             continue;
         if (fd < 0)
             break;
-        err = lock(fd, path);
-        good = err || still_there(fd, path);
+        err = pidfile_lock(fd, path);
+        good = err || pidfile_still_there(fd, path);
         if (!good)
             close(fd);
     }
     if (!good)
         return fail(fd < 0 ? fd : -EAGAIN, "-pidfile %s: %s", path,
                     strerror(fd < 0 ? -fd : EAGAIN));
-    if (!err && !is_pidfile(fd))
+    if (!err && !pidfile_is_pidfile(fd))
         err = fail(-EEXIST,
                    "-pidfile %s: holds something else than a process's "
                    "number; remove it, or name another file",

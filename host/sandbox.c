@@ -89,7 +89,7 @@ int sandbox_option(const char *arg)
 }
 
 /* "UID:GID" and what comes behind it; NULL: it is not that. */
-static const char *read_ids(const char *p, uid_t *uid, gid_t *gid)
+static const char *sandbox_read_ids(const char *p, uid_t *uid, gid_t *gid)
 {
     uint64_t u, g;
     if (!scan_number(&p, (uid_t)-1 - 1, &u) || *p++ != ':' ||
@@ -102,7 +102,7 @@ static const char *read_ids(const char *p, uid_t *uid, gid_t *gid)
 
 /* A line of /etc/passwd, without the name service's machinery, which a static
  * program could not load. */
-static bool find_user(const char *name, uid_t *uid, gid_t *gid)
+static bool sandbox_find_user(const char *name, uid_t *uid, gid_t *gid)
 {
     char line[512];
     size_t n = strlen(name);
@@ -112,22 +112,23 @@ static bool find_user(const char *name, uid_t *uid, gid_t *gid)
         const char *p = NULL; /* behind the password */
         if (!strncmp(line, name, n) && line[n] == ':')
             p = strchr(line + n + 1, ':');
-        found = p && read_ids(p + 1, uid, gid);
+        found = p && sandbox_read_ids(p + 1, uid, gid);
     }
     if (f)
         fclose(f);
     return found;
 }
 
-static bool both_numbers(const char *arg)
+static bool sandbox_both_numbers(const char *arg)
 {
-    const char *end = read_ids(arg, &told.uid, &told.gid);
+    const char *end = sandbox_read_ids(arg, &told.uid, &told.gid);
     return end && !*end;
 }
 
 int sandbox_runas(const char *arg)
 {
-    if (!both_numbers(arg) && !find_user(arg, &told.uid, &told.gid))
+    if (!sandbox_both_numbers(arg) &&
+        !sandbox_find_user(arg, &told.uid, &told.gid))
         return fail(-EINVAL,
                     "-runas %s: no such user in /etc/passwd, nor "
                     "UID:GID in numbers",
@@ -143,7 +144,7 @@ void sandbox_needs_outside(const char *what)
 
 /* ------------------------------------------------------------- capabilities */
 
-static bool capable(unsigned cap)
+static bool sandbox_capable(unsigned cap)
 {
     struct __user_cap_header_struct h = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct d[2];
@@ -152,14 +153,14 @@ static bool capable(unsigned cap)
 }
 
 /* What no exec(2) could bring back either, while that may still be said. */
-static void bound_capabilities(void)
+static void sandbox_bound_capabilities(void)
 {
     for (int cap = 0; !prctl(PR_CAPBSET_DROP, cap, 0, 0, 0); cap++)
         ;
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 }
 
-static void drop_capabilities(void)
+static void sandbox_drop_capabilities(void)
 {
     struct __user_cap_header_struct h = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct none[2] = {{0}};
@@ -170,7 +171,7 @@ static void drop_capabilities(void)
 
 /* ---------------------------------------------------- namespaces, the root */
 
-static int put(const char *path, const char *text)
+static int sandbox_put(const char *path, const char *text)
 {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
@@ -181,34 +182,34 @@ static int put(const char *path, const char *text)
 }
 
 /* The same number inside; user_namespaces(7) asks for "deny" first. */
-static int map_own_ids(uid_t uid, gid_t gid)
+static int sandbox_map_own_ids(uid_t uid, gid_t gid)
 {
     char text[48];
-    put("/proc/self/setgroups", "deny");
+    sandbox_put("/proc/self/setgroups", "deny");
     snprintf(text, sizeof(text), "%u %u 1", uid, uid);
-    int err = put("/proc/self/uid_map", text);
+    int err = sandbox_put("/proc/self/uid_map", text);
     snprintf(text, sizeof(text), "%u %u 1", gid, gid);
-    return err ? err : put("/proc/self/gid_map", text);
+    return err ? err : sandbox_put("/proc/self/gid_map", text);
 }
 
 /* In one call: each new mount namespace is a copy of all there are. */
-static int new_namespaces(void)
+static int sandbox_new_namespaces(void)
 {
     const int flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
     uid_t uid = geteuid();
     gid_t gid = getegid();
-    if (capable(CAP_SYS_ADMIN) && !unshare(flags))
+    if (sandbox_capable(CAP_SYS_ADMIN) && !unshare(flags))
         return 0;
     if (unshare(flags | CLONE_NEWUSER))
         return -errno;
-    return map_own_ids(uid, gid);
+    return sandbox_map_own_ids(uid, gid);
 }
 
 /* A file system on top of the root is reached by "/..", whatever directories
  * there are; then it becomes the root, and what was below it is let go. A root
  * that cannot be exchanged (the initial one, rootfs) stays there, out of
  * reach of who has no capability. */
-static int empty_root(void)
+static int sandbox_empty_root(void)
 {
     const unsigned long flags = MS_NODEV | MS_NOEXEC | MS_NOSUID | MS_RDONLY;
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
@@ -220,16 +221,16 @@ static int empty_root(void)
     return umount2(".", MNT_DETACH) || chdir("/") ? -errno : 0;
 }
 
-static void leave_files(void)
+static void sandbox_leave_files(void)
 {
-    int err = new_namespaces();
+    int err = sandbox_new_namespaces();
     if (err) {
         log_line("sandbox: no user namespace here (%s): the root directory "
                  "stays",
                  strerror(-err));
         return;
     }
-    err = empty_root();
+    err = sandbox_empty_root();
     if (err)
         log_line("sandbox: the root directory stays: %s", strerror(-err));
 }
@@ -237,7 +238,7 @@ static void leave_files(void)
 /* --------------------------------------------------------------------- user */
 
 /* Limits on processes count all of a user's: they were root's. */
-static int become(uid_t uid, gid_t gid)
+static int sandbox_become(uid_t uid, gid_t gid)
 {
     const struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
     setrlimit(RLIMIT_NPROC, &all);
@@ -248,7 +249,7 @@ static int become(uid_t uid, gid_t gid)
 }
 
 /* Root of a namespace that knows nobody else is somebody's ordinary process. */
-static bool alone(void)
+static bool sandbox_alone(void)
 {
     char line[80] = ""; /* first here, first outside, how many */
     FILE *f = fopen("/proc/self/uid_map", "re");
@@ -261,23 +262,23 @@ static bool alone(void)
 }
 
 /* Of root, and of who asks for it. */
-static bool user_changes(void)
+static bool sandbox_user_changes(void)
 {
-    return told.runas || (told.asked.enable && !geteuid() && !alone());
+    return told.runas || (told.asked.enable && !geteuid() && !sandbox_alone());
 }
 
 void sandbox_user(uid_t *uid, gid_t *gid)
 {
-    *uid = user_changes() ? told.uid : geteuid();
-    *gid = user_changes() ? told.gid : getegid();
+    *uid = sandbox_user_changes() ? told.uid : geteuid();
+    *gid = sandbox_user_changes() ? told.gid : getegid();
 }
 
-static int change_user(void)
+static int sandbox_change_user(void)
 {
-    if (!user_changes())
+    if (!sandbox_user_changes())
         return 0;
-    bound_capabilities();
-    int err = become(told.uid, told.gid);
+    sandbox_bound_capabilities();
+    int err = sandbox_become(told.uid, told.gid);
     if (err && told.runas)
         return fail(err, "-runas %s: %s; only root can", told.runas,
                     strerror(-err));
@@ -301,7 +302,7 @@ enum { RULESET_VERSION = 1 };
 
 /* All rights of this version (Documentation/userspace-api/landlock.rst), for
  * which no rule then makes an exception. */
-static size_t all_rights(long abi, struct ruleset *r)
+static size_t sandbox_all_rights(long abi, struct ruleset *r)
 {
     r->fs = abi < 2   ? 0x1fff   /* execute to make_sym */
             : abi < 3 ? 0x3fff   /* refer */
@@ -314,13 +315,13 @@ static size_t all_rights(long abi, struct ruleset *r)
                      : sizeof(*r);
 }
 
-static void landlock(void)
+static void sandbox_landlock(void)
 {
     struct ruleset r;
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, RULESET_VERSION);
     long fd = abi < 1 ? -1
                       : syscall(SYS_landlock_create_ruleset, &r,
-                                all_rights(abi, &r), 0);
+                                sandbox_all_rights(abi, &r), 0);
     if (fd < 0 || syscall(SYS_landlock_restrict_self, fd, 0))
         log_line("sandbox: no Landlock here: %s", strerror(errno));
     if (fd >= 0)
@@ -335,20 +336,20 @@ int sandbox_enter(void)
 {
     const struct rlimit none = {0, 0};
     if (!told.asked.enable)
-        return told.runas ? change_user() : 0;
+        return told.runas ? sandbox_change_user() : 0;
     if (told.outside) {
         log_line("sandbox: off: %s", told.outside);
-        return told.runas ? change_user() : 0;
+        return told.runas ? sandbox_change_user() : 0;
     }
     setrlimit(RLIMIT_CORE, &none);
-    leave_files();
-    int err = change_user();
+    sandbox_leave_files();
+    int err = sandbox_change_user();
     if (err)
         return err;
-    bound_capabilities();
-    drop_capabilities();
+    sandbox_bound_capabilities();
+    sandbox_drop_capabilities();
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* a change of users sets it anew */
-    landlock();
+    sandbox_landlock();
     filter_begin();
     inside = true;
     return 0;

@@ -75,7 +75,7 @@ static void dgram_close(struct netdev *nd)
 }
 
 /* One cable for everybody in the group, on this host unless routed. */
-static int join_group(int fd, const struct addr *group)
+static int dgram_join_group(int fd, const struct addr *group)
 {
     struct ip_mreqn m = {.imr_multiaddr = group->in.sin_addr};
     int one = 1;
@@ -103,7 +103,7 @@ static int dgram_socket(struct dgram *d)
         socket(a->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int r = fd < 0         ? -errno
             : d->local.len ? addr_bind(fd, &d->local)
-                           : join_group(fd, &d->remote);
+                           : dgram_join_group(fd, &d->remote);
     if (r == 0 && d->local.len)
         r = helper_unlink(&d->local);
     if (r < 0) {

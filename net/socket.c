@@ -14,7 +14,7 @@
 
 /* Without reconnecting, not reaching the peer is an error at the start; two
  * seconds are enough for a neighbour. */
-static int connect_now(const struct addr *a)
+static int socket_connect_now(const struct addr *a)
 {
     int fd = addr_dial(a);
     int err = fd < 0 ? -fd : 0;
@@ -44,18 +44,18 @@ struct stream_dev {
     int way; /* to it again */
 };
 
-static unsigned redial_ms(const struct stream_dev *d)
+static unsigned socket_redial_ms(const struct stream_dev *d)
 {
     return d->reconnect_ms ? d->reconnect_ms : d->reconnect * 1000;
 }
 
-static int open_by_addr(struct stream_dev *d, struct loop *l)
+static int socket_open_by_addr(struct stream_dev *d, struct loop *l)
 {
     const struct addr *a = &d->addr;
     struct stream_conf c = {.peer = a->text,
                             .fd = a->fd,
                             .listen_fd = -1,
-                            .redial_ms = redial_ms(d)};
+                            .redial_ms = socket_redial_ms(d)};
     if (d->server) {
         c.listen_fd = endpoint_listen(a);
         if (c.listen_fd < 0)
@@ -64,7 +64,7 @@ static int open_by_addr(struct stream_dev *d, struct loop *l)
     } else if (c.redial_ms && a->fd < 0) {
         c.way = d->way;
     } else if (a->fd < 0) {
-        c.fd = connect_now(a);
+        c.fd = socket_connect_now(a);
         if (c.fd < 0)
             return c.fd;
     } else {
@@ -73,7 +73,7 @@ static int open_by_addr(struct stream_dev *d, struct loop *l)
     return stream_open(&d->s, l, &c);
 }
 
-static int stream_check(struct netdev *nd)
+static int socket_stream_check(struct netdev *nd)
 {
     struct stream_dev *d = container_of(nd, struct stream_dev, s.nd);
     const char *what = nd->opts.what;
@@ -90,14 +90,14 @@ static int stream_check(struct netdev *nd)
         return fail(-EINVAL, "%s: a server does not reconnect", what);
     if (d->server)
         helper_need_unlink(&d->addr);
-    else if (redial_ms(d) && d->addr.fd < 0)
+    else if (socket_redial_ms(d) && d->addr.fd < 0)
         d->way = helper_address(d->addr.text, &d->addr);
     return d->way < 0 ? d->way : 0;
 }
 
-static int stream_dev_open(struct netdev *nd, struct loop *l)
+static int socket_stream_dev_open(struct netdev *nd, struct loop *l)
 {
-    return open_by_addr(container_of(nd, struct stream_dev, s.nd), l);
+    return socket_open_by_addr(container_of(nd, struct stream_dev, s.nd), l);
 }
 
 static const struct field stream_fields[] = {
@@ -118,8 +118,8 @@ const struct netdev_class stream_class = {
     .help = "a stream of frames, each behind its length",
     .fields = stream_fields,
     .size = sizeof(struct stream_dev),
-    .check = stream_check,
-    .open = stream_dev_open,
+    .check = socket_stream_check,
+    .open = socket_stream_dev_open,
 };
 
 /* The older form: a stream or datagrams, as its keys say. */
@@ -188,7 +188,8 @@ static int socket_check(struct netdev *nd)
 static int socket_open(struct netdev *nd, struct loop *l)
 {
     struct socket_dev *d = container_of(nd, struct socket_dev, nd);
-    return d->mcast || d->udp ? dgram_open(nd, l) : open_by_addr(&d->stream, l);
+    return d->mcast || d->udp ? dgram_open(nd, l)
+                              : socket_open_by_addr(&d->stream, l);
 }
 
 #define SOCKET_TEXT(key, value, text)                                          \

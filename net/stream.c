@@ -153,7 +153,7 @@ static size_t stream_unpadded(const struct iovec *iov, int n, size_t len)
 }
 
 /* Makes an iovec of n entries len bytes long; its new count. */
-static int iov_cut(struct iovec *iov, int n, size_t len)
+static int stream_iov_cut(struct iovec *iov, int n, size_t len)
 {
     int i = 0;
     for (; i < n && len; i++) {
@@ -183,7 +183,7 @@ static ssize_t stream_send_locked(struct stream *s, const struct iovec *iov,
     uint32_t head = htonl((uint32_t)wire);
     out[0] = (struct iovec){&head, sizeof(head)};
     memcpy(out + 1, in, (size_t)k * sizeof(*in));
-    k = iov_cut(out + 1, k, wire);
+    k = stream_iov_cut(out + 1, k, wire);
     struct msghdr m = {.msg_iov = out, .msg_iovlen = (size_t)k + 1};
     ssize_t r = sendmsg(s->be.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (r < 0)

@@ -461,7 +461,7 @@ static int tap_check(struct netdev *nd)
     return err;
 }
 
-static int bridge_check(struct netdev *nd)
+static int tap_bridge_check(struct netdev *nd)
 {
     struct tap *t = container_of(nd, struct tap, nd);
     t->o.queues = t->o.vnet_hdr = 1;
@@ -603,6 +603,6 @@ const struct netdev_class bridge_class = {
     .help = "a tap that is a port of a bridge",
     .fields = bridge_fields,
     .size = sizeof(struct tap),
-    .check = bridge_check,
+    .check = tap_bridge_check,
     .open = tap_open,
 };

@@ -190,7 +190,7 @@ int tap_parse_fds(const char *what, const char *key, const char *text, int *fd)
     return n ? n : fail(-EINVAL, "%s: %s=: empty", what, key);
 }
 
-static int parse_own_fds(const struct tap *t, int *fd)
+static int tap_parse_own_fds(const struct tap *t, int *fd)
 {
     const struct tap_opts *o = &t->o;
     const char *what = t->nd.opts.what;
@@ -220,7 +220,7 @@ static bool tap_has_pi(const char *ifname)
 int tap_check_fds(const struct tap *t)
 {
     const char *what = t->nd.opts.what;
-    int fd[NET_QUEUES_MAX], n = parse_own_fds(t, fd);
+    int fd[NET_QUEUES_MAX], n = tap_parse_own_fds(t, fd);
     unsigned flags = 0;
     for (int i = 0; i < n; i++) {
         struct ifreq ifr = {0};
@@ -242,7 +242,7 @@ int tap_check_fds(const struct tap *t)
 /* Descriptors that a parent opened for us, of a tap or a macvtap. */
 int tap_open_fds(struct tap *t)
 {
-    int fd[NET_QUEUES_MAX], n = parse_own_fds(t, fd);
+    int fd[NET_QUEUES_MAX], n = tap_parse_own_fds(t, fd);
     struct ifreq ifr = {0};
     for (int i = 0; i < n; i++) {
         if (fcntl(fd[i], F_SETFD, FD_CLOEXEC) < 0 ||
@@ -262,7 +262,7 @@ int tap_open_fds(struct tap *t)
 }
 
 /* One descriptor out of a message (SCM_RIGHTS), or -1. */
-static int take_fd(int sock)
+static int tap_take_fd(int sock)
 {
     char c, ctl[CMSG_SPACE(sizeof(int))];
     struct iovec iov = {&c, 1};
@@ -297,7 +297,7 @@ int tap_open_helper(struct tap *t)
     pid_t pid = child_start(NULL, argv, -1, sv[1]);
     close(sv[1]);
     int st = pid < 0 ? pid : child_wait(pid);
-    int fd = st == 0 ? take_fd(sv[0]) : -1;
+    int fd = st == 0 ? tap_take_fd(sv[0]) : -1;
     close(sv[0]);
     if (st < 0)
         return fail(st, "%s: cannot run it: %s", helper, strerror(-st));

@@ -91,7 +91,7 @@ static int user_port_free(const char *text, bool udp, const char *host,
                : 0;
 }
 
-static bool is_ipv4(const char *text)
+static bool user_is_ipv4(const char *text)
 {
     struct in_addr a;
     return inet_pton(AF_INET, text, &a) == 1;
@@ -107,7 +107,8 @@ struct user_fwd {
 static bool user_scan_end(const char **p, char addr[16], uint64_t *port)
 {
     return scan_set(p, "0123456789.", addr, 16) && *(*p)++ == ':' &&
-           scan_number(p, 65535, port) && *port && (!*addr || is_ipv4(addr));
+           scan_number(p, 65535, port) && *port &&
+           (!*addr || user_is_ipv4(addr));
 }
 
 /* tcp|udp:[host]:port-[guest]:port; the protocol may be left out: tcp. */
