@@ -136,6 +136,19 @@ TEST(net_user_answer_in_pieces_is_not_the_guests)
     fake_free(m);
 }
 
+/* passt is another process: what it says first may be too long. */
+TEST(net_user_answer_longer_than_any_is_none)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *nd = NULL;
+    fake_passt("printf '\\0\\0\\10\\1' >&$fd; head -c 2100 /dev/zero >&$fd");
+    if (!CHECK_EQ(nt_open(m, &user_class, "id=u", &nd), -EIO))
+        netdev_free(nd);
+    CHECK_HAS(test_log(), "u: passt ended at once");
+    real_path();
+    fake_free(m);
+}
+
 TEST(net_user_passt_that_ends_at_once_is_an_error)
 {
     struct machine *m = fake_new(4096);
