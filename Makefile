@@ -83,6 +83,8 @@ $(UAPI): | $(B)/toolchain
 $(B)/syscalls.h: host/syscalls.awk $(SRC) $(B)/flags | $(UAPI)
 	@echo "  AWK $@"
 	@LC_ALL=C awk -f host/syscalls.awk $(UAPI)/asm/unistd_64.h $(SRC) >$@
+$(B)/places.h: $(B)/syscalls.h
+	@LC_ALL=C awk -v places=1 -f host/syscalls.awk $(UAPI)/asm/unistd_64.h $(SRC) >$@
 $(foreach dir,$(B) $(B)/unit $(B)/tsan $(B)/fuzz $(B)/cov,$(dir)/host/filter.o) \
     $(B)/lint/host/filter.tidy: $(B)/syscalls.h
 

@@ -55,8 +55,13 @@ static struct {
 
 /* --------------------------------------------------------- writing, waiting */
 
-/* syscalls all: write poll */
-/* syscalls all if log_socket: sendto */
+/* syscalls all: write */
+/* syscalls loop worker: poll */
+/* syscalls pair vcpu: poll, these rarely say anything, let alone into a pipe
+ * that is full */
+/* syscalls loop if log_socket: sendto */
+/* syscalls pair vcpu worker if log_socket: sendto, these rarely say anything,
+ * let alone to a socket */
 static ssize_t log_write_some(const char *p, size_t n)
 {
     struct pollfd pfd = {.fd = out.to.fd, .events = POLLOUT};

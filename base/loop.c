@@ -308,7 +308,9 @@ static int64_t loop_wait_limit(const struct loop *l, int64_t limit)
 
 /* epoll_pwait2 takes nanoseconds (Linux 5.11); before it, round up to ms.
  *
- * syscalls loop pair: epoll_pwait2 epoll_pwait */
+ * syscalls loop pair: epoll_pwait */
+/* syscalls loop: epoll_pwait2 */
+/* syscalls pair: epoll_pwait2, for a nap, or a timer of theirs, under load */
 static int loop_wait_ns(struct loop *l, int64_t ns)
 {
     static _Atomic bool no_pwait2;

@@ -19,10 +19,21 @@
  * of a process; after a signal; what the kernel starts again after SIGSTOP; the
  * clock, where the host's cannot be read without a call.
  *
- * syscalls all: futex exit_group rt_sigreturn restart_syscall clock_gettime */
+ * syscalls all: futex */
+/* syscalls loop vcpu worker: exit_group */
+/* syscalls pair: exit_group, a violation ends the process on its thread */
+/* syscalls vcpu: rt_sigreturn */
+/* syscalls loop pair worker: rt_sigreturn, a fault's signal does not end
+ * process 1 of a namespace until it is met again */
+/* syscalls all: restart_syscall, the kernel makes it where SIGSTOP came into a
+ * poll or a futex */
+/* syscalls all: clock_gettime, of hosts whose clock takes a call */
 /* syscalls pair vcpu worker: rt_sigprocmask exit */
-/* syscalls loop worker: brk mmap(!PROT_EXEC) mprotect(!PROT_EXEC) munmap
- * mremap madvise(MADV_FREE|MADV_DONTNEED) */
+/* syscalls loop worker: mmap(!PROT_EXEC) */
+/* syscalls loop: munmap madvise(MADV_FREE) */
+/* syscalls worker: munmap madvise(MADV_FREE), as its heap happens to shrink */
+/* syscalls loop worker: brk mprotect(!PROT_EXEC) mremap, as the heap happens to
+ * grow */
 
 void (*thread_confine)(enum thread_kind kind);
 static _Thread_local const struct thread *self; /* NULL: main()'s */
@@ -105,7 +116,7 @@ void thread_join(struct thread *t)
 /* By tgkill, which a filter can bind to this process; what the C library's
  * pthread_kill and raise call, tkill, it cannot.
  *
- * syscalls all: tgkill(SELF) */
+ * syscalls loop: tgkill(SELF) */
 void thread_wake(struct thread *t)
 {
     pid_t tid = atomic_load(&t->tid);
@@ -113,6 +124,8 @@ void thread_wake(struct thread *t)
         syscall(SYS_tgkill, pid, tid, WAKE_SIGNAL);
 }
 
+/* syscalls loop: tgkill(SELF) */
+/* syscalls pair vcpu worker: tgkill(SELF), a fault of ours on such a thread */
 void thread_raise(int sig)
 {
     pid_t own = pid ? pid : getpid();

@@ -8,9 +8,11 @@
 # Who: kinds of threads (base/thread.h), or all. `if`: only where that is used
 # (base/use.h). In brackets: values of the one argument that is looked at
 # (`arg` below), ! before bits that it may not have, SELF for this process's
-# number. A comment may go on over several lines.
+# number. After a comma: why no test with guests on this machine sees them. A
+# comment may go on over several lines.
 #
 # usage: awk -f host/syscalls.awk UNISTD_64_H SOURCE...   (UAPI's numbers)
+#        with -v places=1: who lists what where (tests/syscalls/record.c)
 # Ends with a line that names file and line, and status 1, where a marker does
 # not parse or a call does not exist.
 
@@ -30,7 +32,14 @@ function wrong(what) {
     exit 1
 }
 
-function row(call, op, n, value,   key, i) {
+function row(call, op, n, value,   key, i, all) {
+    for (i in these)
+        all = all (all ? " | " : "") these[i]
+    place[number[call], ++nplaces] = sprintf(\
+        "{\"%s:%d\", %s, %s, %s, %s, (uint32_t)(%s), \"%s\", %s}",
+        FILENAME, at, number[call], all, call in arg ? arg[call] : -1,
+        op == "IS" ? "true" : "false", op == "IS" ? value : 0,
+        call (op == "IS" ? "(" value ")" : ""), why ? "\"" why "\"" : "NULL")
     key = call SUBSEP op SUBSEP n SUBSEP value SUBSEP use
     if (!(key in who))
         rows[++nrows] = key
@@ -83,7 +92,17 @@ function take(text,   colon, head, n, w, i, k) {
         wrong("must be: KIND... [if USE]: CALL...")
     if (i < n)
         use = "USE_" toupper(head[n])
-    n = split(substr(text, colon + 1), w, " ")
+    text = substr(text, colon + 1)
+    why = ""
+    if (match(text, / *, */)) {
+        why = substr(text, RSTART + RLENGTH)
+        text = substr(text, 1, RSTART - 1)
+        gsub(/ +/, " ", why)
+        sub(/ $/, "", why)
+        if (why !~ /^[^"\\]+$/)
+            wrong("no reason after the comma")
+    }
+    n = split(text, w, " ")
     if (!n)
         wrong("no call")
     for (i = 1; i <= n; i++)
@@ -148,6 +167,15 @@ END {
     print "#include <linux/kvm.h>\n#include <linux/vfio.h>"
     print "#include <linux/vhost.h>\n#include <sys/ioctl.h>"
     print "#include <sys/mman.h>\n"
+    if (places) {
+        print "static const struct place places[] = {"
+        for (i = 0; i <= last; i++)
+            for (j = 1; j <= nplaces; j++)
+                if ((i, j) in place)
+                    print "    " place[i, j] ","
+        print "};"
+        exit
+    }
     print "static const struct rule rules[] = {"
     for (i = 1; i <= nrows; i++) {
         split(rows[i], r, SUBSEP)

@@ -29,7 +29,9 @@ static struct {
     volatile sig_atomic_t n;
 } terminal = {.fd = -1};
 
-/* syscalls all if terminal: ioctl(TCSETS) fcntl(F_GETFL|F_SETFL) */
+/* syscalls loop if terminal: ioctl(TCSETS) fcntl(F_GETFL|F_SETFL) */
+/* syscalls pair vcpu worker if terminal: ioctl(TCSETS) fcntl(F_GETFL|F_SETFL),
+ * a fault of ours on such a thread */
 void terminal_restore(void)
 {
     int keep = errno;
@@ -44,7 +46,9 @@ void terminal_restore(void)
     errno = keep;
 }
 
-/* syscalls loop if terminal: ioctl(TIOCGPGRP) getpgid */
+/* syscalls loop if terminal: ioctl(TIOCGPGRP) */
+/* syscalls loop if terminal: getpgid, where the terminal is the one that
+ * controls us, as no test's does */
 bool terminal_foreground(int fd)
 {
     pid_t group = tcgetpgrp(fd); /* -1: not the terminal that controls us */

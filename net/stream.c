@@ -47,7 +47,10 @@ static int stream_target(struct stream *s, const struct iovec *iov, int n,
 
 /* The length of the frame to come, 0: not known yet, <0: no stream of ours.
  *
- * syscalls loop pair if peer: read shutdown readv */
+ * syscalls loop pair if peer: read readv */
+/* syscalls loop if peer: shutdown */
+/* syscalls pair if peer: shutdown, a peer that breaks the stream of a pair that
+ * has a loop of its own */
 static ssize_t stream_head(struct stream *s)
 {
     if (s->nhead < sizeof(s->head)) {

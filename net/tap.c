@@ -121,7 +121,9 @@ static int tap_set_offload(struct netdev *nd, unsigned bits)
 /* Detached queues get no frames (tun_set_queue); detaching one that is
  * detached is EINVAL, which is what we want anyway.
  *
- * syscalls loop vcpu if tap: ioctl(TUNSETQUEUE) */
+ * syscalls vcpu if tap: ioctl(TUNSETQUEUE) */
+/* syscalls loop if tap: ioctl(TUNSETQUEUE), a driver that asks for several
+ * queues, as only the lab's do */
 static int tap_set_queues(struct netdev *nd, unsigned n)
 {
     struct tap *t = container_of(nd, struct tap, nd);

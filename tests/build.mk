@@ -184,6 +184,15 @@ cost cost-keep: cost%: check-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/cost/cost
 	@tests/cost/run $(if $*,--keep) $(B)/cost/cost
 
+# --------------------------------------------------------------- system calls
+
+# Which of the listed ones are made in tests with guests (tests/e2e/run).
+$(B)/syscalls/record: tests/syscalls/record.c $(B)/places.h base/thread.h
+	@mkdir -p $(@D)
+	@echo "  CC $<"
+	@$(CC) $(CPPFLAGS) -std=c11 -O2 $(WARN) -o $@ $<
+$(B)/lint/tests/syscalls/record.tidy: $(B)/places.h
+
 # ---------------------------------------------------------------------- lint
 
 C_FILES := $(shell git ls-files -co --exclude-standard '*.c' '*.h' 2>/dev/null)
@@ -240,7 +249,8 @@ $(DEPS): %-deps:
 
 # Whatever a compiler makes for the product and its tests.
 .PHONY: built
-built: vmm $(B)/unit/unit $(B)/tsan/tsan $(FUZZ_BIN) $(B)/cost/cost
+built: vmm $(B)/unit/unit $(B)/tsan/tsan $(FUZZ_BIN) $(B)/cost/cost \
+       $(B)/syscalls/record
 
 # PART="unit kvm": only these parts (tests/check --list).
 check: check-deps

@@ -337,7 +337,8 @@ void vfio_map_bar(struct vfio *v, unsigned i)
 
 /* ------------------------------------------------------------- the device */
 
-/* syscalls loop vcpu if vfio: ioctl(VFIO_DEVICE_SET_IRQS) */
+/* syscalls loop vcpu if vfio: ioctl(VFIO_DEVICE_SET_IRQS), only the lab
+ * has a device to assign */
 int vfio_set_irqs(struct vfio *v, unsigned index, unsigned action, unsigned n,
                   const int *fds)
 {
@@ -358,7 +359,8 @@ int vfio_set_irqs(struct vfio *v, unsigned index, unsigned action, unsigned n,
     return got < 0 ? -errno : got;
 }
 
-/* syscalls loop vcpu if vfio: ioctl(VFIO_DEVICE_RESET) */
+/* syscalls loop vcpu if vfio: ioctl(VFIO_DEVICE_RESET), only the lab has
+ * a device to assign */
 void vfio_reset(struct vfio *v)
 {
     if (v->can_reset && ioctl(v->fd, VFIO_DEVICE_RESET) < 0)

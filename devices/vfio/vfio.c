@@ -37,7 +37,8 @@
 
 /* ---------------------------------------------------- the device's regions */
 
-/* syscalls loop vcpu if vfio: pread64 pwrite64 */
+/* syscalls loop vcpu if vfio: pread64 pwrite64, only the lab has a
+ * device to assign */
 static uint64_t vfio_region_read(const struct vfio_region *r, uint64_t off,
                                  unsigned width)
 {

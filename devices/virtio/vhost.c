@@ -57,7 +57,8 @@ static int kernel_run(struct kvhost *k, unsigned ring, bool on)
 
 /* syscalls loop vcpu if vhost: ioctl(VHOST_SET_VRING_NUM|VHOST_SET_VRING_BASE|
  * VHOST_SET_VRING_ADDR|VHOST_SET_VRING_KICK|VHOST_SET_VRING_CALL|
- * VHOST_SET_VRING_ERR|VHOST_SET_VRING_BUSYLOOP_TIMEOUT) */
+ * VHOST_SET_VRING_ERR|VHOST_SET_VRING_BUSYLOOP_TIMEOUT), only the lab has
+ * vhost-net */
 static int kernel_set_ring(struct kvhost *k, unsigned ring,
                            const struct vhost_ring *r)
 {
@@ -87,7 +88,8 @@ static int kernel_set_ring(struct kvhost *k, unsigned ring,
     return 0;
 }
 
-/* syscalls loop vcpu if vhost: ioctl(VHOST_GET_VRING_BASE) */
+/* syscalls loop vcpu if vhost: ioctl(VHOST_GET_VRING_BASE), only the lab
+ * has vhost-net */
 static void kernel_stop(struct vhost *v, uint32_t *base)
 {
     struct kvhost *k = kernel_of(v);
@@ -109,7 +111,8 @@ static void kernel_stop(struct vhost *v, uint32_t *base)
 
 /* Features, then the rings of each file; the first error.
  *
- * syscalls loop vcpu if vhost: ioctl(VHOST_SET_FEATURES) */
+ * syscalls loop vcpu if vhost: ioctl(VHOST_SET_FEATURES), only the lab
+ * has vhost-net */
 static int kernel_set_rings_up(struct kvhost *k, uint64_t features,
                                const struct vhost_ring *rings)
 {

@@ -19,7 +19,9 @@ static const char broke[] = "broke the protocol";
 
 /* -------------------------------------------------------------- messages */
 
-/* syscalls loop vcpu if vhost_user: shutdown */
+/* syscalls loop if vhost_user: shutdown */
+/* syscalls vcpu if vhost_user: shutdown, a process that goes astray just when a
+ * driver sets its rings up */
 int vu_give_up(struct vuser *u, int err, const char *why)
 {
     if (u->fd >= 0) {
@@ -90,7 +92,9 @@ static bool talk_answers(const struct vu_message *m, uint32_t request,
     return m->request == request && m->flags & 4 && m->size == size;
 }
 
-/* syscalls loop vcpu if vhost_user: recvfrom poll */
+/* syscalls loop if vhost_user: recvfrom poll */
+/* syscalls vcpu if vhost_user: recvfrom poll, a driver that lets its device go,
+ * as only the lab's do */
 int vu_get(struct vuser *u, struct vu_message *m, uint32_t request, size_t size,
            int64_t end)
 {

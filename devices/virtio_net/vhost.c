@@ -102,7 +102,8 @@ void vnet_vhost_call(struct virtio *v, unsigned q)
 
 /* The tap's queue is taken by the ring, or away from it.
  *
- * syscalls loop vcpu if vhost: ioctl(VHOST_NET_SET_BACKEND) */
+ * syscalls loop vcpu if vhost: ioctl(VHOST_NET_SET_BACKEND), only the lab
+ * has vhost-net */
 static int vnet_vhost_run_tap(void *dev, int fd, unsigned ring, bool on)
 {
     const struct netdev *nd = ((struct vnet *)dev)->nic.nd;

@@ -35,7 +35,7 @@ void image_give_up(void)
     atomic_store(&given_up, true);
 }
 
-/* syscalls worker: pause */
+/* syscalls worker: pause, a start that is given up just then */
 static void image_go_on(void)
 {
     while (atomic_load(&given_up))

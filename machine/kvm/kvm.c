@@ -18,7 +18,9 @@ static int kvm_ioctl(int fd, unsigned long req, void *arg)
 
 /* ----------------------------------------------------------------- memory */
 
-/* syscalls loop vcpu: ioctl(KVM_SET_USER_MEMORY_REGION) */
+/* syscalls loop: ioctl(KVM_SET_USER_MEMORY_REGION) */
+/* syscalls vcpu: ioctl(KVM_SET_USER_MEMORY_REGION), a guest that moves a ROM or
+ * an assigned device's memory, as only the lab's do */
 static int kvm_set_slot(struct vm *vm, unsigned slot, uint64_t at, void *hva,
                         uint64_t size, bool readonly)
 {
