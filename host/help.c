@@ -8,7 +8,7 @@
  * taken whole, looked at as a whole, and names a program, an address or a
  * directory by its number only. The first one that is not of this form ends all
  * service, with one line; what is to be done at the end is done all the same.
- * No descriptor is ever taken from it (there is no room for one: the kernel
+ * No descriptor is taken from it any more (there is no room for one: the kernel
  * drops it), none of its answers is waited for, and what takes its time (a file
  * system that hangs) is a process of its own, of which there are few.
  *
@@ -171,13 +171,16 @@ static void help_on_connect(const struct help_ask *a)
 {
     int fd[2] = {-1, -1}, err;
     struct help_way *w = &help->way[a->what - 1];
+    unsigned nfd = w->argv ? 2 : w->lent ? 0 : 1;
     if (w->argv) {
         err = help_connect_program(w, fd);
+    } else if (w->lent) { /* for datagrams: never waits */
+        err = connect(w->lent, &w->addr.sa, w->addr.len) ? -errno : 0;
     } else {
         fd[0] = addr_dial(&w->addr);
         err = fd[0] < 0 ? fd[0] : 0;
     }
-    help_answer(a->tag, err, fd, err ? 0 : w->argv ? 2 : 1);
+    help_answer(a->tag, err, fd, err ? 0 : nfd);
 }
 
 /* ------------------------------------------------------------------- files */
@@ -373,9 +376,10 @@ static void help_reap(void)
 
 /* Is it what it may ask for now, and whole? `n` bytes came, of which the last
  * one is made the text's end. */
-static bool help_well_formed(struct help_ask *a, size_t n, bool cut)
+static bool help_well_formed(struct help_ask *a, size_t n, bool cut, int lent)
 {
-    if (cut || n < HELP_ASK_MIN || n >= sizeof(*a))
+    if (cut || n < HELP_ASK_MIN || n >= sizeof(*a) ||
+        (lent >= 0) != (a->op == HELP_LEND))
         return false;
     size_t len = n - HELP_ASK_MIN;
     a->text[len] = '\0';
@@ -387,6 +391,8 @@ static bool help_well_formed(struct help_ask *a, size_t n, bool cut)
         return a->what >= 1 && a->what <= help->nway && !len;
     case HELP_OPEN:
         return a->what < help->ndir && len;
+    case HELP_LEND:
+        return !sealed && a->what >= 1 && a->what <= help->nway && !len;
     default:
         return !sealed && a->op > HELP_OPEN && a->op < HELP_OPS;
     }
@@ -436,20 +442,42 @@ static void help_seal(void)
     help_confine();
 }
 
+/* The descriptor that came along, or -1. */
+static int help_lent(struct msghdr *m)
+{
+    struct cmsghdr *c = CMSG_FIRSTHDR(m);
+    int fd = -1;
+    if (c && c->cmsg_type == SCM_RIGHTS)
+        memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+    return fd;
+}
+
 /* One message; false: the other end is closed. */
 static bool help_serve(void)
 {
     static struct help_ask a;
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } ctl;
     struct iovec iov = {&a, sizeof(a)};
-    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
-    ssize_t n = recvmsg(sock, &m, MSG_DONTWAIT);
+    struct msghdr m = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = &ctl,
+                       .msg_controllen = CMSG_LEN(sizeof(int))};
+    if (sealed || refused)
+        m.msg_controllen = 0;
+    ssize_t n = recvmsg(sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
         return false;
     if (n < 0 || refused)
         return true;
-    if (!help_well_formed(&a, (size_t)n,
-                          m.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
+    int lent = help_lent(&m);
+    if (!help_well_formed(&a, (size_t)n, m.msg_flags & (MSG_TRUNC | MSG_CTRUNC),
+                          lent)) {
         refused = true;
+        if (lent >= 0)
+            close(lent);
         log_line("helper: asked for what is on no list (%u of %u); it answers "
                  "no more",
                  n >= 4 ? a.op : 0, n >= 4 ? a.what : 0);
@@ -457,6 +485,8 @@ static bool help_serve(void)
         help_on_connect(&a);
     } else if (a.op == HELP_OPEN) {
         help_on_open(&a);
+    } else if (a.op == HELP_LEND) {
+        help->way[a.what - 1].lent = lent;
     } else if (a.op == HELP_SEAL) {
         help_seal();
     } else {

@@ -22,6 +22,7 @@ struct help_way {
     const char *socket_opt;  /* "--fd" */
     struct addr addr;
     /* the helper's own */
+    int lent; /* HELP_LEND's: it is connected; 0: a new stream's socket is */
     pid_t pid;
     int64_t since; /* ms, when it was started */
 };
@@ -40,7 +41,8 @@ struct help {
 /* `what` is a way or a directory, `text` the rest of the message, without
  * NUL. */
 enum help_op {
-    HELP_CONNECT = 1, /* answered, with a socket, and a program's stderr */
+    HELP_CONNECT = 1, /* answered, with a socket, and a program's stderr; or
+                       * without, where the socket was lent */
     HELP_OPEN,        /* the file `text` below a directory: answered, with it */
     /* To be done when the asker is no more; without answer, and no more taken
      * after HELP_SEAL. */
@@ -51,6 +53,7 @@ enum help_op {
     HELP_PIDFILE, /* and the file `text`, unless another process has locked it
                    */
     HELP_SEAL,
+    HELP_LEND, /* before that: a way's socket comes along, for HELP_CONNECT */
     HELP_OPS
 };
 struct help_ask {

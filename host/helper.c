@@ -236,6 +236,27 @@ int helper_pidfile(const char *path)
     return helper_tell_task(HELP_PIDFILE, "", path);
 }
 
+int helper_lend(int way, int fd)
+{
+    struct help_ask a = {.op = HELP_LEND, .what = (uint16_t)way};
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(fd))];
+    } ctl = {.room = {0}};
+    struct iovec iov = {&a, HELP_ASK_MIN};
+    struct msghdr m = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = &ctl,
+                       .msg_controllen = sizeof(ctl)};
+    ctl.head = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(fd)),
+                                .cmsg_level = SOL_SOCKET,
+                                .cmsg_type = SCM_RIGHTS};
+    memcpy(CMSG_DATA(&ctl.head), &fd, sizeof(fd));
+    return sendmsg(sock.fd, &m, MSG_NOSIGNAL) < 0
+               ? fail(-errno, "helper process: %s", strerror(errno))
+               : 0;
+}
+
 int helper_seal(void)
 {
     return sock.fd < 0 ? 0 : helper_tell_task(HELP_SEAL, "", "");

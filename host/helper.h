@@ -47,6 +47,9 @@ int helper_leave(const char *bridge, const char *ifname);
 int helper_lower(const char *ifname);
 int helper_unlink(const struct addr *a); /* where it is a file */
 int helper_pidfile(const char *path);
+/* The socket `fd`, for datagrams, is what helper_connect() connects to the
+ * address `way`, each time anew. It stays the caller's, too. */
+int helper_lend(int way, int fd);
 
 /* The list is complete: from here on it takes this process for an attacker's.
  * Said. */
@@ -64,8 +67,9 @@ struct helper_ask {
     struct helper_ask *next;
 };
 /* fd[0] will be a socket that is connected, or connecting still; fd[1] what a
- * program writes to standard error. -EPIPE: there is no helper; -EAGAIN: it has
- * enough to do. Not said; done() is not called then. */
+ * program writes to standard error; neither, where one was lent. -EPIPE: there
+ * is no helper; -EAGAIN: it has enough to do. Not said; done() is not called
+ * then. */
 int helper_connect(struct helper_ask *a, int way);
 /* fd[0] will be the file, below one of the directories that are allowed. The
  * same; -EACCES: below none. */

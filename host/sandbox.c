@@ -54,7 +54,6 @@ static struct {
     const char *runas; /* as it was said */
     uid_t uid;
     gid_t gid;
-    const char *outside; /* what needs it */
 } told = {.asked.enable = ON, .uid = NOBODY, .gid = NOBODY};
 
 /* ---------------------------------------------------------------- options */
@@ -135,11 +134,6 @@ int sandbox_runas(const char *arg)
                     arg);
     told.runas = arg;
     return 0;
-}
-
-void sandbox_needs_outside(const char *what)
-{
-    told.outside = what;
 }
 
 /* ------------------------------------------------------------- capabilities */
@@ -337,10 +331,6 @@ int sandbox_enter(void)
     const struct rlimit none = {0, 0};
     if (!told.asked.enable)
         return told.runas ? sandbox_change_user() : 0;
-    if (told.outside) {
-        log_line("sandbox: off: %s", told.outside);
-        return told.runas ? sandbox_change_user() : 0;
-    }
     setrlimit(RLIMIT_CORE, &none);
     sandbox_leave_files();
     int err = sandbox_change_user();

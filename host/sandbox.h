@@ -10,10 +10,6 @@
 int sandbox_option(const char *arg);
 int sandbox_runas(const char *arg);
 
-/* Something asked for reaches outside while the machine runs, which nobody
- * could inside, nor the helper for it: the sandbox stays away, and `what` is
- * said. Before sandbox_enter(). */
-void sandbox_needs_outside(const char *what);
 /* Whom sandbox_enter() will make of this process, if it can. */
 void sandbox_user(uid_t *uid, gid_t *gid);
 

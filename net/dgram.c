@@ -6,13 +6,53 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "host/helper.h"
 #include "net/dgram.h"
 #include "base/iov.h"
 #include "base/use.h"
-#include "host/sandbox.h"
+
+/* From one attempt to find the peer to the next. */
+#define SEEK_NS 100000000ull
+
+/* A frame was refused with `err`: the peer is looked for, unless it is being
+ * so. Any thread. Gives why there is none. */
+static int dgram_seek(struct dgram *d, int err)
+{
+    int away = atomic_load(&d->away);
+    if (!atomic_exchange(&d->seeking, true))
+        event_signal(d->lost.fd);
+    return err == ENOTCONN && away ? away : err;
+}
+
+static void dgram_sought(struct helper_ask *a, int err, const int fd[2])
+{
+    struct dgram *d = container_of(a, struct dgram, ask);
+    (void)fd;
+    atomic_store(&d->away, -err);
+    TRACE(NET, "%s: %s: %s", d->nd.id, d->remote.text,
+          err ? strerror(-err) : "connected");
+}
+
+/* What cannot be asked for now is so with a later frame. */
+static void dgram_on_lost(struct event *ev, uint32_t got)
+{
+    struct dgram *d = container_of(ev, struct dgram, lost);
+    (void)got;
+    event_drain(ev->fd);
+    helper_connect(&d->ask, d->way);
+    timer_arm(&d->pace, now_ns() + SEEK_NS);
+}
+
+static void dgram_seek_again(struct timer *t)
+{
+    struct dgram *d = container_of(t, struct dgram, pace);
+    if (d->ask.tag)
+        timer_arm(t, now_ns() + SEEK_NS);
+    else
+        atomic_store(&d->seeking, false);
+}
 
 /* syscalls loop pair if socket: sendmsg */
 static ssize_t dgram_send(struct netbe *be, const struct iovec *iov, int n)
@@ -25,19 +65,21 @@ static ssize_t dgram_send(struct netbe *be, const struct iovec *iov, int n)
         return -EMSGSIZE;
     struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)in,
                        .msg_iovlen = (size_t)k};
-    if (d->remote.len) {
+    int fd = d->out >= 0 ? d->out : be->fd;
+    if (d->remote.len && d->out < 0) {
         m.msg_name = &d->remote.sa;
         m.msg_namelen = d->remote.len;
     }
-    ssize_t r = sendmsg(be->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t r = sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (r >= 0)
         return r + NET_HDR_LEN;
     /* unix_dgram_sendmsg's EAGAIN is about the peer's queue, of which
-     * EPOLLOUT on a socket that is not connected knows nothing. */
-    bool blind = d->remote.len && d->remote.sa.sa_family == AF_UNIX;
-    if (errno == EINTR || (errno == EAGAIN && !blind))
+     * EPOLLOUT on the socket that frames arrive at knows nothing. */
+    if (errno == EINTR || (errno == EAGAIN && d->out < 0))
         return 0;
     int err = errno == EAGAIN ? ENOBUFS : errno;
+    if (d->out >= 0 && err != ENOBUFS)
+        err = dgram_seek(d, err);
     TRACE(NET, "%s send: %s", d->nd.id, strerror(err));
     fault_note(&d->f_send, "%s: %s does not take frames: %s", d->nd.id,
                d->remote.len ? d->remote.text : d->local.text, strerror(err));
@@ -69,6 +111,13 @@ static ssize_t dgram_recv(struct netbe *be, const struct iovec *iov, int n)
 static void dgram_close(struct netdev *nd)
 {
     struct dgram *d = container_of(nd, struct dgram, nd);
+    timer_cancel(&d->pace);
+    helper_forget(&d->ask);
+    loop_del(&d->lost);
+    if (d->lost.fd >= 0)
+        close(d->lost.fd);
+    if (d->out >= 0)
+        close(d->out);
     if (d->be.fd >= 0)
         close(d->be.fd);
     free(d);
@@ -90,6 +139,30 @@ bool dgram_is_group(const struct addr *a)
 {
     return a->len && a->sa.sa_family == AF_INET &&
            IN_MULTICAST(ntohl(a->in.sin_addr.s_addr));
+}
+
+/* A peer that is a path is out of the sandbox's reach, so frames leave from a
+ * socket that is connected to it: now, and by the helper once a frame was
+ * refused, as a socket's connection is to the one that was bound to the path
+ * then. Not the one that frames arrive at, which would take them from that peer
+ * alone. It bears the same name, for those who answer to that: the file is the
+ * other's. */
+static int dgram_open_sender(struct dgram *d, struct loop *l)
+{
+    const struct addr *a = &d->remote;
+    bool file = addr_is_file(&d->local);
+    d->out = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    d->lost.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int err = d->out < 0 || d->lost.fd < 0 ? -errno : loop_add(l, &d->lost);
+    if (!err && file)
+        err = addr_bind(d->out, &d->local);
+    if (err)
+        return fail(err, "%s: %s: cannot use it: %s", d->nd.id,
+                    file ? d->local.text : a->text, strerror(-err));
+    if (file)
+        unlink(d->local.un.sun_path);
+    atomic_store(&d->away, connect(d->out, &a->sa, a->len) ? errno : 0);
+    return helper_lend(d->way, d->out);
 }
 
 static int dgram_socket(struct dgram *d)
@@ -121,15 +194,23 @@ static int dgram_socket(struct dgram *d)
 int dgram_open(struct netdev *nd, struct loop *l)
 {
     struct dgram *d = container_of(nd, struct dgram, nd);
-    (void)l;
     thread_uses(USE_SOCKET);
-    if (d->remote.len && d->remote.sa.sa_family == AF_UNIX)
-        sandbox_needs_outside("datagrams go to a name");
     d->be = (struct netbe){.dev = nd, .send = dgram_send, .recv = dgram_recv};
     nd->nq = 1;
     nd->q[0] = &d->be;
     nd->link_up = true;
     nd->close = dgram_close;
+    d->be.fd = d->out = -1;
+    d->lost = (struct event){
+        .fd = -1,
+        .want = EPOLLIN,
+        .ready = dgram_on_lost,
+    };
+    d->ask.done = dgram_sought;
+    timer_init(&d->pace, l, dgram_seek_again);
+    int err = d->way ? dgram_open_sender(d, l) : 0;
+    if (err)
+        return err;
     d->be.fd = dgram_socket(d);
     return d->be.fd < 0 ? d->be.fd : 0;
 }
@@ -155,7 +236,9 @@ static int dgram_check(struct netdev *nd)
         return fail(-EINVAL, "%s: local.type= and remote.type= must agree",
                     what);
     helper_need_unlink(local);
-    return 0;
+    if (remote->len && remote->sa.sa_family == AF_UNIX)
+        d->way = helper_address(remote->text, remote);
+    return d->way < 0 ? d->way : 0;
 }
 
 const struct field dgram_counters[] = {

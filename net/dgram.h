@@ -3,7 +3,11 @@
 #ifndef NET_DGRAM_H
 #define NET_DGRAM_H
 
+#include <stdatomic.h>
+
+#include "base/loop.h"
 #include "host/addr.h"
+#include "host/helper.h"
 #include "net/net.h"
 
 struct dgram {
@@ -14,6 +18,14 @@ struct dgram {
     struct addr local, remote;
     struct addr_told told_local, told_remote;
     struct fault f_send, f_recv;
+    /* Frames leave from here, connected to a remote that is a UNIX socket, by
+     * the helper each time that one is another; else -1. */
+    int out, way;
+    struct event lost; /* an eventfd: it is not connected */
+    atomic_bool seeking;
+    atomic_int away; /* errno of the last attempt, or 0 */
+    struct helper_ask ask;
+    struct timer pace;
 };
 extern const struct field dgram_counters[];
 bool dgram_is_group(const struct addr *a); /* multicast */

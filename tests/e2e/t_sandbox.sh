@@ -232,3 +232,47 @@ sys.exit(p.wait() != 143)
 END
     done
 }
+
+e2e kvm sandbox_datagrams "datagrams to a path, in the sandbox, as root and as a user: a peer that comes, goes and comes back has its answers"
+test_sandbox_datagrams() {
+    local who
+    ! one_user || skip "there is only one user in this namespace"
+    anybodys_kvm
+    for who in start as_user; do
+        $who -netdev "dgram,id=d,local.type=unix,local.path=a,remote.type=unix,remote.path=b" -device virtio-net-pci,netdev=d \
+            -append ip=10.0.0.2/24
+        wait_for 20 "the guest" file_has out 'guest: '
+        wait_for 10 "the sandbox" confined
+        is "$(status Seccomp) $(find "/proc/$vmm_pid/root/" | wc -l)" "2 1" "its filter, its files"
+        python3 - a b <<'END' || fail "$who: no answer: $(cat err)"
+import os, socket, sys
+here, there = sys.argv[1:]
+question = b"\xff" * 6 + b"\2\0\0\0\0\1" + b"\x08\x06\0\1\x08\0\6\4\0\1" + b"\2\0\0\0\0\1" + bytes([10, 0, 0, 1]) \
+    + bytes(6) + bytes([10, 0, 0, 2]) + bytes(18)
+for _ in range(3):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
+        peer.bind(there)
+        os.chmod(there, 0o666)
+        peer.settimeout(0.25)
+        for asked in range(40):
+            peer.sendto(question, here)
+            try:
+                while peer.recv(2000)[12:22] != question[12:21] + b"\2":
+                    pass
+                break
+            except TimeoutError:
+                pass
+        else:
+            sys.exit(1)
+    print("answered question", asked + 1)
+    os.unlink(there)
+    # Its answer to this goes nowhere.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.sendto(question, here)
+END
+        ! grep sandbox err || fail "$who: it says $(cat err)"
+        kill -TERM "$vmm_pid"
+        ends 10 143
+        [ ! -e a ] || fail "its socket is left"
+    done
+}

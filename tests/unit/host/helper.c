@@ -158,6 +158,8 @@ TEST(helper_messages_that_are_not_of_the_form)
         {{.op = HELP_OPS}, 0, true},
         {{.op = 0xffff}, 0, true},
         {{.op = HELP_LOWER, .ifname = "0123456789abcdef"}, 0, true},
+        {{.op = HELP_LEND, .what = 1}, 0, true}, /* without a descriptor */
+        {{.op = HELP_LEND, .what = 1}, 0, false},
         {{.op = HELP_SEAL}, 0, false},
         {{.op = HELP_SCRIPT, .text = "/bin/true"}, 0, false},
         {{.op = HELP_LEAVE, .ifname = "lo", .text = "br0"}, 0, false},
@@ -215,15 +217,30 @@ TEST(helper_takes_no_descriptor)
         give[i] = STDERR_FILENO;
     memcpy(CMSG_DATA(&ctl.head), give, sizeof(give));
     text_file(nt_path("f"), "x", 0600);
-    raw_begin(NULL, nt_path(""));
-    CHECK_EQ(raw_open("f", false, &fd), 0);
-    close(fd);
-    unsigned before = fds_of(raw.pid);
-    for (int i = 0; i < 5; i++)
-        CHECK_EQ(sendmsg(raw.fd, &m, 0), HELP_ASK_MIN + 1);
-    CHECK_EQ(raw_answer(7, &fd, 100), 1);
-    CHECK_EQ(fds_of(raw.pid), before);
-    raw_end();
+    struct addr to = unix_addr(nt_path("s"));
+    for (int way = 0; way < 4; way++) { /* one, many; a file's, a lent one's */
+        m.msg_controllen = ctl.head.cmsg_len =
+            CMSG_LEN(way & 1 ? sizeof(give) : sizeof(int));
+        a.op = way & 2 ? HELP_LEND : HELP_OPEN;
+        a.what = way & 2 ? 1 : 0;
+        iov.iov_len = HELP_ASK_MIN + !(way & 2);
+        for (int sealed = 0; sealed < 2; sealed++) {
+            if (way == 2 && !sealed)
+                continue; /* what is taken then */
+            raw_begin(&to, nt_path(""));
+            if (sealed)
+                raw_ask((struct help_ask){.op = HELP_SEAL}, "");
+            CHECK_EQ(raw_open("f", false, &fd), 0);
+            close(fd);
+            unsigned before = fds_of(raw.pid);
+            for (int i = 0; i < 5; i++)
+                CHECK_EQ(sendmsg(raw.fd, &m, 0), iov.iov_len);
+            CHECK_EQ(raw_answer(7, &fd, 100), 1);
+            CHECK_EQ(fds_of(raw.pid), before);
+            raw_end();
+            CHECK_HAS(test_log(), "asked for what is on no list");
+        }
+    }
     nt_clean();
 }
 

@@ -7,10 +7,19 @@
 #include "net/stream.h"
 #include "tests/unit/net/net_test.h"
 
+/* A frame a way that the helper has to find anew, with frames that are lost. */
+#define SENT_SOON(m, nd, len, seed)                                            \
+    do {                                                                       \
+        ssize_t sent_ = -1;                                                    \
+        FAKE_SOON(m, (fake_advance_ns(100000000),                              \
+                      sent_ = nt_send(nd, len, seed)) > 0);                    \
+        CHECK_EQ(sent_, NET_HDR_LEN + (len));                                  \
+    } while (0)
+
 TEST(net_dgram_unix_pair)
 {
     struct machine *m = fake_new(4096);
-    struct netdev *a = NULL, *b = NULL;
+    struct netdev *a = NULL, *b[3];
     char at[300], bt[300];
     const char *pa = nt_path("a"), *pb = nt_path("b");
     snprintf(at, sizeof(at),
@@ -21,7 +30,10 @@ TEST(net_dgram_unix_pair)
              "id=b,local.type=unix,local.path=%s,remote.type=unix,"
              "remote.path=%s",
              pb, pa);
-    REQUIRE_EQ(nt_open(m, &dgram_class, at, &a), 0);
+    REQUIRE_EQ(nt_new(&dgram_class, at, &a), 0);
+    for (int i = 0; i < 3; i++)
+        REQUIRE_EQ(nt_new(&dgram_class, bt, &b[i]), 0);
+    REQUIRE_EQ(nt_open_new(m, a), 0);
     CHECK(netdev_link(a));
     /* nobody there: lost, and said once */
     CHECK_EQ(nt_send(a, 60, 1), -ENOENT);
@@ -29,29 +41,80 @@ TEST(net_dgram_unix_pair)
     CHECK_EQ(nt_send(a, 60, 1), -ENOENT);
     CHECK_STR(test_log(), "");
     for (int i = 0; i < 2; i++) { /* it comes, goes, and comes back */
-        REQUIRE_EQ(nt_open(m, &dgram_class, bt, &b), 0);
-        CHECK_EQ(nt_send(a, 60, 1), 72);
-        CHECK_EQ(nt_send(a, 1514, 2), 1526);
-        CHECK_EQ(nt_recv(b, 2000, 1), 60);
-        CHECK_EQ(nt_recv(b, 1000, 2), 1000); /* cut */
-        CHECK_EQ(nt_recv(b, 2000, 2), 0);
-        CHECK_EQ(nt_send(b, 61, 3), 73);
+        REQUIRE_EQ(nt_open_new(m, b[i]), 0);
+        /* heard by all who have been there, whether they were found or not */
+        CHECK_EQ(nt_send(b[i], 61, 3), 73);
         CHECK_EQ(nt_recv(a, 2000, 3), 61);
-        netdev_free(b);
-        CHECK(nt_send(a, 60, 1) < 0);
+        SENT_SOON(m, a, 60, 1);
+        CHECK_EQ(nt_send(a, 1514, 2), 1526);
+        CHECK_EQ(nt_recv(b[i], 2000, 1), 60);
+        CHECK_EQ(nt_recv(b[i], 1000, 2), 1000); /* cut */
+        CHECK_EQ(nt_recv(b[i], 2000, 2), 0);
+        netdev_free(b[i]);
+        CHECK_EQ(nt_send(a, 60, 1), -ECONNREFUSED);
     }
     /* a peer that does not read costs frames, not time */
-    REQUIRE_EQ(nt_open(m, &dgram_class, bt, &b), 0);
+    REQUIRE_EQ(nt_open_new(m, b[2]), 0);
+    SENT_SOON(m, a, 1000, 1);
     ssize_t r = 1;
     for (int i = 0; i < 5000 && r > 0; i++)
         r = nt_send(a, 1000, 1);
     CHECK_EQ(r, -ENOBUFS);
-    CHECK_EQ(nt_recv(b, 2000, 1), 1000);
+    CHECK_EQ(nt_recv(b[2], 2000, 1), 1000);
     CHECK_EQ(nt_send(a, 1000, 1), 1012);
-    netdev_free(b);
+    netdev_free(b[2]);
     netdev_free(a);
     fake_free(m);
     CHECK_EQ(access(pa, F_OK), -1);
+    nt_clean();
+}
+
+/* Who answers to the name that a frame comes from reaches the guest, as who
+ * writes to the path does, whoever it is. A peer that keeps its old socket open
+ * and refuses, or floods us with its comings and goings, is asked for ten times
+ * a second. */
+TEST(net_dgram_unix_frames_have_a_sender_and_anybody_is_heard)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *a = NULL;
+    char text[300], buf[100];
+    const char *pa = nt_path("a"), *pb = nt_path("b");
+    struct addr local, from = {.len = sizeof(from.un)}, to;
+    REQUIRE_EQ(addr_unix("x", pb, false, &local), 0);
+    REQUIRE_EQ(addr_unix("x", pa, false, &to), 0);
+    int fd = socket(AF_UNIX, SOCK_DGRAM, 0), other;
+    REQUIRE_EQ(bind(fd, &local.sa, local.len), 0);
+    snprintf(text, sizeof(text),
+             "id=a,local.type=unix,local.path=%s,remote.type=unix,"
+             "remote.path=%s",
+             pa, pb);
+    REQUIRE_EQ(nt_open(m, &dgram_class, text, &a), 0);
+    CHECK_EQ(nt_send(a, 60, 1), 72); /* it was there at the start */
+    CHECK_EQ(recvfrom(fd, buf, sizeof(buf), 0, &from.sa, &from.len), 60);
+    CHECK_STR(from.un.sun_path, pa);
+    CHECK_EQ(sendto(fd, buf, 60, 0, &from.sa, from.len), 60);
+    CHECK_EQ(nt_recv(a, 2000, 1), 60);
+    other = socket(AF_UNIX, SOCK_DGRAM, 0);
+    CHECK_EQ(sendto(other, buf, 60, 0, &to.sa, to.len), 60);
+    CHECK_EQ(nt_recv(a, 2000, 1), 60);
+    /* refuses all but `other`'s */
+    struct addr none = {.sa.sa_family = AF_UNIX, .len = sizeof(sa_family_t)};
+    REQUIRE_EQ(bind(other, &none.sa, none.len), 0);
+    none.len = sizeof(none.un);
+    REQUIRE_EQ(getsockname(other, &none.sa, &none.len), 0);
+    REQUIRE_EQ(connect(fd, &none.sa, none.len), 0);
+    struct dgram *d = container_of(a, struct dgram, nd);
+    CHECK_EQ(nt_send(a, 60, 1), -EPERM);
+    CHECK(d->seeking);
+    FAKE_SOON(m, d->away == EPERM);
+    CHECK(d->seeking); /* not again so soon */
+    none.sa.sa_family = AF_UNSPEC;
+    REQUIRE_EQ(connect(fd, &none.sa, sizeof(none.sa)), 0);
+    SENT_SOON(m, a, 60, 2);
+    close(fd);
+    close(other);
+    netdev_free(a);
+    fake_free(m);
     nt_clean();
 }
 
