@@ -158,8 +158,7 @@ static const struct option options[] = {
     PC("-name", "NAME", "default MAC addresses are made of it"),
     PC("-uuid", "UUID", "the guest finds it in SMBIOS"),
     PC("-smbios", "type=1[,KEY=V]...",
-       "uuid manufacturer product version serial sku\n"
-       "                                family"),
+       "uuid product serial sku and more: the man page"),
     TEXT("-pidfile", "FILE", pidfile, "the process's number, while it runs"),
     CALL("-allow-path", "DIR", helper_allow,
          "files below it may be opened once the guest runs"),

@@ -19,6 +19,8 @@
 #include "host/child.h"
 #include "host/help.h"
 
+#define WAIT_MS 10000 /* for an answer, at the start; a program is started */
+
 static struct help list;
 static bool needed;
 static char *scripts[HELP_WAYS_MAX]; /* without symbolic links */
@@ -419,12 +421,17 @@ void helper_forget(struct helper_ask *a)
         helper_take_ask(a->tag);
 }
 
+/* One that has found a request wrong answers no more: this ends all the same.
+ */
 void helper_wait(struct helper_ask *a)
 {
     struct pollfd p = {.fd = sock.fd, .events = POLLIN};
     while (a->tag) {
-        poll(&p, 1, -1);
-        helper_hear();
+        int n = poll(&p, 1, WAIT_MS);
+        if (n == 0 || (n < 0 && errno != EINTR))
+            helper_gone();
+        else
+            helper_hear();
     }
 }
 

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "host/helper.h"
 #include "net/list.h"
 #include "net/stream.h"
 #include "tests/tsan/rig.h"
@@ -81,7 +82,7 @@ static void open_netdev(const struct netdev_class *cls, const char *text)
     struct netdev *nd;
     struct opts o;
     if (opts_parse(&o, "-netdev", text, NULL) || netdev_new(cls, &o, &nd) ||
-        cls->open(nd, rig.m.loop))
+        helper_begin(geteuid(), getegid()) || cls->open(nd, rig.m.loop))
         rig_fail("-netdev %s", text);
 }
 

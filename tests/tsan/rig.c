@@ -19,6 +19,7 @@
 #include "devices/pc/pc.h"
 #include "devices/pci/pci.h"
 #include "host/console.h"
+#include "host/helper.h"
 
 #define KICKS_MAX 256
 #define LINES_MAX 8
@@ -399,7 +400,8 @@ void rig_device(const struct device_class *cls, const char *options)
     struct device *dev;
     struct opts o;
     if (opts_parse(&o, cls->name, options, NULL) ||
-        device_new(cls, &o, &needs, &dev) || device_create(&rig.m, dev))
+        device_new(cls, &o, &needs, &dev) ||
+        helper_begin(geteuid(), getegid()) || device_create(&rig.m, dev))
         rig_fail("%s: %s", cls->name, options);
 }
 
@@ -471,6 +473,7 @@ void rig_run(const struct scenario *sc, uint64_t seed, uint64_t ns)
     console_flush_all();
     devices_destroy(&rig.m);
     netdev_close_all();
+    helper_end();
     loop_free(rig.m.loop);
     bus_free(rig.m.pio);
     bus_free(rig.m.mmio);
