@@ -244,44 +244,38 @@ static int vmm_run(struct machine *m)
     return err;
 }
 
-int main(int argc, char **argv)
+/* What is asked for: all of it looked at, nothing opened. */
+static int vmm_check(struct needs *needs)
 {
-    struct machine *m = NULL;
-    process_early();
-    threads_hold();
-    log_open(STDERR_FILENO);
-    int err = cmdline_parse(&config, &classes, argc, argv);
-    if (err)
-        return err > 0 ? vmm_told() : EXIT_USAGE;
-    log_name(config.name);
-    log_timestamps(config.timestamps);
-    struct needs needs = {.name = config.name};
-    err = vmm_plan_boards();
+    int err = vmm_plan_boards();
     if (!err)
-        err = plan_check(&classes, &needs);
-    if (err) {
-        plan_free();
-        models_free();
-        return vmm_exit_code(err);
-    }
-    config.vm.shared_ram |= needs.shared_ram;
-    err = vmm_open_files();
+        err = plan_check(&classes, needs);
+    config.vm.shared_ram |= needs->shared_ram;
+    return err;
+}
+
+/* The machine, without devices. */
+static int vmm_make(struct machine **m)
+{
+    int err = vmm_open_files();
     if (!err)
         err = vmm_begin_helper();
     /* Before signals are ours: an open() that hangs ends with them. */
     if (!err)
         err = boot_open(&config.boot);
     if (!err)
-        err = vm_new(&m, &config.vm);
+        err = vm_new(m, &config.vm);
     if (err) {
         pidfile_close();
         helper_end();
-        return EXIT_START;
     }
-    m->name = config.name;
-    m->pci_asked = needs.pci_asked;
-    log_watch(m->loop);
-    err = vmm_watch_signals(m);
+    return err;
+}
+
+/* Devices, and all else that has to be opened; afterwards nothing can be. */
+static int vmm_open(struct machine *m)
+{
+    int err = vmm_watch_signals(m);
     if (!err)
         err = pci_bus_new(m);
     if (!err)
@@ -292,15 +286,15 @@ int main(int argc, char **argv)
         err = helper_watch(m->loop);
     if (!err)
         err = helper_seal();
-    if (!err)
-        console_begin_all();
+    if (err)
+        return err;
+    console_begin_all();
     fd_close_inherited();
-    if (!err)
-        err = sandbox_enter();
-    if (!err)
-        err = vmm_run(m);
-    else
-        err = vmm_exit_code(err);
+    return sandbox_enter();
+}
+
+static void vmm_end(struct machine *m)
+{
     console_flush_all();
     log_patience(LOG_PATIENCE_NS);
     if (config.stats)
@@ -314,5 +308,33 @@ int main(int argc, char **argv)
     models_free();
     vm_free(m);
     terminal_restore();
+}
+
+int main(int argc, char **argv)
+{
+    struct machine *m = NULL;
+    process_early();
+    threads_hold();
+    log_open(STDERR_FILENO);
+    int err = cmdline_parse(&config, &classes, argc, argv);
+    if (err)
+        return err > 0 ? vmm_told() : EXIT_USAGE;
+    log_name(config.name);
+    log_timestamps(config.timestamps);
+    struct needs needs = {.name = config.name};
+    err = vmm_check(&needs);
+    if (err) {
+        plan_free();
+        models_free();
+        return vmm_exit_code(err);
+    }
+    if (vmm_make(&m))
+        return EXIT_START;
+    m->name = config.name;
+    m->pci_asked = needs.pci_asked;
+    log_watch(m->loop);
+    err = vmm_open(m);
+    err = err ? vmm_exit_code(err) : vmm_run(m);
+    vmm_end(m);
     return err < 0 ? EXIT_START : err;
 }
