@@ -36,6 +36,7 @@ struct drv *drv_new(const char *more)
 void drv_free(struct drv *d)
 {
     fake_free(d->m);
+    netdev_close_all();
 }
 
 void drv_tx_ring(struct drv *d, uint32_t n)
