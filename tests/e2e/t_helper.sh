@@ -16,7 +16,7 @@ test_helper_none() {
     stop
     start -pidfile "$T/pid" -serial none
     wait_for 5 "the number" test -s pid
-    has_helper || fail "no helper for a -pidfile"
+    wait_for 5 "a helper for -pidfile" has_helper
     local threads
     threads=("/proc/$(helper_pid)/task/"*)
     is ${#threads[@]} 1 "threads"
@@ -48,6 +48,7 @@ test_helper_after_kill() {
         wait_for 10 "the number" test -s pid
         matches "$(bridge link show dev keep)" 'master br9' "bridge port"
         for file in s d serial serial.relative; do [ -S $file ] || fail "no socket $file"; done
+        wait_for 5 "the helper" has_helper # it may not have run yet, and has its name from itself
         # A service manager tells every process of it.
         [ $how = KILL ] || kill -TERM "$(helper_pid)"
         kill -$how "$vmm_pid"
@@ -73,6 +74,7 @@ test_helper_killed() {
         -pidfile pid -append ip=10.0.0.2/24
     wait_for 10 "the number" test -s pid
     wait_for 20 "a reply" ping -q -c 1 -W 1 10.0.0.2
+    wait_for 5 "the helper" has_helper
     kill -KILL "$(helper_pid)"
     wait_for 5 "word of it" err_has "helper process has ended; the guest goes on without: unix:$T/peer, keep out of bridge br9, .*/?pid"
     wait_for 5 "word of the peer" err_has "s: unix:$T/peer stays away, as the helper process has ended"

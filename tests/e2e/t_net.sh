@@ -441,7 +441,7 @@ test_net_vhost_user_hostile() {
         start -netdev "vhost-user,id=n,path=$T/vu" -device virtio-net-pci,netdev=n -append "test=reboot on=up after=300"
         wait_for 30 "a restart ($kind)" boots_again 2
         kill -TERM "$vmm_pid"
-        ends 2 143
+        ends 10 143
         kill "$bad_pid"
         wait "$bad_pid" || true
         [ $kind != cut ] || grep -q 'cut: .*not permitted' bad.out || fail "the memory can be cut: $(cat bad.out)"
