@@ -263,14 +263,13 @@ static bool sandbox_user_changes(void)
 
 void sandbox_user(uid_t *uid, gid_t *gid)
 {
-    *uid = sandbox_user_changes() ? told.uid : geteuid();
-    *gid = sandbox_user_changes() ? told.gid : getegid();
+    bool changes = sandbox_user_changes();
+    *uid = changes ? told.uid : geteuid();
+    *gid = changes ? told.gid : getegid();
 }
 
 static int sandbox_change_user(void)
 {
-    if (!sandbox_user_changes())
-        return 0;
     sandbox_bound_capabilities();
     int err = sandbox_become(told.uid, told.gid);
     if (err && told.runas)
@@ -332,8 +331,9 @@ int sandbox_enter(void)
     if (!told.asked.enable)
         return told.runas ? sandbox_change_user() : 0;
     setrlimit(RLIMIT_CORE, &none);
+    bool changes = sandbox_user_changes(); /* while there is a /proc */
     sandbox_leave_files();
-    int err = sandbox_change_user();
+    int err = changes ? sandbox_change_user() : 0;
     if (err)
         return err;
     sandbox_bound_capabilities();

@@ -56,6 +56,13 @@ test_sandbox_root() {
     start -sandbox off
     wait_for 10 "the guest" out_has 'guest: '
     is "$(status Uid | cut -f 1) $(status NoNewPrivs)" "0 0" "who it is under -sandbox off"
+    stop
+    # Root of a namespace that knows nobody else has nobody to become, and nothing to say of it.
+    env --default-signal=INT,QUIT unshare --user --map-root-user "$VMM" </dev/null >"$T/out" 2>"$T/err" &
+    vmm_pid=$!
+    wait_for 10 "the sandbox" confined
+    is "$(find "/proc/$vmm_pid/root/" | wc -l)" 1 "files in its root directory"
+    is "$(cat err)" "" "what it says"
 }
 
 e2e kvm sandbox_user "an ordinary user's VMM is in an empty root directory, too, by a user namespace; -runas is root's"
