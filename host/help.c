@@ -117,7 +117,7 @@ static void help_end_program(struct help_way *w, int patience_ms)
 /* fd[0] is its socket's other end, fd[1] what it says. */
 static int help_spawn(struct help_way *w, int fd[2])
 {
-    int sv[2], p[2], n = 0;
+    int sv[2], p[2] = {-1, -1}, n = 0;
     char num[16];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
         return -errno;
@@ -144,7 +144,7 @@ static int help_spawn(struct help_way *w, int fd[2])
     if (err > 0)
         return 0;
     close(sv[0]);
-    if (err != -EMFILE)
+    if (p[0] >= 0)
         close(p[0]);
     return err;
 }

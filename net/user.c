@@ -291,6 +291,8 @@ static void user_started(struct helper_ask *a, int err, const int fd[2])
     u->born = now_ns();
     if (!err)
         err = user_listen(u, fd[1]);
+    if (err && fd[0] >= 0)
+        close(fd[0]);
     u->first = err ? err : fd[0];
     if (u->opened)
         peer_dialled(&u->s.peer, u->first);
