@@ -17,6 +17,7 @@
  * table begins with ioctl, and that with KVM_RUN. */
 #include "host/filter.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -61,8 +62,8 @@ struct program {
 static void filter_emit(struct program *p, uint16_t code, uint8_t yes,
                         uint8_t no, uint32_t k)
 {
-    if (p->n < FILTER_MAX)
-        p->at[p->n++] = (struct sock_filter){code, yes, no, k};
+    assert(p->n < FILTER_MAX); /* tests/unit/host/filter.c makes the longest */
+    p->at[p->n++] = (struct sock_filter){code, yes, no, k};
 }
 
 static void filter_load(struct program *p, size_t offset)
@@ -103,24 +104,32 @@ static size_t filter_same_call(size_t r)
     return n;
 }
 
+/* Is one of a call's rows this thread's? */
+static bool filter_lists(const struct rule *r, size_t n, enum thread_kind kind,
+                         unsigned uses)
+{
+    while (n && !filter_applies(r, kind, uses))
+        r++, n--;
+    return n;
+}
+
 /* One call: a jump over the rest, if it is another; then its arguments. */
 static void filter_call(struct program *p, const struct rule *r, size_t n,
                         enum thread_kind kind, unsigned uses)
 {
     size_t start = p->n;
-    bool any = false, some = false;
-    for (size_t i = 0; i < n; i++) {
-        some |= filter_applies(&r[i], kind, uses);
-        any |= filter_applies(&r[i], kind, uses) && r[i].op == ANY;
-    }
-    if (!some)
+    bool any = false;
+    if (!filter_lists(r, n, kind, uses))
         return;
+    for (size_t i = 0; i < n; i++)
+        any |= filter_applies(&r[i], kind, uses) && r[i].op == ANY;
     filter_emit(p, BPF_JMP | BPF_JEQ | BPF_K, 0, 0, r->nr);
     p->loaded = -1;
     for (size_t i = 0; i < n && !any; i++)
         if (filter_applies(&r[i], kind, uses))
             filter_test_argument(p, &r[i]);
     filter_give(p, any ? SECCOMP_RET_ALLOW : SECCOMP_RET_TRAP);
+    assert(p->n - start - 1 <= UINT8_MAX); /* as far as a jump goes */
     p->at[start].jf = (uint8_t)(p->n - start - 1);
 }
 
@@ -146,11 +155,8 @@ unsigned filter_calls(enum thread_kind kind, unsigned uses)
 {
     unsigned calls = 0;
     for (size_t r = 0, n; r < ARRAY_LEN(rules); r += n) {
-        bool some = false;
         n = filter_same_call(r);
-        for (size_t i = 0; i < n; i++)
-            some |= filter_applies(&rules[r + i], kind, uses);
-        calls += some;
+        calls += filter_lists(&rules[r], n, kind, uses);
     }
     return calls;
 }
