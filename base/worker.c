@@ -48,9 +48,9 @@ bool worker_wait(struct worker *w, uint64_t ns)
 {
     struct timespec until;
     int err = 0;
+    bool ever = !ns;
     clock_gettime(CLOCK_REALTIME, &until);
     ns += (uint64_t)until.tv_nsec;
-    bool ever = ns == (uint64_t)until.tv_nsec;
     until.tv_sec += (time_t)(ns / 1000000000);
     until.tv_nsec = (long)(ns % 1000000000);
     pthread_mutex_lock(&w->lock);

@@ -10,8 +10,8 @@
 #include "base/bytes.h"
 #include "base/field.h"
 #include "base/log.h"
-#include "host/peer.h"
 #include "host/helper.h"
+#include "host/peer.h"
 
 static struct chardev *chardevs;
 

@@ -33,9 +33,10 @@ struct help {
     unsigned nway;
     int dir[HELP_DIRS_MAX]; /* O_PATH: files below may be opened */
     unsigned ndir;
-    uid_t
-        uid; /* whom the asker becomes: opens as that user, and runs nothing */
-    gid_t gid; /* that user could write */
+    /* Whom the asker becomes: files are opened as that user, and nothing is
+     * run that it could write. */
+    uid_t uid;
+    gid_t gid;
 };
 
 /* `what` is a way or a directory, `text` the rest of the message, without
