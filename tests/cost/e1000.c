@@ -28,18 +28,11 @@ static uint8_t frame[NET_FRAME_MAX], got[NET_FRAME_MAX];
 /* A large packet is a TSO request: context, headers, pages. */
 static void put_packet(void)
 {
-    struct tx_ctx c = {.ipcss = 14,
-                       .ipcso = 24,
-                       .ipcse = 33,
-                       .tucss = 34,
-                       .tucso = 50,
-                       .hdrlen = HDR,
-                       .mss = MSS,
-                       .cmd = TUCMD_TCP | TUCMD_IP | TXD_TSE | (s.len - HDR)};
     if (s.len <= 1514) {
         drv_desc(s.d, DRV_TXBUF, s.len | TXD_EOP | TXD_IFCS | TXD_RS, 0);
         return;
     }
+    struct tx_ctx c = drv_tso(s.len - HDR, MSS);
     drv_context(s.d, &c);
     for (uint32_t at = 0, k = HDR; at < s.len; at += k) {
         k = at ? s.len - at < PIECE ? s.len - at : PIECE : k;

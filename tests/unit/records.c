@@ -99,6 +99,20 @@ void records_set(struct records *r, const char *name, uint32_t i, uint64_t val)
         memcpy(one.val + (size_t)i * one.size, &val, one.size);
 }
 
+void records_bend(struct device *dev, const struct records *r,
+                  const struct bend *b)
+{
+    struct records c = records_copy(r, r->len);
+    records_set(&c, b->row, b->i, b->val);
+    test_log();
+    int err = device_load(dev, c.p, c.len);
+    if (!CHECK_EQ(err, b->log ? -EINVAL : 0))
+        FAIL("%s", b->row);
+    if (b->log)
+        CHECK_HAS(test_log(), b->log);
+    records_free(&c);
+}
+
 /* ------------------------------------------------------------- every row */
 
 struct tries {

@@ -29,6 +29,16 @@ bool records_find(const struct records *r, const char *name,
                   struct one_record *one);
 uint64_t records_get(const struct records *r, const char *name, uint32_t i);
 void records_set(struct records *r, const char *name, uint32_t i, uint64_t val);
+/* A copy of `r` with one value bent is loaded by the device, which is held:
+ * refused, and `log` is said; or, without one, taken. */
+struct bend {
+    const char *row;
+    uint32_t i;
+    uint64_t val;
+    const char *log;
+};
+void records_bend(struct device *dev, const struct records *r,
+                  const struct bend *b);
 /* The device as it is now: each STATE row at its bounds and beyond, truncations
  * at each byte, bits flipped anywhere (every `step`-th). It is held, and as it
  * was, before and after. */

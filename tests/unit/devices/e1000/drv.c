@@ -53,6 +53,18 @@ void drv_tx_ring(struct drv *d, uint32_t n)
     run(d);
 }
 
+struct tx_ctx drv_tso(uint32_t payload, uint16_t mss)
+{
+    return (struct tx_ctx){.ipcss = 14,
+                           .ipcso = 24,
+                           .ipcse = 33,
+                           .tucss = 34,
+                           .tucso = 50,
+                           .hdrlen = HDR,
+                           .mss = mss,
+                           .cmd = TUCMD_TCP | TUCMD_IP | TXD_TSE | payload};
+}
+
 void drv_rx_desc(struct drv *d, uint32_t at, uint64_t addr)
 {
     uint64_t *p = fake_ram(d->m, DRV_RXRING + at * 16, 16);

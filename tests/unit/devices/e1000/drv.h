@@ -55,6 +55,8 @@ static inline bool irq_line(struct drv *d)
 /* Puts descriptors at the tail without moving TDT. */
 void drv_desc(struct drv *d, uint64_t addr, uint32_t lower, uint32_t upper);
 void drv_context(struct drv *d, const struct tx_ctx *c);
+/* Of make_tcp's packets (IPv4, no tag), to be cut into segments. */
+struct tx_ctx drv_tso(uint32_t payload, uint16_t mss);
 /* Moves TDT and runs the loop. */
 void drv_go(struct drv *d);
 /* Sends a frame with one legacy descriptor, from DRV_TXBUF. */

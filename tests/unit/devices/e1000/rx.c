@@ -1265,14 +1265,7 @@ TEST(e1000_loopback_of_tso_does_not_recurse)
 {
     struct drv *d = drv_new(NULL);
     uint32_t len = make_tcp(frame, 60000, -1);
-    struct tx_ctx c = {.ipcss = 14,
-                       .ipcso = 24,
-                       .ipcse = 33,
-                       .tucss = 34,
-                       .tucso = 50,
-                       .hdrlen = 54,
-                       .mss = 1000,
-                       .cmd = TUCMD_TCP | TUCMD_IP | TXD_TSE | 60000};
+    struct tx_ctx c = drv_tso(60000, 1000);
     to_loopback(d);
     drv_tx_ring(d, 8);
     drv_rx_ring(d, 8, RCTL_EN | RCTL_UPE);
