@@ -437,21 +437,20 @@ static void field_default_of(const struct field *f, char *out, size_t size)
     }
 }
 
-/* Flags that say nothing but their name share a line. */
-static void field_help_flags(const struct field *f, bool on)
+/* Flags that say nothing but their name share lines, those of parts too. */
+static void field_help_flags(const struct field *f, bool on, int *column)
 {
-    int column = 0;
     for (; !field_last(f); f++) {
+        if (f->type == FIELD_PART)
+            field_help_flags(f->part, on, column);
         if (f->type == FIELD_PART || f->type == FIELD_QUIET || f->help ||
             !(f->use & OPTION) || !f->def == on)
             continue;
-        if (!column || column + (int)strlen(f->name) > 76)
-            column = printf(column ? "\n    " : "  %s:\n    ",
-                            on ? "on unless off" : "off unless on");
-        column += printf("%s ", f->name);
+        if (!*column || *column + (int)strlen(f->name) > 76)
+            *column = printf(*column ? "\n    " : "  %s:\n    ",
+                             on ? "on unless off" : "off unless on");
+        *column += printf("%s ", f->name);
     }
-    if (column)
-        putchar('\n');
 }
 
 static void field_help_rows(const struct field *f, const char *prefix)
@@ -510,8 +509,13 @@ void fields_help(const struct field *table)
     bool some = false;
     int column = 0;
     field_help_rows(table, "");
-    field_help_flags(table, true);
-    field_help_flags(table, false);
+    for (int on = 1; on >= 0; on--) {
+        column = 0;
+        field_help_flags(table, on, &column);
+        if (column)
+            putchar('\n');
+    }
+    column = 0;
     field_help_quiet(table, &column);
     if (column)
         putchar('\n');
