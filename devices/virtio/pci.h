@@ -78,11 +78,13 @@ struct virtio {
     _Atomic unsigned life; /* resets so far */
     struct fault faults;
 
-    /* Set by the caller of virtio_pci_init. */
+    /* Set by the caller of virtio_pci_init: by virtio_options. */
+    uint64_t asked;             /* features, by the options */
     bool has_legacy, no_modern; /* disable-legacy=off, disable-modern=on */
     bool page_per_vq;
     bool pio_notify;  /* modern-pio-notify=on */
     unsigned vectors; /* MSI-X; VIRTIO_VECTORS_AUTO: one more than queues */
+    uint8_t disable_legacy, ats, ioeventfd;
 
     unsigned nvq;
     struct virtqueue vq[VIRTIO_QUEUES_MAX];
@@ -95,6 +97,14 @@ struct virtio {
     bool intx_lent;
     uint8_t pci_cfg_cap; /* offset of VIRTIO_PCI_CAP_PCI_CFG */
 };
+
+/* options.c: what every type can be told, rows of a struct virtio; and whether
+ * that can be had. 0 or -EINVAL (said, beginning with `what`). */
+extern const struct field virtio_options[];
+int virtio_check(struct virtio *v, const char *what);
+/* A row for feature `n` of the struct `type` whose virtio is `v`. */
+#define VIRTIO_FEATURE(type, key, n, on)                                       \
+    FIELD(BIT, key, type, v.asked, .min = n, .def = on)
 
 /* Makes the PCI function and puts it at `slot` (-1: first free). v->offered,
  * v->nvq and each vq[].size_max are set by the caller. kick_loop[q] is the loop

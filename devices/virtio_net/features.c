@@ -90,31 +90,16 @@ void vnet_set_guest_offloads(struct vnet *n, uint64_t f)
 
 /* --------------------------------------------------------------- options */
 
-#define FEATURE(key, n, on)                                                    \
-    FIELD(BIT, key, struct vnet, asked, .min = n, .def = on)
+#define FEATURE(key, n, on) VIRTIO_FEATURE(struct vnet, key, n, on)
 static const char *const duplexes[] = {"half", "full", "unknown", NULL};
 /* QEMU's, which need nothing with these values. */
 static const struct opts_quiet vnet_quiet[] = {
-    {"aer", "off", "the bus is conventional PCI, without error reports"},
-    {"any_layout", NULL, NULL}, /* is part of virtio 1 */
     {"failover", "off", "no NIC stands in for another"},
     {"gso", NULL, NULL}, /* host_tso4= and so on say it */
     {"guest_rsc_ext", "off", "segments are not put together for Windows"},
-    {"migrate-extra", NULL, NULL},
-    {"notify_on_empty", NULL, NULL}, /* of drivers before event_idx */
     {"rsc_interval", NULL, NULL},
     {"tx", "bh", "there is no timer that holds frames back"},
-    {"use-disabled-flag", NULL, NULL},
-    {"use-started", NULL, NULL},
-    {"virtio-pci-bus-master-bug-migration", NULL, NULL},
-    {"x-ats-page-aligned", NULL, NULL},
-    {"x-disable-legacy-check", NULL, NULL},
-    {"x-disable-pcie", NULL, NULL},
     {"x-mtu-bypass-backend", NULL, NULL},
-    {"x-pcie-deverr-init", NULL, NULL},
-    {"x-pcie-flr-init", NULL, NULL},
-    {"x-pcie-lnkctl-init", NULL, NULL},
-    {"x-pcie-pm-init", NULL, NULL},
     {"x-txburst", NULL, NULL},
     {"x-txtimer", NULL, NULL},
     {0},
@@ -149,23 +134,7 @@ const struct field vnet_fields[] = {
           .def = UINT32_MAX, .help = "Mbit/s, told to the guest (unknown)"),
     FIELD(WORD, "duplex", struct vnet, duplex, .words = duplexes, .def = 2,
           .help = "told to the guest"),
-    FIELD(NUMBER, "vectors", struct vnet, v.vectors, .max = PCI_MSIX_MAX,
-          .def = VIRTIO_VECTORS_AUTO,
-          .help = "of MSI-X; 0: INTx only (one more than queues)"),
-    FIELD(FLAG, "disable-legacy", struct vnet, disable_legacy, .def = AUTO,
-          .max = AUTO,
-          .help = "off: drivers older than virtio 1.0, too; auto: "
-                  "on"),
-    FIELD(FLAG, "disable-modern", struct vnet, v.no_modern,
-          .help = "only those"),
-    FIELD(FLAG, "page-per-vq", struct vnet, v.page_per_vq,
-          .help = "a page for each doorbell"),
-    FIELD(FLAG, "modern-pio-notify", struct vnet, v.pio_notify,
-          .help = "doorbells at I/O ports"),
-    FIELD(FLAG, "ats", struct vnet, ats,
-          .help = "must be off: there is no IOMMU"),
-    FIELD(FLAG, "ioeventfd", struct vnet, ioeventfd, .def = ON,
-          .help = "must be on: it is how doorbells work"),
+    FIELDS_OF(virtio_options, "", struct vnet, v),
     FEATURE("csum", VIRTIO_NET_F_CSUM, ON),
     FEATURE("guest_csum", VIRTIO_NET_F_GUEST_CSUM, ON),
     FEATURE("host_tso4", VIRTIO_NET_F_HOST_TSO4, ON),
@@ -192,14 +161,6 @@ const struct field vnet_fields[] = {
     FEATURE("vq_notf_coal", VIRTIO_NET_F_VQ_NOTF_COAL, ON),
     FEATURE("hash", VIRTIO_NET_F_HASH_REPORT, OFF),
     FEATURE("rss", VIRTIO_NET_F_RSS, OFF),
-    FEATURE("indirect_desc", VIRTIO_F_INDIRECT_DESC, ON),
-    FEATURE("event_idx", VIRTIO_F_EVENT_IDX, ON),
-    FEATURE("queue_reset", VIRTIO_F_RING_RESET, ON),
-    FEATURE("packed", VIRTIO_F_RING_PACKED, OFF),
-    FEATURE("in_order", VIRTIO_F_IN_ORDER, OFF),
-    FEATURE("iommu_platform", VIRTIO_F_ACCESS_PLATFORM, OFF),
-    FEATURE("order_platform", VIRTIO_F_ORDER_PLATFORM, OFF),
-    FEATURE("notification_data", VIRTIO_F_NOTIFICATION_DATA, OFF),
     {.name = ""},
 };
 
@@ -208,7 +169,7 @@ static void vnet_choose_features(struct vnet *n)
 {
     const struct netdev *nd = n->nic.nd;
     unsigned can = nd ? nd->offload : 0;
-    uint64_t f = n->asked | bit(VIRTIO_F_VERSION_1) | bit(VIRTIO_NET_F_MAC);
+    uint64_t f = n->v.asked | bit(VIRTIO_F_VERSION_1) | bit(VIRTIO_NET_F_MAC);
     for (size_t i = 0; i < ARRAY_LEN(feature_offloads); i++)
         if (!(can & feature_offloads[i].offload))
             f &= ~bit(feature_offloads[i].bit);
@@ -251,22 +212,13 @@ int vnet_check(struct device *dev, struct needs *needs)
 {
     struct vnet *n = container_of(dev, struct vnet, v.dev);
     const char *what = dev->opts.what;
-    n->v.has_legacy = n->disable_legacy == OFF;
-    n->v.pio_notify = n->v.pio_notify && !n->v.no_modern;
     if (n->rx_size & (n->rx_size - 1) || n->tx_size & (n->tx_size - 1))
         return fail(-EINVAL, "%s: %cx_queue_size=%u: must be a power of two",
                     what, n->rx_size & (n->rx_size - 1) ? 'r' : 't',
                     n->rx_size & (n->rx_size - 1) ? n->rx_size : n->tx_size);
-    if (n->ats)
-        return fail(-EINVAL, "%s: ats=on: there is no IOMMU", what);
-    if (!n->ioeventfd)
-        return fail(-EINVAL, "%s: ioeventfd=off: doorbells have no other way",
-                    what);
-    if (n->v.no_modern && !n->v.has_legacy)
-        return fail(-EINVAL,
-                    "%s: disable-modern=on needs disable-legacy=off: nothing "
-                    "would be left",
-                    what);
+    int err = virtio_check(&n->v, what);
+    if (err)
+        return err;
     return nic_check(&n->nic, dev, needs, "virtio-net");
 }
 

@@ -168,11 +168,10 @@ struct vnet {
     struct virtio v; /* first: its device is the machine's */
     struct nic nic;
     struct vnet_config config;
-    uint64_t asked;            /* features, by the options */
     uint16_t rx_size, tx_size; /* queue sizes */
     uint16_t host_mtu;         /* 0: not said */
     uint32_t speed;
-    uint8_t duplex, mq, disable_legacy, iothreads, ats, ioeventfd;
+    uint8_t duplex, mq, iothreads;
     unsigned npairs; /* made; the first `pairs` of them carry packets */
     unsigned pairs;
     bool mergeable; /* negotiated */
