@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT */
+/* Clients of a listening socket, on the main loop.
+ *
+ * Theory of operation. The loop also moves the guest's packets, so a client may
+ * cost it little whatever it does. A turn of one reads once, does one request,
+ * writes once; more waits for the next turn. While an answer is not taken the
+ * client is not read from. There are ten at most: when another comes, the one
+ * that has been silent longest makes room, but only after a second, else the
+ * new one is told to come back; and after each that is turned away nobody is
+ * accepted for ten milliseconds, so that who connects in a loop costs a hundred
+ * accepts a second. Nothing has a time-out: who is silent waits on a descriptor
+ * and some memory until others want it. */
+#include "control/server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "base/use.h"
+
+#define SILENT_NS 1000000000ull
+#define PAUSE_NS 10000000ull
+
+/* syscalls loop if control: close */
+static void server_hang_up(struct client *c)
+{
+    loop_del(&c->ev);
+    close(c->ev.fd);
+    c->ev.fd = -1;
+    free(c->in.buf);
+    text_free(&c->out);
+    c->in.buf = NULL;
+}
+
+/* Who is being answered keeps its place until it is: see server_answer. */
+static void server_lose(struct client *c)
+{
+    if (c->asked)
+        loop_del(&c->ev);
+    else
+        server_hang_up(c);
+}
+
+/* ----------------------------------------------------------------- answers */
+
+/* As much as it takes. False: it is gone.
+ *
+ * syscalls loop if control: sendto */
+static bool server_flush(struct client *c)
+{
+    while (c->sent < c->out.n) {
+        ssize_t got = send(c->ev.fd, c->out.p + c->sent, c->out.n - c->sent,
+                           MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (got < 0 && errno == EAGAIN)
+            return true;
+        if (got < 0)
+            return false;
+        c->sent += (size_t)got;
+        c->when = now_ns();
+    }
+    text_free(&c->out);
+    c->sent = 0;
+    return !c->last;
+}
+
+void server_answer(struct client *c, int code, const char *type,
+                   struct text *body)
+{
+    c->asked = false;
+    if (!c->ev.loop) { /* it is lost */
+        text_free(body);
+        server_hang_up(c);
+        return;
+    }
+    if (body->cut) {
+        text_free(body);
+        text_put(body, "{\"fault_message\":\"The answer is too long.\"}");
+        code = 400;
+        type = "application/json";
+    }
+    c->last |= c->in.last || c->in.bad;
+    http_answer(&c->out, c->server->name, code, type, body, c->last);
+    text_free(body);
+    if (!c->in.bad)
+        http_done(&c->in);
+    loop_again(&c->ev);
+}
+
+static void server_is_bad(struct client *c)
+{
+    struct text body = {0};
+    text_put(&body, "{\"fault_message\":");
+    text_quote(&body, c->in.bad);
+    text_add(&body, "}", 1);
+    server_answer(c, 400, "application/json", &body);
+}
+
+/* ---------------------------------------------------------------- requests */
+
+/* False: nothing more will come of it.
+ *
+ * syscalls loop if control: recvfrom */
+static bool server_read(struct client *c)
+{
+    size_t room;
+    char *to = http_room(&c->in, &room);
+    if (c->ended || !room)
+        return true;
+    ssize_t got = recv(c->ev.fd, to, room, MSG_DONTWAIT);
+    if (got < 0)
+        return errno == EAGAIN;
+    c->ended = !got;
+    c->in.n += (size_t)got;
+    if (got)
+        c->when = now_ns();
+    return true;
+}
+
+static void server_next(struct client *c)
+{
+    switch (http_next(&c->in)) {
+    case HTTP_MORE:
+        c->last |= c->ended;
+        return;
+    case HTTP_CONTINUE:
+        text_add(&c->out, http_continue, strlen(http_continue));
+        return;
+    case HTTP_REQUEST:
+        c->asked = true;
+        c->server->request(c);
+        return;
+    case HTTP_BAD:
+        if (!c->last)
+            server_is_bad(c);
+        return;
+    }
+}
+
+/* What there is to wait for, until the next turn. */
+static uint32_t server_wants(const struct client *c)
+{
+    if (c->asked)
+        return 0;
+    return c->out.n ? EPOLLOUT : c->ended ? 0 : EPOLLIN;
+}
+
+static void server_turn(struct event *ev, uint32_t got)
+{
+    struct client *c = container_of(ev, struct client, ev);
+    bool there = true, read = !c->out.n;
+    if (c->asked) {
+        if (got & (EPOLLERR | EPOLLHUP))
+            server_lose(c);
+        return;
+    }
+    if (read) {
+        there = server_read(c);
+        if (there)
+            server_next(c);
+    }
+    if (!there || (!c->asked && !server_flush(c))) {
+        server_lose(c);
+        return;
+    }
+    if (!read && !c->out.n) /* what it had sent before, it may send no more */
+        loop_again(ev);
+    loop_want(ev, server_wants(c));
+}
+
+/* ----------------------------------------------------------------- clients */
+
+static void server_adopt(struct server *s, struct client *c, int fd)
+{
+    *c = (struct client){
+        .server = s,
+        .ev = {.fd = fd, .want = EPOLLIN, .ready = server_turn},
+        .when = now_ns(),
+    };
+    char *buf = malloc(HTTP_BUFFER);
+    http_init(&c->in, buf);
+    if (!buf || loop_add(s->loop, &c->ev))
+        server_hang_up(c);
+}
+
+/* A place, perhaps of one who does not use it; NULL: there is none. */
+static struct client *server_place(struct server *s)
+{
+    struct client *best = NULL;
+    for (struct client *c = s->client; c < s->client + SERVER_CLIENTS; c++) {
+        if (c->ev.fd < 0)
+            return c;
+        if (!c->asked && (!best || c->when < best->when))
+            best = c;
+    }
+    if (!best || now_ns() - best->when < SILENT_NS)
+        return NULL;
+    server_hang_up(best);
+    return best;
+}
+
+/* What it sent, if anything, is left unread, so it may not see this; but then
+ * it sees that the connection is gone. */
+static void server_turn_away(struct server *s, int fd)
+{
+    struct text body = {0}, out = {0};
+    text_put(&body, "{\"fault_message\":\"Too many open connections.\"}");
+    http_answer(&out, s->name, 503, "application/json", &body, true);
+    if (!out.cut)
+        send(fd, out.p, out.n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    text_free(&body);
+    text_free(&out);
+    close(fd);
+    s->turned_away++;
+}
+
+static void server_pause(struct server *s)
+{
+    loop_want(&s->listen, 0);
+    timer_arm(&s->pause, now_ns() + PAUSE_NS);
+}
+
+static void server_go_on(struct timer *t)
+{
+    loop_want(&container_of(t, struct server, pause)->listen, EPOLLIN);
+}
+
+/* Errors (no descriptors are left) wait, too: the socket stays readable.
+ *
+ * syscalls loop if control: accept4 */
+static void server_accept(struct event *ev, uint32_t got)
+{
+    struct server *s = container_of(ev, struct server, listen);
+    (void)got;
+    int fd = accept4(ev->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0) {
+        server_pause(s);
+        return;
+    }
+    if (s->admit && !s->admit(s, fd)) {
+        close(fd);
+        server_pause(s);
+        return;
+    }
+    struct client *c = server_place(s);
+    if (c) {
+        server_adopt(s, c, fd);
+    } else {
+        server_turn_away(s, fd);
+        server_pause(s);
+    }
+}
+
+/* ----------------------------------------------------------- begin and end */
+
+int server_begin(struct server *s, struct loop *l, int fd)
+{
+    thread_uses(USE_CONTROL);
+    s->loop = l;
+    s->listen =
+        (struct event){.fd = fd, .want = EPOLLIN, .ready = server_accept};
+    timer_init(&s->pause, l, server_go_on);
+    for (int i = 0; i < SERVER_CLIENTS; i++)
+        s->client[i].ev.fd = -1;
+    int err = loop_add(l, &s->listen);
+    if (err) {
+        close(fd);
+        s->listen.fd = -1;
+    }
+    return err;
+}
+
+void server_end(struct server *s)
+{
+    if (!s->loop)
+        return;
+    timer_cancel(&s->pause);
+    for (struct client *c = s->client; c < s->client + SERVER_CLIENTS; c++) {
+        if (c->ev.fd < 0)
+            continue;
+        server_flush(c);
+        server_hang_up(c);
+    }
+    loop_del(&s->listen);
+    if (s->listen.fd >= 0)
+        close(s->listen.fd);
+    s->loop = NULL;
+}
