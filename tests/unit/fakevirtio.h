@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A virtio-net driver over virtio-pci on the fake machine (virtio 1.2 §3.1):
- * finds the registers, negotiates, makes rings of either kind, adds buffers in
- * any framing, kicks, harvests, and sees interrupts. Made to be bent: every
- * step can be done alone, and the rings written by hand. */
+/* A driver over virtio-pci on the fake machine (virtio 1.2 §3.1), of virtio-net
+ * or of any other type: finds the registers, negotiates, makes rings of either
+ * kind, adds buffers in any framing, kicks, harvests, and sees interrupts. Made
+ * to be bent: every step can be done alone, and the rings written by hand. */
 #ifndef FAKEVIRTIO_H
 #define FAKEVIRTIO_H
 
@@ -91,7 +91,9 @@ struct vd_queue {
 
 struct vd {
     /* set before vd_new, or left alone */
-    const char *opts; /* more device options */
+    const struct device_class *cls; /* NULL: virtio-net, with a backend */
+    unsigned type;                  /* of another: its virtio device ID */
+    const char *opts;               /* more device options */
     bool packed, intx;
     uint16_t qsize; /* 0: what the device says */
     unsigned pairs; /* backend queues, 0: 1 */
@@ -205,7 +207,8 @@ void vd_check_rx(struct vd *d, unsigned i, size_t len);
 void vd_check_alive(struct vd *d);
 /* Throws away what is on the wire, both ways. */
 void vd_drain(struct vd *d);
-/* NEEDS_RESET is set and was told; a reset brings all back. */
+/* NEEDS_RESET is set and was told; a reset brings all back (virtio-net: and it
+ * moves packets). */
 void vd_check_broken(struct vd *d);
 /* A counter of the NIC, by its name in -stats; 0 when it is not printed. */
 uint64_t vd_count(struct vd *d, const char *name);
