@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #include "base/field.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "base/opts.h"
 
@@ -53,10 +54,14 @@ struct blockdev_class;
 struct blockdev {
     const struct blockdev_class *cls;
     const char *id;   /* node-name= or a -drive's id= */
+    const char *node; /* the name of the node below it, or NULL */
     struct opts opts; /* what it was told; texts in the struct point here */
+    const char *told_serial;
     uint8_t readonly;
-    uint8_t cache;          /* enum blk_cache */
-    uint64_t size;          /* bytes, whole sectors; 0 is legal */
+    uint8_t direct, no_flush, writeback; /* told; `cache` is made of them */
+    uint8_t discard;                     /* told: 1: unmap */
+    uint8_t cache;                       /* enum blk_cache */
+    uint64_t size;                       /* bytes, whole sectors; 0 is legal */
     uint32_t physical;      /* bytes of the backing's block; >= BLK_SECTOR */
     uint32_t optimal;       /* bytes of its favourite transfer, 0: unknown */
     bool can_flush;         /* BLK_FLUSH does something */
@@ -69,6 +74,11 @@ struct blockdev {
     char serial[21];   /* of the backing, for a disk that was given none */
     const char *stays; /* why a machine with it cannot be saved; NULL: can */
     bool taken;        /* a disk uses it */
+    /* Written by the loop's thread alone, read by any. */
+    uint64_t reads, writes, flushes, discards, zeroes; /* done, well or not */
+    uint64_t read_bytes, written_bytes;
+    uint64_t in_flight;
+    struct fault errors;
 
     /* The disk, once it has one. On the loop's thread: size is another one. */
     void (*resized)(void *disk);
@@ -95,9 +105,6 @@ struct blockdev {
     void (*close)(struct blockdev *b);
     struct blockdev *next;
 };
-/* Read by others while one thread writes: no locked add. Counters that every
- * class has are rows of blockdev_fields. */
-
 /* One kind of backing: the one const row at the end of its file, listed once in
  * block/list.h. */
 struct blockdev_class {
@@ -112,8 +119,14 @@ struct blockdev_class {
      * -errno, said. */
     int (*open)(struct blockdev *b, struct loop *l);
 };
-/* The rows that every class's table begins with. */
+/* The rows that every class's table begins with: FIELDS_OF(blockdev_fields, "",
+ * struct X, b). */
 extern const struct field blockdev_fields[];
+
+/* For backends, on the loop's thread: a request has come; it is finished, which
+ * counts it and calls done(). */
+void blockdev_begin(struct blockdev *b);
+void blockdev_end(struct blockdev *b, struct blk_req *r, int err);
 
 /* First half: one as `o` (taken over) wants it, checked and listed. 0 or -errno
  * (said), nothing left then. */
@@ -121,6 +134,7 @@ int blockdev_new(const struct blockdev_class *cls, struct opts *o,
                  struct blockdev **out);
 /* Ends and frees one that is not listed any more. */
 void blockdev_free(struct blockdev *b);
+/* By its id, or by the name of the node below. */
 struct blockdev *blockdev_find(const char *id);
 void blockdev_close_all(void);
 /* Counters of every one, as "ID.name value" lines. */
