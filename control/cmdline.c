@@ -62,10 +62,23 @@ static int cmdline_opt_serial(const char *arg)
     return 0;
 }
 
+/* A line for each word. */
+static void cmdline_print_words(const char *words)
+{
+    for (; *words; words++)
+        putchar(*words == ' ' ? '\n' : *words);
+    putchar('\n');
+}
+
 static int cmdline_opt_object(const char *arg)
 {
     if (cmdline_asks_help(arg)) {
-        puts("Objects:\nfilter-dump\nmemory-backend-memfd\nmemory-backend-ram");
+        puts("Objects:");
+        cmdline_print_words(
+            "filter-dump memory-backend-memfd memory-backend-ram");
+        for (int i = 0; classes->devices[i]; i++)
+            if (classes->devices[i]->object)
+                cmdline_print_words(classes->devices[i]->object->types);
         return 1;
     }
     if (!strncmp(arg, "memory-backend-", 15) ||
@@ -146,8 +159,9 @@ static const struct option options[] = {
          "MODEL,help lists its keys; there are"),
     CALL("-global", "MODEL.KEY=VALUE", cmdline_opt_global,
          "a default for every -device MODEL"),
-    CALL("-object", "filter-dump,...", cmdline_opt_object,
-         "capture a netdev's frames to a pcap file"),
+    CALL("-object", "TYPE,id=ID...", cmdline_opt_object,
+         "what devices use: -object help; filter-dump\n"
+         "                                captures a netdev's frames"),
     CALL("-serial", "TO", cmdline_opt_serial,
          "stdio null pty file:PATH unix:PATH tcp:HOST:PORT\n"
          "                                "

@@ -37,6 +37,7 @@ static int ncame;
 static struct asked_list nets, nics, devices, boards;
 static struct dump *dumps[PLAN_MAX];
 static int ndumps;
+static struct object *made; /* by -object, for devices */
 
 int plan_take(const char *opt, const char *arg)
 {
@@ -102,19 +103,38 @@ static int plan_new_dump(struct opts *o)
     return err;
 }
 
-static int plan_take_object(struct opts *o)
+/* One that a device can name; NULL: no class of devices knows the type. */
+static const struct object_class *plan_object(const struct plan_classes *c,
+                                              const char *type)
+{
+    for (int i = 0; c->devices[i]; i++) {
+        const struct object_class *cls = c->devices[i]->object;
+        if (cls && word_among(type, cls->types))
+            return cls;
+    }
+    return NULL;
+}
+
+static int plan_take_object(const struct plan_classes *c, struct opts *o)
 {
     const char *type = opts_str(o, "qom-type", "");
-    if (strcmp(type, "filter-dump"))
-        return fail(-EINVAL, "-object %s: the only object is filter-dump",
+    bool dump = !strcmp(type, "filter-dump");
+    const struct object_class *cls = dump ? NULL : plan_object(c, type);
+    if (!dump && !cls)
+        return fail(-EINVAL,
+                    "-object %s: there is none of that type; -object "
+                    "help lists them",
                     type);
     if (opts_str(o, "help", NULL)) {
-        puts("-object filter-dump: a netdev's frames, to a pcap file");
-        fields_help(dump_fields);
+        printf("-object %s: %s\n", type,
+               dump ? "a netdev's frames, to a pcap file" : cls->help);
+        fields_help(dump ? dump_fields : cls->fields);
         return 1;
     }
+    snprintf(o->what, sizeof(o->what), "-object %s", type);
+    if (cls)
+        return object_new(cls, o, &made);
     opts_move(NULL, o, "qom-type", NULL);
-    snprintf(o->what, sizeof(o->what), "-object filter-dump");
     return plan_new_dump(o);
 }
 
@@ -175,7 +195,7 @@ static int plan_sort_out(const struct plan_classes *c, bool objects)
         if (!strcmp(opt, "-object") != objects)
             continue;
         if (objects)
-            err = plan_take_object(o);
+            err = plan_take_object(c, o);
         else if (!strcmp(opt, "-device"))
             err = plan_take_device(c, o);
         else
@@ -199,6 +219,9 @@ static void plan_warn_of_loose_ends(void)
             log_line("warning: netdev %s has no NIC; -device "
                      "virtio-net-pci,netdev=%s",
                      nd->id, nd->id);
+    for (const struct object *o = made; o; o = o->next)
+        if (!o->taken)
+            log_line("warning: %s: no device names %s", o->opts.what, o->id);
 }
 
 int plan_check(const struct plan_classes *c, struct needs *needs)
@@ -210,6 +233,7 @@ int plan_check(const struct plan_classes *c, struct needs *needs)
         err = plan_check_netdevs(needs);
     if (!err)
         err = plan_sort_out(c, true);
+    needs->objects = made;
     if (!err)
         err = plan_check_devices(&nics, needs);
     if (!err)
@@ -267,4 +291,5 @@ void plan_free(void)
     asked_free(&nics);
     asked_free(&devices);
     asked_free(&boards);
+    objects_free(&made);
 }

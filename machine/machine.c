@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -15,6 +16,56 @@ const struct field device_fields[] = {
     FIELD(TEXT, "id", struct device, id, .arg = "ID", .help = "its name"),
     {.name = ""},
 };
+
+const struct field object_fields[] = {
+    FIELD(TEXT, "qom-type", struct object, type, .arg = "TYPE",
+          .help = "what it is"),
+    FIELD(TEXT, "id", struct object, id, .arg = "ID", .help = "its name"),
+    {.name = ""},
+};
+
+int object_new(const struct object_class *cls, struct opts *o,
+               struct object **list)
+{
+    struct object *obj = calloc(1, cls->size);
+    if (!obj) {
+        opts_free(o);
+        return fail(-ENOMEM, "-object: out of memory");
+    }
+    obj->cls = cls;
+    obj->opts = *o;
+    o->n = 0;
+    int err = fields_read(cls->fields, obj, &obj->opts);
+    if (!err && !obj->id)
+        err = fail(-EINVAL, "%s: id= is missing", obj->opts.what);
+    for (struct object *other = *list; !err && other; other = other->next)
+        if (!strcmp(other->id, obj->id))
+            err =
+                fail(-EINVAL, "%s: id=%s: used twice", obj->opts.what, obj->id);
+    obj->next = *list;
+    *list = obj;
+    return err;
+}
+
+struct object *object_take(struct object *list, const struct object_class *cls,
+                           const char *id)
+{
+    while (list && (list->cls != cls || strcmp(list->id, id) != 0))
+        list = list->next;
+    if (list)
+        list->taken = true;
+    return list;
+}
+
+void objects_free(struct object **list)
+{
+    while (*list) {
+        struct object *obj = *list;
+        *list = obj->next;
+        opts_free(&obj->opts);
+        free(obj);
+    }
+}
 
 int device_new(const struct device_class *cls, struct opts *o,
                struct needs *needs, struct device **out)

@@ -175,14 +175,32 @@ struct machine {
     struct device *failed; /* half made: the loop may know them */
 };
 
+/* What devices take something from that is neither a network nor a disk, as
+ * -object TYPE,id=ID makes it and a device names it. */
+struct object_class {
+    const char *types, *help;   /* names of it, blanks between them */
+    const struct field *fields; /* of its struct, struct object first */
+    size_t size;
+};
+struct object {
+    const struct object_class *cls;
+    const char *type, *id; /* texts of the opts */
+    struct opts opts;
+    bool taken;
+    struct object *next;
+};
+/* The rows that give an object's struct its type and its id=. */
+extern const struct field object_fields[];
+
 /* What is asked of a machine that is not made yet. Devices add to it while they
  * are checked. */
 struct needs {
-    const char *name;   /* -name, or NULL */
-    bool shared_ram;    /* memfd, for processes that serve rings */
-    unsigned nics;      /* so far: numbers their default names and MACs */
-    unsigned pci;       /* functions */
-    uint32_t pci_asked; /* slots that an addr= names */
+    struct object *objects; /* that can be named */
+    const char *name;       /* -name, or NULL */
+    bool shared_ram;        /* memfd, for processes that serve rings */
+    unsigned nics;          /* so far: numbers their default names and MACs */
+    unsigned pci;           /* functions */
+    uint32_t pci_asked;     /* slots that an addr= names */
 };
 
 /* A device, embedded first in its own struct. Devices live as long as the
@@ -236,9 +254,20 @@ struct device_class {
      * of it what is not remembered. 0, or -errno (said): a reset follows. */
     int (*loaded)(struct device *dev);
     const char *stays; /* why it cannot be saved; NULL: it can */
+    const struct object_class *object; /* Optional: what it can name */
 };
 /* The row that gives a device's struct its id=. */
 extern const struct field device_fields[];
+
+/* Makes an object of `o` (taken over), whose type is one of the class's words,
+ * the first of *list. 0 or -errno (said). */
+int object_new(const struct object_class *cls, struct opts *o,
+               struct object **list);
+/* The class's one of that id, which is taken now; NULL: there is none. */
+struct object *object_take(struct object *list, const struct object_class *cls,
+                           const char *id);
+/* All of them, when no device uses them any more. */
+void objects_free(struct object **list);
 
 /* The guest does not start before each hold is released (a client has come, the
  * kernel is loaded). Main loop's thread, or before it runs. */

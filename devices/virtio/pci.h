@@ -106,6 +106,19 @@ int virtio_check(struct virtio *v, const char *what);
 #define VIRTIO_FEATURE(type, key, n, on)                                       \
     FIELD(BIT, key, type, v.asked, .min = n, .def = on)
 
+/* Other names of SHORT-pci, ending the list. */
+#define VIRTIO_ALIASES(short)                                                  \
+    {short, {0}, {0}},                                                         \
+        {short "-pci-non-transitional",                                        \
+         {"disable-legacy", "disable-modern"},                                 \
+         {"on", "off"}},                                                       \
+        {short "-pci-transitional",                                            \
+         {"disable-legacy", "disable-modern"},                                 \
+         {"off", "off"}},                                                      \
+    {                                                                          \
+        0                                                                      \
+    }
+
 /* Makes the PCI function and puts it at `slot` (-1: first free). v->offered,
  * v->nvq and each vq[].size_max are set by the caller. kick_loop[q] is the loop
  * of queue q. 0 or -errno (said). */

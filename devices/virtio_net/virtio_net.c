@@ -465,15 +465,8 @@ static int vnet_create(struct machine *m, struct device *dev)
 }
 
 static const struct device_alias vnet_aliases[] = {
-    {"virtio-net", {0}, {0}},
     {"virtio", {0}, {0}},
-    {"virtio-net-pci-non-transitional",
-     {"disable-legacy", "disable-modern"},
-     {"on", "off"}},
-    {"virtio-net-pci-transitional",
-     {"disable-legacy", "disable-modern"},
-     {"off", "off"}},
-    {0},
+    VIRTIO_ALIASES("virtio-net"),
 };
 
 const struct device_class virtio_net_class = {

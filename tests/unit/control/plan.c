@@ -215,7 +215,7 @@ TEST(plan_errors_are_said)
         {"-net", "nic,vlna=3", "vlna"},
         {"-net", "nic,vlan=x", "vlan"},
         {"-tap", "mac=52:54:00:00:00:01", "no name"},
-        {"-object", "rng-random,id=x", "filter-dump"},
+        {"-object", "rng-egd,id=x", "-object help"},
         {"-object", "filter-dump,netdev=no,file=/tmp/x", "no netdev no"},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {

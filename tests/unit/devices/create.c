@@ -19,7 +19,7 @@ static const struct {
     {&i8042_class, "", 0x60},          {&i8042_class, "", 0x64},
     {&i8042_class, "", 0x92},          {&pvpanic_class, "", 0x505},
     {&serial_class, "to=null", 0x3f8}, {&virtio_net_class, "netdev=n0", 0},
-    {&e1000_class, "netdev=n0", 0},
+    {&e1000_class, "netdev=n0", 0},    {&virtio_rng_class, "", 0},
 };
 
 static int lowest_free(void)

@@ -22,7 +22,8 @@ static struct device *last_of(struct machine *m)
 static struct device *one(const struct device_class *cls)
 {
     bool nic = fields_find(cls->fields, "netdev");
-    struct machine *m = nic ? fake_pc(4 << 20) : fake_new(4 << 20);
+    bool pci = fields_find(cls->fields, "addr");
+    struct machine *m = pci ? fake_pc(4 << 20) : fake_new(4 << 20);
     netdev_close_all();
     if (nic)
         fake_net_new("n0", 1);
