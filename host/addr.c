@@ -181,11 +181,10 @@ static bool addr_stale(const struct addr *a)
     static const int kinds[] = {SOCK_STREAM, SOCK_DGRAM};
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         int fd = socket(AF_UNIX, kinds[i] | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        int r = fd < 0 ? -1 : connect(fd, &a->sa, a->len);
-        int err = errno;
+        int err = fd >= 0 && !connect(fd, &a->sa, a->len) ? 0 : errno;
         if (fd >= 0)
             close(fd);
-        if (r == 0 || (err != ECONNREFUSED && err != EPROTOTYPE))
+        if (err != ECONNREFUSED && err != EPROTOTYPE)
             return false;
     }
     return true;

@@ -38,7 +38,8 @@ char *child_find(const char *name)
 /* All descriptors of this program are close-on-exec. The child has a session
  * of its own, so that Ctrl-C at the terminal is ours to handle, and default
  * signals. */
-pid_t child_start(const char *path, const char *const argv[], int err, int keep)
+pid_t child_start(const char *path, const char *const argv[], int errfd,
+                  int keep)
 {
     posix_spawn_file_actions_t fa;
     posix_spawnattr_t at;
@@ -56,16 +57,16 @@ pid_t child_start(const char *path, const char *const argv[], int err, int keep)
     posix_spawnattr_setsigmask(&at, &none);
     posix_spawnattr_setsigdefault(&at, &all);
     posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
-    if (err >= 0)
-        posix_spawn_file_actions_adddup2(&fa, err, 2);
+    if (errfd >= 0)
+        posix_spawn_file_actions_adddup2(&fa, errfd, 2);
     if (keep >= 0) /* onto itself: clears close-on-exec (POSIX.1-2024) */
         posix_spawn_file_actions_adddup2(&fa, keep, keep);
-    int r = path
-                ? posix_spawn(&pid, path, &fa, &at, (char **)argv, environ)
-                : posix_spawnp(&pid, argv[0], &fa, &at, (char **)argv, environ);
+    int err =
+        path ? posix_spawn(&pid, path, &fa, &at, (char **)argv, environ)
+             : posix_spawnp(&pid, argv[0], &fa, &at, (char **)argv, environ);
     posix_spawnattr_destroy(&at);
     posix_spawn_file_actions_destroy(&fa);
-    return r ? -r : pid;
+    return err ? -err : pid;
 }
 
 int child_wait(pid_t pid)

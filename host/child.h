@@ -13,9 +13,9 @@
 char *child_find(const char *name);
 
 /* Starts the program at `path` (NULL: argv[0], out of $PATH) with stdin on
- * /dev/null and stderr on `err` (-1: ours); other descriptors are closed on
+ * /dev/null and stderr on `errfd` (-1: ours); other descriptors are closed on
  * exec except `keep` (-1: none). Gives the pid, or -errno. */
-pid_t child_start(const char *path, const char *const argv[], int err,
+pid_t child_start(const char *path, const char *const argv[], int errfd,
                   int keep);
 /* Waits; exit status, 128 + signal, or -errno. */
 int child_wait(pid_t pid);

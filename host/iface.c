@@ -27,17 +27,17 @@ static int if_ioctl(unsigned long req, struct ifreq *ifr)
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    int r = ioctl(fd, req, ifr) < 0 ? -errno : 0;
+    int err = ioctl(fd, req, ifr) < 0 ? -errno : 0;
     close(fd);
-    return r;
+    return err;
 }
 
 int if_mtu(const char *ifname)
 {
     struct ifreq ifr;
     if_name_copy(&ifr, ifname);
-    int r = if_ioctl(SIOCGIFMTU, &ifr);
-    return r < 0 ? r : ifr.ifr_mtu;
+    int err = if_ioctl(SIOCGIFMTU, &ifr);
+    return err < 0 ? err : ifr.ifr_mtu;
 }
 
 int if_set_mtu(const char *ifname, int mtu)
@@ -52,17 +52,17 @@ int if_is_up(const char *ifname)
 {
     struct ifreq ifr;
     if_name_copy(&ifr, ifname);
-    int r = if_ioctl(SIOCGIFFLAGS, &ifr);
-    return r < 0 ? r : (ifr.ifr_flags & IFF_UP) != 0;
+    int err = if_ioctl(SIOCGIFFLAGS, &ifr);
+    return err < 0 ? err : (ifr.ifr_flags & IFF_UP) != 0;
 }
 
 int if_set_up(const char *ifname, bool up)
 {
     struct ifreq ifr;
     if_name_copy(&ifr, ifname);
-    int r = if_ioctl(SIOCGIFFLAGS, &ifr);
-    if (r < 0)
-        return r;
+    int err = if_ioctl(SIOCGIFFLAGS, &ifr);
+    if (err < 0)
+        return err;
     if (up)
         ifr.ifr_flags |= IFF_UP;
     else
@@ -84,9 +84,9 @@ int if_raise_mac(const char *ifname)
 {
     struct ifreq ifr;
     if_name_copy(&ifr, ifname);
-    int r = if_ioctl(SIOCGIFHWADDR, &ifr);
-    if (r < 0)
-        return r;
+    int err = if_ioctl(SIOCGIFHWADDR, &ifr);
+    if (err < 0)
+        return err;
     ifr.ifr_hwaddr.sa_data[0] = (char)0xfe;
     return if_ioctl(SIOCSIFHWADDR, &ifr);
 }

@@ -70,9 +70,9 @@ static ssize_t dgram_send(struct netbe *be, const struct iovec *iov, int n)
         m.msg_name = &d->remote.sa;
         m.msg_namelen = d->remote.len;
     }
-    ssize_t r = sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (r >= 0)
-        return r + NET_HDR_LEN;
+    ssize_t sent = sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent >= 0)
+        return sent + NET_HDR_LEN;
     /* unix_dgram_sendmsg's EAGAIN is about the peer's queue, of which
      * EPOLLOUT on the socket that frames arrive at knows nothing. */
     if (errno == EINTR || (errno == EAGAIN && d->out < 0))
@@ -95,17 +95,17 @@ static ssize_t dgram_recv(struct netbe *be, const struct iovec *iov, int n)
     int k = iov_skip(iov, n, NET_HDR_LEN, tmp, &in);
     if (k <= 0)
         return -EINVAL;
-    ssize_t r = readv(be->fd, in, k);
-    if (r < 0 && (errno == EAGAIN || errno == EINTR))
+    ssize_t got = readv(be->fd, in, k);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
-    if (r <= 0) { /* an empty datagram; ECONNREFUSED answers an earlier send */
+    if (got <= 0) { /* an empty datagram; the answer to an earlier send */
         fault_note(&d->f_recv, "%s: %s: %s", d->nd.id,
                    *d->local.text ? d->local.text : d->remote.text,
-                   r ? strerror(errno) : "a datagram without a frame");
+                   got ? strerror(errno) : "a datagram without a frame");
         return -EIO;
     }
     iov_zero(iov, n, NET_HDR_LEN);
-    return r + NET_HDR_LEN;
+    return got + NET_HDR_LEN;
 }
 
 static void dgram_close(struct netdev *nd)
@@ -174,19 +174,19 @@ static int dgram_socket(struct dgram *d)
     }
     int fd =
         socket(a->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int r = fd < 0         ? -errno
-            : d->local.len ? addr_bind(fd, &d->local)
-                           : dgram_join_group(fd, &d->remote);
-    if (r == 0 && d->local.len)
-        r = helper_unlink(&d->local);
-    if (r < 0) {
+    int err = fd < 0         ? -errno
+              : d->local.len ? addr_bind(fd, &d->local)
+                             : dgram_join_group(fd, &d->remote);
+    if (err == 0 && d->local.len)
+        err = helper_unlink(&d->local);
+    if (err < 0) {
         if (fd >= 0)
             close(fd);
-        return fail(r, "%s: %s: cannot use it: %s%s", d->nd.id, a->text,
-                    strerror(-r),
-                    r == -ENODEV ? " (no route to groups); sudo ip route add "
-                                   "224.0.0.0/4 dev lo"
-                                 : "");
+        return fail(err, "%s: %s: cannot use it: %s%s", d->nd.id, a->text,
+                    strerror(-err),
+                    err == -ENODEV ? " (no route to groups); sudo ip route add "
+                                     "224.0.0.0/4 dev lo"
+                                   : "");
     }
     return fd;
 }

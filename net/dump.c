@@ -60,10 +60,11 @@ static void dump_stop(struct dump *d, const char *why)
 static bool dump_flush(struct dump *d)
 {
     if (d->fd >= 0 && d->restpos < d->restend) {
-        ssize_t r = write(d->fd, d->rest + d->restpos, d->restend - d->restpos);
-        if (r > 0)
-            d->restpos += (size_t)r;
-        if (r < 0 && errno != EAGAIN) /* a disk that filled up in mid-record */
+        ssize_t put =
+            write(d->fd, d->rest + d->restpos, d->restend - d->restpos);
+        if (put > 0)
+            d->restpos += (size_t)put;
+        if (put < 0 && errno != EAGAIN) /* disk full in mid-record */
             dump_stop(d, strerror(errno));
     }
     return d->restpos == d->restend;
@@ -84,15 +85,15 @@ static void dump_write(struct dump *d, const struct iovec *iov, int n)
         __atomic_fetch_add(&d->f_full.count, 1, __ATOMIC_RELAXED);
         return;
     }
-    ssize_t r = free ? writev(d->fd, iov, n) : -1;
-    if (!free || (r < 0 && errno == EAGAIN)) {
+    ssize_t sent = free ? writev(d->fd, iov, n) : -1;
+    if (!free || (sent < 0 && errno == EAGAIN)) {
         dump_missed(d);
-    } else if (r < 0) {
+    } else if (sent < 0) {
         dump_stop(d, strerror(errno));
     } else {
         d->records++;
         d->restpos = 0;
-        d->restend = iov_read(iov, n, (size_t)r, d->rest, d->restcap);
+        d->restend = iov_read(iov, n, (size_t)sent, d->rest, d->restcap);
     }
 }
 
@@ -139,20 +140,20 @@ static ssize_t dump_send(struct netbe *be, const struct iovec *iov, int n)
 {
     struct netbe *in;
     struct dump *d = dump_of(be, &in);
-    ssize_t r = in->send(in, iov, n);
-    if (r > 0)
-        dump_packet(d, iov, n, (size_t)r);
-    return r;
+    ssize_t sent = in->send(in, iov, n);
+    if (sent > 0)
+        dump_packet(d, iov, n, (size_t)sent);
+    return sent;
 }
 
 static ssize_t dump_recv(struct netbe *be, const struct iovec *iov, int n)
 {
     struct netbe *in;
     struct dump *d = dump_of(be, &in);
-    ssize_t r = in->recv(in, iov, n);
-    if (r > 0)
-        dump_packet(d, iov, n, (size_t)r);
-    return r;
+    ssize_t got = in->recv(in, iov, n);
+    if (got > 0)
+        dump_packet(d, iov, n, (size_t)got);
+    return got;
 }
 
 static struct dump *dumps; /* found again by their netdev, at close */
@@ -193,10 +194,10 @@ static int dump_open_file(const char *file, uint32_t maxlen)
                   0644);
     if (fd < 0)
         return fail(-errno, "capture file %s: %s", file, strerror(errno));
-    ssize_t r = write(fd, &h, sizeof(h));
-    if (r == (ssize_t)sizeof(h))
+    ssize_t sent = write(fd, &h, sizeof(h));
+    if (sent == (ssize_t)sizeof(h))
         return fd;
-    int err = r < 0 ? errno : ENOSPC;
+    int err = sent < 0 ? errno : ENOSPC;
     close(fd);
     return fail(-err, "capture file %s: %s", file, strerror(err));
 }

@@ -97,19 +97,19 @@ static void hub_learn(struct hub *h, const uint8_t *src, struct hubport *from)
 static void hub_deliver(struct hubport *p, const struct iovec *iov, int n,
                         const struct iovec *frame, int nframe)
 {
-    ssize_t r;
+    ssize_t sent;
     if (p->back) {
-        r = p->back->q[0]->send(p->back->q[0], iov, n);
+        sent = p->back->q[0]->send(p->back->q[0], iov, n);
     } else {
         struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)frame,
                            .msg_iovlen = (size_t)nframe};
-        r = sendmsg(p->in, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (r < 0 && errno == EAGAIN)
-            r = 0;
+        sent = sendmsg(p->in, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent < 0 && errno == EAGAIN)
+            sent = 0;
     }
-    if (r <= 0)
-        TRACE(NET, "%s hub port takes no frame: %d", p->nd.id, (int)r);
-    if (r == 0)
+    if (sent <= 0)
+        TRACE(NET, "%s hub port takes no frame: %d", p->nd.id, (int)sent);
+    if (sent == 0)
         fault_note(&p->full, "%s: hub port full, frames are dropped", p->nd.id);
 }
 
@@ -148,11 +148,11 @@ static ssize_t hubport_recv(struct netbe *be, const struct iovec *iov, int n)
     int k = iov_skip(iov, n, NET_HDR_LEN, tmp, &in);
     if (k <= 0)
         return -EINVAL;
-    ssize_t r = readv(be->fd, in, k);
-    if (r <= 0)
+    ssize_t got = readv(be->fd, in, k);
+    if (got <= 0)
         return 0;
     iov_zero(iov, n, NET_HDR_LEN);
-    return r + NET_HDR_LEN;
+    return got + NET_HDR_LEN;
 }
 
 /* ------------------------------------------------- backends behind ports */
@@ -182,13 +182,13 @@ static void hub_back_ready(struct event *ev, uint32_t got)
     (void)got;
     for (int i = 0; i < BURST; i++) {
         struct iovec iov = {p->buf, NET_HDR_LEN + NET_FRAME_MAX};
-        ssize_t r = be->recv(be, &iov, 1);
-        if (r <= 0)
+        ssize_t len = be->recv(be, &iov, 1);
+        if (len <= 0)
             return;
-        if (r < NET_HDR_LEN + ETH_HLEN || hub_storm(p, p->buf + NET_HDR_LEN))
+        if (len < NET_HDR_LEN + ETH_HLEN || hub_storm(p, p->buf + NET_HDR_LEN))
             continue;
         memset(p->buf, 0, NET_HDR_LEN);
-        iov.iov_len = (size_t)r;
+        iov.iov_len = (size_t)len;
         hub_forward(p, &iov, 1);
     }
 }
@@ -216,9 +216,9 @@ static int hub_take_back(struct hubport *p, struct loop *l)
         nd->set_queues(nd, 1);
     p->ready = (struct event){
         .fd = nd->q[0]->fd, .want = EPOLLIN, .ready = hub_back_ready};
-    int r = nd->q[0]->fd >= 0 ? loop_add(l, &p->ready) : 0;
-    if (r < 0)
-        return fail(r, "%s: %s: %s", p->nd.id, nd->id, strerror(-r));
+    int err = nd->q[0]->fd >= 0 ? loop_add(l, &p->ready) : 0;
+    if (err < 0)
+        return fail(err, "%s: %s: %s", p->nd.id, nd->id, strerror(-err));
     nd->nic = p;
     nd->link_changed = hub_back_link;
     return 0;
@@ -315,8 +315,8 @@ static int hubport_open(struct netdev *nd, struct loop *l)
     nd->nq = 1;
     nd->q[0] = &p->be;
     nd->link_up = true;
-    int r = p->back ? hub_take_back(p, l) : 0;
-    return r < 0 ? r : hubport_join(p);
+    int err = p->back ? hub_take_back(p, l) : 0;
+    return err < 0 ? err : hubport_join(p);
 }
 
 static int hubport_check(struct netdev *nd)

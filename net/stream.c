@@ -54,11 +54,11 @@ static int stream_target(struct stream *s, const struct iovec *iov, int n,
 static ssize_t stream_head(struct stream *s)
 {
     if (s->nhead < sizeof(s->head)) {
-        ssize_t r =
+        ssize_t got =
             read(s->be.fd, s->head + s->nhead, sizeof(s->head) - s->nhead);
-        if (r <= 0)
+        if (got <= 0)
             return 0;
-        s->nhead += (unsigned)r;
+        s->nhead += (unsigned)got;
     }
     if (s->nhead < sizeof(s->head))
         return 0;
@@ -79,10 +79,10 @@ static ssize_t stream_recv_slow(struct stream *s, const struct iovec *iov,
 {
     struct iovec in[2] = {{s->rx + s->have, len - s->have},
                           {s->head, sizeof(s->head)}};
-    ssize_t r = readv(s->be.fd, in, 2);
-    if (r <= 0)
+    ssize_t got = readv(s->be.fd, in, 2);
+    if (got <= 0)
         return 0;
-    s->have += (size_t)r;
+    s->have += (size_t)got;
     if (s->have < len)
         return 0;
     s->nhead = (unsigned)(s->have - len);
@@ -103,14 +103,14 @@ static ssize_t stream_recv_locked(struct stream *s, const struct iovec *iov,
         k = stream_target(s, in, k, (size_t)len, to);
     if (k <= 0)
         return stream_recv_slow(s, iov, n, (size_t)len);
-    ssize_t r = readv(s->be.fd, to, k);
-    if (r <= 0)
+    ssize_t got = readv(s->be.fd, to, k);
+    if (got <= 0)
         return 0;
-    if (r < len) { /* the NIC may offer other buffers next time */
-        s->have = iov_read(in, k, 0, s->rx, (size_t)r);
+    if (got < len) { /* the NIC may offer other buffers next time */
+        s->have = iov_read(in, k, 0, s->rx, (size_t)got);
         return 0;
     }
-    s->nhead = (unsigned)(r - len);
+    s->nhead = (unsigned)(got - len);
     return len;
 }
 
@@ -119,12 +119,12 @@ static ssize_t stream_recv(struct netbe *be, const struct iovec *iov, int n)
 {
     struct stream *s = container_of(be, struct stream, be);
     pthread_mutex_lock(&s->lock);
-    ssize_t r = stream_recv_locked(s, iov, n);
+    ssize_t got = stream_recv_locked(s, iov, n);
     pthread_mutex_unlock(&s->lock);
-    if (r <= 0)
-        return r;
+    if (got <= 0)
+        return got;
     iov_zero(iov, n, NET_HDR_LEN);
-    return r + NET_HDR_LEN;
+    return got + NET_HDR_LEN;
 }
 
 /* Writes the rest of a frame; true when nothing is left.
@@ -133,10 +133,10 @@ static ssize_t stream_recv(struct netbe *be, const struct iovec *iov, int n)
 static bool stream_flush(struct stream *s)
 {
     if (s->txpos < s->txend) {
-        ssize_t r = send(s->be.fd, s->tx + s->txpos, s->txend - s->txpos,
-                         MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (r > 0)
-            s->txpos += (size_t)r;
+        ssize_t sent = send(s->be.fd, s->tx + s->txpos, s->txend - s->txpos,
+                            MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent > 0)
+            s->txpos += (size_t)sent;
     }
     return s->txpos == s->txend;
 }
@@ -188,13 +188,14 @@ static ssize_t stream_send_locked(struct stream *s, const struct iovec *iov,
     memcpy(out + 1, in, (size_t)k * sizeof(*in));
     k = stream_iov_cut(out + 1, k, wire);
     struct msghdr m = {.msg_iov = out, .msg_iovlen = (size_t)k + 1};
-    ssize_t r = sendmsg(s->be.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (r < 0)
+    ssize_t sent = sendmsg(s->be.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;
     size_t all = wire + sizeof(head);
-    if ((size_t)r < all) {
+    if ((size_t)sent < all) {
         s->txpos = 0;
-        s->txend = iov_read(out, k + 1, (size_t)r, s->tx, all - (size_t)r);
+        s->txend =
+            iov_read(out, k + 1, (size_t)sent, s->tx, all - (size_t)sent);
         peer_want(&s->peer, EPOLLOUT);
     }
     return (ssize_t)len + NET_HDR_LEN;
@@ -204,9 +205,9 @@ static ssize_t stream_send(struct netbe *be, const struct iovec *iov, int n)
 {
     struct stream *s = container_of(be, struct stream, be);
     pthread_mutex_lock(&s->lock);
-    ssize_t r = stream_send_locked(s, iov, n);
+    ssize_t sent = stream_send_locked(s, iov, n);
     pthread_mutex_unlock(&s->lock);
-    return r;
+    return sent;
 }
 
 /* ----------------------------------------------------------- connections */

@@ -11,26 +11,16 @@
  * An interface that did not exist is ours: it is brought up, and goes away with
  * its last descriptor. One that existed keeps its settings, and is put back
  * where this changed them (bridge port, up or down), by the helper process,
- * which runs the down-script, too.
- *
- * When the interface is deleted under us the file stays open but dead: read and
- * write give EBADFD, and poll gives EPOLLERR for ever, which no NIC could
- * unsubscribe. The main loop hears of it from rtnetlink (an epoll for EPOLLERR
- * alone is not woken: tun wakes its readers only), puts a file that is never
- * ready in its place and tells the NIC that the cable is out, until an
- * interface of that name is there again. */
+ * which runs the down-script, too. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -39,7 +29,6 @@
 #include "host/child.h"
 #include "host/helper.h"
 #include "host/iface.h"
-#include "host/sandbox.h"
 #include "net/tap_fd.h"
 
 /* ------------------------------------------------------------ hot path */
@@ -70,15 +59,15 @@ static ssize_t tap_error(struct netbe *be, bool sending)
 /* syscalls loop pair if tap: writev */
 static ssize_t tap_send(struct netbe *be, const struct iovec *iov, int n)
 {
-    ssize_t r = writev(be->fd, iov, n);
-    return r >= 0 ? r : tap_error(be, true);
+    ssize_t sent = writev(be->fd, iov, n);
+    return sent >= 0 ? sent : tap_error(be, true);
 }
 
 /* syscalls loop pair if tap: readv */
 static ssize_t tap_recv(struct netbe *be, const struct iovec *iov, int n)
 {
-    ssize_t r = readv(be->fd, iov, n);
-    return r > 0 ? r : r == 0 ? -EIO : tap_error(be, false);
+    ssize_t got = readv(be->fd, iov, n);
+    return got > 0 ? got : got == 0 ? -EIO : tap_error(be, false);
 }
 
 /* Without IFF_VNET_HDR: bare frames. */
@@ -88,8 +77,8 @@ static ssize_t tap_send_bare(struct netbe *be, const struct iovec *iov, int n)
     n = iov_skip(iov, n, NET_HDR_LEN, tmp, &iov);
     if (n <= 0)
         return -EINVAL;
-    ssize_t r = writev(be->fd, iov, n);
-    return r >= 0 ? r + NET_HDR_LEN : tap_error(be, true);
+    ssize_t sent = writev(be->fd, iov, n);
+    return sent >= 0 ? sent + NET_HDR_LEN : tap_error(be, true);
 }
 
 static ssize_t tap_recv_bare(struct netbe *be, const struct iovec *iov, int n)
@@ -99,17 +88,17 @@ static ssize_t tap_recv_bare(struct netbe *be, const struct iovec *iov, int n)
     int k = iov_skip(iov, n, NET_HDR_LEN, tmp, &in);
     if (k <= 0)
         return -EINVAL;
-    ssize_t r = readv(be->fd, in, k);
-    if (r <= 0)
-        return r == 0 ? -EIO : tap_error(be, false);
+    ssize_t got = readv(be->fd, in, k);
+    if (got <= 0)
+        return got == 0 ? -EIO : tap_error(be, false);
     iov_zero(iov, n, NET_HDR_LEN);
-    return r + NET_HDR_LEN;
+    return got + NET_HDR_LEN;
 }
 
 /* -------------------------------------------------------- control verbs */
 
 /* syscalls loop vcpu if tap: ioctl(TUNSETOFFLOAD) */
-static int tap_set_offload(struct netdev *nd, unsigned bits)
+int tap_set_offload(struct netdev *nd, unsigned bits)
 {
     struct tap *t = container_of(nd, struct tap, nd);
     if (!nd->vnet_hdr)
@@ -124,7 +113,7 @@ static int tap_set_offload(struct netdev *nd, unsigned bits)
  * syscalls vcpu if tap: ioctl(TUNSETQUEUE) */
 /* syscalls loop if tap: ioctl(TUNSETQUEUE), a driver that asks for several
  * queues, as only the lab's do */
-static int tap_set_queues(struct netdev *nd, unsigned n)
+int tap_set_queues(struct netdev *nd, unsigned n)
 {
     struct tap *t = container_of(nd, struct tap, nd);
     t->active = n;
@@ -137,133 +126,6 @@ static int tap_set_queues(struct netdev *nd, unsigned n)
             return -errno;
     }
     return 0;
-}
-
-/* The files are replaced by a timer that is not armed: EAGAIN to read, EINVAL
- * to write, never ready. Closing the old ones ends every epoll's interest. The
- * timer is there from the start: now there may be no descriptor to be had.
- *
- * syscalls loop if tap: dup3 close */
-static void tap_gone(struct tap *t)
-{
-    atomic_store(&t->dead, true);
-    for (unsigned i = 0; i < t->nd.nq; i++)
-        dup3(t->idle, t->q[i].fd, O_CLOEXEC);
-    log_line("%s: interface %s was deleted; the cable is out%s", t->nd.id,
-             t->ifname,
-             t->named ? " until there is one of this name again" : "");
-    netdev_set_link(&t->nd, false);
-}
-
-/* A queue's file as it was, of an interface that is there again; -errno. */
-static int tap_queue_again(struct tap *t)
-{
-    int hdr = NET_HDR_LEN;
-    struct ifreq ifr = {.ifr_flags = (short)t->flags};
-    int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    memcpy(ifr.ifr_name, t->ifname, IFNAMSIZ);
-    if (ioctl(fd, TUNSETIFF, &ifr) == 0 &&
-        (!t->nd.vnet_hdr || ioctl(fd, TUNSETVNETHDRSZ, &hdr) == 0) &&
-        (!t->sndbuf || ioctl(fd, TUNSETSNDBUF, &t->sndbuf) == 0))
-        return fd;
-    int err = -errno;
-    close(fd);
-    return err;
-}
-
-/* An interface of the name is there again: its files take the dead ones' place.
- * It is somebody's who made it: it stays when we end. -errno. */
-static int tap_again(struct tap *t)
-{
-    int fd[NET_QUEUES_MAX], err = 0;
-    unsigned n = 0;
-    while (n < t->nd.nq && !err) {
-        fd[n] = tap_queue_again(t);
-        if (fd[n] < 0)
-            err = fd[n];
-        else
-            n++;
-    }
-    for (unsigned i = 0; i < n; i++) {
-        if (!err)
-            dup3(fd[i], t->q[i].fd, O_CLOEXEC);
-        close(fd[i]);
-    }
-    if (err)
-        return err;
-    atomic_store(&t->dead, false);
-    tap_set_offload(&t->nd, t->offload);
-    tap_set_queues(&t->nd, t->active ? t->active : t->nd.nq);
-    return 0;
-}
-
-/* Is there an interface of the name again? One that cannot be used is looked at
- * again in a second, and not before: each look makes messages of its own. */
-static void tap_look_again(struct tap *t)
-{
-    if (t->retry.due)
-        return;
-    int err = if_mtu(t->ifname);
-    if (err >= 0)
-        err = tap_again(t);
-    if (err == -ENODEV)
-        return;
-    if (err) {
-        fault_note(&t->f_again, "%s: interface %s cannot be used again: %s%s%s",
-                   t->nd.id, t->ifname, strerror(-err),
-                   err == -EINVAL ? "; it was made with other settings" : "",
-                   err == -EINVAL && t->nd.nq > 1 ? " (multi_queue)" : "");
-        timer_arm(&t->retry, now_ns() + 1000000000);
-        return;
-    }
-    log_line("%s: interface %s is there again", t->nd.id, t->ifname);
-    netdev_set_link(&t->nd, true);
-}
-
-static void tap_retry(struct timer *timer)
-{
-    tap_look_again(container_of(timer, struct tap, retry));
-}
-
-/* Messages are only a hint to look; lost ones (ENOBUFS) do no harm.
- *
- * syscalls loop if tap: recvfrom ioctl(TUNGETIFF) */
-static void tap_links(struct event *ev, uint32_t got)
-{
-    struct tap *t = container_of(ev, struct tap, links);
-    struct ifreq ifr;
-    char buf[4096];
-    (void)got;
-    for (int i = 0; i < 16; i++)
-        if (recv(ev->fd, buf, sizeof(buf), MSG_DONTWAIT) < 0)
-            break;
-    if (atomic_load(&t->dead)) {
-        tap_look_again(t);
-        return;
-    }
-    if (ioctl(t->q[0].fd, TUNGETIFF, &ifr) == 0)
-        return; /* EBADFD: tun, ENOLINK: macvtap */
-    t->named &= !sandbox_inside();
-    if (!t->named)
-        loop_del(ev);
-    tap_gone(t);
-}
-
-static int tap_watch_links(struct tap *t, struct loop *l)
-{
-    struct sockaddr_nl sa = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
-    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
-                    NETLINK_ROUTE);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
-        if (fd >= 0)
-            close(fd);
-        return 0; /* not allowed here: do without */
-    }
-    t->links.fd = fd;
-    timer_init(&t->retry, l, tap_retry);
-    return loop_add(l, &t->links);
 }
 
 static void tap_close(struct netdev *nd)
@@ -297,16 +159,17 @@ static int tap_join_bridge(struct tap *t, const char *br)
         if_raise_mac(t->ifname);
         if_set_mtu(t->ifname, mtu);
     }
-    int r = if_set_bridge(br, t->ifname, true);
+    int err = if_set_bridge(br, t->ifname, true);
     /* EBUSY: a port already. Of this bridge (only then it can be taken out of
      * it)? Then it stays one. */
-    if (r == -EBUSY && if_set_bridge(br, t->ifname, false) == 0)
+    if (err == -EBUSY && if_set_bridge(br, t->ifname, false) == 0)
         return if_set_bridge(br, t->ifname, true);
-    if (r == -EPERM)
-        return fail(r, "bridge %s: adding %s needs privileges", br, t->ifname);
-    if (r < 0)
-        return fail(r, "bridge %s: cannot add %s: %s", br, t->ifname,
-                    strerror(-r));
+    if (err == -EPERM)
+        return fail(err, "bridge %s: adding %s needs privileges", br,
+                    t->ifname);
+    if (err < 0)
+        return fail(err, "bridge %s: cannot add %s: %s", br, t->ifname,
+                    strerror(-err));
     t->bridged = true;
     return t->found ? helper_leave(br, t->ifname) : 0;
 }
@@ -493,10 +356,10 @@ static int tap_open_any(struct tap *t)
     }
     if (!o->ifname)
         o->ifname = "tap%d"; /* the kernel counts */
-    int r = tap_open_name(t);
-    if (r == 0 && o->br)
-        r = tap_join_bridge(t, o->br);
-    return r;
+    int err = tap_open_name(t);
+    if (err == 0 && o->br)
+        err = tap_join_bridge(t, o->br);
+    return err;
 }
 
 static int tap_own_vhostfds(struct tap *t)
@@ -527,19 +390,20 @@ static int tap_open(struct netdev *nd, struct loop *l)
     nd->close = tap_close;
     nd->set_offload = tap_set_offload;
     nd->set_queues = tap_set_queues;
-    t->links = (struct event){.fd = -1, .want = EPOLLIN, .ready = tap_links};
+    t->links.fd = -1;
     t->idle = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    int r = t->idle < 0 ? fail(-errno, "%s: %s", nd->opts.what, strerror(errno))
-                        : tap_open_any(t);
-    if (r == 0)
-        r = tap_own_vhostfds(t);
-    if (r == 0)
-        r = tap_run_scripts(t);
-    if (r == 0)
-        r = tap_bring_up(t);
-    if (r == 0)
-        r = tap_setup(t);
-    return r == 0 ? tap_watch_links(t, l) : r;
+    int err = t->idle < 0
+                  ? fail(-errno, "%s: %s", nd->opts.what, strerror(errno))
+                  : tap_open_any(t);
+    if (err == 0)
+        err = tap_own_vhostfds(t);
+    if (err == 0)
+        err = tap_run_scripts(t);
+    if (err == 0)
+        err = tap_bring_up(t);
+    if (err == 0)
+        err = tap_setup(t);
+    return err ? err : tap_links_watch(t, l);
 }
 
 #define TAP_TEXT(key, value, text)                                             \

@@ -161,9 +161,9 @@ int tap_open_name(struct tap *t)
     if (o->queues > 1)
         t->flags |= IFF_MULTI_QUEUE;
     for (unsigned i = 0; i < o->queues; i++) {
-        int r = tap_open_queue(t);
-        if (r < 0)
-            return r;
+        int err = tap_open_queue(t);
+        if (err < 0)
+            return err;
     }
     return 0;
 }

@@ -48,4 +48,12 @@ int tap_parse_fds(const char *what, const char *key, const char *text, int *fd);
 /* Are they a tap's? 0, or -errno (said). */
 int tap_check_fds(const struct tap *t);
 
+
+/* tap.c: of its netdev. */
+int tap_set_offload(struct netdev *nd, unsigned bits);
+int tap_set_queues(struct netdev *nd, unsigned n);
+/* tap_links.c: hears of the interface's end, where that is allowed, and of one
+ * of its name. 0 or -errno. */
+int tap_links_watch(struct tap *t, struct loop *l);
+
 #endif

@@ -66,8 +66,8 @@ static const char *user_option(const struct user *u, const char *opt,
 
 static int user_arg2(struct user *u, const char *key, const char *val)
 {
-    int r = user_arg(u, key);
-    return r ? r : user_arg(u, val);
+    int err = user_arg(u, key);
+    return err ? err : user_arg(u, val);
 }
 
 /* passt binds what it can: of a port that somebody has for IPv4 it would serve
@@ -192,20 +192,20 @@ static int user_args(struct user *u)
         return fail(-EINVAL, "%s: neither ipv4 nor ipv6 is left", o->what);
     snprintf(num, sizeof(num), "%d", bits);
     snprintf(mtu, sizeof(mtu), "%u", u->mtu);
-    int r = user_arg(u, "passt") || user_arg(u, "-f") || user_arg(u, "-q");
+    int err = user_arg(u, "passt") || user_arg(u, "-f") || user_arg(u, "-q");
     if (!u->ipv4 || !u->ipv6)
-        r = r || user_arg(u, u->ipv4 ? "-4" : "-6");
+        err = err || user_arg(u, u->ipv4 ? "-4" : "-6");
     if (u->ipv4)
-        r = r || user_addr(u, "-a", "dhcpstart", u->dhcpstart, base + 15) ||
-            user_addr(u, "-g", "host", u->host, base + 2) ||
-            user_addr(u, "--dns-forward", "dns", u->dns, base + 3) ||
-            user_arg2(u, "-n", num);
+        err = err || user_addr(u, "-a", "dhcpstart", u->dhcpstart, base + 15) ||
+              user_addr(u, "-g", "host", u->host, base + 2) ||
+              user_addr(u, "--dns-forward", "dns", u->dns, base + 3) ||
+              user_arg2(u, "-n", num);
     if (u->mtu)
-        r = r || user_arg2(u, "-m", mtu);
+        err = err || user_arg2(u, "-m", mtu);
     const char *fwd;
-    for (int i = 0; !r && (fwd = opts_nth(o, "hostfwd", i)); i++)
-        r = user_hostfwd(u, fwd);
-    return r ? -EINVAL : 0;
+    for (int i = 0; !err && (fwd = opts_nth(o, "hostfwd", i)); i++)
+        err = user_hostfwd(u, fwd);
+    return err ? -EINVAL : 0;
 }
 
 static void user_free_args(struct user *u)

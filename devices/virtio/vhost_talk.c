@@ -52,8 +52,8 @@ static int talk_send(int sock, struct vu_message *msg, uint32_t request,
         c->cmsg_len = CMSG_LEN((size_t)nfds * sizeof(int));
         memcpy(CMSG_DATA(c), fds, (size_t)nfds * sizeof(int));
     }
-    ssize_t r = sendmsg(sock, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
-    return r == (ssize_t)iov.iov_len ? 0 : r < 0 ? -errno : -EIO;
+    ssize_t sent = sendmsg(sock, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return sent == (ssize_t)iov.iov_len ? 0 : sent < 0 ? -errno : -EIO;
 }
 
 int vu_put(struct vuser *u, struct vu_message *msg, uint32_t request,
@@ -101,11 +101,11 @@ int vu_get(struct vuser *u, struct vu_message *m, uint32_t request, size_t size,
     size_t want = VU_HEAD + size, have = 0;
     struct pollfd p = {.fd = u->fd, .events = POLLIN};
     while (u->fd >= 0 && have < want) {
-        ssize_t r = recv(u->fd, (char *)m + have, want - have, MSG_DONTWAIT);
-        if (r == 0 || (r < 0 && errno != EAGAIN && errno != EINTR))
+        ssize_t got = recv(u->fd, (char *)m + have, want - have, MSG_DONTWAIT);
+        if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
             return vu_give_up(u, -EPIPE, "hung up");
-        if (r > 0)
-            have += (size_t)r;
+        if (got > 0)
+            have += (size_t)got;
         int64_t left = end - real_ms();
         if (left <= 0)
             return vu_give_up(u, -ETIMEDOUT, "does not answer");
@@ -217,13 +217,13 @@ static void greet_ready(struct peer *p, uint32_t got)
     (void)got;
     if (p->up)
         return;
-    ssize_t r = recv(p->conn.fd, (char *)&u->in + u->have, want - u->have,
-                     MSG_DONTWAIT);
-    if (r == 0)
+    ssize_t len = recv(p->conn.fd, (char *)&u->in + u->have, want - u->have,
+                         MSG_DONTWAIT);
+    if (len == 0)
         peer_drop(p, "hung up");
-    if (r <= 0)
+    if (len <= 0)
         return;
-    u->have += (size_t)r;
+    u->have += (size_t)len;
     int more = 0;
     /* An error may be an answer without payload: not waited for. */
     if (u->have >= VU_HEAD && !talk_answers(&u->in, u->asked, want - VU_HEAD))
