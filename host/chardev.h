@@ -17,6 +17,17 @@ enum chardev_type {
     CHARDEV_SOCKET,
 };
 
+/* The device whose serial port it is (host/console.h). Called on the loop's
+ * thread, with no lock held. */
+struct console_user {
+    void *owner;
+    unsigned (*room)(void *owner); /* bytes it can take now */
+    void (*input)(void *owner, const uint8_t *p, unsigned n); /* n <= room */
+    void (*drained)(void *owner); /* console_full() is false again */
+    void (*quit)(void *owner);    /* Ctrl-A x */
+    void (*came)(void *owner);    /* whom console_waits() waits for */
+};
+
 /* Says where; opens nothing. Lives until chardev_free. */
 struct chardev {
     struct opts o;  /* the texts below */

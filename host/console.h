@@ -11,16 +11,6 @@
 
 struct console;
 
-/* The device. Called on the loop's thread, with no lock held. */
-struct console_user {
-    void *owner;
-    unsigned (*room)(void *owner); /* bytes it can take now */
-    void (*input)(void *owner, const uint8_t *p, unsigned n); /* n <= room */
-    void (*drained)(void *owner); /* console_full() is false again */
-    void (*quit)(void *owner);    /* Ctrl-A x */
-    void (*came)(void *owner);    /* whom console_waits() waits for */
-};
-
 /* Opens what `dev` says and takes it over, on failure too. No file is emptied
  * before console_begin_all(). 0 or -errno, said. `user` is copied. */
 int console_open(struct loop *l, struct chardev *dev,

@@ -48,7 +48,6 @@ int tap_parse_fds(const char *what, const char *key, const char *text, int *fd);
 /* Are they a tap's? 0, or -errno (said). */
 int tap_check_fds(const struct tap *t);
 
-
 /* tap.c: of its netdev. */
 int tap_set_offload(struct netdev *nd, unsigned bits);
 int tap_set_queues(struct netdev *nd, unsigned n);

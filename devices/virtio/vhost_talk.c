@@ -218,7 +218,7 @@ static void greet_ready(struct peer *p, uint32_t got)
     if (p->up)
         return;
     ssize_t len = recv(p->conn.fd, (char *)&u->in + u->have, want - u->have,
-                         MSG_DONTWAIT);
+                       MSG_DONTWAIT);
     if (len == 0)
         peer_drop(p, "hung up");
     if (len <= 0)
