@@ -476,6 +476,22 @@ TEST(helper_does_its_work_when_the_asker_is_killed)
     nt_clean();
 }
 
+/* The helper, our only child, has read that it shall remove the file. */
+static bool soon_held(const char *path)
+{
+    char text[512];
+    snprintf(text, sizeof(text),
+             "for p in $(cat /proc/%d/task/*/children); do "
+             "find /proc/$p/fd -lname '%s' 2>/dev/null; done | grep -q .",
+             getpid(), path);
+    for (int i = 0; i < 500; i++) {
+        if (system(text) == 0)
+            return true;
+        usleep(10000);
+    }
+    return false;
+}
+
 /* The next VMM was quicker. */
 TEST(helper_removes_nothing_that_is_anothers)
 {
@@ -491,7 +507,8 @@ TEST(helper_removes_nothing_that_is_anothers)
     CHECK_EQ(helper_pidfile(nt_path("pid")), 0);
     CHECK_EQ(helper_seal(), 0);
     close(l);
-    usleep(50000);
+    CHECK(soon_held(a.un.sun_path));
+    CHECK(soon_held(nt_path("pid")));
     unlink(a.un.sun_path);
     l = bound(&a);
     helper_end();
