@@ -24,6 +24,7 @@
 #include "devices/list.h"
 #include "base/fd.h"
 #include "base/thread.h"
+#include "block/list.h"
 #include "control/cmdline.h"
 #include "control/models.h"
 #include "control/plan.h"
@@ -44,10 +45,14 @@ static const struct device_class *const device_classes[] = {DEVICE_ROWS NULL};
 static const struct device_class *const board_classes[] = {BOARD_ROWS NULL};
 static const struct netdev_class *const netdev_classes[] = {NETDEV_ROWS NULL};
 
+static const struct blockdev_class *const blockdev_classes[] = {
+    BLOCKDEV_ROWS NULL};
+
 static const struct plan_classes classes = {
     .devices = device_classes,
     .netdevs = netdev_classes,
     .hubport = &hubport_class,
+    .blockdevs = blockdev_classes,
 };
 
 enum { EXIT_START = 1, EXIT_USAGE = 2 }; /* the others: enum machine_stop */
@@ -90,6 +95,7 @@ static void vmm_print_stats(struct machine *m)
     }
     vm_stats(m, fd);
     netdev_stats(fd);
+    blockdev_stats(fd);
     log_text(fd);
     close(fd);
 }

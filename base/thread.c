@@ -13,7 +13,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 
-#define VCPU_STACK_BYTES (64 * 1024)
+#define SMALL_STACK_BYTES (64 * 1024) /* of a vCPU, of a disk */
 
 /* What the C library calls by itself: locks; the heap; the end of a thread, and
  * of a process; after a signal; what the kernel starts again after SIGSTOP; the
@@ -21,14 +21,14 @@
  *
  * syscalls all: futex */
 /* syscalls loop vcpu worker: exit_group */
-/* syscalls pair: exit_group, a violation ends the process on its thread */
+/* syscalls pair disk: exit_group, a violation ends the process on its thread */
 /* syscalls vcpu: rt_sigreturn */
-/* syscalls loop pair worker: rt_sigreturn, a fault's signal does not end
+/* syscalls loop pair worker disk: rt_sigreturn, a fault's signal does not end
  * process 1 of a namespace until it is met again */
 /* syscalls all: restart_syscall, the kernel makes it where SIGSTOP came into a
  * poll or a futex */
 /* syscalls all: clock_gettime, of hosts whose clock takes a call */
-/* syscalls pair vcpu worker: rt_sigprocmask exit */
+/* syscalls pair vcpu worker disk: rt_sigprocmask exit */
 /* syscalls loop worker: mmap(!PROT_EXEC) */
 /* syscalls loop: munmap madvise(MADV_FREE) */
 /* syscalls worker: munmap madvise(MADV_FREE), as its heap happens to shrink */
@@ -72,8 +72,8 @@ static int thread_create(struct thread *t)
     pthread_attr_t attr;
     pid = getpid();
     pthread_attr_init(&attr);
-    if (t->kind == THREAD_VCPU)
-        pthread_attr_setstacksize(&attr, VCPU_STACK_BYTES);
+    if (t->kind == THREAD_VCPU || t->kind == THREAD_DISK)
+        pthread_attr_setstacksize(&attr, SMALL_STACK_BYTES);
     thread_own_signals(t->kind, &own);
     pthread_sigmask(SIG_SETMASK, &own, &old);
     int err = pthread_create(&t->id, &attr, thread_main, t);
@@ -125,7 +125,8 @@ void thread_wake(struct thread *t)
 }
 
 /* syscalls loop: tgkill(SELF) */
-/* syscalls pair vcpu worker: tgkill(SELF), a fault of ours on such a thread */
+/* syscalls pair vcpu worker disk: tgkill(SELF), a fault of ours on such a
+ * thread */
 void thread_raise(int sig)
 {
     pid_t own = pid ? pid : getpid();

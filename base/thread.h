@@ -16,6 +16,7 @@ enum thread_kind {
     THREAD_PAIR,   /* a loop for one pair of queues */
     THREAD_VCPU,   /* runs a guest's CPU */
     THREAD_WORKER, /* makes calls that take their time (base/worker.h) */
+    THREAD_DISK,   /* makes a disk's transfers */
     THREAD_KINDS
 };
 

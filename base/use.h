@@ -22,7 +22,9 @@ enum thread_use {
     USE_HELPER,
     USE_PIDFILE,
     USE_LOG_SOCKET, /* messages that go to one */
-    USE_CONTROL,    /* clients of a control socket */
+    USE_DISK,
+    USE_DISK_DEVICE, /* on a block device */
+    USE_CONTROL,     /* clients of a control socket */
 };
 void thread_uses(enum thread_use use);
 unsigned threads_use(void); /* bits: 1 << USE_* */

@@ -5,7 +5,9 @@
 
 #include "block/block.h"
 
-#define BLOCKDEV_CLASSES(ROW) ROW(null_co)
+#define BLOCKDEV_CLASSES(ROW)                                                  \
+    ROW(file)                                                                  \
+    ROW(null_co)
 
 #define BLOCKDEV_EXTERN(name) extern const struct blockdev_class name##_class;
 BLOCKDEV_CLASSES(BLOCKDEV_EXTERN)

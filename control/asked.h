@@ -3,6 +3,7 @@
 #ifndef ASKED_H
 #define ASKED_H
 
+#include "block/block.h"
 #include "machine/machine.h"
 #include "net/net.h"
 
@@ -13,13 +14,18 @@ struct plan_classes {
     const struct device_class *const *devices;
     const struct netdev_class *const *netdevs;
     const struct netdev_class *hubport; /* for -net's vlan= */
+    const struct blockdev_class *const *blockdevs;
 };
 
-/* One netdev, NIC or other device, before and while it is checked. */
+/* One netdev, blockdev, NIC or other device, before and while it is checked. */
 struct asked {
     struct opts o;
     const struct netdev_class *net;
     const struct device_class *dev;
+    const struct blockdev_class *block; /* NULL: raw is not tied to it yet, or
+                                           it is a part of that */
+    bool raw;
+    int place;   /* a -drive's, among them */
     int vlan;    /* -net's, else -1 */
     char id[16]; /* where nobody gave one */
     struct netdev *netdev;

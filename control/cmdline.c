@@ -109,7 +109,7 @@ struct option {
     const char *names; /* the first is told */
     const char *arg;   /* what the help calls its argument; NULL: none */
     const char *help;  /* NULL: not a line of its own */
-    enum { TEXT, FLAG, CALL, PC, NET, NOTHING, ONLY, REFUSED } kind;
+    enum { TEXT, FLAG, CALL, PC, PLAN, NOTHING, ONLY, REFUSED } kind;
     union {
         const char **text;            /* TEXT: kept */
         bool *flag;                   /* FLAG: set */
@@ -126,7 +126,7 @@ struct option {
 #define CALL(name, value, function, line)                                      \
     {name, value, line, CALL, {.call = function}}
 #define PC(name, value, line) {name, value, line, PC, {0}}
-#define NET(name, value, line) {name, value, line, NET, {0}}
+#define PLAN(name, value, line) {name, value, line, PLAN, {0}}
 #define NOTHING(name, value) {name, value, NULL, NOTHING, {0}}
 #define ONLY(name, values, reason) {name, values, NULL, ONLY, {.why = reason}}
 #define REFUSED(name, reason) {name, NULL, NULL, REFUSED, {.why = reason}}
@@ -147,14 +147,20 @@ static const struct option options[] = {
          "how to enter a bzImage (best it has)"),
     TEXT("-bios", "FILE", boot.bios, "another BIOS ROM"),
     PC("-boot", "n", "boot from the network (romfile=)"),
-    NET("-tap", "NAME[,model=M]...",
+    PLAN("-tap", "NAME[,model=M]...",
         "a NIC on this TAP, which is made if absent"),
-    NET("-nic", "TYPE[,model=M]...", "a NIC and its backend in one"),
-    NET("-netdev", "TYPE,id=ID...", "TYPE,help lists its keys; there are"),
+    PLAN("-nic", "TYPE[,model=M]...", "a NIC and its backend in one"),
+    PLAN("-netdev", "TYPE,id=ID...", "TYPE,help lists its keys; there are"),
+    PLAN("-drive", "file=FILE[,KEY=V]...",
+         "a disk: format=raw,if=virtio|none,readonly=on,cache=;\n"
+         "                                -drive help lists the keys"),
+    PLAN("-blockdev", "TYPE,node-name=ID...",
+         "TYPE,help lists its keys; there are raw and"),
+    PLAN("-hda -hdb -hdc -hdd", "FILE", "-drive file=FILE,index=0 (1, 2, 3)"),
     CALL("-chardev", "TYPE,id=ID...", chardev_add,
          "null stdio file pty socket, for -serial and\n"
          "                                vhost-user; TYPE,help lists keys"),
-    NET("-net", "nic|TYPE...", "the older form, with vlan=N"),
+    PLAN("-net", "nic|TYPE...", "the older form, with vlan=N"),
     CALL("-device", "MODEL[,netdev=ID]...", cmdline_opt_device,
          "MODEL,help lists its keys; there are"),
     CALL("-global", "MODEL.KEY=VALUE", cmdline_opt_global,
@@ -227,10 +233,10 @@ static const struct option options[] = {
             "a guest that powers off ends the run; there is no monitor to "
             "quit it"),
     REFUSED("-mon -qmp-pretty", "there is no monitor"),
-    REFUSED("-drive -blockdev -hda -hdb -hdc -hdd -cdrom -fda -fdb -sd "
-            "-mtdblock -pflash -snapshot -iscsi",
-            "there are no disks; give an -initrd, or boot from the network "
-            "(-boot n)"),
+    REFUSED("-cdrom", "there is no CD-ROM; -drive file=FILE,readonly=on"),
+    REFUSED("-fda -fdb -sd -mtdblock -pflash", "no such drive; -drive"),
+    REFUSED("-snapshot", "what is written to a disk is kept"),
+    REFUSED("-iscsi", "disks are files and block devices; -drive"),
     REFUSED("-fsdev -virtfs", "there are no shared file systems"),
     REFUSED("-incoming -loadvm -only-migratable -dump-vmstate",
             "a machine's state is neither saved nor moved"),
@@ -302,6 +308,9 @@ static void cmdline_print_names(const char *opt)
     if (!strcmp(opt, "-device"))
         for (int i = 0; classes->devices[i]; i++)
             cmdline_print_name(classes->devices[i]->name, &column);
+    if (!strcmp(opt, "-blockdev"))
+        for (int i = 0; classes->blockdevs[i]; i++)
+            cmdline_print_name(classes->blockdevs[i]->name, &column);
     if (!strcmp(opt, "-netdev"))
         for (int i = 0; classes->netdevs[i]; i++)
             cmdline_print_name(classes->netdevs[i]->name, &column);
@@ -376,8 +385,8 @@ static int cmdline_unknown_option(const char *word)
                 word, near);
 }
 
-/* -netdev, -nic, -net, -tap, -chardev. */
-static int cmdline_take_net(const char *name, const char *arg)
+/* Backends, NICs and disks. */
+static int cmdline_take_plan(const char *name, const char *arg)
 {
     const char *model = strstr(arg, "model=");
     if (model && (model == arg || model[-1] == ',') &&
@@ -405,8 +414,8 @@ static int cmdline_take_option(const struct option *opt, const char *name,
     case PC:
         cmdline_first_name(opt, first, sizeof(first));
         return pc_take(&config, first, arg);
-    case NET:
-        return cmdline_take_net(opt->names, arg);
+    case PLAN:
+        return cmdline_take_plan(name + (name[1] == '-'), arg);
     case NOTHING:
         return 0;
     case ONLY:

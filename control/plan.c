@@ -17,14 +17,26 @@
 
 #include "base/json.h"
 #include "control/asked.h"
+#include "control/disks.h"
 #include "control/models.h"
 
-/* How each option is parsed: what a first word without "=" is the value of. */
+/* How each option is parsed: what a first word without "=" is the value of; or
+ * all of it is the value of `file`. */
 static const struct form {
-    const char *opt, *first;
+    const char *opt, *first, *file, *index;
 } forms[] = {
-    {"-netdev", "type"}, {"-nic", "type"},        {"-net", "type"},
-    {"-tap", "ifname"},  {"-object", "qom-type"}, {"-device", "driver"},
+    {.opt = "-netdev", .first = "type"},
+    {.opt = "-nic", .first = "type"},
+    {.opt = "-net", .first = "type"},
+    {.opt = "-tap", .first = "ifname"},
+    {.opt = "-object", .first = "qom-type"},
+    {.opt = "-device", .first = "driver"},
+    {.opt = "-blockdev", .first = "driver"},
+    {.opt = "-drive"},
+    {.opt = "-hda", .file = "file", .index = "0"},
+    {.opt = "-hdb", .file = "file", .index = "1"},
+    {.opt = "-hdc", .file = "file", .index = "2"},
+    {.opt = "-hdd", .file = "file", .index = "3"},
 };
 
 /* As it came. */
@@ -34,7 +46,7 @@ static struct {
 } * came[PLAN_MAX];
 static int ncame;
 
-static struct asked_list nets, nics, devices, boards;
+static struct asked_list nets, nics, backs, devices, disks, boards;
 static struct dump *dumps[PLAN_MAX];
 static int ndumps;
 static struct object *made; /* by -object, for devices */
@@ -51,6 +63,11 @@ int plan_take(const char *opt, const char *arg)
         return fail(-ENOMEM, "%s: out of memory", opt);
     struct opts *o = &came[ncame]->o;
     came[ncame++]->form = &forms[i];
+    if (forms[i].file) {
+        opts_init(o, opt);
+        int err = opts_add(o, forms[i].file, arg);
+        return err ? err : opts_add(o, "index", forms[i].index);
+    }
     if (!json_looks_like(arg))
         return opts_parse(o, opt, arg, forms[i].first);
     opts_init(o, opt);
@@ -162,6 +179,16 @@ static int plan_check_netdevs(struct needs *needs)
     return err;
 }
 
+static int plan_check_blockdevs(const struct plan_classes *c)
+{
+    struct blockdev *b;
+    int err = disks_tie(c, &backs);
+    for (int i = 0; i < backs.n && !err; i++)
+        if (backs.at[i]->block)
+            err = blockdev_new(backs.at[i]->block, &backs.at[i]->o, &b);
+    return err;
+}
+
 static bool plan_id_taken(const struct asked_list *l, int upto, const char *id)
 {
     for (int i = 0; i < upto; i++)
@@ -185,6 +212,12 @@ static int plan_check_devices(struct asked_list *l, struct needs *needs)
     return err;
 }
 
+static bool plan_is_disk(const char *opt)
+{
+    return !strcmp(opt, "-drive") || !strcmp(opt, "-blockdev") ||
+           !strncmp(opt, "-hd", 3);
+}
+
 /* Those of one option, in their order. */
 static int plan_sort_out(const struct plan_classes *c, bool objects)
 {
@@ -198,13 +231,15 @@ static int plan_sort_out(const struct plan_classes *c, bool objects)
             err = plan_take_object(c, o);
         else if (!strcmp(opt, "-device"))
             err = plan_take_device(c, o);
+        else if (plan_is_disk(opt))
+            err = disks_take(c, opt, o, &backs, &disks);
         else
             err = asked_net(c, opt, o, &nets, &nics);
     }
     return err;
 }
 
-/* A NIC without a cable, a cable without a NIC. */
+/* A NIC without a cable, a cable without a NIC, a disk nobody has. */
 static void plan_warn_of_loose_ends(void)
 {
     for (int i = 0; i < nics.n + devices.n; i++) {
@@ -222,6 +257,11 @@ static void plan_warn_of_loose_ends(void)
     for (const struct object *o = made; o; o = o->next)
         if (!o->taken)
             log_line("warning: %s: no device names %s", o->opts.what, o->id);
+    for (const struct blockdev *b = blockdevs; b; b = b->next)
+        if (!b->taken)
+            log_line("warning: disk %s has no device; -device "
+                     "virtio-blk-pci,drive=%s",
+                     b->id, b->id);
 }
 
 int plan_check(const struct plan_classes *c, struct needs *needs)
@@ -232,12 +272,16 @@ int plan_check(const struct plan_classes *c, struct needs *needs)
     if (!err)
         err = plan_check_netdevs(needs);
     if (!err)
+        err = plan_check_blockdevs(c);
+    if (!err)
         err = plan_sort_out(c, true);
     needs->objects = made;
     if (!err)
         err = plan_check_devices(&nics, needs);
     if (!err)
         err = plan_check_devices(&devices, needs);
+    if (!err)
+        err = plan_check_devices(&disks, needs);
     if (!err)
         err = plan_check_devices(&boards, needs);
     if (!err)
@@ -261,6 +305,8 @@ static int plan_create(struct machine *m, struct asked_list *l)
 int plan_open(struct machine *m)
 {
     int err = 0;
+    for (struct blockdev *b = blockdevs; b && !err; b = b->next)
+        err = b->cls->open(b, m->loop);
     for (struct netdev *nd = netdevs; nd && !err; nd = nd->next)
         err = nd->cls->open(nd, m->loop);
     for (int i = 0; i < ndumps && !err; i++) {
@@ -273,12 +319,15 @@ int plan_open(struct machine *m)
         err = plan_create(m, &nics);
     if (!err)
         err = plan_create(m, &devices);
+    if (!err)
+        err = plan_create(m, &disks);
     return err ? err : plan_create(m, &boards);
 }
 
 void plan_free(void)
 {
     netdev_close_all();
+    blockdev_close_all();
     for (int i = 0; i < ncame; i++) {
         opts_free(&came[i]->o);
         free(came[i]);
@@ -289,7 +338,9 @@ void plan_free(void)
     ncame = ndumps = 0;
     asked_free(&nets);
     asked_free(&nics);
+    asked_free(&backs);
     asked_free(&devices);
+    asked_free(&disks);
     asked_free(&boards);
     objects_free(&made);
 }

@@ -8,22 +8,23 @@
 
 /* For main(), in this order, on its thread.
  *
- * Takes one of -netdev, -nic, -net, -tap, -device and -object in, as key=value
- * text or as JSON. 0, or -EINVAL (said). */
+ * Takes one of -netdev, -nic, -net, -tap, -drive, -blockdev, -hda to -hdd,
+ * -device and -object in, as key=value text or as JSON. 0, or -EINVAL (said).
+ */
 int plan_take(const char *opt, const char *arg);
 /* A part of the board; `key` (NULL: none) is told it as an option. 0 or -errno
  * (said). */
 int plan_board(const struct device_class *cls, const char *what,
                const char *key, const char *val);
-/* Makes netdevs, captures and devices of it, each as far as it touches nothing
- * outside, and adds up what they need. 0; 1: help is out on stdout; -errno
- * (said). */
+/* Makes netdevs, blockdevs, captures and devices of it, each as far as it
+ * touches nothing outside, and adds up what they need. 0; 1: help is out on
+ * stdout; -errno (said). */
 int plan_check(const struct plan_classes *c, struct needs *needs);
-/* Opens them: netdevs, captures, devices, and last the board, whose serial
- * ports write to files. 0 or -errno (said). */
+/* Opens them: blockdevs, netdevs, captures, devices, and last the board, whose
+ * serial ports write to files. 0 or -errno (said). */
 int plan_open(struct machine *m);
-/* Ends netdevs and what was not opened. After devices_destroy: NICs use
- * netdevs. */
+/* Ends netdevs, blockdevs and what was not opened. After devices_destroy: NICs
+ * use netdevs, disks blockdevs. */
 void plan_free(void);
 
 #endif

@@ -17,7 +17,7 @@
 # not parse or a call does not exist.
 
 BEGIN {
-    split("loop pair vcpu worker", kinds)
+    split("loop pair vcpu worker disk", kinds)
     for (i in kinds)
         kind[kinds[i]] = "1 << THREAD_" toupper(kinds[i])
     split("ioctl 1 fcntl 1 madvise 2 mmap 2 mprotect 2 memfd_create 1 tgkill 0",
@@ -163,7 +163,7 @@ END {
             rows[j - 1] = t
         }
     print "/* Made by host/syscalls.awk. */"
-    print "#include <fcntl.h>\n#include <linux/if_tun.h>"
+    print "#include <fcntl.h>\n#include <linux/fs.h>\n#include <linux/if_tun.h>"
     print "#include <linux/kvm.h>\n#include <linux/vfio.h>"
     print "#include <linux/vhost.h>\n#include <sys/ioctl.h>"
     print "#include <sys/mman.h>\n"

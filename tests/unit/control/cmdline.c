@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "block/list.h"
 #include "control/models.h"
 #include "control/plan.h"
 #include "devices/list.h"
@@ -14,7 +15,9 @@
 
 static const struct device_class *const models[] = {DEVICE_ROWS NULL};
 static const struct netdev_class *const nets[] = {NETDEV_ROWS NULL};
-static const struct plan_classes classes = {.devices = models, .netdevs = nets};
+static const struct blockdev_class *const disks[] = {BLOCKDEV_ROWS NULL};
+static const struct plan_classes classes = {
+    .devices = models, .netdevs = nets, .blockdevs = disks};
 static struct config cfg;
 
 /* The words after "vmm", parted by blanks ("~" is one). */
@@ -118,9 +121,9 @@ TEST(cmdline_what_cannot_be_meant_is_refused_with_the_reason)
         {"-qmp unix:/x,server", "no monitor"},
         {"-mon chardev=m", "no monitor"},
         {"-monitor stdio", "no monitor"},
-        {"-drive file=x", "no disks"},
-        {"-blockdev x", "no disks"},
-        {"-hda x", "no disks"},
+        {"-cdrom x", "no CD-ROM"},
+        {"-pflash x", "no such drive"},
+        {"-snapshot", "is kept"},
         {"-sandbox maybe", "must be on or off"},
         {"-sandbox on,spawn=children", "must be one of deny, allow"},
         {"-sandbox on,colour=red", "no key \"colour\""},

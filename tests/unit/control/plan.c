@@ -2,6 +2,7 @@
 /* What is asked for: -nic, -net, -tap, -netdev, -object, -device; what they
  * turn into, and that nothing is done before all of it is right. */
 #include "devices/list.h"
+#include "block/list.h"
 #include "control/plan.h"
 
 #include "devices/nic.h"
@@ -66,10 +67,13 @@ static const struct netdev_class *const netdev_classes[] = {
     &rec_tap, &rec_user, &none_class, &hubport_class, &vhost_user_class, NULL};
 static const struct device_class *const device_classes[] = {&rec_virtio,
                                                             &rec_e1000, NULL};
+static const struct blockdev_class *const blockdev_classes[] = {
+    BLOCKDEV_ROWS NULL};
 static const struct plan_classes classes = {
     .devices = device_classes,
     .netdevs = netdev_classes,
     .hubport = &hubport_class,
+    .blockdevs = blockdev_classes,
 };
 
 /* Options as "-opt arg" pairs, NULL-terminated; then checks, then opens. */

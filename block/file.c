@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: MIT */
+/* -blockdev file: a file or a block device of the host's as a disk.
+ *
+ * Theory of operation. submit() lines requests up, kick() hands those to the
+ * threads of the disk's own (pool.c) that may run now: a discard, zeroes, and a
+ * write of a part of a block wait for all before them, and all after wait for
+ * those. So a late discard does not reach what was written after it, and no two
+ * requests change one block at once. What is done comes back by an eventfd,
+ * many at a time. All of this is the loop's thread's; the threads touch nothing
+ * but the request they were given (transfer.c). */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "block/file.h"
+#include "block/list.h"
+
+#define FILE_HOLE_MAX (1ull << 30)  /* made in no time */
+#define DEVICE_ZERO_MAX (16u << 20) /* may be written, a byte for a byte */
+#define DIRECT_THREADS 8 /* transfers under way: the page cache has its own */
+
+static struct file *file_of(struct blockdev *b)
+{
+    return container_of(b, struct file, b);
+}
+
+/* What a line begins with. */
+static const char *file_who(const struct file *f)
+{
+    static char who[512];
+    snprintf(who, sizeof(who), "disk %s: %s", f->b.id, f->path);
+    return who;
+}
+
+/* ---------------------------------------------------------------- requests */
+
+static void file_finish(struct file *f, struct blk_req *r, int err)
+{
+    f->running--;
+    f->alone &= f->running != 0;
+    blockdev_end(&f->b, r, err);
+}
+
+/* Begins what may run. */
+static void file_feed(struct file *f)
+{
+    struct blk_req *list = NULL, **last = &list;
+    unsigned n = 0;
+    while (f->first) {
+        struct blk_req *r = f->first;
+        bool alone = transfer_alone(f, r);
+        if (f->running && (alone || f->alone))
+            break;
+        f->first = r->next;
+        f->running++;
+        f->alone = alone;
+        r->next = NULL;
+        *last = r;
+        last = &r->next;
+        n++;
+    }
+    if (!f->first)
+        f->last = &f->first;
+    pool_give(&f->pool, list, n);
+}
+
+static void file_reap(struct file *f)
+{
+    struct blk_req *r = pool_done(&f->pool), *next;
+    for (; r; r = next) {
+        next = r->next;
+        file_finish(f, r, r->err);
+    }
+    file_feed(f);
+}
+
+static void file_ready(struct event *ev, uint32_t got)
+{
+    (void)got;
+    event_drain(ev->fd);
+    file_reap(container_of(ev, struct file, ev));
+}
+
+static void file_submit(struct blockdev *b, struct blk_req *r)
+{
+    struct file *f = file_of(b);
+    blockdev_begin(b);
+    r->next = NULL;
+    *f->last = r;
+    f->last = &r->next;
+}
+
+static void file_kick(struct blockdev *b)
+{
+    file_feed(file_of(b));
+}
+
+static void file_cancel(struct file *f)
+{
+    struct blk_req *mine = f->first, *r = pool_cancel(&f->pool), *next;
+    f->first = NULL;
+    f->last = &f->first;
+    for (; r; r = next) {
+        next = r->next;
+        file_finish(f, r, -ECANCELED);
+    }
+    for (r = mine; r; r = next) {
+        next = r->next;
+        blockdev_end(&f->b, r, -ECANCELED);
+    }
+}
+
+/* syscalls loop if disk: poll */
+static void file_drain(struct blockdev *b, bool cancel)
+{
+    struct file *f = file_of(b);
+    if (cancel)
+        file_cancel(f);
+    file_feed(f);
+    while (f->running) {
+        struct pollfd p = {.fd = f->ev.fd, .events = POLLIN};
+        poll(&p, 1, -1);
+        event_drain(f->ev.fd);
+        file_reap(f);
+    }
+}
+
+/* ----------------------------------------------------------- what is behind */
+
+/* What the disk sees of it. */
+static void file_show(struct file *f)
+{
+    struct blockdev *b = &f->b;
+    const struct backing *at = &f->at;
+    uint32_t unit = at->align < BLK_SECTOR ? BLK_SECTOR : at->align;
+    b->size = at->size - at->size % unit;
+    b->physical = at->physical;
+    b->optimal = at->optimal;
+    b->can_flush = b->cache != BLK_UNSAFE;
+    b->can_discard = at->can_discard && b->discard && !b->readonly;
+    b->can_zero = at->can_zero && !b->readonly;
+    b->zero_may_unmap = b->can_discard;
+    b->discard_align = at->physical;
+    b->max_discard = FILE_HOLE_MAX;
+    b->max_zero = at->device ? DEVICE_ZERO_MAX : FILE_HOLE_MAX;
+    if (at->size % unit)
+        log_line("warning: %s: its last %u bytes are no whole block: the guest "
+                 "does not see them",
+                 file_who(f), (unsigned)(at->size % unit));
+}
+
+/* Made of where it lies, so that it stays the same. */
+static void file_serial(struct file *f)
+{
+    const struct backing *at = &f->at;
+    if (!f->b.told_serial)
+        snprintf(f->b.serial, sizeof(f->b.serial), "%x-%llx",
+                 (unsigned)(at->dev >> 32 << 20 | (at->dev & 0xfffff)),
+                 (unsigned long long)at->ino);
+}
+
+static int file_look(struct file *f, struct backing *at, const char *who)
+{
+    int err = backing_look(at, who, f->b.direct, !f->b.readonly);
+    if (!err && f->locking != OFF)
+        err = backing_lock(at, who, !f->b.readonly, f->locking == ON);
+    return err;
+}
+
+static int file_resize(struct blockdev *b, uint64_t size);
+
+/* syscalls loop if disk: close */
+static int file_swap(struct blockdev *b, int fd, const char *path)
+{
+    struct file *f = file_of(b);
+    struct backing at = {.fd = fd};
+    char who[512], *own = strdup(path);
+    uint64_t was = b->size;
+    snprintf(who, sizeof(who), "disk %s: %s", b->id, path);
+    int flags = fcntl(fd, F_GETFL),
+        err = own ? 0 : fail(-ENOMEM, "%s: out of memory", who);
+    if (!err && flags >= 0 && !b->readonly && (flags & O_ACCMODE) != O_RDWR)
+        err = fail(-EACCES, "%s: opened for reading only", who);
+    if (!err)
+        err = file_look(f, &at, who);
+    if (err) {
+        close(fd);
+        free(own);
+        return err;
+    }
+    file_drain(b, false);
+    close(f->at.fd);
+    free(f->own_path);
+    f->at = at;
+    f->path = f->own_path = own;
+    f->lost = f->resized = false;
+    file_show(f);
+    if (b->size != was && b->resized)
+        b->resized(b->disk);
+    return 0;
+}
+
+static int file_truncate(struct file *f, uint64_t size)
+{
+    if (f->at.device)
+        return fail(-EINVAL, "%s: a block device has the size it has",
+                    file_who(f));
+    if (f->b.readonly)
+        return fail(-EROFS, "%s: is read-only", file_who(f));
+    file_drain(&f->b, false);
+    if (ftruncate(f->at.fd, (off_t)size)) {
+        int err = -errno;
+        return fail(err, "%s: to %llu bytes: %s", file_who(f),
+                    (unsigned long long)size, strerror(-err));
+    }
+    f->resized = true;
+    return 0;
+}
+
+/* syscalls loop if disk: ftruncate */
+static int file_resize(struct blockdev *b, uint64_t size)
+{
+    struct file *f = file_of(b);
+    uint64_t was = b->size;
+    int err = size ? file_truncate(f, size) : 0;
+    if (!err)
+        err = backing_size(&f->at, file_who(f));
+    if (err)
+        return err;
+    file_show(f);
+    if (b->size != was && b->resized)
+        b->resized(b->disk);
+    return 0;
+}
+
+/* --------------------------------------------------------------- beginning */
+
+static void file_close(struct blockdev *b)
+{
+    struct file *f = file_of(b);
+    file_drain(b, true);
+    pool_end(&f->pool, FILE_BOUNCE);
+    loop_del(&f->ev);
+    if (f->ev.fd >= 0)
+        close(f->ev.fd);
+    if (f->at.fd >= 0)
+        close(f->at.fd);
+    free(f->own_path);
+}
+
+/* With auto-read-only it is opened as it can be. */
+static int file_open_path(struct file *f)
+{
+    int flags = O_CLOEXEC | O_NOCTTY;
+    f->at.fd = open(f->path, flags | (f->b.readonly ? O_RDONLY : O_RDWR));
+    if (f->at.fd < 0 && f->auto_read_only && !f->b.readonly &&
+        (errno == EACCES || errno == EPERM || errno == EROFS)) {
+        f->b.readonly = true;
+        f->at.fd = open(f->path, flags | O_RDONLY);
+    }
+    if (f->at.fd >= 0)
+        return 0;
+    int err = -errno;
+    return fail(err, "%s: %s", file_who(f), strerror(-err));
+}
+
+static int file_begin(struct file *f, struct loop *l)
+{
+    unsigned threads = f->threads    ? f->threads
+                       : f->b.direct ? DIRECT_THREADS
+                                     : 1;
+    f->ev.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (f->ev.fd < 0)
+        return fail(-errno, "%s: eventfd: %s", file_who(f), strerror(errno));
+    f->pool.work = transfer_do;
+    f->pool.ctx = f;
+    f->pool.fd = f->ev.fd;
+    int err = pool_begin(&f->pool, threads, FILE_BOUNCE, f->b.id);
+    return err ? err : loop_add(l, &f->ev);
+}
+
+static int file_open(struct blockdev *b, struct loop *l)
+{
+    struct file *f = file_of(b);
+    f->at.fd = -1;
+    f->ev = (struct event){.fd = -1, .want = EPOLLIN, .ready = file_ready};
+    f->last = &f->first;
+    b->submit = file_submit;
+    b->kick = file_kick;
+    b->drain = file_drain;
+    b->resize = file_resize;
+    b->swap = file_swap;
+    b->close = file_close;
+    int err = file_open_path(f);
+    if (!err)
+        err = file_look(f, &f->at, file_who(f));
+    if (err)
+        return err;
+    thread_uses(USE_DISK);
+    if (f->at.device)
+        thread_uses(USE_DISK_DEVICE);
+    file_serial(f);
+    file_show(f);
+    return file_begin(f, l);
+}
+
+/* ---------------------------------------------------------------- checking */
+
+/* Another disk's on the same file: of both, nobody else may write. */
+static int file_check_others(struct file *f, const struct stat *st)
+{
+    struct stat other;
+    for (struct blockdev *b = blockdevs; b; b = b->next) {
+        const struct file *o = container_of(b, struct file, b);
+        if (b->cls != &file_class || (f->b.readonly && b->readonly) ||
+            f->locking == OFF || o->locking == OFF || stat(o->path, &other))
+            continue;
+        bool same =
+            S_ISBLK(st->st_mode)
+                ? S_ISBLK(other.st_mode) && other.st_rdev == st->st_rdev
+                : other.st_dev == st->st_dev && other.st_ino == st->st_ino;
+        if (same)
+            return fail(-EINVAL,
+                        "%s: disk %s has this file already; locking=off opens "
+                        "it all the same",
+                        file_who(f), b->id);
+    }
+    return 0;
+}
+
+static int file_check(struct blockdev *b)
+{
+    struct file *f = file_of(b);
+    struct stat st;
+    if (!f->path || !*f->path)
+        return fail(-EINVAL, "%s: filename= is missing", b->opts.what);
+    if (stat(f->path, &st)) {
+        int err = -errno;
+        return fail(err, "%s: %s", file_who(f), strerror(-err));
+    }
+    if (S_ISDIR(st.st_mode))
+        return fail(-EISDIR, "%s: is a directory", file_who(f));
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+        return fail(-EINVAL, "%s: neither a file nor a block device",
+                    file_who(f));
+    if (access(f->path,
+               b->readonly || f->auto_read_only ? R_OK : R_OK | W_OK)) {
+        int err = -errno;
+        return fail(err, "%s: %s%s", file_who(f), strerror(-err),
+                    b->readonly ? "" : "; readonly=on only reads it");
+    }
+    return file_check_others(f, &st);
+}
+
+static const char *const aio_words[] = {"threads", NULL};
+
+static const struct opts_quiet file_quiet[] = {
+    {"detect-zeroes", "off", "zeroes are written as they come"},
+    {"force-share", "off", "locking=off"},
+    {"drop-cache", NULL, NULL},
+    {"check-cache-dropped", NULL, NULL},
+    {0}};
+
+static const struct field file_fields[] = {
+    FIELDS_OF(blockdev_fields, "", struct file, b),
+    FIELD(TEXT, "filename", struct file, path, .arg = "FILE",
+          .help = "a file, or a block device"),
+    FIELD(FLAG, "auto-read-only", struct file, auto_read_only,
+          .help = "read-only, where it cannot be written to"),
+    FIELD(WORD, "aio", struct file, aio, .words = aio_words,
+          .help = "who does the transfers"),
+    FIELD(FLAG, "locking", struct file, locking, .def = AUTO, .max = AUTO,
+          .help = "keep other processes from it"),
+    FIELD(NUMBER, "threads", struct file, threads, .min = 1,
+          .max = POOL_THREADS_MAX, .help = "at a time (1; direct: 8)"),
+    FIELDS_QUIET(file_quiet),
+    {.help = NULL},
+};
+
+const struct blockdev_class file_class = {
+    .name = "file",
+    .help = "a file, or a block device",
+    .fields = file_fields,
+    .size = sizeof(struct file),
+    .check = file_check,
+    .open = file_open,
+};
