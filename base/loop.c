@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -37,7 +38,8 @@ struct call {
 
 struct loop {
     int epfd;
-    struct event wake; /* loop_stop's and loop_call's eventfd */
+    struct event wake; /* loop_stop's, loop_call's, loop_nudge's */
+    pthread_mutex_t calling;
     struct call *_Atomic call;
     pthread_t thread;
     _Atomic bool running;
@@ -86,11 +88,28 @@ void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
 {
     struct call c = {.fn = fn, .arg = arg};
     sem_init(&c.done, 0, 0);
+    pthread_mutex_lock(&l->calling);
     atomic_store(&l->call, &c);
     event_signal(l->wake.fd);
     while (sem_wait(&c.done))
         continue; /* a signal */
+    pthread_mutex_unlock(&l->calling);
     sem_destroy(&c.done);
+}
+
+/* syscalls loop: poll */
+void loop_serve(struct loop *l, bool (*over)(void *arg), void *arg)
+{
+    struct pollfd p = {.fd = l->wake.fd, .events = POLLIN};
+    while (!over(arg)) {
+        poll(&p, 1, -1);
+        loop_drain_wake(&l->wake, 0);
+    }
+}
+
+void loop_nudge(struct loop *l)
+{
+    event_signal(l->wake.fd);
 }
 
 int loop_new(struct loop **out)
@@ -100,6 +119,7 @@ int loop_new(struct loop **out)
     if (!l)
         return -ENOMEM;
     l->again_tail = &l->again;
+    pthread_mutex_init(&l->calling, NULL);
     l->epfd = epoll_create1(EPOLL_CLOEXEC);
     if (l->epfd < 0) {
         err = -errno;

@@ -89,8 +89,14 @@ void loop_stop(struct loop *l, int value);
 bool loop_is_mine(const struct loop *l); /* on the loop's own thread? */
 
 /* Runs fn(arg) on the thread that runs the loop, between two events, and waits
- * until it is done. Another thread's, one at a time; the loop runs, or will. */
+ * until it is done. Other threads', one after the other; the loop runs, or
+ * will. */
 void loop_call(struct loop *l, void (*fn)(void *arg), void *arg);
+/* For the loop's thread, in place of a wait of its own for a thread that may be
+ * waiting in loop_call: does what is called until over(arg). Who makes that
+ * true calls loop_nudge then. */
+void loop_serve(struct loop *l, bool (*over)(void *arg), void *arg);
+void loop_nudge(struct loop *l);
 
 /* Tests: runs the ready events and due timers once, without loop_run; waits at
  * most timeout_ms for one. Returns how many ran. */

@@ -39,7 +39,7 @@ struct vm {
     struct vcpu vcpu[CPUS_MAX];
     /* Pausing: a vCPU that sees `pause` parks itself; see vcpu.c. */
     pthread_mutex_t lock;
-    pthread_cond_t parked_cond, resume_cond;
+    pthread_cond_t resume_cond;
     _Atomic bool pause;
     bool quit;
     unsigned parked;

@@ -4,9 +4,10 @@
  *
  * Pausing. vcpus_pause sets vm->pause, makes each KVM_RUN return
  * (immediate_exit for one about to start, a signal for one inside) and waits
- * until every thread has counted itself as parked. Parked threads sleep on
- * resume_cond, touch nothing, and look up their fd and run page again when
- * they wake, since a reset gives them new ones. */
+ * until every thread has counted itself as parked; meanwhile it does what they
+ * call the loop for (a device's register may wait for that). Parked threads
+ * sleep on resume_cond, touch nothing, and look up their fd and run page again
+ * when they wake, since a reset gives them new ones. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -272,7 +273,7 @@ static bool vcpu_park(struct vcpu *c)
     struct vm *vm = c->vm;
     pthread_mutex_lock(&vm->lock);
     vm->parked++;
-    pthread_cond_signal(&vm->parked_cond);
+    loop_nudge(vm->m.loop);
     while (atomic_load(&vm->pause) && !vm->quit)
         pthread_cond_wait(&vm->resume_cond, &vm->lock);
     vm->parked--;
@@ -319,23 +320,34 @@ int vcpu_start(struct vm *vm, unsigned id)
     return thread_start(&c->thread);
 }
 
+struct vcpus_wait {
+    struct vm *vm;
+    unsigned n;
+};
+
+static bool vcpus_parked(void *arg)
+{
+    const struct vcpus_wait *w = arg;
+    pthread_mutex_lock(&w->vm->lock);
+    bool all = w->vm->parked >= w->n;
+    pthread_mutex_unlock(&w->vm->lock);
+    return all;
+}
+
 void vcpus_pause(struct vm *vm)
 {
-    unsigned started = 0;
+    struct vcpus_wait w = {vm, 0};
     atomic_store(&vm->pause, true);
     for (unsigned i = 0; i < vm->m.ncpus; i++) {
         if (!vm->vcpu[i].thread.runs)
             continue;
-        started++;
+        w.n++;
         if (vm->vcpu[i].run) /* NULL: between two VMs, and parked */
             __atomic_store_n(&vm->vcpu[i].run->immediate_exit, 1,
                              __ATOMIC_SEQ_CST);
         thread_wake(&vm->vcpu[i].thread);
     }
-    pthread_mutex_lock(&vm->lock);
-    while (vm->parked < started)
-        pthread_cond_wait(&vm->parked_cond, &vm->lock);
-    pthread_mutex_unlock(&vm->lock);
+    loop_serve(vm->m.loop, vcpus_parked, &w);
 }
 
 void vcpus_resume(struct vm *vm)

@@ -226,8 +226,10 @@ static void vm_on_request(struct event *ev, uint32_t got)
         vm_restart(vm);
 }
 
+/* The loop ends with the vCPUs parked: none can be waiting for it. */
 void vm_quit(struct machine *m, int status)
 {
+    vcpus_pause(vm_of(m));
     loop_stop(m->loop, status);
 }
 
@@ -293,7 +295,6 @@ int vm_new(struct machine **out, const struct vm_config *cfg)
     atomic_store(&vm->pause, true);
     pthread_mutex_init(&vm->lock, NULL);
     pthread_mutex_init(&vm->irq_lock, NULL);
-    pthread_cond_init(&vm->parked_cond, NULL);
     pthread_cond_init(&vm->resume_cond, NULL);
     err = vm_open_kvm(vm);
     if (!err)

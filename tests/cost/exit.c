@@ -117,7 +117,6 @@ void cost_exit(void)
     REQUIRE_EQ(bus_add(vm->m.pio, &port), 0);
     REQUIRE_EQ(bus_add(vm->m.mmio, &mem), 0);
     pthread_mutex_init(&vm->lock, NULL);
-    pthread_cond_init(&vm->parked_cond, NULL);
     vm->vcpu[0].vm = vm;
     vm->vcpu[0].run = aligned_alloc(4096, 4096);
     REQUIRE(vm->vcpu[0].run != NULL);

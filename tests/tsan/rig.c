@@ -195,11 +195,17 @@ unsigned cap_at(unsigned slot, uint8_t id)
 
 /* ------------------------------------------------------------------ vCPUs */
 
+static _Atomic bool parking;
+
 bool vcpu_sleep(struct vcpu *c, unsigned us)
 {
     pthread_rwlock_unlock(&gate);
+    if (atomic_load(&parking))
+        loop_nudge(rig.m.loop);
     if (us)
         usleep(us);
+    while (atomic_load(&parking))
+        usleep(10);
     pthread_rwlock_rdlock(&gate);
     return !atomic_load(&rig.stop) && c->epoch == atomic_load(&rig.epoch);
 }
@@ -310,9 +316,23 @@ void rude_pci(struct vcpu *c)
 static struct timer world;
 static uint64_t world_random;
 
+static bool all_parked(void *arg)
+{
+    (void)arg;
+    return !pthread_rwlock_trywrlock(&gate);
+}
+
+/* A vCPU inside may be waiting for the loop. */
+static void park(void)
+{
+    atomic_store(&parking, true);
+    loop_serve(rig.m.loop, all_parked, NULL);
+    atomic_store(&parking, false);
+}
+
 static void reset_machine(void)
 {
-    pthread_rwlock_wrlock(&gate);
+    park();
     for (struct device *d = rig.m.devices; d; d = d->next)
         d->reset(d);
     atomic_fetch_add(&rig.epoch, 1);
@@ -325,7 +345,7 @@ static void rest_machine(void)
 {
     static uint8_t saved[1 << 18];
     bool load = next_random(&world_random) >> 40 & 1;
-    pthread_rwlock_wrlock(&gate);
+    park();
     for (struct device *d = rig.m.devices; d; d = d->next)
         device_hold(d);
     for (struct device *d = rig.m.devices; d; d = d->next) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* The loop's naps ("Napping" in base/pace.c); events and timers are in
- * tests/unit/machine/bus.c. */
+/* The loop's naps ("Napping" in base/pace.c), and its calls; events and timers
+ * are in tests/unit/machine/bus.c. */
 #include "base/loop.h"
 
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -185,5 +186,59 @@ TEST(loop_loses_no_edge_while_it_measures)
     loop_unlook(m->loop, &r.p);
     loop_del(&e.ev);
     close(e.ev.fd);
+    fake_free(m);
+}
+
+/* ------------------------------------------------------------------- calls */
+
+struct caller {
+    struct machine *m;
+    _Atomic unsigned *parked;
+    unsigned times, inside;
+    pthread_t thread;
+};
+static unsigned called; /* the loop's thread's alone */
+
+static void count_call(void *arg)
+{
+    struct caller *c = arg;
+    called++;
+    c->inside++;
+}
+
+/* Calls the loop so often, then stays away, as a vCPU parks. */
+static void *call_and_park(void *arg)
+{
+    struct caller *c = arg;
+    for (unsigned i = 0; i < c->times; i++)
+        loop_call(c->m->loop, count_call, c);
+    atomic_fetch_add(c->parked, 1);
+    loop_nudge(c->m->loop);
+    return NULL;
+}
+
+static bool all_parked(void *arg)
+{
+    return atomic_load((_Atomic unsigned *)arg) == 4;
+}
+
+/* Four threads call at the same time, while the loop's waits for all of them to
+ * be done: none is forgotten, none waits for ever. */
+TEST(loop_serves_calls_while_it_waits_for_the_callers)
+{
+    struct machine *m = fake_new(1 << 20);
+    _Atomic unsigned parked = 0;
+    struct caller c[4];
+    called = 0;
+    for (unsigned i = 0; i < 4; i++) {
+        c[i] = (struct caller){.m = m, .parked = &parked, .times = 500};
+        REQUIRE_EQ(pthread_create(&c[i].thread, NULL, call_and_park, &c[i]), 0);
+    }
+    loop_serve(m->loop, all_parked, &parked);
+    CHECK_EQ(called, 2000);
+    for (unsigned i = 0; i < 4; i++) {
+        CHECK_EQ(c[i].inside, 500);
+        pthread_join(c[i].thread, NULL);
+    }
     fake_free(m);
 }
