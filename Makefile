@@ -26,6 +26,7 @@ HOT := base/eth base/loop base/pace machine/bus machine/machine machine/kvm/vcpu
        $(addprefix devices/virtio/, queue split packed walk) \
        $(addprefix devices/virtio_net/, events rx window tx rss \
          filter) \
+       devices/virtio_blk/io \
        $(addprefix devices/e1000/, e1000 regs rx put tx offload irq filter \
          stats)
 HOT_OPT := -O2 -fno-align-functions -fno-align-jumps -fno-align-labels

@@ -8,6 +8,7 @@
 
 #define DEVICE_CLASSES(ROW)                                                    \
     ROW(virtio_net)                                                            \
+    ROW(virtio_blk)                                                            \
     ROW(virtio_rng)                                                            \
     ROW(e1000)                                                                 \
     ROW(vfio_pci)

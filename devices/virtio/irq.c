@@ -104,17 +104,22 @@ void virtio_config_changed(struct virtio *v)
         virtio_config_irq(v);
 }
 
-void virtio_needs_reset(struct virtio *v, unsigned life, const char *why)
+void virtio_broken(struct virtio *v, unsigned life, const char *why)
 {
     fault_note(&v->faults,
                "%s: guest fault: %s; the device waits for a reset (said once, "
                "counted in -stats)",
                v->dev.id, why ? why : "?");
-    pthread_mutex_lock(&v->lock);
     if (life == v->life && (v->status & VIRTIO_DRIVER_OK) &&
         !(v->status & VIRTIO_NEEDS_RESET)) {
         v->status |= VIRTIO_NEEDS_RESET;
         virtio_config_irq(v);
     }
+}
+
+void virtio_needs_reset(struct virtio *v, unsigned life, const char *why)
+{
+    pthread_mutex_lock(&v->lock);
+    virtio_broken(v, life, why);
     pthread_mutex_unlock(&v->lock);
 }

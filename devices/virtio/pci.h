@@ -144,6 +144,8 @@ void virtio_config_changed(struct virtio *v);
  * a driver that has reset the device since, nothing is told to the next. Any
  * thread; takes the lock. */
 void virtio_needs_reset(struct virtio *v, unsigned life, const char *why);
+/* The same with the lock held. */
+void virtio_broken(struct virtio *v, unsigned life, const char *why);
 /* Descriptors for vhost: another process may have them, so nothing here reads
  * or writes them, and each is a fresh one after the end of the lending. All
  * with the lock held. The eventfd that interrupts for queue q; -1: none. */

@@ -27,6 +27,10 @@ static inline bool has(uint64_t features, unsigned bit)
 {
     return features >> bit & 1;
 }
+static inline uint64_t bit(unsigned n)
+{
+    return 1ull << n;
+}
 
 /* OFF: no ring pointers. READY: rings checked for their whole size, registers
  * frozen. BROKEN: a guest fault was seen; nothing is touched until reset. */
@@ -66,5 +70,9 @@ struct virtqueue {
     uint16_t inflight;            /* chains popped and not pushed */
     uint32_t walked; /* descriptors looked at, for whoever bounds his work */
 };
+
+/* Marks the queue BROKEN; gives VQ_FAULT. For what a device finds in a chain,
+ * too: one that it cannot answer. The loop's thread of this queue only. */
+enum vq_got vq_broken(struct virtqueue *vq, const char *why);
 
 #endif

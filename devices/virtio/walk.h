@@ -13,8 +13,6 @@ struct vring_desc { /* §2.7.5 */
     le16 flags, next;
 };
 
-/* Marks the queue BROKEN; gives VQ_FAULT. */
-enum vq_got vq_broken(struct virtqueue *vq, const char *why);
 /* Appends a descriptor's buffer to a chain; false: the queue broke. */
 bool vq_add_piece(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov,
                   const struct vring_desc *d);

@@ -208,10 +208,6 @@ static inline void vnet_pair_lock(struct vnet_pair *p)
     pthread_mutex_lock(&p->lock);
     pthread_mutex_unlock(&p->door);
 }
-static inline uint64_t bit(unsigned n)
-{
-    return 1ull << n;
-}
 
 /* features.c: what it can be told; the first half of making one; what it offers
  * (v.offered, npairs, config), now that the netdev is open. */

@@ -8,6 +8,7 @@
 #include "devices/list.h"
 #include "devices/pci/pci.h"
 #include "tests/unit/fake.h"
+#include "tests/unit/fakeblk.h"
 #include "tests/unit/fakesys.h"
 
 static const struct {
@@ -15,11 +16,12 @@ static const struct {
     const char *opts;
     unsigned port; /* of the first region */
 } rows[] = {
-    {&acpi_pm_class, "", 0x600},       {&rtc_class, "", 0x70},
-    {&i8042_class, "", 0x60},          {&i8042_class, "", 0x64},
-    {&i8042_class, "", 0x92},          {&pvpanic_class, "", 0x505},
-    {&serial_class, "to=null", 0x3f8}, {&virtio_net_class, "netdev=n0", 0},
-    {&e1000_class, "netdev=n0", 0},    {&virtio_rng_class, "", 0},
+    {&acpi_pm_class, "", 0x600},        {&rtc_class, "", 0x70},
+    {&i8042_class, "", 0x60},           {&i8042_class, "", 0x64},
+    {&i8042_class, "", 0x92},           {&pvpanic_class, "", 0x505},
+    {&serial_class, "to=null", 0x3f8},  {&virtio_net_class, "netdev=n0", 0},
+    {&e1000_class, "netdev=n0", 0},     {&virtio_rng_class, "", 0},
+    {&virtio_blk_class, "drive=d0", 0},
 };
 
 static int lowest_free(void)
@@ -77,6 +79,7 @@ TEST(devices_without_enough_descriptors)
             struct machine *m =
                 rows[i].port ? fake_new(1 << 20) : fake_pc(1 << 20);
             fake_net_new("n0", 2);
+            fake_blk_new(NULL);
             fake_fds(n);
             err = fake_device(m, rows[i].cls, name, rows[i].opts);
             fake_fds(-1);
@@ -85,6 +88,7 @@ TEST(devices_without_enough_descriptors)
                      test_log());
             netdev_close_all();
             fake_free(m);
+            blockdev_close_all();
         }
         CHECK_EQ(err, 0);
     }

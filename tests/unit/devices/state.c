@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "devices/list.h"
+#include "tests/unit/fakeblk.h"
 #include "tests/unit/records.h"
 
 static const struct device_class *const classes[] = {&serial_class,
@@ -24,11 +25,16 @@ static struct device *one(const struct device_class *cls)
     bool nic = fields_find(cls->fields, "netdev");
     bool pci = fields_find(cls->fields, "addr");
     struct machine *m = pci ? fake_pc(4 << 20) : fake_new(4 << 20);
+    bool disk = fields_find(cls->fields, "drive");
     netdev_close_all();
+    blockdev_close_all();
     if (nic)
         fake_net_new("n0", 1);
+    if (disk)
+        fake_blk_new(NULL);
     if (fake_device(m, cls, cls->name,
                     nic                    ? "netdev=n0"
+                    : disk                 ? "drive=d0"
                     : cls == &serial_class ? "to=null"
                                            : ""))
         return NULL;
@@ -40,6 +46,7 @@ static void end(struct device *dev)
 {
     fake_free(dev->m);
     netdev_close_all();
+    blockdev_close_all();
 }
 
 TEST(state_every_class_is_saved_reset_loaded_and_the_same)
