@@ -192,7 +192,7 @@ int backing_look(struct backing *at, const char *who, bool direct, bool write)
 /* --------------------------------------------------------------------- locks
  */
 
-/* QEMU's (block/file-posix.c of it): one byte a permission that somebody has,
+/* QEMU's, of its file-posix.c: one byte a permission that somebody has,
  * and one that somebody does not want others to have, locked for reading by
  * whom it concerns; whether another has the opposite is asked of the kernel.
  * Here: a disk reads, and writes unless it is read-only; nobody else may write

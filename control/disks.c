@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "control/models.h"
@@ -284,7 +285,10 @@ static int disks_probe(const char *what, const char *path)
                  {"QED", "qed"},           {"<<< ", "vdi"},
                  {"WithoutF", "parallels"}};
     char head[8] = "";
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat st;
+    int fd = -1;
+    if (!stat(path, &st) && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return 0; /* whoever opens it says so */
     ssize_t n = pread(fd, head, sizeof(head), 0);

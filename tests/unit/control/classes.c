@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "devices/list.h"
+#include "block/list.h"
 #include "devices/nic.h"
 #include "devices/pc/pc.h"
 #include "devices/vfio/state.h"
@@ -17,6 +18,7 @@
 #include "tests/unit/fake.h"
 
 static const struct netdev_class *const nets[] = {NETDEV_ROWS};
+static const struct blockdev_class *const disks[] = {BLOCKDEV_ROWS};
 static const struct device_class *const devices[] = {&serial_class,
                                                      DEVICE_ROWS BOARD_ROWS};
 
@@ -194,6 +196,14 @@ TEST(classes_netdevs_by_their_tables)
     for (size_t i = 0; i < ARRAY_LEN(nets); i++) {
         try_table(nets[i]->name, nets[i]->fields, nets[i]->size);
         CHECK(fields_find(nets[i]->fields, "id") != NULL);
+    }
+}
+
+TEST(classes_blockdevs_by_their_tables)
+{
+    for (size_t i = 0; i < ARRAY_LEN(disks); i++) {
+        try_table(disks[i]->name, disks[i]->fields, disks[i]->size);
+        CHECK(fields_find(disks[i]->fields, "id") != NULL);
     }
 }
 
