@@ -203,7 +203,9 @@ static int plan_check_devices(struct asked_list *l, struct needs *needs)
     for (int i = 0; i < l->n && !err; i++) {
         struct asked *a = l->at[i];
         err = device_new(a->dev, &a->o, needs, &a->device);
-        if (!err && l != &boards &&
+        /* One that was given no name goes by its model's, as others may. */
+        bool named = !err && a->device->id != a->device->cls->name;
+        if (named && l != &boards &&
             (plan_id_taken(l, i, a->device->id) ||
              (l == &devices && plan_id_taken(&nics, nics.n, a->device->id))))
             err = fail(-EINVAL, "%s: id=%s: used twice", a->device->opts.what,

@@ -171,6 +171,17 @@ TEST(cmdline_what_cannot_be_meant_is_refused_with_the_reason)
     CHECK_HAS(test_log(), "-append: needs -kernel");
 }
 
+TEST(cmdline_devices_without_names_are_as_many_as_asked_for)
+{
+    char *argv[] = {"vmm", "-device", "virtio-rng-pci", "-device",
+                    "virtio-rng-pci"};
+    struct needs needs = {0};
+    CHECK_EQ(cmdline_parse(&cfg, &classes, ARRAY_LEN(argv), argv), 0);
+    CHECK_EQ(plan_check(&classes, &needs), 0);
+    plan_free();
+    models_free();
+}
+
 TEST(cmdline_words_that_are_no_option)
 {
     refuses("-kernl x", "did you mean -kernel?");
