@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -26,6 +25,8 @@
 #include "base/thread.h"
 #include "block/list.h"
 #include "control/cmdline.h"
+#include "control/control.h"
+#include "control/metrics.h"
 #include "control/models.h"
 #include "control/plan.h"
 #include "devices/pc/pc.h"
@@ -76,28 +77,22 @@ static int vmm_plan_boards(void)
 
 /* ------------------------------------------------------------------ signals */
 
-static struct control {
+static struct running {
     struct event ev;
     struct timer deadline;
     struct machine *m;
     bool asked; /* the power button was pressed */
-} control;
+} running;
 
-/* By way of a file, so that whoever counts needs to know nothing of the log,
- * and a reader who is slow holds up nobody. */
-/* syscalls loop: memfd_create(MFD_CLOEXEC) writev close */
+/* By way of a text, so that whoever counts needs to know nothing of the log. */
 static void vmm_print_stats(struct machine *m)
 {
-    int fd = memfd_create("stats", MFD_CLOEXEC);
-    if (fd < 0) {
-        log_line("-stats: %s", strerror(errno));
-        return;
-    }
-    vm_stats(m, fd);
-    netdev_stats(fd);
-    blockdev_stats(fd);
-    log_text(fd);
-    close(fd);
+    struct tally_lines lines;
+    struct text text = {0};
+    struct tally *t = tally_lines(&lines, &text);
+    metrics_count(m, t);
+    log_text(text.p, text.n);
+    text_free(&text);
 }
 
 static void vmm_shutdown_overdue(struct timer *t)
@@ -105,18 +100,20 @@ static void vmm_shutdown_overdue(struct timer *t)
     (void)t;
     log_line("the guest did not shut down in %d s after SIGTERM; ending it",
              SHUTDOWN_SECONDS);
-    vm_quit(control.m, 128 + SIGTERM);
+    vm_quit(running.m, 128 + SIGTERM);
 }
 
 /* A guest that does not listen to its power button is ended at once. */
 static void vmm_ask_for_shutdown(void)
 {
-    if (control.asked || !acpi_power_button(control.m)) {
-        vm_quit(control.m, 128 + SIGTERM);
+    if (running.m->paused)
+        log_line("SIGTERM: the guest is paused and hears nothing; ending it");
+    if (running.m->paused || running.asked || !acpi_power_button(running.m)) {
+        vm_quit(running.m, 128 + SIGTERM);
         return;
     }
-    control.asked = true;
-    timer_arm(&control.deadline, now_ns() + SHUTDOWN_SECONDS * 1000000000ull);
+    running.asked = true;
+    timer_arm(&running.deadline, now_ns() + SHUTDOWN_SECONDS * 1000000000ull);
 }
 
 static void vmm_on_signal(struct event *ev, uint32_t got)
@@ -130,7 +127,7 @@ static void vmm_on_signal(struct event *ev, uint32_t got)
         vmm_ask_for_shutdown();
         break;
     case SIGUSR1:
-        vmm_print_stats(control.m);
+        vmm_print_stats(running.m);
         break;
     case SIGUSR2:
         netdev_toggle_cables();
@@ -139,7 +136,7 @@ static void vmm_on_signal(struct event *ev, uint32_t got)
         console_continue();
         break;
     default:
-        vm_quit(control.m, 128 + (int)si.ssi_signo);
+        vm_quit(running.m, 128 + (int)si.ssi_signo);
     }
 }
 
@@ -164,15 +161,15 @@ static int vmm_watch_signals(struct machine *m)
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* write(2) says so */
-    control.m = m;
-    control.ev =
+    running.m = m;
+    running.ev =
         (struct event){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
                        .want = EPOLLIN,
                        .ready = vmm_on_signal};
-    timer_init(&control.deadline, m->loop, vmm_shutdown_overdue);
-    if (control.ev.fd < 0)
+    timer_init(&running.deadline, m->loop, vmm_shutdown_overdue);
+    if (running.ev.fd < 0)
         return fail(-errno, "signalfd: %s", strerror(errno));
-    return loop_add(m->loop, &control.ev);
+    return loop_add(m->loop, &running.ev);
 }
 
 /* The exit code of a start that was called off (-EINTR): which signal it was is
@@ -180,7 +177,7 @@ static int vmm_watch_signals(struct machine *m)
 static int vmm_called_off(void)
 {
     struct signalfd_siginfo si;
-    while (read(control.ev.fd, &si, sizeof(si)) == sizeof(si))
+    while (read(running.ev.fd, &si, sizeof(si)) == sizeof(si))
         if (si.ssi_signo != SIGUSR1 && si.ssi_signo != SIGUSR2 &&
             si.ssi_signo != SIGCONT)
             return 128 + (int)si.ssi_signo;
@@ -235,7 +232,7 @@ static void vmm_guest_runs(struct timer *t)
 {
     (void)t;
     if (pidfile_write() < 0)
-        vm_quit(control.m, EXIT_START);
+        vm_quit(running.m, EXIT_START);
     if (config.log)
         log_move();
 }
@@ -287,6 +284,8 @@ static int vmm_open(struct machine *m)
     if (!err)
         err = plan_open(m);
     if (!err)
+        err = control_begin(m, &config);
+    if (!err)
         err = pidfile_keep();
     if (!err)
         err = helper_watch(m->loop);
@@ -305,6 +304,7 @@ static void vmm_end(struct machine *m)
     log_patience(LOG_PATIENCE_NS);
     if (config.stats)
         vmm_print_stats(m);
+    control_end();
     /* NICs use backends, backends use the machine's loop. */
     devices_destroy(m);
     pidfile_close();

@@ -526,21 +526,25 @@ void fields_help(const struct field *table)
 
 struct counts {
     const char *id;
-    int fd;
+    struct tally *t;
 };
 
 static int field_count_one(void *ctx, const struct field_at *fa)
 {
     const struct counts *c = ctx;
     const uint64_t *at = (const void *)fa->at;
-    dprintf(c->fd, "%s.%s %llu\n", c->id, fa->name,
-            (unsigned long long)__atomic_load_n(at, __ATOMIC_RELAXED));
+    struct count n = {.id = c->id,
+                      .name = fa->name,
+                      .help = fa->f->help,
+                      .val = __atomic_load_n(at, __ATOMIC_RELAXED),
+                      .level = fa->f->use & LEVEL};
+    c->t->take(c->t, &n);
     return 0;
 }
 
 void fields_count(const struct field *table, const void *obj, const char *id,
-                  int fd)
+                  struct tally *t)
 {
-    struct counts c = {id, fd};
+    struct counts c = {id, t};
     fields_each(table, (void *)(uintptr_t)obj, COUNTER, field_count_one, &c);
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/opts.h"
+#include "base/tally.h"
 
 enum field_use {
     OPTION = 1,  /* told at the start: KEY=VALUE, JSON, help */
@@ -15,6 +16,7 @@ enum field_use {
     COUNTER = 4, /* counted: -stats */
     KEPT = 8,    /* STATE that a reset leaves as it is */
     SPARE = 16,  /* STATE that a record may lack: `def` then */
+    LEVEL = 32,  /* COUNTER of what there is now: it goes down, too */
 };
 
 /* How a value is written, and what holds it. Unsigned members of any size. */
@@ -146,8 +148,8 @@ static inline uint32_t field_count(const struct field *f)
 }
 /* OPTION rows with ranges, defaults and meaning, on stdout. */
 void fields_help(const struct field *table);
-/* "ID.name value", a line for each COUNTER row, to `fd`. Any thread. */
+/* Each COUNTER row, as a count of `id`. Any thread. */
 void fields_count(const struct field *table, const void *obj, const char *id,
-                  int fd);
+                  struct tally *t);
 
 #endif

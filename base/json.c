@@ -17,6 +17,7 @@ struct json {
     struct opts *o;
     const char *at, *end, *begin;
     unsigned depth;
+    bool nulls; /* may be there */
     char value[VALUE_MAX];
 };
 
@@ -147,7 +148,7 @@ static int json_string(struct json *j, char *out, size_t size)
 /* true, false or a number, as it is written. */
 static int json_word(struct json *j, const char *key)
 {
-    static const char letters[] = "+-.0123456789Eaeflrstu";
+    static const char letters[] = "+-.0123456789Eaeflnrstu";
     size_t n = 0;
     for (; j->at < j->end && n < 64 && *j->at && strchr(letters, *j->at); n++)
         j->value[n] = *j->at++;
@@ -157,6 +158,8 @@ static int json_word(struct json *j, const char *key)
         return opts_add(j->o, key, "on");
     if (!strcmp(j->value, "false"))
         return opts_add(j->o, key, "off");
+    if (j->nulls && !strcmp(j->value, "null"))
+        return 0;
     if (digit || (j->value[0] == '-' && n > 1))
         return opts_add(j->o, key, j->value);
     return json_bad(j, "no value that is understood");
@@ -224,9 +227,10 @@ static int json_value(struct json *j, const char *key, bool in_array)
     return err;
 }
 
-int json_opts(struct opts *o, const char *text, size_t len)
+static int json_read(struct opts *o, const char *text, size_t len, bool nulls)
 {
-    struct json j = {.o = o, .at = text, .begin = text, .end = text + len};
+    struct json j = {
+        .o = o, .at = text, .begin = text, .end = text + len, .nulls = nulls};
     if (len > JSON_TEXT)
         return json_bad(&j, "too long");
     if (!json_take(&j, '{'))
@@ -236,6 +240,16 @@ int json_opts(struct opts *o, const char *text, size_t len)
     if (!err && json_peek(&j) >= 0)
         err = json_bad(&j, "nothing more belongs here");
     return err;
+}
+
+int json_opts(struct opts *o, const char *text, size_t len)
+{
+    return json_read(o, text, len, false);
+}
+
+int json_request(struct opts *o, const char *text, size_t len)
+{
+    return json_read(o, text, len, true);
 }
 
 bool json_looks_like(const char *text)

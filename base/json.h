@@ -22,6 +22,9 @@
  * at which byte); what was added until then stays. */
 int json_opts(struct opts *o, const char *text, size_t len);
 
+/* The same of a program's request, where null is not said. */
+int json_request(struct opts *o, const char *text, size_t len);
+
 /* Is it meant as JSON? It begins with a brace. */
 bool json_looks_like(const char *text);
 

@@ -230,21 +230,21 @@ void log_watch(struct loop *l)
     pthread_mutex_unlock(&out.lock);
 }
 
-/* syscalls loop: pread64 */
-void log_text(int fd)
+void log_text(const char *text, size_t left)
 {
     char line[LINE_MAX_BYTES];
     size_t head = named ? strlen(prefix) : 0;
     memcpy(line, prefix, head);
-    for (off_t at = 0;;) {
-        ssize_t got = pread(fd, line + head, sizeof(line) - head - 1, at);
-        if (got <= 0)
-            return;
-        char *end = memchr(line + head, '\n', (size_t)got);
-        size_t n = end ? (size_t)(end - line) - head : (size_t)got;
-        line[head + n] = '\n';
-        log_put_line(line, head + n + 1);
-        at += (off_t)n + (end != NULL);
+    while (left) {
+        const char *end = memchr(text, '\n', left);
+        size_t n = end ? (size_t)(end - text) : left;
+        size_t some = n < sizeof(line) - head - 1 ? n : sizeof(line) - head - 1;
+        memcpy(line + head, text, some);
+        line[head + some] = '\n';
+        log_put_line(line, head + some + 1);
+        n += end != NULL;
+        text += n;
+        left -= n;
     }
 }
 
@@ -315,6 +315,19 @@ void log_line(const char *fmt, ...)
     va_end(ap);
 }
 
+static _Thread_local struct {
+    char *to;
+    size_t size;
+} caught;
+
+void log_catch(char *to, size_t size)
+{
+    caught.to = to;
+    caught.size = size;
+    if (to)
+        *to = '\0';
+}
+
 int(fail)(int err, const char *fmt, ...)
 {
     char text[LINE_MAX_BYTES];
@@ -322,6 +335,11 @@ int(fail)(int err, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
+    if (caught.to) {
+        if (!*caught.to)
+            snprintf(caught.to, caught.size, "%s", text);
+        return err;
+    }
     /* Anything may meet it, so the advice is here. */
     log_line(err == -EMFILE ? "%s; raise the limit (ulimit -n, a unit's "
                               "LimitNOFILE=)"

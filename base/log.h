@@ -18,6 +18,11 @@ void log_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * Whoever knows most prints; callers only pass the value on. */
 int fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Until it is ended (NULL), what this thread's fail() says goes there and not
+ * to the operator: the first line of it, cut where it does not fit. For who is
+ * asked by somebody else, and tells them. */
+void log_catch(char *to, size_t size);
+
 #ifdef __clang_analyzer__ /* clang-tidy: fail() returns what it was given */
 #define fail(err, ...) (fail((err), __VA_ARGS__), (err))
 #endif
@@ -51,8 +56,8 @@ void log_timestamps(bool on);    /* the time of day before each line, in UTC */
  * NULL before that loop is freed. */
 struct loop;
 void log_watch(struct loop *l);
-/* The lines of a file, each as one of the log's; without -name as they are. */
-void log_text(int fd);
+/* The lines of a text, each as one of the log's; without -name as they are. */
+void log_text(const char *text, size_t n);
 /* The end is near: from now on a slow reader is waited for, `ns` in all. */
 void log_patience(uint64_t ns);
 /* A line as it is, from a signal handler, of a process that ends at once. */

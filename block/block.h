@@ -137,8 +137,8 @@ void blockdev_free(struct blockdev *b);
 /* By its id, or by the name of the node below. */
 struct blockdev *blockdev_find(const char *id);
 void blockdev_close_all(void);
-/* Counters of every one, as "ID.name value" lines. */
-void blockdev_stats(int fd);
+/* Counters of every one. */
+void blockdev_stats(struct tally *t);
 extern struct blockdev *blockdevs;
 
 #endif

@@ -126,10 +126,10 @@ void blockdev_close_all(void)
     }
 }
 
-void blockdev_stats(int fd)
+void blockdev_stats(struct tally *t)
 {
     for (const struct blockdev *b = blockdevs; b; b = b->next)
-        fields_count(b->cls->fields, b, b->id, fd);
+        fields_count(b->cls->fields, b, b->id, t);
 }
 
 /* ---------------------------------------------------------------- requests */

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "control/cmdline.h"
+#include "control/control.h"
 #include "control/models.h"
 #include "control/pc.h"
 #include "control/plan.h"
@@ -180,6 +181,8 @@ static const struct option options[] = {
     PC("-smbios", "type=1[,KEY=V]...",
        "uuid product serial sku and more: the man page"),
     TEXT("-pidfile", "FILE", pidfile, "the process's number, while it runs"),
+    CALL("-control", "PATH[,group=G]...", control_option,
+         "a socket for vmm ctl and HTTP clients; help lists keys"),
     CALL("-allow-path", "DIR", helper_allow,
          "files below it may be opened once the guest runs"),
     TEXT("-D", "FILE", log, "messages go there once the guest runs"),

@@ -27,8 +27,8 @@ void console_put(struct console *c, uint8_t byte);
 bool console_full(struct console *c);
 /* The device has room again. Any thread. */
 void console_unthrottle(struct console *c);
-/* "ID.name value" lines. Any thread. */
-void console_count(struct console *c, const char *id, int fd);
+/* Its counters, as those of `id`. Any thread. */
+void console_count(struct console *c, const char *id, struct tally *t);
 
 /* For vmm.c. Nothing can fail any more: files are emptied, a terminal is told
  * its keys. */

@@ -93,14 +93,14 @@ bool console_full(struct console *c)
     return backlog_full(&c->b) || (c->log && console_full(c->log));
 }
 
-void console_count(struct console *c, const char *id, int fd)
+void console_count(struct console *c, const char *id, struct tally *t)
 {
     struct counts n = backlog_counts(&c->b);
-    fields_count(count_fields, &n, id, fd);
+    fields_count(count_fields, &n, id, t);
     if (!c->log)
         return;
     n = backlog_counts(&c->log->b);
-    fields_count(log_count_fields, &n, id, fd);
+    fields_count(log_count_fields, &n, id, t);
 }
 
 /* syscalls loop: write */

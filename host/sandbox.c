@@ -40,6 +40,7 @@
 #include "base/field.h"
 #include "base/log.h"
 #include "host/filter.h"
+#include "host/ids.h"
 
 #define NOBODY 65534
 
@@ -87,47 +88,9 @@ int sandbox_option(const char *arg)
     return err;
 }
 
-/* "UID:GID" and what comes behind it; NULL: it is not that. */
-static const char *sandbox_read_ids(const char *p, uid_t *uid, gid_t *gid)
-{
-    uint64_t u, g;
-    if (!scan_number(&p, (uid_t)-1 - 1, &u) || *p++ != ':' ||
-        !scan_number(&p, (gid_t)-1 - 1, &g))
-        return NULL;
-    *uid = (uid_t)u;
-    *gid = (gid_t)g;
-    return p;
-}
-
-/* A line of /etc/passwd, without the name service's machinery, which a static
- * program could not load. */
-static bool sandbox_find_user(const char *name, uid_t *uid, gid_t *gid)
-{
-    char line[512];
-    size_t n = strlen(name);
-    bool found = false;
-    FILE *f = fopen("/etc/passwd", "re");
-    while (f && !found && fgets(line, sizeof(line), f)) {
-        const char *p = NULL; /* behind the password */
-        if (!strncmp(line, name, n) && line[n] == ':')
-            p = strchr(line + n + 1, ':');
-        found = p && sandbox_read_ids(p + 1, uid, gid);
-    }
-    if (f)
-        fclose(f);
-    return found;
-}
-
-static bool sandbox_both_numbers(const char *arg)
-{
-    const char *end = sandbox_read_ids(arg, &told.uid, &told.gid);
-    return end && !*end;
-}
-
 int sandbox_runas(const char *arg)
 {
-    if (!sandbox_both_numbers(arg) &&
-        !sandbox_find_user(arg, &told.uid, &told.gid))
+    if (!ids_user(arg, &told.uid, &told.gid))
         return fail(-EINVAL,
                     "-runas %s: no such user in /etc/passwd, nor "
                     "UID:GID in numbers",

@@ -114,8 +114,54 @@ void machine_hold(struct machine *m)
 
 void machine_release(struct machine *m)
 {
-    if (!--m->holds && m->start)
-        m->start(m);
+    if (--m->holds || !m->start)
+        return;
+    m->started = true;
+    m->start(m);
+}
+
+void machine_pause(struct machine *m)
+{
+    if (m->paused)
+        return;
+    m->paused = true;
+    machine_hold(m);
+    if (m->ops->park)
+        m->ops->park(m);
+    for (struct device *d = m->devices; d; d = d->next)
+        device_hold(d);
+    TRACE(VM, "paused");
+}
+
+void machine_resume(struct machine *m)
+{
+    if (!m->paused)
+        return;
+    m->paused = false;
+    TRACE(VM, "resumed");
+    for (struct device *d = m->devices; d; d = d->next)
+        device_resume(d);
+    if (m->ops->unpark)
+        m->ops->unpark(m);
+    machine_release(m);
+}
+
+int machine_do(struct machine *m, const char *id, const char *verb,
+               struct opts *o, struct text *out)
+{
+    bool known = !id;
+    for (struct device *d = m->devices; d; d = d->next) {
+        const struct verb *v = d->cls ? verb_find(d->cls->verbs, verb) : NULL;
+        if (id && strcmp(d->id, id))
+            continue;
+        known = true;
+        if (v)
+            return verb_do(v, d, o, out);
+    }
+    if (!known)
+        return fail(-ENOENT, "%s: there is no device %s", verb, id);
+    return fail(-ENOENT, "%s: there is no such verb%s%s", verb,
+                id ? " of " : "", id ? id : "");
 }
 
 void device_register(struct machine *m, struct device *dev)
@@ -169,12 +215,12 @@ int device_load(struct device *dev, const void *p, size_t len)
     return err;
 }
 
-void device_stats(struct device *dev, int fd)
+void device_stats(struct device *dev, struct tally *t)
 {
     if (dev->cls) /* a test's own devices have none */
-        fields_count(dev->cls->fields, dev, dev->id, fd);
+        fields_count(dev->cls->fields, dev, dev->id, t);
     if (dev->stats)
-        dev->stats(dev, fd);
+        dev->stats(dev, t);
 }
 
 static void machine_destroy_from(struct device *d)

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/opts.h"
+#include "base/verb.h"
 
 /* ------------------------------------------------------------------- RAM */
 
@@ -154,6 +155,12 @@ struct machine_ops {
                bool readonly);
     /* Asks the machine to stop or restart; returns at once. Any thread. */
     void (*request)(struct machine *m, enum machine_stop why);
+    /* Optional. The processors leave the guest, and its clocks stand still;
+     * and they go on. See machine_pause. */
+    void (*park)(struct machine *m);
+    void (*unpark)(struct machine *m);
+    /* Optional. Counters of its own, and of its devices. */
+    void (*stats)(struct machine *m, struct tally *t);
 };
 
 struct pci_bus;
@@ -169,6 +176,8 @@ struct machine {
     unsigned ncpus;
     unsigned serials;                 /* serial ports made so far */
     unsigned holds;                   /* machine_hold */
+    bool paused;                      /* machine_pause */
+    bool started;                     /* the guest has run */
     void (*start)(struct machine *m); /* the last hold is gone */
     const char *name;                 /* -name, or NULL */
     uint32_t pci_asked;    /* slots that an addr= names: not for others */
@@ -220,9 +229,9 @@ struct device {
      * what came meanwhile looked at. See device_hold. */
     void (*hold)(struct device *dev);
     void (*resume)(struct device *dev);
-    /* Optional. Prints counters beside the COUNTER rows of the class's fields,
-     * as "ID.name value" lines. */
-    void (*stats)(struct device *dev, int fd);
+    /* Optional. Tells of counters beside the COUNTER rows of the class's
+     * fields. */
+    void (*stats)(struct device *dev, struct tally *t);
     /* Optional. Closes what lives outside the process (taps, children). */
     void (*destroy)(struct device *dev);
     bool held;  /* between device_hold and device_resume */
@@ -255,6 +264,9 @@ struct device_class {
     int (*loaded)(struct device *dev);
     const char *stays; /* why it cannot be saved; NULL: it can */
     const struct object_class *object; /* Optional: what it can name */
+    /* Optional. What an operator can have it do; end with one without a name.
+     * The thing is the struct device. */
+    const struct verb *verbs;
 };
 /* The row that gives a device's struct its id=. */
 extern const struct field device_fields[];
@@ -273,6 +285,19 @@ void objects_free(struct object **list);
  * kernel is loaded). Main loop's thread, or before it runs. */
 void machine_hold(struct machine *m);
 void machine_release(struct machine *m);
+
+/* The whole machine stands still, at any moment: nothing of the guest runs,
+ * every device is held, and the guest's clocks do not go on, so that it notices
+ * nothing. Before it has started: it will not start. Both do nothing where it
+ * is so already. Main loop's thread, or before it runs. */
+void machine_pause(struct machine *m);
+void machine_resume(struct machine *m);
+
+/* Has the device `id` (NULL: the first that can) do what a verb of its class
+ * says; see base/verb.h. -ENOENT: there is no such device, or it has no such
+ * verb; else 0 or -errno, said in each case. Main loop's thread. */
+int machine_do(struct machine *m, const char *id, const char *verb,
+               struct opts *o, struct text *out);
 
 /* First half: a device as `o` (taken over) wants it, checked. 0 or -errno
  * (said), nothing left then. */
@@ -297,7 +322,7 @@ size_t device_save(struct device *dev, void *out, size_t room);
  * anywhere. 0, or -errno (said): it is as after a reset then, and held. */
 int device_load(struct device *dev, const void *p, size_t len);
 /* Its counters (SIGUSR1, -stats). Any thread. */
-void device_stats(struct device *dev, int fd);
+void device_stats(struct device *dev, struct tally *t);
 /* Destroys all, last made first: a device may use those made before it. */
 void devices_destroy(struct machine *m);
 

@@ -29,6 +29,7 @@ struct dump {
     struct dump *under; /* captures of one netdev may be piled up */
     const char *file;
     uint32_t maxlen;
+    _Atomic uint8_t on;
     pthread_mutex_t lock;
     int fd;        /* -1: ended */
     uint8_t *rest; /* of a record that a pipe took in part */
@@ -105,7 +106,7 @@ static void dump_packet(struct dump *d, const struct iovec *iov, int n,
     const struct iovec *in;
     struct timespec ts;
     int k = iov_skip(iov, n, NET_HDR_LEN, tmp, &in);
-    if (k <= 0 || len <= NET_HDR_LEN)
+    if (k <= 0 || len <= NET_HDR_LEN || !d->on)
         return;
     len -= NET_HDR_LEN;
     clock_gettime(CLOCK_REALTIME, &ts);
@@ -178,6 +179,17 @@ static void dump_close(struct netdev *nd)
     nd->close(nd);
 }
 
+int dump_switch(const char *id, bool on)
+{
+    int err = -ENOENT;
+    for (struct dump *d = dumps; d; d = d->under)
+        if (!strcmp(d->nd->id, id) || (d->id && !strcmp(d->id, id))) {
+            d->on = on;
+            err = 0;
+        }
+    return err;
+}
+
 /* A FIFO without a reader would block open(2); a regular file never blocks. */
 static int dump_open_file(const char *file, uint32_t maxlen)
 {
@@ -209,6 +221,8 @@ const struct field dump_fields[] = {
     FIELD(TEXT, "file", struct dump, file, .arg = "FILE", .help = "to where"),
     FIELD(SIZE, "maxlen", struct dump, maxlen, .min = 14, .max = 262144,
           .def = 65536, .help = "bytes kept of each frame"),
+    FIELD(FLAG, "status", struct dump, on, .def = ON,
+          .help = "off: it begins when it is switched on"),
     COUNT("pcap_records", struct dump, records, "frames captured"),
     COUNT("pcap_missed", struct dump, f_full, "frames left out of a capture"),
     {.help = NULL},

@@ -120,7 +120,8 @@ struct netdev {
      * loop's thread. */
     void (*link_changed)(void *nic, bool up);
     void *nic;
-    _Atomic bool link_up; /* the backend's side of the cable; netdev_link */
+    _Atomic bool link_up;   /* the backend's side of the cable; netdev_link */
+    _Atomic bool unplugged; /* the operator pulled it; netdev_plug */
     struct netdev *next;
 };
 
@@ -159,10 +160,12 @@ bool netdev_link(const struct netdev *nd);
 void netdev_count(struct netdev *nd, struct netdev_counts *c,
                   const struct field *table, const void *base);
 void netdev_uncount(struct netdev *nd, struct netdev_counts *c);
-/* Link state and counters of every netdev, as "ID.name value" lines. */
-void netdev_stats(int fd);
+/* Link state and counters of every netdev. */
+void netdev_stats(struct tally *t);
 /* SIGUSR2: pulls every cable, or puts them all back. Main loop's thread. */
 void netdev_toggle_cables(void);
+/* The same with one; both must be in. Main loop's thread. */
+void netdev_plug(struct netdev *nd, bool in);
 
 /* The list of netdevs. */
 struct netdev *netdev_find(const char *id);
@@ -183,5 +186,8 @@ int dump_new(struct opts *o, struct dump **out);
 int dump_open(struct dump *d);
 /* One that is not open. */
 void dump_free(struct dump *d);
+/* Those of this id, or of the netdev of this id, go on or leave frames out.
+ * -ENOENT (not said): there is none. Main loop's thread. */
+int dump_switch(const char *id, bool on);
 
 #endif

@@ -59,26 +59,40 @@ void netdev_free(struct netdev *nd)
 
 bool netdev_link(const struct netdev *nd)
 {
-    return nd->link_up && !pulled;
+    return nd->link_up && !nd->unplugged && !pulled;
+}
+
+/* To its NIC, where it is not as it was. */
+static void netdev_tell(struct netdev *nd, bool was)
+{
+    bool up = netdev_link(nd);
+    if (up != was && nd->link_changed)
+        nd->link_changed(nd->nic, up);
 }
 
 void netdev_set_link(struct netdev *nd, bool up)
 {
+    bool was = netdev_link(nd);
     if (nd->link_up == up)
         return;
     nd->link_up = up;
     TRACE(NET, "%s link %s", nd->id, up ? "up" : "down");
-    if (nd->link_changed && !pulled)
-        nd->link_changed(nd->nic, up);
+    netdev_tell(nd, was);
 }
 
 void netdev_toggle_cables(void)
 {
+    log_line("cables %s", pulled ? "plugged in" : "pulled");
     pulled = !pulled;
-    log_line("cables %s", pulled ? "pulled" : "plugged in");
     for (struct netdev *nd = netdevs; nd; nd = nd->next)
-        if (nd->link_up && nd->link_changed)
-            nd->link_changed(nd->nic, !pulled);
+        netdev_tell(nd, nd->link_up && !nd->unplugged && pulled);
+}
+
+void netdev_plug(struct netdev *nd, bool in)
+{
+    bool was = netdev_link(nd);
+    nd->unplugged = !in;
+    netdev_tell(nd, was);
 }
 
 void netdev_count(struct netdev *nd, struct netdev_counts *c,
@@ -107,16 +121,16 @@ static const struct field vhost_counters[] = {
     {.help = NULL},
 };
 
-void netdev_stats(int fd)
+void netdev_stats(struct tally *t)
 {
     for (const struct netdev *nd = netdevs; nd; nd = nd->next) {
-        dprintf(fd, "%s.link %d\n", nd->id, netdev_link(nd));
+        tally_level(t, nd->id, "link", "the cable is in", netdev_link(nd));
         if (nd->vhost != VHOST_NONE)
-            fields_count(vhost_counters, nd, nd->id, fd);
+            fields_count(vhost_counters, nd, nd->id, t);
         if (nd->cls)
-            fields_count(nd->cls->fields, nd, nd->id, fd);
+            fields_count(nd->cls->fields, nd, nd->id, t);
         for (const struct netdev_counts *c = nd->counts; c; c = c->next)
-            fields_count(c->table, c->base, nd->id, fd);
+            fields_count(c->table, c->base, nd->id, t);
     }
 }
 

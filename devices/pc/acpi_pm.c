@@ -215,14 +215,9 @@ static int pm_create(struct machine *m, struct device *dev)
     return 0;
 }
 
-bool acpi_power_button(struct machine *m)
+/* False: nobody listens. */
+static bool pm_press(struct acpi_pm *pm)
 {
-    struct device *dev = m->devices;
-    while (dev && dev->reset != pm_reset)
-        dev = dev->next;
-    if (!dev)
-        return false;
-    struct acpi_pm *pm = container_of(dev, struct acpi_pm, dev);
     pthread_mutex_lock(&pm->lock);
     pm->sts |= PM1_PWRBTN;
     pm_update_sci(pm);
@@ -231,10 +226,36 @@ bool acpi_power_button(struct machine *m)
     return heard;
 }
 
+bool acpi_power_button(struct machine *m)
+{
+    struct device *dev = m->devices;
+    while (dev && dev->reset != pm_reset)
+        dev = dev->next;
+    return dev && pm_press(container_of(dev, struct acpi_pm, dev));
+}
+
+static int pm_powerdown(void *thing, const void *told, struct text *out)
+{
+    struct acpi_pm *pm =
+        container_of((struct device *)thing, struct acpi_pm, dev);
+    (void)told, (void)out;
+    return pm_press(pm) ? 0
+                        : fail(-EAGAIN, "the guest does not listen to its "
+                                        "power button (yet)");
+}
+
+static const struct verb pm_verbs[] = {
+    {.name = "powerdown",
+     .help = "press the power button",
+     .run = pm_powerdown},
+    {.name = NULL},
+};
+
 const struct device_class acpi_pm_class = {
     .name = "acpi-pm",
     .help = "part of every machine",
     .fields = pm_fields,
     .size = sizeof(struct acpi_pm),
     .create = pm_create,
+    .verbs = pm_verbs,
 };

@@ -412,10 +412,10 @@ static int serial_loaded(struct device *dev)
                       s->id, s->rx_n);
 }
 
-static void serial_stats(struct device *dev, int fd)
+static void serial_stats(struct device *dev, struct tally *t)
 {
     struct serial *s = container_of(dev, struct serial, dev);
-    console_count(s->console, s->id, fd);
+    console_count(s->console, s->id, t);
 }
 
 static void serial_destroy(struct device *dev)

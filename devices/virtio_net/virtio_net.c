@@ -385,17 +385,17 @@ static void vnet_reset(struct device *dev)
 }
 
 /* Of all pairs together, and of each where there are several. */
-static void vnet_stats(struct device *dev, int fd)
+static void vnet_stats(struct device *dev, struct tally *t)
 {
     struct vnet *n = container_of(dev, struct vnet, v.dev);
     struct nic_stats sum = {0};
     for (unsigned i = 0; i < n->npairs; i++)
         nic_stats_add(&sum, &n->pair[i]->stats);
-    fields_count(nic_counters, &sum, dev->id, fd);
+    fields_count(nic_counters, &sum, dev->id, t);
     for (unsigned i = 0; n->npairs > 1 && i < n->npairs; i++) {
         char id[96];
         snprintf(id, sizeof(id), "%s.pair%u", dev->id, i);
-        fields_count(nic_counters, &n->pair[i]->stats, id, fd);
+        fields_count(nic_counters, &n->pair[i]->stats, id, t);
     }
 }
 

@@ -394,6 +394,7 @@ void kvm_close_vm(struct vm *vm)
         worker_wait(&vm->worker, 0);
     for (unsigned i = 0; i < vm->m.ncpus; i++)
         vcpu_close(&vm->vcpu[i]);
+    vm->stopped.clock = vm->stopped.pit = vm->stopped.tsc = false;
     for (unsigned i = 0; i < vm->nline; i++)
         vm->line[i]->attached = false;
     if (vm->fd >= 0)
@@ -422,4 +423,7 @@ const struct machine_ops kvm_machine_ops = {
     .kick_del = kvm_kick_del,
     .map = kvm_map,
     .request = kvm_request,
+    .park = vm_park,
+    .unpark = vm_unpark,
+    .stats = vm_stats,
 };

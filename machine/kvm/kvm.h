@@ -28,6 +28,14 @@ struct vcpu {
     _Atomic uint64_t exits[64];
 };
 
+/* What the guest's clocks said when it was paused; clock.c. */
+struct stopped {
+    bool clock, pit, tsc; /* noted */
+    struct kvm_clock_data kvmclock;
+    struct kvm_pit_state2 pit2;
+    uint64_t host_tsc, offset[CPUS_MAX];
+};
+
 struct vm {
     struct machine m; /* first: a machine is all that others see */
     struct vm_config cfg;
@@ -73,9 +81,11 @@ struct vm {
     struct fault triple, looping;
     struct timer restart; /* a reset that waits; see vm.c */
     uint64_t started;     /* ns, by the last start or reset */
+    uint64_t first;       /* the same, by the first start; 0: not yet */
     unsigned quick;       /* resets in a row that came soon after it */
-    struct timer settle;  /* kvm.c: what can wait until the guest runs, and
-                             takes the worker's time */
+    struct stopped stopped;
+    struct timer settle; /* kvm.c: what can wait until the guest runs, and
+                            takes the worker's time */
 };
 
 static inline struct vm *vm_of(struct machine *m)
@@ -91,6 +101,11 @@ void kvm_close_vm(struct vm *vm);
 void kvm_settle(struct timer *t); /* fires some time after kvm_open_vm */
 extern const struct machine_ops kvm_machine_ops;
 
+/* vm.c */
+void vm_park(struct machine *m);
+void vm_unpark(struct machine *m);
+void vm_stats(struct machine *m, struct tally *t);
+
 /* vcpu.c */
 int vcpu_open(struct vm *vm, struct vcpu *c);
 void vcpu_close(struct vcpu *c);
@@ -99,6 +114,10 @@ int vcpu_enter(struct vcpu *c, const struct boot_entry *e); /* registers */
 void vcpus_pause(struct vm *vm); /* returns when all are parked */
 void vcpus_resume(struct vm *vm);
 void vcpus_join(struct vm *vm);
+
+/* clock.c: with the processors parked. A VM that is closed has no clocks. */
+void clock_stop(struct vm *vm);
+void clock_go(struct vm *vm);
 
 /* cpuid.c */
 int cpuid_set(struct vm *vm, struct vcpu *c);

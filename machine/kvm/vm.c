@@ -154,8 +154,23 @@ static void vm_start(struct machine *m)
 {
     struct vm *vm = vm_of(m);
     vm->started = now_ns();
+    if (!vm->first)
+        vm->first = vm->started;
     TRACE(VM, "running %u vCPUs", m->ncpus);
     vcpus_resume(vm);
+}
+
+void vm_park(struct machine *m)
+{
+    struct vm *vm = vm_of(m);
+    vcpus_pause(vm);
+    clock_stop(vm);
+}
+
+/* The processors go on by vm_start, when nothing else holds them. */
+void vm_unpark(struct machine *m)
+{
+    clock_go(vm_of(m));
 }
 
 #define QUICK_NS 1000000000ull /* a run shorter than this was for nothing */
@@ -357,11 +372,13 @@ void vm_free(struct machine *m)
 
 static const struct {
     unsigned reason;
-    const char *name;
+    const char *name, *help;
 } exit_names[] = {
-    {KVM_EXIT_IO, "io"},     {KVM_EXIT_MMIO, "mmio"},
-    {KVM_EXIT_INTR, "intr"}, {KVM_EXIT_SHUTDOWN, "shutdown"},
-    {KVM_EXIT_HLT, "hlt"},
+    {KVM_EXIT_IO, "exit_io", "exits: a port that this process answers"},
+    {KVM_EXIT_MMIO, "exit_mmio", "exits: an address that it answers"},
+    {KVM_EXIT_INTR, "exit_intr", "exits: a signal"},
+    {KVM_EXIT_SHUTDOWN, "exit_shutdown", "exits: a triple fault"},
+    {KVM_EXIT_HLT, "exit_hlt", "exits: HLT"},
 };
 
 static const struct field vm_counters[] = {
@@ -372,21 +389,27 @@ static const struct field vm_counters[] = {
     {.help = NULL},
 };
 
-void vm_stats(struct machine *m, int fd)
+static void vm_stats_of_cpu(const struct vcpu *c, struct tally *t)
+{
+    char id[16];
+    snprintf(id, sizeof(id), "vcpu%u", c->id);
+    for (unsigned i = 0; i < ARRAY_LEN(exit_names); i++)
+        tally_add(t, id, exit_names[i].name, exit_names[i].help,
+                  c->exits[exit_names[i].reason]);
+}
+
+void vm_stats(struct machine *m, struct tally *t)
 {
     struct vm *vm = vm_of(m);
+    tally_level(t, "vm", "uptime_ms", "since the guest first started",
+                vm->first ? (now_ns() - vm->first) / 1000000 : 0);
     for (unsigned c = 0; c < m->ncpus; c++)
-        for (unsigned i = 0; i < ARRAY_LEN(exit_names); i++) {
-            uint64_t n = vm->vcpu[c].exits[exit_names[i].reason];
-            if (n)
-                dprintf(fd, "vcpu%u.exit_%s %llu\n", c, exit_names[i].name,
-                        (unsigned long long)n);
-        }
-    fields_count(vm_counters, vm, "vm", fd);
-    dprintf(fd, "vm.unclaimed_pio %llu\n",
-            (unsigned long long)bus_unclaimed(m->pio));
-    dprintf(fd, "vm.unclaimed_mmio %llu\n",
-            (unsigned long long)bus_unclaimed(m->mmio));
+        vm_stats_of_cpu(&vm->vcpu[c], t);
+    fields_count(vm_counters, vm, "vm", t);
+    tally_add(t, "vm", "unclaimed_pio", "accesses to ports that nobody answers",
+              bus_unclaimed(m->pio));
+    tally_add(t, "vm", "unclaimed_mmio", "and to addresses",
+              bus_unclaimed(m->mmio));
     for (struct device *d = m->devices; d; d = d->next)
-        device_stats(d, fd);
+        device_stats(d, t);
 }

@@ -21,7 +21,4 @@ void vm_quit(struct machine *m, int status);
 /* Destroys devices, KVM and memory. */
 void vm_free(struct machine *m);
 
-/* "name value" lines: exits by kind and so on. */
-void vm_stats(struct machine *m, int fd);
-
 #endif

@@ -5,7 +5,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -603,23 +602,27 @@ void vd_check_broken(struct vd *d)
         vd_check_alive(d);
 }
 
-/* "ID.name value" lines; there may be one for each queue pair. */
+struct vd_sum {
+    struct tally t;
+    const char *name;
+    uint64_t sum;
+};
+
+static void vd_take(struct tally *t, const struct count *c)
+{
+    struct vd_sum *s = container_of(t, struct vd_sum, t);
+    char line[256];
+    int n = snprintf(line, sizeof(line), "%s.%s", c->id, c->name);
+    int before = n - (int)strlen(s->name);
+    if (before > 0 && line[before - 1] == '.' &&
+        !strcmp(line + before, s->name))
+        s->sum += c->val;
+}
+
+/* There may be one for each queue pair. */
 uint64_t vd_count(struct vd *d, const char *name)
 {
-    uint64_t sum = 0;
-    char line[256];
-    FILE *f = fdopen(memfd_create("stats", 0), "w+");
-    REQUIRE(f != NULL);
-    device_stats(d->dev, fileno(f));
-    rewind(f);
-    while (fgets(line, sizeof(line), f)) {
-        const char *value = strchr(line, ' ');
-        size_t n = strlen(name);
-        if (!value || value - line <= (ptrdiff_t)n || value[-1 - (int)n] != '.')
-            continue;
-        if (!strncmp(value - n, name, n))
-            sum += strtoull(value, NULL, 10);
-    }
-    fclose(f);
-    return sum;
+    struct vd_sum s = {.t.take = vd_take, .name = name};
+    device_stats(d->dev, &s.t);
+    return s.sum;
 }

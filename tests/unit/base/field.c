@@ -260,7 +260,11 @@ TEST(field_help_shows_ranges_defaults_and_counters)
 static void count(void)
 {
     struct thing t = {.hits = 5000000000ull, .bad = {0}};
-    fields_count(fields, &t, "x", 1);
+    struct tally_lines lines;
+    struct text text = {0};
+    fields_count(fields, &t, "x", tally_lines(&lines, &text));
+    printf("%s", text.p);
+    text_free(&text);
 }
 
 TEST(field_counters_show_zeroes_too)

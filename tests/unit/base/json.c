@@ -121,6 +121,17 @@ TEST(json_lengths_are_bounded)
     CHECK_HAS(read_json(text), "more than 64 keys");
 }
 
+TEST(json_null_of_a_request_is_not_said)
+{
+    static const char text[] = "{\"a\":null,\"b\":[null,1],\"c\":{\"d\":null}}";
+    struct opts o;
+    opts_init(&o, "-x");
+    CHECK_EQ(json_request(&o, text, strlen(text)), 0);
+    CHECK_EQ(o.n, 1);
+    CHECK_STR(opts_str(&o, "b", ""), "1");
+    opts_free(&o);
+}
+
 TEST(json_is_known_by_its_brace)
 {
     CHECK(json_looks_like("{}") && json_looks_like(" {\"a\":1}"));

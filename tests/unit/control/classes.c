@@ -35,7 +35,11 @@ static void say_help(void)
 
 static void say_counters(void)
 {
-    fields_count(table, object, "id", 1);
+    struct tally_lines lines;
+    struct text text = {0};
+    fields_count(table, object, "id", tally_lines(&lines, &text));
+    printf("%s", text.p ? text.p : "");
+    text_free(&text);
 }
 
 /* What KEY=VALUE gives. */

@@ -133,7 +133,7 @@ TEST(filter_arguments_that_matter_are_looked_at)
     }
     CHECK(may(THREAD_LOOP, SYS_mmap, 0, 4096, PROT_READ | PROT_WRITE));
     CHECK(may(THREAD_LOOP, SYS_mprotect, 0, 4096, PROT_READ));
-    CHECK(may(THREAD_LOOP, SYS_memfd_create, 0, MFD_CLOEXEC, 0));
+    CHECK(may(THREAD_WORKER, SYS_memfd_create, 0, MFD_CLOEXEC, 0));
     CHECK(!may(THREAD_VCPU, SYS_mmap, 0, 4096, PROT_READ));
 }
 

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/* What can be asked of a machine while it runs.
+ *
+ * Theory of operation. A row is a verb, with what it is told as a table of
+ * fields, so a client's words are looked at as options are: an unknown key is
+ * named, a value out of its bounds refused, and nothing is done then. What only
+ * a device knows how to do (press a button, say) is a row of its class and is
+ * found by its name, so a new device brings its verbs along. The dialects
+ * (api.c) only say which verb is meant. */
+#include "control/verbs.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "control/metrics.h"
+#include "net/net.h"
+
+const char *verbs_state(const struct machine *m)
+{
+    return m->paused ? "Paused" : m->started ? "Running" : "Not started";
+}
+
+static int verbs_status(void *thing, const void *told, struct text *out)
+{
+    const struct control *c = thing;
+    (void)told;
+    text_put(out, "{\"id\":");
+    text_quote(out, c->m->name ? c->m->name : "anonymous-instance");
+    text_put(out,
+             ",\"state\":\"%s\",\"vmm_version\":\"" VERSION
+             "\",\"app_name\":\"vmm\"}",
+             verbs_state(c->m));
+    return 0;
+}
+
+static int verbs_pause(void *thing, const void *told, struct text *out)
+{
+    (void)told, (void)out;
+    machine_pause(((struct control *)thing)->m);
+    return 0;
+}
+
+static int verbs_resume(void *thing, const void *told, struct text *out)
+{
+    (void)told, (void)out;
+    machine_resume(((struct control *)thing)->m);
+    return 0;
+}
+
+static int verbs_reset(void *thing, const void *told, struct text *out)
+{
+    struct machine *m = ((struct control *)thing)->m;
+    (void)told, (void)out;
+    m->ops->request(m, STOP_RESET);
+    return 0;
+}
+
+static int verbs_quit(void *thing, const void *told, struct text *out)
+{
+    struct machine *m = ((struct control *)thing)->m;
+    (void)told, (void)out;
+    m->ops->request(m, STOP_POWEROFF);
+    return 0;
+}
+
+/* ------------------------------------------------------------------ cables */
+
+struct link_told {
+    const char *id;
+    uint8_t state;
+};
+static const char *const link_words[] = {"down", "up", NULL};
+static const struct field link_fields[] = {
+    FIELD(TEXT, "id", struct link_told, id, .arg = "ID",
+          .help = "a netdev, or a NIC"),
+    FIELD(WORD, "state", struct link_told, state, .words = link_words,
+          .def = 2),
+    {.name = ""},
+};
+
+/* Of a netdev's id, or a NIC's. */
+static struct netdev *verbs_netdev(struct machine *m, const char *id)
+{
+    struct netdev *nd = netdev_find(id);
+    for (const struct device *d = m->devices; d && !nd; d = d->next)
+        if (!strcmp(d->id, id))
+            nd = netdev_find(opts_str(&d->opts, "netdev", ""));
+    return nd;
+}
+
+static int verbs_link(void *thing, const void *told, struct text *out)
+{
+    const struct link_told *t = told;
+    (void)out;
+    if (!t->id || t->state == 2)
+        return fail(-EINVAL, "link: id= and state= are needed: ID up|down");
+    struct netdev *nd = verbs_netdev(((struct control *)thing)->m, t->id);
+    if (!nd)
+        return fail(-ENOENT, "link: there is no netdev or NIC %s", t->id);
+    netdev_plug(nd, t->state);
+    return 0;
+}
+
+static const char *const capture_words[] = {"off", "on", NULL};
+static const struct field capture_fields[] = {
+    FIELD(TEXT, "id", struct link_told, id, .arg = "ID",
+          .help = "a filter-dump, or its netdev"),
+    FIELD(WORD, "state", struct link_told, state, .words = capture_words,
+          .def = 2),
+    {.name = ""},
+};
+
+static int verbs_capture(void *thing, const void *told, struct text *out)
+{
+    const struct link_told *t = told;
+    (void)thing, (void)out;
+    if (!t->id || t->state == 2)
+        return fail(-EINVAL, "capture: id= and state= are needed: ID on|off");
+    int err = dump_switch(t->id, t->state);
+    return err ? fail(err,
+                      "capture: there is none of that id, nor of a netdev's; "
+                      "-object filter-dump,netdev=%s,file=FILE,status=off "
+                      "makes one that waits",
+                      t->id)
+               : 0;
+}
+
+/* ---------------------------------------------------------------- counters */
+
+static int verbs_stats(void *thing, const void *told, struct text *out)
+{
+    (void)told;
+    metrics_json(((struct control *)thing)->m, out);
+    return 0;
+}
+
+static int verbs_metrics(void *thing, const void *told, struct text *out)
+{
+    (void)told;
+    metrics_prometheus(((struct control *)thing)->m, out);
+    return 0;
+}
+
+const struct verb verbs[] = {
+    {"status", "what it is, and whether it runs", NULL, 0, verbs_status},
+    {"pause", "the guest stands still, and its clocks", NULL, 0, verbs_pause},
+    {"resume", "it goes on", NULL, 0, verbs_resume},
+    {"reset", "it is started again", NULL, 0, verbs_reset},
+    {"quit", "the run ends, as by a power-off, at once", NULL, 0, verbs_quit},
+    {"link", "a cable is pulled or put back", link_fields,
+     sizeof(struct link_told), verbs_link},
+    {"capture", "a capture leaves frames out or goes on", capture_fields,
+     sizeof(struct link_told), verbs_capture},
+    {"stats", "all counters", NULL, 0, verbs_stats},
+    {"metrics", "all counters, for Prometheus", NULL, 0, verbs_metrics},
+    {NULL, NULL, NULL, 0, NULL},
+};
+
+int verbs_do(struct control *c, const char *name, struct opts *o,
+             struct text *out)
+{
+    char id[128];
+    const struct verb *v = verb_find(verbs, name);
+    if (v)
+        return verb_do(v, c, o, out);
+    const char *said = opts_str(o, "id", NULL);
+    if (said && strlen(said) >= sizeof(id))
+        return fail(-EINVAL, "%s: id=: too long", name);
+    strcpy(id, said ? said : "");
+    opts_move(NULL, o, "id", NULL);
+    return machine_do(c->m, said ? id : NULL, name, o, out);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* What can be asked of a machine while it runs: one table, whoever asks and in
+ * whatever words. */
+#ifndef VERBS_H
+#define VERBS_H
+
+#include "base/verb.h"
+#include "control/config.h"
+
+/* What they are asked of. */
+struct control {
+    struct machine *m;
+    const struct config *config;
+};
+
+/* Of the machine as a whole; their thing is a struct control. */
+extern const struct verb verbs[];
+
+/* One of them, or what a device can do (`o` says which by id=, if several can).
+ * 0 or -errno, said. Main loop's thread. */
+int verbs_do(struct control *c, const char *name, struct opts *o,
+             struct text *out);
+/* "Not started", "Running" or "Paused". */
+const char *verbs_state(const struct machine *m);
+
+#endif
