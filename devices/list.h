@@ -11,7 +11,8 @@
     ROW(virtio_blk)                                                            \
     ROW(virtio_rng)                                                            \
     ROW(e1000)                                                                 \
-    ROW(vfio_pci)
+    ROW(vfio_pci)                                                              \
+    ROW(vhost_user_blk)
 
 /* In this order; serial ports come last. */
 #define BOARD_CLASSES(ROW)                                                     \

@@ -159,6 +159,14 @@ enum vq_got vq_pop(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov,
     return got;
 }
 
+bool vq_pop_head(struct virtqueue *vq, uint16_t *head)
+{
+    if (vq->state != VQ_READY || !split_pop_head(vq, head))
+        return false;
+    vq->inflight++;
+    return true;
+}
+
 void vq_undo_pop(struct virtqueue *vq, const struct vq_chain *c)
 {
     if (vq->state != VQ_READY)

@@ -27,6 +27,9 @@ int vq_loaded(struct virtqueue *vq, const struct ram *ram, uint64_t features);
  * queue is BROKEN now. The loop's thread of this queue only. */
 enum vq_got vq_pop(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov,
                    int max);
+/* The same of a split ring for somebody else, who walks the chain: only its
+ * head. False: none is there, or the queue is BROKEN. */
+bool vq_pop_head(struct virtqueue *vq, uint16_t *head);
 /* Gives the last popped, not yet pushed chain back to the ring. */
 void vq_undo_pop(struct virtqueue *vq, const struct vq_chain *c);
 /* Returns a chain with `len` bytes written. Not visible to the driver before

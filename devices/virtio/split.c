@@ -90,6 +90,21 @@ enum vq_got split_pop(struct virtqueue *vq, struct vq_chain *c,
     return got;
 }
 
+bool split_pop_head(struct virtqueue *vq, uint16_t *head)
+{
+    const struct vring_avail *avail = vq->avail;
+    if (!split_available(vq))
+        return false;
+    *head = __atomic_load_n(&avail->ring[vq->avail_next & (vq->size - 1)],
+                            __ATOMIC_RELAXED);
+    if (*head >= vq->size) {
+        vq_broken(vq, "a descriptor index is out of range");
+        return false;
+    }
+    vq->avail_next++;
+    return true;
+}
+
 void split_undo(struct virtqueue *vq)
 {
     vq->avail_next--;

@@ -39,12 +39,19 @@ struct vhost_device {
                             GET_QUEUE_NUM: network devices count pairs */
     unsigned config_len; /* bytes of the configuration space that are
                             vhost-user's; 0: all of it is the device's own */
+    /* Memory that is no guest's, which vhost-user's rings may lie in, too: a
+     * sealed file; or size 0. */
+    struct ram_region share;
+    int share_fd;
     struct fault *errors, *refused; /* broken rings; starts that failed */
     /* All on the main loop, no lock held. Whoever serves is there, and start is
      * worth a try; or is gone, and stop is due. The kernel never goes. */
     void (*here)(void *dev, bool up);
     /* A ring was found broken: NEEDS_RESET. Which one is not told. */
     void (*broken)(void *dev);
+    /* The configuration space may be another one. Not needed by who has no
+     * config_len. */
+    void (*config_changed)(void *dev);
     void *dev;
 };
 
@@ -75,6 +82,9 @@ struct vhost_ops {
     void (*get_config)(struct vhost *v, unsigned off, void *p, unsigned len);
     void (*set_config)(struct vhost *v, unsigned off, const void *p,
                        unsigned len);
+    /* Whoever serves did `why`, and is no good any more: here() follows. NULL:
+     * the kernel does no wrong. */
+    void (*hang_up)(struct vhost *v, const char *why);
     void (*close)(struct vhost *v); /* stops first; frees v */
 };
 

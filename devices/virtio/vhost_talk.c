@@ -24,8 +24,9 @@ static const char broke[] = "broke the protocol";
  * driver sets its rings up */
 int vu_give_up(struct vuser *u, int err, const char *why)
 {
+    const char *first = NULL; /* what follows is only what follows */
     if (u->fd >= 0) {
-        atomic_store(&u->peer->why, why);
+        atomic_compare_exchange_strong(&u->peer->why, &first, why);
         shutdown(u->fd, SHUT_RDWR);
     }
     return err;
@@ -37,7 +38,7 @@ int vu_give_up(struct vuser *u, int err, const char *why)
 static int talk_send(int sock, struct vu_message *msg, uint32_t request,
                      size_t size, const int *fds, int nfds)
 {
-    char ctl[CMSG_SPACE(RAM_REGIONS * sizeof(int))] = {0};
+    char ctl[CMSG_SPACE(VU_REGIONS * sizeof(int))] = {0};
     struct iovec iov = {msg, VU_HEAD + size};
     struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
     msg->request = request;
@@ -92,29 +93,111 @@ static bool talk_answers(const struct vu_message *m, uint32_t request,
     return m->request == request && m->flags & 4 && m->size == size;
 }
 
-/* syscalls loop if vhost_user: recvfrom poll */
+/* The payload of GET_CONFIG and its answer. */
+static size_t talk_config_size(const struct vuser *u)
+{
+    return VU_CONFIG_HEAD + u->v.dev.config_len;
+}
+
+/* The rest of one message of `size` bytes of payload, in u->in.
+ *
+ * syscalls loop if vhost_user: recvfrom poll */
 /* syscalls vcpu if vhost_user: recvfrom poll, a driver that lets its device go,
  * as only the lab's do */
-int vu_get(struct vuser *u, struct vu_message *m, uint32_t request, size_t size,
-           int64_t end)
+static int talk_wait(struct vuser *u, uint32_t request, size_t size,
+                     int64_t end)
 {
-    size_t want = VU_HEAD + size, have = 0;
+    size_t want = VU_HEAD + size;
     struct pollfd p = {.fd = u->fd, .events = POLLIN};
-    while (u->fd >= 0 && have < want) {
-        ssize_t got = recv(u->fd, (char *)m + have, want - have, MSG_DONTWAIT);
+    while (u->fd >= 0 && u->have < want) {
+        ssize_t got =
+            recv(u->fd, (char *)&u->in + u->have, want - u->have, MSG_DONTWAIT);
         if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
             return vu_give_up(u, -EPIPE, "hung up");
         if (got > 0)
-            have += (size_t)got;
+            u->have += (size_t)got;
         int64_t left = end - real_ms();
         if (left <= 0)
             return vu_give_up(u, -ETIMEDOUT, "does not answer");
-        if (have < want)
+        if (u->have < want)
             poll(&p, 1, (int)left);
     }
+    u->have = 0;
     if (u->fd < 0)
         return -ENOTCONN;
-    return talk_answers(m, request, size) ? 0 : vu_give_up(u, -EPROTO, broke);
+    return talk_answers(&u->in, request, size) ? 0
+                                               : vu_give_up(u, -EPROTO, broke);
+}
+
+/* Answers come in the order of the questions. */
+int vu_get(struct vuser *u, struct vu_message *m, uint32_t request, size_t size,
+           int64_t end)
+{
+    int err = 0;
+    if (u->looking)
+        err = talk_wait(u, VU_GET_CONFIG, talk_config_size(u), end);
+    if (!err && u->looking)
+        memcpy(u->config, u->in.config.bytes, u->v.dev.config_len);
+    u->looking = false;
+    if (!err)
+        err = talk_wait(u, request, size, end);
+    if (!err)
+        memcpy(m, &u->in, VU_HEAD + size);
+    return err;
+}
+
+static int talk_ask_config(struct vuser *u, int fd)
+{
+    struct vu_message m = {.config.size = u->v.dev.config_len};
+    return talk_send(fd, &m, VU_GET_CONFIG, talk_config_size(u), NULL, 0);
+}
+
+void vu_look(struct vuser *u)
+{
+    pthread_mutex_lock(&u->lock);
+    if (u->fd >= 0 && !u->looking && u->protocol & VU_PF_CONFIG) {
+        u->looking = true;
+        u->have = 0;
+        if (talk_ask_config(u, u->fd))
+            vu_give_up(u, -EIO, "does not read");
+        peer_want(u->peer, EPOLLIN);
+    }
+    pthread_mutex_unlock(&u->lock);
+}
+
+/* As far as the answer has come; true: it is here. Lock held. */
+static bool talk_look_on(struct vuser *u)
+{
+    const size_t want = VU_HEAD + talk_config_size(u);
+    ssize_t len = 0;
+    if (u->looking)
+        len =
+            recv(u->fd, (char *)&u->in + u->have, want - u->have, MSG_DONTWAIT);
+    if (len > 0)
+        u->have += (size_t)len;
+    if (u->have >= VU_HEAD &&
+        !talk_answers(&u->in, VU_GET_CONFIG, want - VU_HEAD))
+        vu_give_up(u, -EPROTO, broke);
+    else if (u->looking && u->have < want)
+        return false;
+    bool news = u->looking && u->have == want;
+    if (news)
+        memcpy(u->config, u->in.config.bytes, u->v.dev.config_len);
+    u->looking = false;
+    u->have = 0;
+    peer_want(u->peer, 0);
+    return news;
+}
+
+/* After the greeting nothing comes but that answer; who says something else is
+ * not heard before the next question. */
+static void talk_looked(struct vuser *u)
+{
+    pthread_mutex_lock(&u->lock);
+    bool news = u->fd >= 0 && talk_look_on(u);
+    pthread_mutex_unlock(&u->lock);
+    if (news)
+        u->v.dev.config_changed(u->v.dev.dev);
 }
 
 /* -------------------------------------------------------------- greeting */
@@ -122,8 +205,7 @@ int vu_get(struct vuser *u, struct vu_message *m, uint32_t request, size_t size,
 /* The payload of the answer that is awaited. */
 static size_t greet_size(const struct vuser *u)
 {
-    return u->asked == VU_GET_CONFIG ? VU_CONFIG_HEAD + u->v.dev.config_len
-                                     : sizeof(u->in.u64);
+    return u->asked == VU_GET_CONFIG ? talk_config_size(u) : sizeof(u->in.u64);
 }
 
 /* What to ask after the answer to `u->asked` (0: the beginning). */
@@ -138,8 +220,9 @@ static uint32_t greet_after(struct vuser *u)
             return VU_GET_PROTOCOL_FEATURES;
         break;
     case VU_GET_PROTOCOL_FEATURES:
-        u->protocol =
-            u->in.u64 & (VU_PF_MQ | (u->v.dev.config_len ? VU_PF_CONFIG : 0));
+        u->protocol = u->in.u64 & VU_PF_MQ;
+        if (u->v.dev.config_len)
+            u->protocol |= u->in.u64 & (VU_PF_CONFIG | VU_PF_BACKEND_REQ);
         return VU_SET_PROTOCOL_FEATURES;
     case VU_SET_PROTOCOL_FEATURES:
         if (u->protocol & VU_PF_MQ)
@@ -160,17 +243,15 @@ static int greet_next(struct vuser *u)
 {
     int err;
     do {
-        struct vu_message m = {0};
+        struct vu_message m = {.u64 = u->protocol};
+        int fd = u->peer->conn.fd;
         size_t size = 0;
         u->asked = greet_after(u);
-        if (u->asked == VU_SET_PROTOCOL_FEATURES) {
-            m.u64 = u->protocol;
+        if (u->asked == VU_SET_PROTOCOL_FEATURES)
             size = sizeof(m.u64);
-        } else if (u->asked == VU_GET_CONFIG) {
-            m.config.size = u->v.dev.config_len;
-            size = greet_size(u);
-        }
-        err = talk_send(u->peer->conn.fd, &m, u->asked, size, NULL, 0);
+        err = u->asked == VU_GET_CONFIG
+                  ? talk_ask_config(u, fd)
+                  : talk_send(fd, &m, u->asked, size, NULL, 0);
     } while (!err && u->asked == VU_SET_PROTOCOL_FEATURES);
     return err ? err : u->asked == VU_SET_OWNER;
 }
@@ -198,6 +279,9 @@ static void greeted(struct vuser *u)
         u->can = u->offers;
         /* Where there is some, it was the last to be asked for. */
         memcpy(u->config, u->in.config.bytes, u->v.dev.config_len);
+        u->looking = false;
+        if (u->protocol & VU_PF_BACKEND_REQ)
+            vu_put(u, &u->in, VU_SET_BACKEND_REQ_FD, 0, &u->hint_fd, 1);
     }
     pthread_mutex_unlock(&u->lock);
     if (refused) {
@@ -215,8 +299,10 @@ static void greet_ready(struct peer *p, uint32_t got)
     struct vuser *u = p->owner;
     const size_t want = VU_HEAD + greet_size(u);
     (void)got;
-    if (p->up)
+    if (p->up) {
+        talk_looked(u);
         return;
+    }
     ssize_t len = recv(p->conn.fd, (char *)&u->in + u->have, want - u->have,
                        MSG_DONTWAIT);
     if (len == 0)

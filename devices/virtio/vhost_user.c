@@ -36,18 +36,20 @@
 
 static int user_put_memory(struct vuser *u)
 {
-    struct vu_message m = {.mem = {.n = (uint32_t)u->ram.n}};
-    int fd[RAM_REGIONS];
-    for (int i = 0; i < u->ram.n; i++) {
-        const struct ram_region *r = &u->ram.region[i];
+    struct vu_message m = {0};
+    int fd[VU_REGIONS], n = u->ram.n + !!u->v.dev.share.size;
+    for (int i = 0; i < n; i++) {
+        bool own = i == u->ram.n;
+        const struct ram_region *r = own ? &u->v.dev.share : &u->ram.region[i];
         m.mem.region[i].gpa = r->gpa;
         m.mem.region[i].size = r->size;
         m.mem.region[i].uva = (uintptr_t)r->hva;
         m.mem.region[i].offset = r->offset;
-        fd[i] = u->ram.fd;
+        fd[i] = own ? u->v.dev.share_fd : u->ram.fd;
     }
-    size_t size = 8 + (size_t)u->ram.n * sizeof(m.mem.region[0]);
-    return vu_put(u, &m, VU_SET_MEM_TABLE, size, fd, u->ram.n);
+    m.mem.n = (uint32_t)n;
+    size_t size = 8 + (size_t)n * sizeof(m.mem.region[0]);
+    return vu_put(u, &m, VU_SET_MEM_TABLE, size, fd, n);
 }
 
 static int user_put_ring(struct vuser *u, uint32_t i)
@@ -212,6 +214,27 @@ static void user_err(struct event *ev, uint32_t got)
     u->v.dev.broken(u->v.dev.dev);
 }
 
+static void user_hang_up(struct vhost *v, const char *why)
+{
+    struct vuser *u = user_of(v);
+    pthread_mutex_lock(&u->lock);
+    vu_give_up(u, 0, why);
+    pthread_mutex_unlock(&u->lock);
+}
+
+/* What a back-end may ask for, with what it is told that it can, is that its
+ * configuration space be looked at again (VHOST_USER_BACKEND_CONFIG_CHANGE_MSG,
+ * without an answer). So whatever comes here means that: it may be cut, or of
+ * one that is gone. */
+static void user_hinted(struct event *ev, uint32_t got)
+{
+    struct vuser *u = container_of(ev, struct vuser, hint);
+    char any[256];
+    (void)got;
+    if (recv(ev->fd, any, sizeof(any), MSG_DONTWAIT) > 0)
+        vu_look(u);
+}
+
 /* ---------------------------------------------------------- open and close */
 
 static void user_close(struct vhost *v)
@@ -220,8 +243,13 @@ static void user_close(struct vhost *v)
     user_stop(v, NULL);
     chardev_part(u->c);
     loop_del(&u->err);
+    loop_del(&u->hint);
     if (u->err.fd >= 0)
         close(u->err.fd);
+    if (u->hint_fd >= 0) {
+        close(u->hint.fd);
+        close(u->hint_fd);
+    }
     pthread_mutex_destroy(&u->lock);
     free(u);
 }
@@ -233,14 +261,30 @@ static const struct vhost_ops user_ops = {
     .set_rings = user_set_rings,
     .get_config = user_get_config,
     .set_config = user_set_config,
+    .hang_up = user_hang_up,
     .close = user_close,
 };
+
+static int user_open_hints(struct vuser *u, struct loop *l)
+{
+    int sv[2];
+    if (!u->v.dev.config_len)
+        return 0;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
+        return -errno;
+    u->hint =
+        (struct event){.fd = sv[0], .want = EPOLLIN, .ready = user_hinted};
+    u->hint_fd = sv[1];
+    return loop_add(l, &u->hint);
+}
 
 static int user_meet(struct vuser *u, struct machine *m)
 {
     if (m->ram.fd < 0)
         return fail(-EINVAL, "%s: guest memory is not shared", u->v.dev.id);
     int err = u->err.fd < 0 ? -errno : loop_add(m->loop, &u->err);
+    if (!err)
+        err = user_open_hints(u, m->loop);
     if (err)
         return fail(err, "%s: %s", u->v.dev.id, strerror(-err));
     vu_greet(u);
@@ -260,7 +304,7 @@ int vhost_user_open(const struct vhost_device *dev, struct chardev *c,
     u->c = c;
     u->peer = c->peer;
     u->ram = m->ram;
-    u->fd = -1;
+    u->fd = u->hint_fd = -1;
     pthread_mutex_init(&u->lock, NULL);
     u->err = (struct event){.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
                             .want = EPOLLIN | EPOLLET,

@@ -24,12 +24,16 @@ enum { /* requests */
        VU_SET_PROTOCOL_FEATURES = 16,
        VU_GET_QUEUE_NUM = 17,
        VU_SET_VRING_ENABLE = 18,
+       VU_SET_BACKEND_REQ_FD = 21,
        VU_GET_CONFIG = 24,
        VU_SET_CONFIG = 25,
 };
 #define VU_F_PROTOCOL (1ull << 30) /* VHOST_USER_F_PROTOCOL_FEATURES */
 #define VU_PF_MQ (1ull << 0)
+#define VU_PF_BACKEND_REQ (1ull << 5)
 #define VU_PF_CONFIG (1ull << 9)
+
+#define VU_REGIONS (RAM_REGIONS + 1) /* and the device's own memory */
 
 struct vu_message {
     uint32_t request, flags, size;
@@ -46,7 +50,7 @@ struct vu_message {
             uint32_t n, pad;
             struct {
                 uint64_t gpa, size, uva, offset;
-            } region[RAM_REGIONS];
+            } region[VU_REGIONS];
         } mem;
         struct {
             uint32_t off, size, flags;
@@ -66,6 +70,11 @@ struct vuser {
     struct ram ram;    /* the machine's */
     struct event err;  /* the rings' errors: a fresh file for each start */
 
+    /* The channel for what the back-end asks for: one for all that come, since
+     * nobody makes sockets later. hint_fd is their end. */
+    struct event hint;
+    int hint_fd;
+
     /* The greeting; main loop. */
     uint32_t asked;       /* the request whose answer is awaited */
     struct vu_message in; /* the first `have` bytes of it */
@@ -82,6 +91,7 @@ struct vuser {
     unsigned n; /* rings, running */
     struct vhost_ring ring[VIRTIO_QUEUES_MAX];
     uint8_t config[VHOST_CONFIG_MAX];
+    bool looking; /* config was asked for again: its answer comes first */
 };
 
 /* vhost_talk.c. All with the lock held: 0, or -errno, when the back-end is no
@@ -99,6 +109,9 @@ int vu_get(struct vuser *u, struct vu_message *m, uint32_t request, size_t size,
 /* The main loop will see the back-end hang up. Gives `err`. */
 int vu_give_up(struct vuser *u, int err, const char *why);
 
+/* Asks for the configuration space again; the answer comes on the main loop.
+ */
+void vu_look(struct vuser *u);
 /* Who connects is greeted, and said to be here. */
 void vu_greet(struct vuser *u);
 extern const char vu_lacks_features[];

@@ -26,6 +26,7 @@ const struct vring_desc *vq_indirect_table(struct virtqueue *vq,
 bool split_available(struct virtqueue *vq);
 enum vq_got split_pop(struct virtqueue *vq, struct vq_chain *c,
                       struct iovec *iov, int max);
+bool split_pop_head(struct virtqueue *vq, uint16_t *head);
 void split_undo(struct virtqueue *vq);
 void split_push(struct virtqueue *vq, const struct vq_chain *c, uint32_t len);
 void split_flush(struct virtqueue *vq);

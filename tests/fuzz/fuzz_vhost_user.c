@@ -26,6 +26,7 @@ static struct vhost *v;
 static struct vhost_ring rings[4];
 static int listener = -1;       /* where the front-end dials, or -1 */
 static int peer = -1, err = -1; /* the connection; the rings' error eventfd */
+static int hint = -1;           /* the channel for the back-end's requests */
 static uint32_t asked;          /* what waits for an answer */
 static bool running, willing;   /* willing: answers as it should */
 static struct fuzz input;
@@ -47,13 +48,20 @@ static void ring_broken(void *dev)
     REQUIRE(dev == m);
 }
 
+static void config_changed(void *dev)
+{
+    REQUIRE(dev == m && device.config_len);
+}
+
 static void hang_up(void)
 {
     if (peer >= 0)
         close(peer);
     if (err >= 0)
         close(err);
-    peer = err = -1;
+    if (hint >= 0)
+        close(hint);
+    peer = err = hint = -1;
     asked = 0;
 }
 
@@ -93,6 +101,7 @@ static void make(void)
                                         MAP_SHARED, m->ram.fd, 0)};
     device.here = here;
     device.broken = ring_broken;
+    device.config_changed = config_changed;
     device.dev = m;
     for (int i = 0; i < 4; i++) {
         uint8_t *p = m->ram.region[0].hva + i * 4096;
@@ -136,8 +145,13 @@ static bool hear(void)
             int old = err;
             err = fd;
             fd = old;
+        } else if (head[0] == 21) {
+            int old = hint;
+            hint = fd;
+            fd = old;
         }
-        close(fd);
+        if (fd >= 0)
+            close(fd);
     }
     if (head[0] == 1 || head[0] == 15 || head[0] == 17 || head[0] == 11 ||
         head[0] == 24)
@@ -160,13 +174,13 @@ static void behave(void)
         for (uint32_t i = 0; i < device.rings; i++)
             answer(11, i);
     else if (asked)
-        answer(asked, asked == 1 ? can : asked == 15 ? 1 | 1 << 9 : 3);
+        answer(asked, asked == 1 ? can : asked == 15 ? 1 | 1 << 5 | 1 << 9 : 3);
 }
 
 /* What the peer does next. */
 static void peer_act(struct fuzz *f)
 {
-    uint8_t raw[32], b = fuzz_u8(f), n = b >> 3;
+    uint8_t raw[32] = {0}, b = fuzz_u8(f), n = b >> 3;
     switch (b & 7) {
     case 0:
         for (uint8_t i = 0; i < n; i++)
@@ -187,8 +201,10 @@ static void peer_act(struct fuzz *f)
         shutdown(peer, n & 1 ? SHUT_WR : SHUT_RDWR);
         break;
     case 5:
-        if (err >= 0)
+        if (n & 1 && err >= 0)
             event_signal(err);
+        else if (hint >= 0)
+            send(hint, raw, sizeof(raw), MSG_DONTWAIT | MSG_NOSIGNAL);
         break;
     case 6: /* gone, and another one comes */
         hang_up();

@@ -18,188 +18,9 @@
 #include "host/chardev.h"
 #include "host/peer.h"
 #include "tests/unit/net/net_test.h"
+#include "tests/unit/vubackend.h"
 
-#define MEM (64 << 10)
 #define GPA 0x100000
-#define BITS ((1ull << 32) | (1ull << 30) | (1ull << 34) | 1)
-
-/* The back-end: keeps what it is told, answers what must be answered. */
-struct backend {
-    int fd;
-    pthread_t thread;
-    uint64_t features, acked;
-    uint32_t regions;
-    uint64_t gpa, size, uva, offset;
-    uint8_t *mem;
-    uint32_t num[4], base[4], enabled[4];
-    uint64_t desc[4], used[4], avail[4];
-    int kick[4], call[4];
-    int bases_asked;
-    uint32_t answer_base;
-    bool silent; /* does not answer */
-    unsigned config_len, asked_len;
-    uint8_t config[256];
-};
-
-static int read_msg(struct backend *b, uint32_t head[3], uint8_t *body, int *fd)
-{
-    char ctl[CMSG_SPACE(8 * sizeof(int))];
-    struct iovec iov = {head, 12};
-    struct msghdr m = {.msg_iov = &iov,
-                       .msg_iovlen = 1,
-                       .msg_control = ctl,
-                       .msg_controllen = sizeof(ctl)};
-    *fd = -1;
-    if (recvmsg(b->fd, &m, MSG_WAITALL) != 12)
-        return -1;
-    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-    if (c && c->cmsg_type == SCM_RIGHTS)
-        memcpy(fd, CMSG_DATA(c), sizeof(*fd));
-    if (head[2] && recv(b->fd, body, head[2], MSG_WAITALL) != (int)head[2])
-        return -1;
-    return 0;
-}
-
-static void answer(struct backend *b, uint32_t request, uint64_t val)
-{
-    uint32_t out[5] = {request, 5, 8};
-    memcpy(out + 3, &val, 8);
-    if (!b->silent)
-        CHECK_EQ(send(b->fd, out, 20, MSG_NOSIGNAL), 20);
-}
-
-static void answer_config(struct backend *b, uint32_t len)
-{
-    uint32_t out[6 + 64] = {24, 5, 12 + b->config_len, 0, b->config_len};
-    b->asked_len = len;
-    memcpy(out + 6, b->config, b->config_len);
-    CHECK_EQ(send(b->fd, out, 24 + b->config_len, MSG_NOSIGNAL),
-             24 + b->config_len);
-}
-
-static void take_msg(struct backend *b, uint32_t request, const uint8_t *body,
-                     int fd)
-{
-    uint32_t w[2];
-    uint64_t q[5];
-    memcpy(w, body, sizeof(w));
-    memcpy(q, body, sizeof(q));
-    uint32_t i = w[0] & 3;
-    if (request == 1)
-        answer(b, 1, b->features);
-    else if (request == 15)
-        answer(b, 15, 1 | (b->config_len ? 1 << 9 : 0)); /* MQ, CONFIG */
-    else if (request == 17)
-        answer(b, 17, 2);
-    else if (request == 2)
-        b->acked = q[0];
-    else if (request == 5) {
-        b->regions = w[0];
-        b->gpa = q[1];
-        b->size = q[2];
-        b->uva = q[3];
-        b->offset = q[4];
-        b->mem = mmap(NULL, MEM, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        close(fd);
-    } else if (request == 8)
-        b->num[i] = w[1];
-    else if (request == 10)
-        b->base[i] = w[1];
-    else if (request == 9) {
-        b->desc[i] = q[1];
-        b->used[i] = q[2];
-        b->avail[i] = q[3];
-    } else if (request == 12)
-        b->kick[i] = fd;
-    else if (request == 13)
-        b->call[i] = fd;
-    else if (request == 14)
-        close(fd);
-    else if (request == 24)
-        answer_config(b, w[1]);
-    else if (request == 25)
-        memcpy(b->config + w[0], body + 12, w[1]);
-    else if (request == 18)
-        b->enabled[i] = w[1];
-    else if (request == 11) {
-        b->bases_asked++;
-        answer(b, 11, i | (uint64_t)b->answer_base << 32);
-    }
-}
-
-static void *backend_run(void *arg)
-{
-    struct backend *b = arg;
-    uint32_t head[3];
-    uint8_t body[512];
-    int fd;
-    while (read_msg(b, head, body, &fd) == 0)
-        take_msg(b, head[0], body, fd);
-    return NULL;
-}
-
-static struct backend *backend_new(int fd)
-{
-    struct backend *b = calloc(1, sizeof(*b));
-    b->fd = fd;
-    b->features = BITS;
-    for (int i = 0; i < 256; i++)
-        b->config[i] = (uint8_t)(200 + i);
-    for (int i = 0; i < 4; i++)
-        b->kick[i] = b->call[i] = -1;
-    return b;
-}
-
-static void backend_end(struct backend *b)
-{
-    shutdown(b->fd, SHUT_RDWR);
-    pthread_join(b->thread, NULL);
-    close(b->fd);
-    for (int i = 0; i < 4; i++) {
-        if (b->kick[i] >= 0)
-            close(b->kick[i]);
-        if (b->call[i] >= 0)
-            close(b->call[i]);
-    }
-    if (b->mem)
-        munmap(b->mem, MEM);
-    free(b);
-}
-
-static struct sockaddr_un sa;
-
-/* Accepts one front-end on a listening socket. */
-static void *accept_one(void *arg)
-{
-    struct backend *b = arg;
-    int l = b->fd;
-    b->fd = accept(l, NULL, NULL);
-    return backend_run(b);
-}
-
-/* The back-end goes to a front-end that is a server. */
-static void *dial_one(void *arg)
-{
-    struct backend *b = arg;
-    b->fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    for (int i = 0; i < 200; i++) {
-        if (connect(b->fd, (struct sockaddr *)&sa, sizeof(sa)) == 0)
-            return backend_run(b);
-        usleep(10000);
-    }
-    return NULL;
-}
-
-static int listen_at(const char *path)
-{
-    int l = socket(AF_UNIX, SOCK_STREAM, 0);
-    sa = (struct sockaddr_un){.sun_family = AF_UNIX};
-    strcpy(sa.sun_path, path);
-    REQUIRE_EQ(bind(l, (struct sockaddr *)&sa, sizeof(sa)), 0);
-    REQUIRE_EQ(listen(l, 1), 0);
-    return l;
-}
-
 /* ------------------------------------------------------------- the device */
 
 static int seen; /* 1: the back-end has come; 2: it has gone */
@@ -259,8 +80,8 @@ static struct machine *make_machine(void)
 {
     struct machine *m = fake_new(4096);
     int fd = memfd_create("guest", MFD_CLOEXEC);
-    REQUIRE_EQ(ftruncate(fd, MEM), 0);
-    mem = mmap(NULL, MEM, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    REQUIRE_EQ(ftruncate(fd, BACKEND_MEM), 0);
+    mem = mmap(NULL, BACKEND_MEM, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     for (int i = 0; i < 4; i++)
         rings[i] = (struct vhost_ring){.num = 8,
                                        .desc = mem + i * 4096,
@@ -270,14 +91,15 @@ static struct machine *make_machine(void)
                                        .call = eventfd(0, EFD_NONBLOCK),
                                        .base = (uint32_t)i};
     own_ram = m->ram;
-    m->ram = (struct ram){.region = {{GPA, MEM, mem, 0}}, .n = 1, .fd = fd};
+    m->ram =
+        (struct ram){.region = {{GPA, BACKEND_MEM, mem, 0}}, .n = 1, .fd = fd};
     return m;
 }
 
 static void end_machine(struct machine *m)
 {
     close(m->ram.fd);
-    munmap(mem, MEM);
+    munmap(mem, BACKEND_MEM);
     for (int i = 0; i < 4; i++) {
         close(rings[i].kick);
         close(rings[i].call);
@@ -317,7 +139,7 @@ static void check_told(struct backend *b, const uint32_t *base)
     CHECK_EQ(b->acked, (1ull << 32) | (1ull << 30) | 1);
     CHECK_EQ(b->regions, 1);
     CHECK_EQ(b->gpa, GPA);
-    CHECK_EQ(b->size, MEM);
+    CHECK_EQ(b->size, BACKEND_MEM);
     REQUIRE(b->mem != NULL);
     for (int i = 0; i < 4; i++) {
         CHECK_EQ(b->num[i], 8);
@@ -336,10 +158,10 @@ TEST(vhost_user_tells_all_and_tells_it_again)
     struct machine *m = make_machine();
     struct vhost *v = NULL;
     const char *path = nt_path("vu");
-    int l = listen_at(path);
+    int l = backend_listen(path);
     uint32_t base[4] = {0};
     struct backend *b = backend_new(l);
-    pthread_create(&b->thread, NULL, accept_one, b);
+    pthread_create(&b->thread, NULL, backend_accept, b);
     REQUIRE_EQ(open_at(m, path, false, 100, &v), 0);
     CHECK_EQ(v->features, (1ull << 32) | 1); /* packed left out */
     CHECK_EQ(seen, 1);
@@ -363,7 +185,7 @@ TEST(vhost_user_tells_all_and_tells_it_again)
         rings[i].base = base[i];
     }
     b = backend_new(l);
-    pthread_create(&b->thread, NULL, accept_one, b);
+    pthread_create(&b->thread, NULL, backend_accept, b);
     come_back(m);
     CHECK_EQ(seen, 1);
     REQUIRE_EQ(v->ops->start(v, v->features | (1ull << 5), rings, 4), 0);
@@ -397,11 +219,11 @@ TEST(vhost_user_server_and_chardev)
     struct vhost *v = NULL;
     char text[200];
     const char *path = nt_path("vus");
-    sa = (struct sockaddr_un){.sun_family = AF_UNIX};
-    strcpy(sa.sun_path, path);
+    backend_sa = (struct sockaddr_un){.sun_family = AF_UNIX};
+    strcpy(backend_sa.sun_path, path);
     struct backend *b = backend_new(-1);
     b->features = (1ull << 32) | (1ull << 15); /* no protocol features */
-    pthread_create(&b->thread, NULL, dial_one, b);
+    pthread_create(&b->thread, NULL, backend_dial, b);
     snprintf(text, sizeof(text), "socket,id=c9,path=%s,server=on,wait=off",
              path);
     REQUIRE_EQ(chardev_add(text), 0);
@@ -431,11 +253,11 @@ TEST(vhost_user_errors_are_said)
     CHECK_HAS(test_log(),
               "no vhost-user back-end at unix:/nonexistent/x: No such file");
     /* a device that wants two queues of a back-end with one */
-    int l = listen_at(nt_path("one"));
+    int l = backend_listen(nt_path("one"));
     struct backend *b = backend_new(l);
     b->features = 1ull << 32;
-    pthread_create(&b->thread, NULL, accept_one, b);
-    CHECK(open_at(m, sa.sun_path, false, 0, &v) < 0);
+    pthread_create(&b->thread, NULL, backend_accept, b);
+    CHECK(open_at(m, backend_sa.sun_path, false, 0, &v) < 0);
     CHECK_HAS(test_log(), "serves 1 queues");
     backend_end(b);
     close(l);
@@ -456,11 +278,11 @@ TEST(vhost_user_configuration_space_is_the_back_ends)
     struct machine *m = make_machine();
     struct vhost *v = NULL;
     uint8_t got[16] = {0};
-    int l = listen_at(nt_path("cfg"));
+    int l = backend_listen(nt_path("cfg"));
     struct backend *b = backend_new(l);
     b->config_len = device.config_len = 16;
-    pthread_create(&b->thread, NULL, accept_one, b);
-    REQUIRE_EQ(open_at(m, sa.sun_path, false, 100, &v), 0);
+    pthread_create(&b->thread, NULL, backend_accept, b);
+    REQUIRE_EQ(open_at(m, backend_sa.sun_path, false, 100, &v), 0);
     CHECK_EQ(b->asked_len, 16);
     v->ops->get_config(v, 0, got, 16);
     CHECK_MEM(got, b->config, 16);
@@ -479,7 +301,7 @@ TEST(vhost_user_configuration_space_is_the_back_ends)
     b = backend_new(l);
     b->config_len = 16;
     b->config[0] = 0xc5;
-    pthread_create(&b->thread, NULL, accept_one, b);
+    pthread_create(&b->thread, NULL, backend_accept, b);
     come_back(m);
     CHECK_EQ(seen, 1);
     v->ops->get_config(v, 0, got, 1);
@@ -493,8 +315,8 @@ TEST(vhost_user_configuration_space_is_the_back_ends)
     for (unsigned i = 0; i < 2; i++) {
         b = backend_new(l);
         b->config_len = 12 * i;
-        pthread_create(&b->thread, NULL, accept_one, b);
-        CHECK(open_at(m, sa.sun_path, false, 0, &v) < 0);
+        pthread_create(&b->thread, NULL, backend_accept, b);
+        CHECK(open_at(m, backend_sa.sun_path, false, 0, &v) < 0);
         CHECK_HAS(test_log(), said[i]);
         backend_end(b);
     }
@@ -510,10 +332,10 @@ static struct vhost *left_alone(struct machine *m)
 {
     struct vhost *v = NULL;
     const char *path = nt_path("h");
-    sa = (struct sockaddr_un){.sun_family = AF_UNIX};
-    strcpy(sa.sun_path, path);
+    backend_sa = (struct sockaddr_un){.sun_family = AF_UNIX};
+    strcpy(backend_sa.sun_path, path);
     struct backend *b = backend_new(-1);
-    pthread_create(&b->thread, NULL, dial_one, b);
+    pthread_create(&b->thread, NULL, backend_dial, b);
     REQUIRE_EQ(open_at(m, path, true, 0, &v), 0);
     fake_sleep_ns(m, 6000000000); /* good for long: no pause after it */
     backend_end(b);
@@ -526,7 +348,8 @@ static struct vhost *left_alone(struct machine *m)
 static int call_in(void)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    REQUIRE_EQ(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    REQUIRE_EQ(connect(fd, (struct sockaddr *)&backend_sa, sizeof(backend_sa)),
+               0);
     return fd;
 }
 
@@ -604,7 +427,7 @@ TEST(vhost_user_wrong_answers_end_the_greeting)
         int fd = call_in();
         fake_run_loop(m);
         REQUIRE_EQ(said(fd), 1);
-        say(fd, bad[i][0], bad[i][1], bad[i][2], BITS);
+        say(fd, bad[i][0], bad[i][1], bad[i][2], BACKEND_BITS);
         fake_run_loop(m);
         CHECK_EQ(said(fd), 0); /* taken for an answer, it asked on */
         CHECK(hung_up(fd));
@@ -654,7 +477,7 @@ TEST(vhost_user_that_does_not_read_is_hung_up_on)
 {
     struct machine *m = make_machine();
     struct vhost *v = left_alone(m);
-    int fd = good_one(m, BITS);
+    int fd = good_one(m, BACKEND_BITS);
     CHECK_EQ(seen, 1);
     int64_t before = real_ms();
     REQUIRE_EQ(v->ops->start(v, v->features, rings, 4), 0);
@@ -700,7 +523,7 @@ TEST(vhost_user_stop_waits_a_quarter_of_a_second_in_all)
         uint32_t base[4] = {0};
         struct slow s = kinds[i];
         pthread_t t;
-        s.fd = good_one(m, BITS);
+        s.fd = good_one(m, BACKEND_BITS);
         REQUIRE_EQ(v->ops->start(v, v->features, rings, 4), 0);
         pthread_create(&t, NULL, slow_answers, &s);
         int64_t before = real_ms();
@@ -723,7 +546,7 @@ TEST(vhost_user_wrong_ring_in_an_answer)
     struct machine *m = make_machine();
     struct vhost *v = left_alone(m);
     uint32_t base[4] = {0};
-    int fd = good_one(m, BITS);
+    int fd = good_one(m, BACKEND_BITS);
     REQUIRE_EQ(v->ops->start(v, v->features, rings, 4), 0);
     say(fd, 11, 5, 8, 0 | 5ull << 32);
     say(fd, 11, 5, 8, 2 | 6ull << 32);
@@ -736,7 +559,7 @@ TEST(vhost_user_wrong_ring_in_an_answer)
     /* It comes back with less than the guest has taken. */
     close(fd);
     fake_sleep_ns(m, 1000000000);
-    fd = good_one(m, BITS & ~1ull);
+    fd = good_one(m, BACKEND_BITS & ~1ull);
     CHECK(hung_up(fd));
     CHECK_EQ(seen, 2);
     close(fd);
@@ -749,7 +572,7 @@ TEST(vhost_user_error_is_told_once_for_each_start)
 {
     struct machine *m = make_machine();
     struct vhost *v = left_alone(m);
-    struct backend *b = backend_new(good_one(m, BITS));
+    struct backend *b = backend_new(good_one(m, BACKEND_BITS));
     broken = 0;
     errors.count = 0;
     uint32_t head[3];
@@ -757,7 +580,7 @@ TEST(vhost_user_error_is_told_once_for_each_start)
     for (unsigned start = 1; start <= 2; start++) {
         int fd, err = -1;
         REQUIRE_EQ(v->ops->start(v, v->features, rings, 4), 0);
-        while (err < 0 && read_msg(b, head, body, &fd) == 0) {
+        while (err < 0 && backend_read(b, head, body, &fd) == 0) {
             if (head[0] == 14)
                 err = fd;
             else if (fd >= 0)
@@ -777,7 +600,7 @@ TEST(vhost_user_error_is_told_once_for_each_start)
         v->ops->stop(v, NULL);
         fake_sleep_ns(m, 6000000000);
         close(b->fd);
-        b->fd = good_one(m, BITS);
+        b->fd = good_one(m, BACKEND_BITS);
     }
     CHECK_EQ(errors.count, 2);
     close(b->fd);
@@ -790,10 +613,10 @@ TEST(vhost_user_start_with_a_stranger)
 {
     struct machine *m = make_machine();
     struct vhost *v = NULL;
-    int l = listen_at(nt_path("str"));
+    int l = backend_listen(nt_path("str"));
     /* silent */
     int64_t before = real_ms();
-    CHECK(open_at(m, sa.sun_path, false, 0, &v) < 0);
+    CHECK(open_at(m, backend_sa.sun_path, false, 0, &v) < 0);
     CHECK_HAS(test_log(), "u: unix:/tmp/");
     CHECK(real_ms() - before < 1500);
     /* told to end meanwhile */
@@ -802,7 +625,7 @@ TEST(vhost_user_start_with_a_stranger)
     sigaddset(&set, SIGTERM);
     sigprocmask(SIG_BLOCK, &set, &old);
     raise(SIGTERM);
-    CHECK_EQ(open_at(m, sa.sun_path, false, 0, &v), -EINTR);
+    CHECK_EQ(open_at(m, backend_sa.sun_path, false, 0, &v), -EINTR);
     CHECK_EQ(open_at(m, nt_path("s"), true, 0, &v), -EINTR);
     CHECK_HAS(test_log(), "ended while waiting for a back-end");
     CHECK_EQ(open_at(m, nt_path("none"), false, 9, &v), -EINTR);
