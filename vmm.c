@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "devices/list.h"
@@ -29,10 +30,13 @@
 #include "control/metrics.h"
 #include "control/models.h"
 #include "control/plan.h"
+#include "control/ready.h"
 #include "devices/pc/pc.h"
 #include "devices/pci/pci.h"
 #include "host/console.h"
+#include "host/daemon.h"
 #include "host/helper.h"
+#include "host/notify.h"
 #include "host/pidfile.h"
 #include "host/process.h"
 #include "host/sandbox.h"
@@ -58,7 +62,6 @@ static const struct plan_classes classes = {
 
 enum { EXIT_START = 1, EXIT_USAGE = 2 }; /* the others: enum machine_stop */
 
-#define SHUTDOWN_SECONDS 30
 #define LOG_PATIENCE_NS 1000000000ull /* for a slow reader, at the end */
 
 static struct config config;
@@ -82,6 +85,8 @@ static struct running {
     struct timer deadline;
     struct machine *m;
     bool asked; /* the power button was pressed */
+    struct helper_ask log;
+    bool has_log; /* that can be opened anew */
 } running;
 
 /* By way of a text, so that whoever counts needs to know nothing of the log. */
@@ -98,8 +103,8 @@ static void vmm_print_stats(struct machine *m)
 static void vmm_shutdown_overdue(struct timer *t)
 {
     (void)t;
-    log_line("the guest did not shut down in %d s after SIGTERM; ending it",
-             SHUTDOWN_SECONDS);
+    log_line("the guest did not shut down in %u s after SIGTERM; ending it",
+             config.shutdown_s);
     vm_quit(running.m, 128 + SIGTERM);
 }
 
@@ -108,12 +113,41 @@ static void vmm_ask_for_shutdown(void)
 {
     if (running.m->paused)
         log_line("SIGTERM: the guest is paused and hears nothing; ending it");
-    if (running.m->paused || running.asked || !acpi_power_button(running.m)) {
+    if (running.m->paused || running.asked || !config.shutdown_s ||
+        !acpi_power_button(running.m)) {
         vm_quit(running.m, 128 + SIGTERM);
         return;
     }
     running.asked = true;
-    timer_arm(&running.deadline, now_ns() + SHUTDOWN_SECONDS * 1000000000ull);
+    notify_stopping();
+    notify_status("the guest was told to power off");
+    timer_arm(&running.deadline, now_ns() + config.shutdown_s * 1000000000ull);
+}
+
+static void vmm_have_log(struct helper_ask *a, int err, const int fd[2])
+{
+    (void)a;
+    if (err)
+        log_line("-D %s: cannot be opened anew: %s", config.log,
+                 strerror(-err));
+    else
+        log_take(fd[0]);
+}
+
+/* Who has no terminal has no hang-up: what they rotate is meant. */
+static bool vmm_hangup_is_for_log(void)
+{
+    return config.log || config.daemonize;
+}
+
+static void vmm_reopen_log(void)
+{
+    if (running.log.tag)
+        return; /* under way */
+    running.log.done = vmm_have_log;
+    int err = running.has_log ? helper_reopen_log(&running.log) : 0;
+    if (err)
+        vmm_have_log(&running.log, err, NULL);
 }
 
 static void vmm_on_signal(struct event *ev, uint32_t got)
@@ -135,6 +169,11 @@ static void vmm_on_signal(struct event *ev, uint32_t got)
     case SIGCONT:
         console_continue();
         break;
+    case SIGHUP:
+        if (vmm_hangup_is_for_log()) {
+            vmm_reopen_log();
+            break;
+        } /* fall through */
     default:
         vm_quit(running.m, 128 + (int)si.ssi_signo);
     }
@@ -144,7 +183,8 @@ static void vmm_on_signal(struct event *ev, uint32_t got)
  * mean it; the other signals are ours. */
 static bool vmm_may_be_ignored(int sig)
 {
-    return (sig == SIGHUP || sig == SIGINT || sig == SIGQUIT) &&
+    return ((sig == SIGHUP && !vmm_hangup_is_for_log()) || sig == SIGINT ||
+            sig == SIGQUIT) &&
            process_ignores(sig);
 }
 
@@ -204,18 +244,29 @@ static int vmm_exit_code(int err)
                             : EXIT_START;
 }
 
+static int vmm_open_log(void)
+{
+    struct stat st;
+    int fd =
+        open(config.log,
+             O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+             0644);
+    if (fd < 0 || fstat(fd, &st))
+        return fail(-errno, "-D %s: %s", config.log, strerror(errno));
+    log_next(fd);
+    running.has_log = S_ISREG(st.st_mode);
+    return running.has_log ? helper_log(config.log) : 0;
+}
+
 /* -pidfile and -D: there and usable, before anything else is made. */
 static int vmm_open_files(void)
 {
-    if (config.log) {
-        int fd =
-            open(config.log,
-                 O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644);
-        if (fd < 0)
-            return fail(-errno, "-D %s: %s", config.log, strerror(errno));
-        log_next(fd);
-    }
-    return config.pidfile ? pidfile_open(config.pidfile) : 0;
+    int err = 0;
+    if (config.log)
+        err = vmm_open_log();
+    else if (config.daemonize)
+        log_next(daemon_nowhere());
+    return !err && config.pidfile ? pidfile_open(config.pidfile) : err;
 }
 
 static int vmm_begin_helper(void)
@@ -226,22 +277,44 @@ static int vmm_begin_helper(void)
     return helper_begin(uid, gid);
 }
 
-/* The loop's first turn: now it runs. What kept it from that went to standard
- * error, and left an old -pidfile as it was. */
-static void vmm_guest_runs(struct timer *t)
+/* The loop's first turn. What kept it from that left an old -pidfile as it
+ * was. */
+static void vmm_loop_runs(struct timer *t)
 {
     (void)t;
     if (pidfile_write() < 0)
         vm_quit(running.m, EXIT_START);
-    if (config.log)
+}
+
+static void vmm_is_ready(struct machine *m)
+{
+    notify_ready(config.daemonize);
+    log_move();
+    if (daemon_ready())
+        vm_quit(m, EXIT_START);
+}
+
+/* What kept it from that went to standard error; with -daemonize, so does what
+ * keeps it from being ready. */
+static void vmm_guest_runs(struct machine *m)
+{
+    notify_status("the guest runs");
+    if (!config.daemonize)
         log_move();
+    ready_runs(m, vmm_is_ready);
+}
+
+static bool vmm_alive(void *m)
+{
+    return vm_answers(m);
 }
 
 static int vmm_run(struct machine *m)
 {
     static struct timer first;
-    timer_init(&first, m->loop, vmm_guest_runs);
+    timer_init(&first, m->loop, vmm_loop_runs);
     timer_arm(&first, now_ns());
+    notify_watch(m->loop, vmm_alive, m);
     int err = vm_run(m);
     timer_cancel(&first);
     return err;
@@ -253,7 +326,10 @@ static int vmm_check(struct needs *needs)
     int err = vmm_plan_boards();
     if (!err)
         err = plan_check(&classes, needs);
+    if (!err)
+        err = ready_check(needs);
     config.vm.shared_ram |= needs->shared_ram;
+    config.vm.runs = vmm_guest_runs;
     return err;
 }
 
@@ -293,13 +369,18 @@ static int vmm_open(struct machine *m)
         err = helper_seal();
     if (err)
         return err;
+    notify_open();
     console_begin_all();
     fd_close_inherited();
+    daemon_leave_directory();
     return sandbox_enter();
 }
 
 static void vmm_end(struct machine *m)
 {
+    notify_stopping();
+    notify_close();
+    ready_end();
     console_flush_all();
     log_patience(LOG_PATIENCE_NS);
     if (config.stats)
@@ -320,6 +401,7 @@ int main(int argc, char **argv)
 {
     struct machine *m = NULL;
     process_early();
+    notify_early();
     threads_hold();
     log_open(STDERR_FILENO);
     int err = cmdline_parse(&config, &classes, argc, argv);
@@ -334,7 +416,7 @@ int main(int argc, char **argv)
         models_free();
         return vmm_exit_code(err);
     }
-    if (vmm_make(&m))
+    if ((config.daemonize && daemon_fork()) || vmm_make(&m))
         return EXIT_START;
     m->name = config.name;
     m->pci_asked = needs.pci_asked;

@@ -202,14 +202,32 @@ void log_open(int fd)
 void log_next(int fd)
 {
     out.next = log_target_of(fd);
+    if (out.next.own)
+        close(fd);
+    out.next.own = true;
 }
 
-void log_move(void)
+static void log_go_to(struct target to)
 {
     pthread_mutex_lock(&out.lock);
-    if (out.next.fd)
-        out.to = out.next;
+    loop_del(&out.room);
+    if (out.to.own)
+        close(out.to.fd);
+    out.to = to;
     pthread_mutex_unlock(&out.lock);
+}
+
+/* syscalls loop: close */
+void log_move(void)
+{
+    if (out.next.fd)
+        log_go_to(out.next);
+    out.next.fd = 0;
+}
+
+void log_take(int fd)
+{
+    log_go_to((struct target){.fd = fd, .own = true});
 }
 
 void log_name(const char *name)

@@ -47,9 +47,11 @@ bool fault_due(struct fault *f, uint64_t *unsaid);
  * without waiting. */
 void log_open(int fd);
 /* The same in two steps: log_next() opens what it takes, log_move() goes over.
- */
+ * `fd` is the log's then. */
 void log_next(int fd);
 void log_move(void);
+/* At once, to a file, which is the log's then: in the sandbox. */
+void log_take(int fd);
 void log_name(const char *name); /* the machine's; NULL: none */
 void log_timestamps(bool on);    /* the time of day before each line, in UTC */
 /* With a loop, what waits goes out as soon as it can, not with the next line.

@@ -39,13 +39,31 @@ void (*thread_confine)(enum thread_kind kind);
 static _Thread_local const struct thread *self; /* NULL: main()'s */
 static pid_t pid;
 static bool held;
+static const char *machine_name; /* NULL: none */
 static struct thread *waiting, **last = &waiting;
+
+void threads_name(const char *machine)
+{
+    machine_name = machine;
+}
+
+static void thread_set_name(const struct thread *t)
+{
+    char name[sizeof(t->name) + 1] = "";
+    size_t own = strlen(t->name);
+    if (machine_name && own < sizeof(t->name) - 2) {
+        strncat(name, machine_name, sizeof(t->name) - 2 - own);
+        strcat(name, "/");
+    }
+    strcat(name, t->name);
+    prctl(PR_SET_NAME, name);
+}
 
 static void *thread_main(void *arg)
 {
     struct thread *t = arg;
     self = t;
-    prctl(PR_SET_NAME, t->name);
+    thread_set_name(t);
     atomic_store(&t->tid, (pid_t)syscall(SYS_gettid));
     if (thread_confine)
         thread_confine(t->kind);

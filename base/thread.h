@@ -25,7 +25,7 @@ enum thread_kind {
 
 struct thread {
     enum thread_kind kind;
-    char name[16]; /* for top(1) and perf(1) */
+    char name[16]; /* for top(1) and perf(1); see threads_name */
     void (*run)(void *arg);
     void *arg;
     bool runs;         /* and is to be joined */
@@ -51,7 +51,10 @@ void thread_wake(struct thread *t);
 void threads_hold(void);
 int threads_begin(void);
 
-/* The calling thread's; main()'s is "loop". */
+/* From then on names begin with the machine's, as far as there is room:
+ * "web1/vcpu0". It stays the caller's. */
+void threads_name(const char *machine);
+/* The calling thread's, without that; main()'s is "loop". */
 const char *thread_name(void);
 /* The signal `sig`, whose handler is the default one again, for this thread. */
 void thread_raise(int sig);

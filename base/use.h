@@ -25,6 +25,8 @@ enum thread_use {
     USE_DISK,
     USE_DISK_DEVICE, /* on a block device */
     USE_CONTROL,     /* clients of a control socket */
+    USE_NOTIFY,      /* a service manager's socket */
+    USE_DAEMON,      /* -daemonize */
 };
 void thread_uses(enum thread_use use);
 unsigned threads_use(void); /* bits: 1 << USE_* */

@@ -18,6 +18,7 @@
 #include "control/models.h"
 #include "control/pc.h"
 #include "control/plan.h"
+#include "control/ready.h"
 #include "host/chardev.h"
 #include "host/helper.h"
 #include "host/sandbox.h"
@@ -95,6 +96,15 @@ static int cmdline_opt_trace(const char *arg)
         return 1;
     }
     return trace_set(arg);
+}
+
+static int cmdline_opt_shutdown(const char *arg)
+{
+    uint64_t seconds;
+    int err = parse_u64("-shutdown-timeout", arg, 0, 86400, &seconds);
+    if (!err)
+        config.shutdown_s = (unsigned)seconds;
+    return err;
 }
 
 static int cmdline_opt_version(const char *arg)
@@ -185,7 +195,12 @@ static const struct option options[] = {
          "a socket for vmm ctl and HTTP clients; help lists keys"),
     CALL("-allow-path", "DIR", helper_allow,
          "files below it may be opened once the guest runs"),
-    TEXT("-D", "FILE", log, "messages go there once the guest runs"),
+    TEXT("-D", "FILE", log, "messages go there (SIGHUP opens it anew)"),
+    FLAG("-daemonize", daemonize, "go on in the background once it is ready"),
+    CALL("-ready", "run|guest", ready_option,
+         "when that is: it runs, or has sent a frame (run)"),
+    CALL("-shutdown-timeout", "SECONDS", cmdline_opt_shutdown,
+         "for a guest to power off after SIGTERM (30)"),
     CALL("-sandbox", "on|off", sandbox_option,
          "give up files, user, system calls (on)"),
     CALL("-runas", "USER|UID:GID", sandbox_runas,
@@ -230,8 +245,6 @@ static const struct option options[] = {
 
     /* Refused, with the reason. */
     REFUSED("-S", "the guest runs at once; there is no monitor to start it"),
-    REFUSED("-daemonize",
-            "runs in the foreground; start it with systemd-run or setsid"),
     REFUSED("-no-shutdown",
             "a guest that powers off ends the run; there is no monitor to "
             "quit it"),
@@ -451,6 +464,24 @@ static int cmdline_take_all(int argc, char **argv)
     return pc_check(&config);
 }
 
+/* Where the console goes if nobody says so; and stdio is nobody's soon. */
+static int cmdline_check_serial(void)
+{
+    if (!config.nserial)
+        config.serial[config.nserial++] = config.daemonize ? "null" : "stdio";
+    for (int i = 0; config.daemonize && i < config.nserial; i++) {
+        const char *to = config.serial[i];
+        const struct chardev *c =
+            strncmp(to, "chardev:", 8) ? NULL : chardev_find(to + 8);
+        if (!strcmp(to, "stdio") || (c && c->type == CHARDEV_STDIO))
+            return fail(-EINVAL,
+                        "-serial %s: a -daemonize has no terminal; file:PATH, "
+                        "unix:PATH or pty",
+                        to);
+    }
+    return 0;
+}
+
 int cmdline_parse(struct config *cfg, const struct plan_classes *known,
                   int argc, char **argv)
 {
@@ -461,12 +492,13 @@ int cmdline_parse(struct config *cfg, const struct plan_classes *known,
                .threads = 1,
                .package = 1,
                .kvm = "/dev/kvm"},
+        .shutdown_s = 30,
     };
     int err = cmdline_take_all(argc, argv);
+    if (!err)
+        err = cmdline_check_serial();
     if (err)
         return err;
-    if (!config.nserial)
-        config.serial[config.nserial++] = "stdio";
     *cfg = config;
     cfg->vm.boot = &cfg->boot;
     if (cfg->name)

@@ -15,6 +15,8 @@ struct config {
     const char *serial[SERIALS_MAX]; /* -serial, in order: COM1, COM2 */
     int nserial;
     const char *pidfile, *log; /* -D */
+    bool daemonize;
+    unsigned shutdown_s; /* from SIGTERM to the end of a guest that stays */
     char name_text[128];
     bool timestamps; /* in log lines */
     /* What pc_check() looks at. */

@@ -4,12 +4,13 @@
 #include <string.h>
 #include <sys/prctl.h>
 
+#include "base/thread.h"
 #include "control/told.h"
 
 const struct field name_keys[] = {
     KEY(TEXT, "guest", guest),
     KEY(TEXT, "process", process),
-    KEY(FLAG, "debug-threads", ignored), /* always */
+    KEY(FLAG, "debug-threads", threads, .def = ON),
     END,
 };
 
@@ -21,6 +22,8 @@ int pc_name(struct config *c, const struct told *t)
         err = pc_copy(t, "process", t->process, process, sizeof(process));
     if (!err && c->name_text[0])
         c->name = c->name_text;
+    if (!err)
+        threads_name(c->name && t->threads ? c->name_text : NULL);
     if (!err && process[0])
         prctl(PR_SET_NAME, process);
     return err;

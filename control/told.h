@@ -16,7 +16,7 @@ struct told {
         *guest, *process, *uuid, *id, *memdev, *text[IDENTITY_TEXTS];
     uint64_t bytes;
     uint16_t slots, smp[SMP_KEYS];
-    uint8_t acpi, timestamp, ignored, reboot, share;
+    uint8_t acpi, timestamp, ignored, threads, reboot, share;
 };
 #define KEY(kind, key, member, ...)                                            \
     FIELD(kind, key, struct told, member, __VA_ARGS__)

@@ -41,6 +41,7 @@
 
 #include "base/log.h"
 #include "host/child.h"
+#include "host/daemon.h"
 #include "host/iface.h"
 
 #define OPENS_MAX 4 /* at a time */
@@ -249,6 +250,31 @@ static void help_on_open(const struct help_ask *a)
     _exit(0);
 }
 
+/* As the operator, whose it is; whoever has put a link in its place is not
+ * followed. By this process, which goes on there, too. */
+static int help_open_log(void)
+{
+    struct stat st;
+    int fd = openat(help->log_dir, help->log_name,
+                    O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK |
+                        O_NOCTTY | O_CLOEXEC,
+                    0644);
+    if (fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode))
+        return fd;
+    int err = fd < 0 ? -errno : -EINVAL;
+    if (fd >= 0)
+        close(fd);
+    return err;
+}
+
+static void help_on_log(const struct help_ask *a)
+{
+    int fd = help_open_log(), own = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (own >= 0)
+        log_take(own);
+    help_answer(a->tag, fd < 0 ? fd : 0, &fd, fd >= 0);
+}
+
 /* ----------------------------------------------------------------- the end */
 
 /* Where the name is, and which file has it. */
@@ -391,10 +417,12 @@ static bool help_well_formed(struct help_ask *a, size_t n, bool cut, int lent)
         return a->what >= 1 && a->what <= help->nway && !len;
     case HELP_OPEN:
         return a->what < help->ndir && len;
+    case HELP_LOG:
+        return help->log_name && !len;
     case HELP_LEND:
         return !sealed && a->what >= 1 && a->what <= help->nway && !len;
     default:
-        return !sealed && a->op > HELP_OPEN && a->op < HELP_OPS;
+        return !sealed && a->op >= HELP_SCRIPT && a->op < HELP_OPS;
     }
 }
 
@@ -404,6 +432,7 @@ static bool help_well_formed(struct help_ask *a, size_t n, bool cut, int lent)
 static uint64_t help_capabilities(void)
 {
     uint64_t need = help->ndir ? BIT(CAP_SETUID) | BIT(CAP_SETGID) : 0;
+    need |= help->log_name ? BIT(CAP_DAC_OVERRIDE) : 0;
     for (unsigned i = 0; i < help->nway; i++)
         need |= help->way[i].argv ? ~0ull : BIT(CAP_DAC_OVERRIDE);
     for (const struct task *t = tasks; t; t = t->next)
@@ -439,6 +468,7 @@ static void help_seal(void)
 {
     sealed = true;
     log_move();
+    daemon_detach();
     help_confine();
 }
 
@@ -485,6 +515,8 @@ static bool help_serve(void)
         help_on_connect(&a);
     } else if (a.op == HELP_OPEN) {
         help_on_open(&a);
+    } else if (a.op == HELP_LOG) {
+        help_on_log(&a);
     } else if (a.op == HELP_LEND) {
         help->way[a.what - 1].lent = lent;
     } else if (a.op == HELP_SEAL) {
@@ -511,9 +543,11 @@ static int help_by_number(const void *a, const void *b)
  * until then. */
 static void help_close_others(void)
 {
-    int keep[HELP_DIRS_MAX + 3], n = 2, from = STDERR_FILENO + 1;
+    int keep[HELP_DIRS_MAX + 4], n = 2, from = STDERR_FILENO + 1;
     log_fds(keep);
     keep[n++] = sock;
+    if (help->log_name)
+        keep[n++] = help->log_dir;
     for (unsigned i = 0; i < help->ndir; i++)
         keep[n++] = help->dir[i];
     qsort(keep, (size_t)n, sizeof(keep[0]), help_by_number);

@@ -33,6 +33,8 @@ struct help {
     unsigned nway;
     int dir[HELP_DIRS_MAX]; /* O_PATH: files below may be opened */
     unsigned ndir;
+    int log_dir;    /* the same: of the log, */
+    char *log_name; /* which is opened anew; NULL: there is none */
     /* Whom the asker becomes: files are opened as that user, and nothing is
      * run that it could write. */
     uid_t uid;
@@ -45,6 +47,7 @@ enum help_op {
     HELP_CONNECT = 1, /* answered, with a socket, and a program's stderr; or
                        * without, where the socket was lent */
     HELP_OPEN,        /* the file `text` below a directory: answered, with it */
+    HELP_LOG,         /* the log anew: answered, with it */
     /* To be done when the asker is no more; without answer, and no more taken
      * after HELP_SEAL. */
     HELP_SCRIPT,  /* run `text` with ifname */

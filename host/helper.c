@@ -116,6 +116,25 @@ int helper_allow(const char *dir)
     return 0;
 }
 
+int helper_log(const char *path)
+{
+    char *real = realpath(path, NULL),
+         *slash = real ? strrchr(real, '/') : NULL;
+    if (!slash) {
+        free(real);
+        return fail(-errno, "-D %s: %s", path, strerror(errno));
+    }
+    list.log_name = strdup(slash + 1);
+    slash[slash == real] = '\0';
+    list.log_dir = open(real, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    free(real);
+    if (!list.log_name || list.log_dir < 0)
+        return fail(-errno, "-D %s: %s", path, strerror(errno));
+    needed = true;
+    helper_purpose("%s anew", path);
+    return 0;
+}
+
 /* ---------------------------------------------------------------- the fork */
 
 /* Nothing that it runs may be in the hands of who it does not trust. */
@@ -168,6 +187,8 @@ int helper_begin(uid_t uid, gid_t gid)
     }
     for (unsigned i = 0; i < list.ndir; i++)
         close(list.dir[i]);
+    if (list.log_name)
+        close(list.log_dir);
     sock.fd = sv[0];
     thread_uses(USE_HELPER);
     return 0;
@@ -415,6 +436,12 @@ int helper_open(struct helper_ask *a, const char *path, bool write)
     return helper_send(a, &what);
 }
 
+int helper_reopen_log(struct helper_ask *a)
+{
+    const struct help_ask what = {.op = HELP_LOG, .tag = helper_next_tag()};
+    return helper_send(a, &what);
+}
+
 void helper_forget(struct helper_ask *a)
 {
     if (a->tag)
@@ -467,6 +494,7 @@ void helper_end(void)
     sock = (struct event){.fd = -1};
     for (unsigned i = 0; i < list.nway; i++)
         free(list.way[i].path);
+    free(list.log_name);
     memset(&list, 0, sizeof(list));
     while (nscripts)
         free(scripts[--nscripts]);

@@ -34,6 +34,9 @@ void helper_need_unlink(const struct addr *a);
 /* Files below this directory may be opened: -allow-path. Said. */
 int helper_allow(const char *dir);
 
+/* The file that messages go to may be opened anew: -D. Said. */
+int helper_log(const char *path);
+
 /* Forks it, where any of these was called, before the machine is made. `uid`
  * and `gid`: whom this process will become. Said. */
 int helper_begin(uid_t uid, gid_t gid);
@@ -74,6 +77,8 @@ int helper_connect(struct helper_ask *a, int way);
 /* fd[0] will be the file, below one of the directories that are allowed. The
  * same; -EACCES: below none. */
 int helper_open(struct helper_ask *a, const char *path, bool write);
+/* fd[0] will be the log anew: its name may be another file's now. The same. */
+int helper_reopen_log(struct helper_ask *a);
 /* done() will not be called. */
 void helper_forget(struct helper_ask *a);
 /* Before the loop runs: waits for done(). */

@@ -223,6 +223,14 @@ void device_stats(struct device *dev, struct tally *t)
         dev->stats(dev, t);
 }
 
+bool machine_sent(const struct machine *m)
+{
+    for (struct device *d = m->devices; d; d = d->next)
+        if (d->sent && d->sent(d))
+            return true;
+    return false;
+}
+
 static void machine_destroy_from(struct device *d)
 {
     if (!d)

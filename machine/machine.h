@@ -232,6 +232,8 @@ struct device {
     /* Optional. Tells of counters beside the COUNTER rows of the class's
      * fields. */
     void (*stats)(struct device *dev, struct tally *t);
+    /* Optional, a NIC's. Has the guest sent a frame? Any thread. */
+    bool (*sent)(struct device *dev);
     /* Optional. Closes what lives outside the process (taps, children). */
     void (*destroy)(struct device *dev);
     bool held;  /* between device_hold and device_resume */
@@ -323,6 +325,8 @@ size_t device_save(struct device *dev, void *out, size_t room);
 int device_load(struct device *dev, const void *p, size_t len);
 /* Its counters (SIGUSR1, -stats). Any thread. */
 void device_stats(struct device *dev, struct tally *t);
+/* Has the guest sent a frame by any of them? Any thread. */
+bool machine_sent(const struct machine *m);
 /* Destroys all, last made first: a device may use those made before it. */
 void devices_destroy(struct machine *m);
 

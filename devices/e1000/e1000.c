@@ -309,6 +309,11 @@ static int e1000_wire_up(struct e1000 *e)
     return e->be->fd < 0 ? 0 : loop_add(l, &e->wire);
 }
 
+static bool e1000_sent(struct device *dev)
+{
+    return container_of(dev, struct e1000, dev)->nic.stats.tx_frames;
+}
+
 /* SDM 4.1: what configuration space holds. */
 static int e1000_plug(struct e1000 *e)
 {
@@ -378,6 +383,7 @@ static int e1000_create(struct machine *m, struct device *dev)
     e->dev.reset = e1000_reset;
     e->dev.hold = e1000_hold;
     e->dev.resume = e1000_resume;
+    e->dev.sent = e1000_sent;
     e->dev.destroy = e1000_destroy;
     eth_crc_init();
     if (e->fcs == AUTO)

@@ -79,6 +79,18 @@ uint32_t vq_position(const struct virtqueue *vq)
     return at | at << 16;
 }
 
+/* Split: used.idx. Packed: of the first entry, VIRTQ_DESC_F_USED, which is 0
+ * before (virtio 1.2 §2.7.8, §2.8.1). */
+bool vq_any_used(const struct virtqueue *vq)
+{
+    const uint8_t *at = vq->packed ? vq->desc : vq->used;
+    if (vq->state != VQ_READY)
+        return false;
+    le16 v = __atomic_load_n((const le16 *)(at + (vq->packed ? 14 : 2)),
+                             __ATOMIC_RELAXED);
+    return vq->packed ? v & 0x8000 : v;
+}
+
 void vq_rewind(struct virtqueue *vq)
 {
     vq->avail_next = vq->avail_seen = vq->used_next;

@@ -14,6 +14,8 @@ void vq_reset(struct virtqueue *vq);
  * are used in order; and going on from there, with nothing popped or owed. */
 uint32_t vq_position(const struct virtqueue *vq);
 void vq_go_on(struct virtqueue *vq, uint32_t position);
+/* Has a buffer of a fresh ring come back to the driver, whoever serves it? */
+bool vq_any_used(const struct virtqueue *vq);
 /* What was popped and not pushed is available again. */
 void vq_rewind(struct virtqueue *vq);
 /* What a queue remembers that has been rewound; and its service as the rows

@@ -399,6 +399,19 @@ static void vnet_stats(struct device *dev, struct tally *t)
     }
 }
 
+/* By a ring that is lent, too. */
+static bool vnet_sent(struct device *dev)
+{
+    struct vnet *n = container_of(dev, struct vnet, v.dev);
+    bool sent = false;
+    pthread_mutex_lock(&n->v.lock);
+    for (unsigned i = 0; i < n->npairs && !sent; i++)
+        sent = n->pair[i]->stats.tx_frames ||
+               (n->vhost_on && vq_any_used(n->pair[i]->tx));
+    pthread_mutex_unlock(&n->v.lock);
+    return sent;
+}
+
 static void vnet_destroy(struct device *dev)
 {
     struct vnet *n = container_of(dev, struct vnet, v.dev);
@@ -438,6 +451,7 @@ static int vnet_make(struct vnet *n, struct machine *m)
     n->v.dev.hold = vnet_hold;
     n->v.dev.resume = vnet_resume;
     n->v.dev.stats = vnet_stats;
+    n->v.dev.sent = vnet_sent;
     n->v.dev.destroy = vnet_destroy;
     vnet_show_link(n, n->nic.nd && netdev_link(n->nic.nd));
     n->v.romfile = n->nic.pci.romfile;

@@ -15,6 +15,9 @@ struct vm_config {
     bool shared_ram; /* memfd, for vhost-user */
     const char *kvm; /* "/dev/kvm" */
     struct boot *boot;
+    /* Optional. The vCPUs run, from here or again after a reset. On the main
+     * loop's thread. */
+    void (*runs)(struct machine *m);
 };
 
 #endif

@@ -26,6 +26,7 @@ struct vcpu {
     struct thread thread;
     /* exits by reason; written by the vCPU's thread alone */
     _Atomic uint64_t exits[64];
+    uint64_t answered; /* their sum, when all had come out last; vcpus_answer */
 };
 
 /* What the guest's clocks said when it was paused; clock.c. */
@@ -114,6 +115,7 @@ int vcpu_enter(struct vcpu *c, const struct boot_entry *e); /* registers */
 void vcpus_pause(struct vm *vm); /* returns when all are parked */
 void vcpus_resume(struct vm *vm);
 void vcpus_join(struct vm *vm);
+bool vcpus_answer(struct vm *vm);
 
 /* clock.c: with the processors parked. A VM that is closed has no clocks. */
 void clock_stop(struct vm *vm);

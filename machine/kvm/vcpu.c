@@ -227,12 +227,17 @@ static void vcpu_exit_fail_entry(struct vcpu *c)
     vcpu_stop(c, STOP_FAULT);
 }
 
-static void vcpu_handle_exit(struct vcpu *c)
+static void vcpu_count(struct vcpu *c, unsigned reason)
 {
-    unsigned reason = c->run->exit_reason;
     _Atomic uint64_t *n = &c->exits[reason < ARRAY_LEN(c->exits) ? reason : 0];
     uint64_t before = atomic_load_explicit(n, memory_order_relaxed);
     atomic_store_explicit(n, before + 1, memory_order_relaxed);
+}
+
+static void vcpu_handle_exit(struct vcpu *c)
+{
+    unsigned reason = c->run->exit_reason;
+    vcpu_count(c, reason);
     switch (reason) {
     case KVM_EXIT_IO:
         vcpu_exit_io(c);
@@ -294,7 +299,9 @@ static void vcpu_thread(void *arg)
         int err = ioctl(c->fd, KVM_RUN, 0) < 0 ? errno : 0;
         if (!err) {
             vcpu_handle_exit(c);
-        } else if (err != EINTR && err != EAGAIN) {
+        } else if (err == EINTR || err == EAGAIN) {
+            vcpu_count(c, KVM_EXIT_INTR);
+        } else {
             log_line("vCPU %u: KVM_RUN: %s", c->id, strerror(err));
             vcpu_stop(c, STOP_FAULT);
         }
@@ -374,4 +381,30 @@ void vcpus_join(struct vm *vm)
     pthread_mutex_unlock(&vm->lock);
     for (unsigned i = 0; i < vm->m.ncpus; i++)
         thread_join(&vm->vcpu[i].thread);
+}
+
+static uint64_t vcpu_turns(const struct vcpu *c)
+{
+    uint64_t turns = 0;
+    for (size_t i = 0; i < ARRAY_LEN(c->exits); i++)
+        turns += atomic_load_explicit(&c->exits[i], memory_order_relaxed);
+    return turns;
+}
+
+/* A signal that finds its thread outside of KVM_RUN does nothing there, but
+ * that thread was out, and is counted; one that was on its way in is asked
+ * again. */
+bool vcpus_answer(struct vm *vm)
+{
+    bool all = true;
+    if (atomic_load(&vm->pause)) /* vcpus_pause has waited for each */
+        return true;
+    for (unsigned i = 0; i < vm->m.ncpus; i++)
+        if (vcpu_turns(&vm->vcpu[i]) == vm->vcpu[i].answered) {
+            thread_wake(&vm->vcpu[i].thread);
+            all = false;
+        }
+    for (unsigned i = 0; all && i < vm->m.ncpus; i++)
+        vm->vcpu[i].answered = vcpu_turns(&vm->vcpu[i]);
+    return all;
 }

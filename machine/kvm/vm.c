@@ -158,6 +158,8 @@ static void vm_start(struct machine *m)
         vm->first = vm->started;
     TRACE(VM, "running %u vCPUs", m->ncpus);
     vcpus_resume(vm);
+    if (vm->cfg.runs)
+        vm->cfg.runs(m);
 }
 
 void vm_park(struct machine *m)
@@ -239,6 +241,11 @@ static void vm_on_request(struct event *ev, uint32_t got)
         atomic_store(&vm->why, -1);
     else if (!vm_restart_waits(vm))
         vm_restart(vm);
+}
+
+bool vm_answers(struct machine *m)
+{
+    return vcpus_answer(vm_of(m));
 }
 
 /* The loop ends with the vCPUs parked: none can be waiting for it. */

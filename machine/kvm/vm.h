@@ -18,6 +18,11 @@ int vm_run(struct machine *m);
  * machine_stop or what else the process ends with. */
 void vm_quit(struct machine *m, int status);
 
+/* Has each vCPU come out of its guest since this was last true? One that has
+ * not is made to: it is for who asks again in a moment. Those of a machine that
+ * is paused are out. On the main loop's thread. */
+bool vm_answers(struct machine *m);
+
 /* Destroys devices, KVM and memory. */
 void vm_free(struct machine *m);
 

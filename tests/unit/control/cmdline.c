@@ -116,7 +116,11 @@ TEST(cmdline_what_cannot_be_meant_is_refused_with_the_reason)
 {
     static const char *const rows[][2] = {
         {"-S", "at once"},
-        {"-daemonize", "systemd-run"},
+        {"-daemonize -serial stdio", "no terminal"},
+        {"-daemonize -chardev stdio,id=c -serial chardev:c", "no terminal"},
+        {"-ready soon", "run or guest"},
+        {"-shutdown-timeout 86401", "0 to 86400"},
+        {"-shutdown-timeout 1s", "-shutdown-timeout 1s"},
         {"-no-shutdown", "no monitor"},
         {"-qmp unix:/x,server", "no monitor"},
         {"-mon chardev=m", "no monitor"},

@@ -23,11 +23,22 @@ static struct raw {
     pid_t pid;
 } raw;
 
+static void raw_fork(void)
+{
+    int sv[2];
+    REQUIRE_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv), 0);
+    raw.pid = fork();
+    if (raw.pid == 0)
+        help_main(&raw.help, sv[1]);
+    REQUIRE(raw.pid > 0);
+    close(sv[1]);
+    raw.fd = sv[0];
+}
+
 /* A helper with the address `a` (may be NULL) and the directory `dir`, of an
  * asker that becomes `uid`. */
 static void raw_begin_as(uid_t uid, const struct addr *a, const char *dir)
 {
-    int sv[2];
     memset(&raw, 0, sizeof(raw));
     raw.help = (struct help){.uid = uid, .gid = uid};
     if (a)
@@ -36,15 +47,20 @@ static void raw_begin_as(uid_t uid, const struct addr *a, const char *dir)
         raw.help.dir[0] = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
         REQUIRE(raw.help.dir[raw.help.ndir++] >= 0);
     }
-    REQUIRE_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv), 0);
-    raw.pid = fork();
-    if (raw.pid == 0)
-        help_main(&raw.help, sv[1]);
-    REQUIRE(raw.pid > 0);
-    close(sv[1]);
+    raw_fork();
     if (dir)
         close(raw.help.dir[0]);
-    raw.fd = sv[0];
+}
+
+/* One that may open the log `name` in `dir` anew. */
+static void raw_begin_log(const char *dir, char *name)
+{
+    memset(&raw, 0, sizeof(raw));
+    raw.help = (struct help){.uid = NOBODY, .gid = NOBODY, .log_name = name};
+    raw.help.log_dir = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    REQUIRE(raw.help.log_dir >= 0);
+    raw_fork();
+    close(raw.help.log_dir);
 }
 
 static void raw_begin(const struct addr *a, const char *dir)
@@ -154,6 +170,7 @@ TEST(helper_messages_that_are_not_of_the_form)
         {{.op = HELP_OPEN, .what = 0}, 0, true},
         {{.op = HELP_OPEN, .write = 2, .text = "f"}, 0, true},
         {{.op = HELP_OPEN, .text = "f"}, HELP_ASK_MIN + 3, true},
+        {{.op = HELP_LOG}, 0, true}, /* there is none */
         {{.op = 0}, 0, true},
         {{.op = HELP_OPS}, 0, true},
         {{.op = 0xffff}, 0, true},
@@ -670,4 +687,40 @@ TEST(child_find_by_path_and_by_name)
     free(real);
     CHECK(child_find("no-such-program-anywhere") == NULL);
     CHECK(child_find("/no/such") == NULL);
+}
+
+/* ----------------------------------------------------------------- the log */
+
+static int raw_log(int *fd)
+{
+    raw_ask((struct help_ask){.op = HELP_LOG, .tag = 7}, "");
+    return raw_answer(7, fd, 5000);
+}
+
+TEST(helper_log_is_opened_anew_at_its_name_alone)
+{
+    struct stat st, was;
+    char name[] = "log";
+    int fd;
+    raw_begin_log(nt_path(""), name);
+    raw_ask((struct help_ask){.op = HELP_SEAL}, "");
+    CHECK_EQ(raw_log(&fd), 0);
+    CHECK_EQ(fcntl(fd, F_GETFL) & (O_ACCMODE | O_APPEND), O_WRONLY | O_APPEND);
+    REQUIRE_EQ(fstat(fd, &was), 0);
+    close(fd);
+    REQUIRE_EQ(rename(nt_path("log"), nt_path("log.1")), 0);
+    CHECK_EQ(raw_log(&fd), 0);
+    REQUIRE_EQ(fstat(fd, &st), 0);
+    CHECK_NE(st.st_ino, was.st_ino);
+    close(fd);
+    REQUIRE_EQ(unlink(nt_path("log")), 0);
+    REQUIRE_EQ(symlink(nt_path("elsewhere"), nt_path("log")), 0);
+    CHECK_EQ(raw_log(&fd), -ELOOP);
+    REQUIRE_EQ(unlink(nt_path("log")), 0);
+    REQUIRE_EQ(mkfifo(nt_path("log"), 0600), 0);
+    CHECK(raw_log(&fd) < 0);
+    CHECK_EQ(fd, -1);
+    raw_end();
+    CHECK_EQ(access(nt_path("elsewhere"), F_OK), -1);
+    nt_clean();
 }
