@@ -36,6 +36,7 @@
 #include "host/console.h"
 #include "host/daemon.h"
 #include "host/helper.h"
+#include "host/listen.h"
 #include "host/notify.h"
 #include "host/pidfile.h"
 #include "host/process.h"
@@ -328,6 +329,8 @@ static int vmm_check(struct needs *needs)
         err = plan_check(&classes, needs);
     if (!err)
         err = ready_check(needs);
+    if (!err)
+        err = listen_check_rest();
     config.vm.shared_ram |= needs->shared_ram;
     config.vm.runs = vmm_guest_runs;
     return err;
@@ -404,6 +407,8 @@ int main(int argc, char **argv)
     notify_early();
     threads_hold();
     log_open(STDERR_FILENO);
+    if (listen_early())
+        return EXIT_USAGE;
     int err = cmdline_parse(&config, &classes, argc, argv);
     if (err)
         return err > 0 ? vmm_told() : EXIT_USAGE;

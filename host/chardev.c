@@ -11,6 +11,7 @@
 #include "base/field.h"
 #include "base/log.h"
 #include "host/helper.h"
+#include "host/listen.h"
 #include "host/peer.h"
 
 static struct chardev *chardevs;
@@ -287,11 +288,19 @@ static int chardev_read_to(struct chardev *c, const char *to)
 
 int chardev_need_helper(struct chardev *c)
 {
-    if (c->server)
+    if (c->server && !c->listens)
         helper_need_unlink(&c->addr);
     else if (c->reconnect_ms)
         c->way = helper_address(c->addr.text, &c->addr);
     return c->way < 0 ? c->way : 0;
+}
+
+/* A service manager listens for it, maybe. */
+static int chardev_take_serial(struct chardev *c)
+{
+    int fd = listen_socket(c->label, "serial");
+    c->listens = fd >= 0 ? fd : 0;
+    return fd < 0 && fd != -ENOENT ? fd : 0;
 }
 
 int chardev_serial(const char *to, struct chardev **out)
@@ -323,7 +332,9 @@ int chardev_serial(const char *to, struct chardev **out)
         }
     c->taken = true;
     *out = c;
-    return chardev_need_helper(c);
+    int err =
+        c->type == CHARDEV_SOCKET && c->server ? chardev_take_serial(c) : 0;
+    return err ? err : chardev_need_helper(c);
 }
 
 static void chardev_lend(struct chardev *c, struct peer *peer)

@@ -40,6 +40,7 @@ struct chardev {
     bool server, wait;     /* listens; and its user waits for somebody */
     uint32_t reconnect_ms; /* dials again after so long; 0: never */
     int way;               /* the helper does (host/helper.h) */
+    int listens;           /* where it is listened for already; 0: not yet */
     const char *logfile;   /* a copy of the output, or NULL */
     bool logappend;
     bool taken;        /* by the one user it may have */

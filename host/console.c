@@ -197,7 +197,8 @@ static int console_open_socket(struct console *c, struct chardev *dev)
     snprintf(p->id, sizeof(p->id), "%s", dev->id ? dev->id : "-serial");
     snprintf(p->name, sizeof(p->name), "%s", dev->addr.text);
     if (dev->server) {
-        p->listen_fd = endpoint_listen(&dev->addr);
+        p->listen_fd =
+            dev->listens ? dev->listens : endpoint_listen(&dev->addr);
         if (p->listen_fd == -EADDRINUSE)
             return fail(-EADDRINUSE,
                         "%s: another process listens there, or it is a file "

@@ -250,7 +250,8 @@ static int tap_check_keys(struct tap *t)
         "ifname", "script", "downscript", "queues", "vnet_hdr"};
     const struct tap_opts *o = &t->o;
     struct opts *given = &t->nd.opts;
-    const char *with = o->fd       ? "fd"
+    const char *with = t->nhanded  ? "LISTEN_FDS"
+                       : o->fd     ? "fd"
                        : o->fds    ? "fds"
                        : o->helper ? "helper"
                                    : NULL;
@@ -261,7 +262,7 @@ static int tap_check_keys(struct tap *t)
     if (o->fd && o->fds)
         return fail(-EINVAL, "%s: fd= and fds= exclude each other",
                     given->what);
-    for (size_t i = 0; with && i < n; i++)
+    for (size_t i = t->nhanded ? 1 : 0; with && i < n; i++)
         if (opts_str(given, no[i], NULL))
             return fail(-EINVAL,
                         "%s: %s= means nothing together with %s=", given->what,
@@ -297,10 +298,14 @@ static int tap_check(struct netdev *nd)
     const char *what = nd->opts.what;
     for (int i = 0; i < NET_QUEUES_MAX; i++)
         nd->vhostfd[i] = -1;
-    int err = tap_check_keys(t);
-    if (!err && o->ifname && strlen(o->ifname) >= IFNAMSIZ)
+    int err = 0;
+    if (o->ifname && strlen(o->ifname) >= IFNAMSIZ)
         err = fail(-EINVAL, "%s: ifname=%s: name longer than %d characters",
                    what, o->ifname, IFNAMSIZ - 1);
+    if (!err)
+        err = tap_take_handed(t);
+    if (!err)
+        err = tap_check_keys(t);
     if (!err && o->br && !o->fd && !o->fds && !o->helper && if_mtu(o->br) < 0)
         err =
             fail(-ENODEV, "%s: bridge %s: %s; sudo ip link add %s type bridge",
@@ -311,7 +316,7 @@ static int tap_check(struct netdev *nd)
         err = tap_check_script(what, "downscript", &o->downscript);
     if (!err)
         err = tap_check_script(what, "helper", &o->helper);
-    if (!err && (o->fd || o->fds))
+    if (!err && (o->fd || o->fds || t->nhanded))
         err = tap_check_fds(t);
     if (!err && (o->vhostfd || o->vhostfds))
         err = tap_check_vhostfds(t);
@@ -340,7 +345,7 @@ static int tap_bridge_check(struct netdev *nd)
 static int tap_open_any(struct tap *t)
 {
     struct tap_opts *o = &t->o;
-    if (o->fd || o->fds)
+    if (o->fd || o->fds || t->nhanded)
         return tap_open_fds(t);
     if (o->helper)
         return tap_open_helper(t);
@@ -375,7 +380,7 @@ static int tap_own_vhostfds(struct tap *t)
 
 static int tap_run_scripts(struct tap *t)
 {
-    if (t->o.fd || t->o.fds || t->o.helper)
+    if (t->o.fd || t->o.fds || t->o.helper || t->nhanded)
         return 0;
     int err = t->o.downscript ? helper_script(t->o.downscript, t->ifname) : 0;
     if (!err && t->o.script)

@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/iov.h"
 #include "host/child.h"
+#include "host/listen.h"
 #include "net/tap_fd.h"
 
 /* Takes a descriptor over as one more queue. */
@@ -190,10 +191,30 @@ int tap_parse_fds(const char *what, const char *key, const char *text, int *fd)
     return n ? n : fail(-EINVAL, "%s: %s=: empty", what, key);
 }
 
+int tap_take_handed(struct tap *t)
+{
+    char name[sizeof("tap:") + IFNAMSIZ];
+    int fd;
+    if (!t->o.ifname)
+        return 0;
+    snprintf(name, sizeof(name), "tap:%s", t->o.ifname);
+    while ((fd = listen_take(name)) >= 0) {
+        if (t->nhanded == NET_QUEUES_MAX)
+            return fail(-EINVAL, "%s: LISTEN_FDNAMES: more than %d of it",
+                        t->nd.opts.what, NET_QUEUES_MAX);
+        t->handed[t->nhanded++] = fd;
+    }
+    return 0;
+}
+
 static int tap_parse_own_fds(const struct tap *t, int *fd)
 {
     const struct tap_opts *o = &t->o;
     const char *what = t->nd.opts.what;
+    if (t->nhanded) {
+        memcpy(fd, t->handed, sizeof(t->handed));
+        return t->nhanded;
+    }
     int n =
         tap_parse_fds(what, o->fd ? "fd" : "fds", o->fd ? o->fd : o->fds, fd);
     if (o->fd && n > 1)
@@ -231,9 +252,14 @@ int tap_check_fds(const struct tap *t)
                         "%s: descriptor %d: not opened with IFF_TAP and "
                         "IFF_NO_PI",
                         what, fd[i]);
+        if (t->nhanded && strcmp(ifr.ifr_name, t->o.ifname))
+            return fail(-EINVAL, "%s: descriptor %d: of interface %s, not %s",
+                        what, fd[i], ifr.ifr_name, t->o.ifname);
         if (i && ((flags ^ (unsigned)ifr.ifr_flags) & IFF_VNET_HDR))
-            return fail(-EINVAL, "%s: fds=%s: some have IFF_VNET_HDR, some not",
-                        what, t->o.fds);
+            return fail(-EINVAL,
+                        "%s: of its descriptors some have IFF_VNET_HDR, some "
+                        "not",
+                        what);
         flags = (unsigned short)ifr.ifr_flags;
     }
     return n < 0 ? n : 0;

@@ -22,6 +22,8 @@ struct tap_opts {
 struct tap {
     struct netdev nd;
     struct tap_opts o;
+    int handed[NET_QUEUES_MAX]; /* descriptors from who started us, */
+    int nhanded;                /* instead of opening by the name */
     struct netbe q[NET_QUEUES_MAX];
     char ifname[IFNAMSIZ];
     unsigned flags; /* IFF_*, as TUNGETIFF has them */
@@ -45,6 +47,8 @@ int tap_open_helper(struct tap *t);
 /* "3" or "3:4:5" into fd[NET_QUEUES_MAX]; how many, or -errno (said): each must
  * be open. `what` opens the message. */
 int tap_parse_fds(const char *what, const char *key, const char *text, int *fd);
+/* Takes what is handed to us under the name ifname=. 0 or -errno (said). */
+int tap_take_handed(struct tap *t);
 /* Are they a tap's? 0, or -errno (said). */
 int tap_check_fds(const struct tap *t);
 

@@ -146,6 +146,97 @@ test_service_threads() {
     wait_for 10 "its threads" has_thread vcpu0
 }
 
+# handed "NAMES" FDS... -- OPTIONS...: becomes the VMM, with those descriptors from 3 on.
+handed() {
+    local names=$1 fds=()
+    shift
+    while [ "$1" != -- ]; do fds+=("$1"); shift; done
+    shift
+    exec python3 - "$names" "${fds[*]}" "$VMM" "$@" <<'END'
+import fcntl, os, signal, socket, struct, sys
+names, what, command = sys.argv[1], sys.argv[2].split(), sys.argv[3:]
+opened = []
+for w in what:
+    kind, _, name = w.partition("=")
+    if kind == "tap":
+        fd = os.open("/dev/net/tun", os.O_RDWR)
+        fcntl.ioctl(fd, 0x400454ca, struct.pack("16sH22x", name.encode(), 0x5002))
+    elif kind == "null":
+        fd = os.open("/dev/null", os.O_RDWR)
+    else:
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM if kind == "dgram" else socket.SOCK_STREAM)
+        s.bind(name)
+        if kind == "listen":
+            s.listen(1)
+        fd = s.detach()
+    opened.append(fcntl.fcntl(fd, fcntl.F_DUPFD, 100))
+for i, fd in enumerate(opened):
+    os.dup2(fd, 3 + i)
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job's is ignored
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(what)))
+if names != "-":
+    os.environ["LISTEN_FDNAMES"] = names
+os.execv(command[0], command)
+END
+}
+start_handed() {
+    : >"$T/out"
+    : >"$T/err"
+    # shellcheck disable=SC2034  # tell_vmm prints it
+    vmm_options=("handed $1")
+    handed "$@" </dev/null >"$T/out" 2>"$T/err" &
+    vmm_pid=$!
+}
+# refused TEXT HANDED...: one line with TEXT, exit status 2.
+refused() {
+    local text=$1 status=0
+    shift
+    rm -f sock
+    (handed "$@") </dev/null >out 2>err || status=$?
+    if [ $status != 2 ] || [ "$(wc -l <err)" != 1 ] || ! grep -qF -- "$text" err; then
+        problem "handed $*" "status $status: $(cat err)"
+    fi
+}
+
+e2e kvm service_handed "descriptors that a service manager hands over: a TAP and a serial port's socket; wrong ones are refused in one line"
+test_service_handed() {
+    tap tap0 10.0.0.1/24
+    local model name
+    for model in virtio-net-pci e1000; do
+        name=tap:tap0
+        [ "$model" = e1000 ] || name=tap=tap0
+        start_handed "serial:$name" "listen=$T/serial.$model" tap=tap0 -- -tap "tap0,model=$model" -serial "unix:$T/other" \
+            -append ip=10.0.0.2/24
+        wait_for 20 "a reply with $model, $name" ping -q -c 1 -W 1 10.0.0.2
+        # What was said so far waits at the socket that was handed over.
+        timeout 1 socat -u "UNIX-CONNECT:$T/serial.$model" - </dev/null >said || true
+        file_has said 'guest: ' || fail "nothing at the socket"
+        [ ! -e other ] || fail "another socket was made"
+        kill -INT "$vmm_pid"
+        ends 5 130
+        [ -e "serial.$model" ] || fail "the socket of the manager's was removed"
+    done
+    local status=0
+    # shellcheck disable=SC2016  # for that shell
+    bash -c 'LISTEN_PID=$$ LISTEN_FDS=2 exec "$VMM" -serial none' </dev/null 2>err 3</dev/null 4<&- || status=$?
+    is "$status:$(cat err)" '2:vmm: LISTEN_FDS=2: descriptor 4 is not open' "one that is not there"
+    refused 'LISTEN_FDNAMES=tap:tap0: ' tap:tap0 null null -- -tap tap0
+    refused 'LISTEN_FDNAMES=a:b: ' a:b null -- -serial none
+    refused 'no option takes descriptor 3, "web"' web null -- -serial none
+    refused 'no option takes descriptor 3, "unknown"' - null -- -serial none
+    refused 'no option takes descriptor 3, "serial"' serial listen=sock -- -serial none
+    refused 'no stream socket that is listened at' serial bound=sock -- -serial unix:x
+    refused 'no stream socket that is listened at' serial dgram=sock -- -serial unix:x
+    refused 'no stream socket that is listened at' serial null -- -serial unix:x
+    refused "not a tap's" tap:tap0 null -- -tap tap0
+    refused 'of interface tap7, not tap0' tap:tap0 tap=tap7 -- -tap tap0
+    refused 'queues= means nothing together with LISTEN_FDS=' tap:tap0 tap=tap7 -- -tap tap0,queues=2
+    # Another process's are none of ours.
+    LISTEN_PID=1 LISTEN_FDS=1 LISTEN_FDNAMES=web start -serial none -append test=poweroff
+    ends 10 0
+    judge
+}
+
 e2e kvm service_daemonize "-daemonize gives 0 when it is ready, and lets go of terminal, directory and pipes; it ends as it would in the foreground"
 test_service_daemonize() {
     local said status=0 pid
