@@ -77,7 +77,8 @@ FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN := $(FUZZ:%=$(B)/fuzz/%)
 FUZZ_LIB := $(patsubst %.c,$(B)/fuzz/%.o,\
               $(filter-out $(SKIP_SRC),$(PORTABLE) \
-                tests/unit/fake.c tests/unit/fakenet.c tests/unit/images.c \
+                tests/unit/fake.c tests/unit/fakenet.c \
+                tests/unit/fakeblk.c tests/unit/images.c \
                 tests/fuzz/frame.c tests/fuzz/kernel.c))
 # Calls that are answered in tests/fuzz/kernel.c.
 FUZZ_LINK := -fsanitize=fuzzer $(shell sed -n tests/fuzz/kernel.c \

@@ -166,9 +166,6 @@ int vblk_loaded(struct device *dev)
     if (d->config.writeback != vblk_starts_cached(d) &&
         !has(d->v.features, VIRTIO_BLK_F_CONFIG_WCE))
         return fail(-EINVAL, "%s: writeback: not as negotiated", dev->id);
-    if (d->config.writeback && has(d->v.features, VIRTIO_BLK_F_CONFIG_WCE) &&
-        d->v.started && !has(d->v.features, VIRTIO_BLK_F_FLUSH))
-        return fail(-EINVAL, "%s: writeback: no flush was negotiated", dev->id);
     vblk_follow_cache(d);
     return 0;
 }

@@ -332,7 +332,7 @@ struct vcpus_wait {
     unsigned n;
 };
 
-static bool vcpus_parked(void *arg)
+static bool vcpu_all_parked(void *arg)
 {
     const struct vcpus_wait *w = arg;
     pthread_mutex_lock(&w->vm->lock);
@@ -354,7 +354,7 @@ void vcpus_pause(struct vm *vm)
                              __ATOMIC_SEQ_CST);
         thread_wake(&vm->vcpu[i].thread);
     }
-    loop_serve(vm->m.loop, vcpus_parked, &w);
+    loop_serve(vm->m.loop, vcpu_all_parked, &w);
 }
 
 void vcpus_resume(struct vm *vm)

@@ -38,6 +38,7 @@ enum {
 struct fv {
     struct machine *m;
     struct wire *net;
+    unsigned type;                  /* of device; 0: virtio-net */
     unsigned slot, nq, pairs, ctrl; /* ctrl: its control queue, 0: none */
     unsigned bar_reg, window;       /* its BAR; VIRTIO_PCI_CAP_PCI_CFG */
     uint32_t off[5];                /* in the BAR, by capability type */
@@ -90,7 +91,8 @@ static inline uint64_t fv_buffer(const struct fv *v, uint8_t how, uint32_t len)
 static inline void fv_look(struct fv *v)
 {
     unsigned at;
-    int slot = drv_find(v->m, 0x1af4, 0x1041, 0);
+    uint16_t id = (uint16_t)(0x1040 + (v->type ? v->type : 1));
+    int slot = drv_find(v->m, 0x1af4, id, 0);
     v->slot = (unsigned)(slot >= 0 ? slot : drv_find(v->m, 0x1af4, 0x1000, 0));
     for (int i = 0; (at = drv_cap(v->m, v->slot, PCI_CAP_VENDOR, i)); i++) {
         unsigned type = drv_cfg_read(v->m, v->slot, at + 3, 1);

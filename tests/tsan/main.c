@@ -37,6 +37,11 @@ static const struct scenario scenarios[] = {
      3,
      SC_RSS,
      {{&vnet_guest, "netdev=n0,rss=on,hash=on,iothreads=on"}}},
+    {"disk", 0, SC_DISK, {{&vblk_guest, "drive=d0,num-queues=2"}}},
+    {"disk-packed",
+     0,
+     SC_DISK | SC_PACKED,
+     {{&vblk_guest, "drive=d0,num-queues=2,packed=on"}}},
     {"e1000", 1, 0, {{&e1000_guest, "netdev=n0"}}},
     {"stream", 1, SC_STREAM, {{&vnet_guest, "netdev=n0,iothreads=on"}}},
     {"hub",
@@ -134,6 +139,7 @@ int main(int argc, char **argv)
     }
     unlink(STREAM_PATH); /* of one that died */
     unlink(SERIAL_PATH);
+    unlink(DISK_PATH);
     if (chdir("/") || rmdir(dir))
         perror(dir);
     printf("%u passed, %u failed, 0 skipped\n", passed, failed);

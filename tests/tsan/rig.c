@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "block/block.h"
 #include "devices/pc/pc.h"
 #include "devices/pci/pci.h"
 #include "host/console.h"
@@ -384,6 +385,8 @@ static void world_turns(struct timer *t)
     default:
         if (rig.sc->flags & SC_BOARD)
             acpi_power_button(&rig.m);
+        else if (rig.sc->flags & SC_DISK)
+            vblk_resize((uint32_t)(next_random(&world_random) >> 40));
         else if (!(rig.sc->flags & SC_STREAM))
             netdev_set_link(nd, !nd->link_up);
         break;
@@ -495,6 +498,7 @@ void rig_run(const struct scenario *sc, uint64_t seed, uint64_t ns)
     console_flush_all();
     devices_destroy(&rig.m);
     netdev_close_all();
+    blockdev_close_all();
     helper_end();
     loop_free(rig.m.loop);
     bus_free(rig.m.pio);

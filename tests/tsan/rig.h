@@ -25,7 +25,7 @@ struct guest {
     const struct device_class *cls;
     void (*make)(const char *options); /* instead of one `cls` */
 };
-extern const struct guest vnet_guest, e1000_guest, board_guest;
+extern const struct guest vnet_guest, vblk_guest, e1000_guest, board_guest;
 
 enum { /* scenario.flags */
        SC_PACKED = 1 << 0,
@@ -34,6 +34,7 @@ enum { /* scenario.flags */
        SC_STREAM = 1 << 3, /* the wire is a stream whose peer comes and goes */
        SC_HUB = 1 << 4,    /* two NICs, each other's peers */
        SC_BOARD = 1 << 5,  /* no NIC: the board, and a client of its console */
+       SC_DISK = 1 << 6,   /* no NIC: a disk, which grows and shrinks */
 };
 
 struct plan {
@@ -64,11 +65,14 @@ void rig_device(const struct device_class *cls, const char *options);
 /* Where peers come to. */
 #define STREAM_PATH "n0.sock"
 #define SERIAL_PATH "serial.sock"
+#define DISK_PATH "disk"
 /* A thread that ends by itself once rig.stop is set. */
 void rig_start(void *(*run)(void *arg), void *arg);
 /* peers.c: the netdevs of the scenario; who is at their other ends. */
 void wires_make(void);
 void peers_start(void);
+/* vblk.c: the disk has another size now. */
+void vblk_resize(uint32_t random);
 /* Each thread's own generator, from the scenario's seed. */
 uint64_t seed_for(unsigned thread);
 uint64_t next_random(uint64_t *s);
