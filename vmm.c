@@ -27,6 +27,7 @@
 #include "block/list.h"
 #include "control/cmdline.h"
 #include "control/control.h"
+#include "control/ctl.h"
 #include "control/metrics.h"
 #include "control/models.h"
 #include "control/plan.h"
@@ -403,6 +404,8 @@ static void vmm_end(struct machine *m)
 int main(int argc, char **argv)
 {
     struct machine *m = NULL;
+    if (argc > 1 && !strcmp(argv[1], "ctl"))
+        return ctl_main(argc - 1, argv + 1);
     process_early();
     notify_early();
     threads_hold();

@@ -356,6 +356,8 @@ static int cmdline_usage(const char *arg)
         "  vmm -nic user,hostfwd=tcp::2222-:22 -kernel bzImage -initrd initrd\n"
         "  vmm -netdev tap,id=n0,ifname=tap0,vhost=on -device "
         "virtio-net-pci,netdev=n0\n"
+        "  vmm ctl SOCKET status                  asks one that runs: vmm ctl "
+        "help\n"
         "\nOn the terminal Ctrl-A x quits, Ctrl-A h helps. SIGTERM presses the "
         "power\nbutton, SIGUSR1 prints counters, SIGUSR2 pulls or plugs the "
         "cables.\n"

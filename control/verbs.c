@@ -6,7 +6,7 @@
  * named, a value out of its bounds refused, and nothing is done then. What only
  * a device knows how to do (press a button, say) is a row of its class and is
  * found by its name, so a new device brings its verbs along. The dialects
- * (api.c) only say which verb is meant. */
+ * (api.c) and the command (ctl.c) only say which verb is meant. */
 #include "control/verbs.h"
 
 #include <errno.h>
@@ -127,10 +127,23 @@ static int verbs_capture(void *thing, const void *told, struct text *out)
 
 /* ---------------------------------------------------------------- counters */
 
+struct stats_told {
+    uint8_t text;
+};
+static const char *const stats_words[] = {"json", "text", NULL};
+static const struct field stats_fields[] = {
+    FIELD(WORD, "format", struct stats_told, text, .words = stats_words),
+    {.name = ""},
+};
+
 static int verbs_stats(void *thing, const void *told, struct text *out)
 {
-    (void)told;
-    metrics_json(((struct control *)thing)->m, out);
+    struct machine *m = ((struct control *)thing)->m;
+    struct tally_lines lines;
+    if (((const struct stats_told *)told)->text)
+        metrics_count(m, tally_lines(&lines, out));
+    else
+        metrics_json(m, out);
     return 0;
 }
 
@@ -151,7 +164,8 @@ const struct verb verbs[] = {
      sizeof(struct link_told), verbs_link},
     {"capture", "a capture leaves frames out or goes on", capture_fields,
      sizeof(struct link_told), verbs_capture},
-    {"stats", "all counters", NULL, 0, verbs_stats},
+    {"stats", "all counters", stats_fields, sizeof(struct stats_told),
+     verbs_stats},
     {"metrics", "all counters, for Prometheus", NULL, 0, verbs_metrics},
     {NULL, NULL, NULL, 0, NULL},
 };

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/* vmm ctl: the command that asks a running machine.
+ *
+ * It speaks what any HTTP client could at the socket of -control: PUT
+ * /verbs/NAME. The verbs' table is the same, so their keys can be left out: an
+ * argument without "=" is the next key's value. What it does not know it sends
+ * all the same, as a device may. */
+#include "control/ctl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "control/verbs.h"
+#include "host/addr.h"
+
+enum { CTL_REFUSED = 1, CTL_USAGE = 2, CTL_NOBODY = 3 };
+#define CTL_SECONDS 10 /* for an answer */
+
+static int ctl_help(void)
+{
+    puts("usage: vmm ctl [-json] SOCKET VERB [VALUE|KEY=VALUE]...\n\n"
+         "asks the machine whose -control socket this is:\n");
+    for (const struct verb *v = verbs; v->name; v++) {
+        char left[64];
+        int n = snprintf(left, sizeof(left), "%s", v->name);
+        for (const struct field *f = v->fields; f && f->name[0]; f++)
+            n += snprintf(left + n, sizeof(left) - (size_t)n, " %s",
+                          f->arg && f->type == FIELD_TEXT ? f->arg : "");
+        for (const struct field *f = v->fields; f && f->name[0]; f++)
+            for (int i = 0; f->type == FIELD_WORD && f->words[i]; i++)
+                n += snprintf(left + n, sizeof(left) - (size_t)n, "%s%s",
+                              i ? "|" : "", f->words[i]);
+        printf("  %-20s %s\n", left, v->help);
+    }
+    puts("  powerdown            press the power button\n"
+         "  ctrl-alt-del         press these keys\n"
+         "and what else a device of it can do, with id= where several can.\n\n"
+         "Exit codes: 0 done, 1 refused, 2 usage, 3 nobody answers.");
+    return 0;
+}
+
+/* ----------------------------------------------------------------- request */
+
+static int ctl_put_key(struct text *body, const char *key, size_t n,
+                       const char *val)
+{
+    char name[64];
+    if (!n || n >= sizeof(name))
+        return fail(-EINVAL, "ctl: %s: no key", key);
+    memcpy(name, key, n);
+    name[n] = '\0';
+    text_put(body, body->n > 1 ? "," : "");
+    text_quote(body, name);
+    text_put(body, ":");
+    text_quote(body, val);
+    return 0;
+}
+
+/* The arguments as a JSON object. */
+static int ctl_body(const struct verb *v, char **args, struct text *body)
+{
+    const struct field *f = v ? v->fields : NULL;
+    int err = 0;
+    text_put(body, "{");
+    for (; *args && !err; args++) {
+        const char *eq = strchr(*args, '=');
+        if (eq)
+            err = ctl_put_key(body, *args, (size_t)(eq - *args), eq + 1);
+        else if (!f || !f->name[0])
+            err = fail(-EINVAL, "ctl: %s: one word too many; write KEY=VALUE",
+                       *args);
+        else
+            err = ctl_put_key(body, f->name, strlen(f->name), *args);
+        if (!eq && !err)
+            f++;
+    }
+    text_put(body, "}");
+    return err;
+}
+
+/* ------------------------------------------------------------ conversation */
+
+static int ctl_dial(const char *path)
+{
+    struct addr a;
+    struct timeval patience = {.tv_sec = CTL_SECONDS};
+    if (addr_unix("ctl", path, false, &a))
+        return -EINVAL;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && !connect(fd, &a.sa, a.len)) {
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+        return fd;
+    }
+    int err = errno;
+    if (fd >= 0)
+        close(fd);
+    fail(-err, "ctl %s: %s", path, strerror(err));
+    return -err;
+}
+
+/* All that comes, until the other side hangs up. 0 or -errno. */
+static int ctl_listen(int fd, struct text *answer)
+{
+    char buf[4096];
+    ssize_t n;
+    while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
+        text_add(answer, buf, (size_t)n);
+    return n < 0 ? -errno : answer->cut ? -EFBIG : 0;
+}
+
+static int ctl_talk(const char *path, const char *verb, const struct text *body,
+                    struct text *answer)
+{
+    struct text out = {0};
+    int fd = ctl_dial(path);
+    if (fd < 0)
+        return fd;
+    text_put(&out,
+             "PUT /verbs/%s HTTP/1.1\r\nHost: localhost\r\n"
+             "Connection: close\r\nContent-Length: %zu\r\n\r\n%s",
+             verb, body->n, body->p);
+    ssize_t n = out.cut ? -1 : send(fd, out.p, out.n, MSG_NOSIGNAL);
+    int err = n < 0 ? -errno : ctl_listen(fd, answer);
+    if (!err && !answer->n)
+        err = -ECONNRESET;
+    text_free(&out);
+    close(fd);
+    if (err == -EAGAIN)
+        return fail(err, "ctl %s: no answer within %d s", path, CTL_SECONDS);
+    return err ? fail(err, "ctl %s: %s", path, strerror(-err)) : 0;
+}
+
+/* ------------------------------------------------------------------ answer */
+
+/* An object's members as lines "key value"; false: it is no such object. */
+static bool ctl_print_members(const char *json, size_t n)
+{
+    struct opts o;
+    char why[256];
+    opts_init(&o, "answer");
+    log_catch(why, sizeof(why));
+    int err = json_request(&o, json, n);
+    log_catch(NULL, 0);
+    for (int i = 0; !err && i < o.n; i++)
+        printf("%s %s\n", o.kv[i].key, o.kv[i].val);
+    opts_free(&o);
+    return !err;
+}
+
+static void ctl_say_fault(const char *path, const char *json, size_t n)
+{
+    struct opts o;
+    char why[256];
+    opts_init(&o, "answer");
+    log_catch(why, sizeof(why));
+    json_request(&o, json, n);
+    log_catch(NULL, 0);
+    log_line("ctl %s: %s", path, opts_str(&o, "fault_message", json));
+    opts_free(&o);
+}
+
+static int ctl_show(const char *path, const struct text *answer, bool json)
+{
+    const char *end = strstr(answer->p, "\r\n\r\n");
+    if (strncmp(answer->p, "HTTP/1.1 ", 9) != 0 || !end) {
+        log_line("ctl %s: this is no -control socket", path);
+        return CTL_NOBODY;
+    }
+    const char *body = end + 4, *code = answer->p + 9;
+    size_t n = answer->n - (size_t)(body - answer->p);
+    if (*code != '2') {
+        if (json)
+            printf("%s\n", body);
+        ctl_say_fault(path, body, n);
+        return *code == '4' ? CTL_REFUSED : CTL_NOBODY;
+    }
+    if (n && (json || *body != '{' || !ctl_print_members(body, n)))
+        printf("%s%s", body, body[n - 1] == '\n' ? "" : "\n");
+    return fflush(stdout) || ferror(stdout) ? CTL_REFUSED : 0;
+}
+
+/* The option may stand anywhere, and goes. */
+static int ctl_take_json(int argc, char **argv, bool *json)
+{
+    int n = 0;
+    for (int i = 0; i < argc; i++)
+        if (i && word_among(argv[i], "-json --json"))
+            *json = true;
+        else
+            argv[n++] = argv[i];
+    argv[n] = NULL;
+    return n;
+}
+
+int ctl_main(int argc, char **argv)
+{
+    struct text body = {0}, answer = {0};
+    bool json = false;
+    argc = ctl_take_json(argc, argv, &json);
+    if (argc > 1 && word_among(argv[1], "help -help --help -h -?"))
+        return ctl_help();
+    const char *path = argc > 1 ? argv[1] : "", *verb = argc > 2 ? argv[2] : "";
+    if (!*verb ||
+        strspn(verb, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(verb)) {
+        log_line("ctl: write vmm ctl SOCKET VERB; vmm ctl help lists them");
+        return CTL_USAGE;
+    }
+    int err = ctl_body(verb_find(verbs, verb), argv + 3, &body);
+    if (!err && !strcmp(verb, "stats") && !json && body.n == 2) {
+        text_free(&body);
+        text_put(&body, "{\"format\":\"text\"}");
+    }
+    int rc = CTL_USAGE;
+    if (!err) {
+        err = ctl_talk(path, verb, &body, &answer);
+        rc = err == -EINVAL ? CTL_USAGE
+             : err          ? CTL_NOBODY
+                            : ctl_show(path, &answer, json);
+    }
+    text_free(&body);
+    text_free(&answer);
+    return rc;
+}

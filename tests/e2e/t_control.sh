@@ -1,0 +1,135 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154  # vmm_pid and friends come from lib.sh
+# SPDX-License-Identifier: MIT
+# A machine that runs is asked and told things: -control, vmm ctl, HTTP clients.
+
+ctl() { "$VMM" ctl s "$@"; }
+# state: "Running", as the machine says.
+state() { ctl status | sed -n 's/^state //p'; }
+runs() { [ "$(state 2>/dev/null)" = Running ]; }
+# counter NAME: its value.
+counter() { ctl stats | sed -n "s/^$1 //p"; }
+# refused REGEX VERB...: exit status 1, with a reason.
+refused() {
+    local reason=$1 rc=0
+    shift
+    ctl "$@" >"$T/ctl" 2>&1 || rc=$?
+    is $rc 1 "exit status of vmm ctl $*"
+    matches "$(<"$T/ctl")" "$reason" "the reason for $*"
+}
+
+e2e kvm control_pause "a paused guest stands still, NICs of both models in mid-traffic; resumed, it misses no packet that waited"
+test_control_pause() {
+    local model before
+    for model in virtio-net-pci e1000; do
+        model=$model boot_bundled '' -control s
+        is "$(state)" Running state
+        ping -n -q -i 0.002 -c 1000 -W 20 10.0.0.2 >pinged &
+        for _ in 1 2 3; do
+            ctl pause
+            ctl pause
+            is "$(state)" Paused state
+            before=$(counter vcpu0.exit_io)
+            nap 0.2
+            is "$(counter vcpu0.exit_io)" "$before" "exits of a paused guest"
+            ctl resume
+            ctl resume
+            is "$(state)" Running state
+            nap 0.1
+        done
+        wait $!
+        matches "$(<pinged)" ' 0% packet loss' "$model: pings while it was paused and resumed"
+        pings 10.0.0.2 56 8000
+        stop
+    done
+}
+
+e2e kvm control_pause_and_end "a reset while the guest is paused takes effect when it goes on; SIGTERM ends a paused guest at once"
+test_control_pause_and_end() {
+    boot_bundled '' -control s
+    ctl pause
+    ctl reset
+    nap 0.3
+    is "$(state)" Paused state
+    is "$(grep -ac 'guest: net up' "$T/out")" 1 "starts"
+    ctl resume
+    wait_for 10 "the second start" twice_up
+    pings 10.0.0.2 56
+    ctl pause
+    kill -TERM "$vmm_pid"
+    ends 2 143
+    matches "$(<"$T/err")" 'paused' "what is said"
+}
+twice_up() { [ "$(grep -ac 'guest: net up' "$T/out")" = 2 ]; }
+
+e2e kvm control_verbs "vmm ctl: links, captures, counters, reset, quit; refusals have a reason and exit status 1"
+test_control_verbs() {
+    boot_bundled '' -control s -object filter-dump,id=d,netdev=net0,file=f.pcap,status=off
+    pings 10.0.0.2 56
+    is "$(counter net0.pcap_records)" 0 "frames captured while it is off"
+    ctl capture d on
+    pings 10.0.0.2 56
+    ctl capture net0 off
+    [ "$(counter net0.pcap_records)" -ge 20 ] || fail "$(counter net0.pcap_records) frames captured"
+    ctl link net0 down
+    is "$(counter net0.link)" 0 "the link"
+    ! ping -n -q -c 1 -W 0.3 10.0.0.2 >/dev/null || fail "a pulled cable carries pings"
+    ctl link id=net0 state=up
+    pings 10.0.0.2 56
+    ctl metrics >metrics
+    grep -q '^vmm_rx_frames_total{id="virtio-net.0"} [1-9]' metrics || fail "$(head -n 20 metrics)"
+    matches "$(ctl stats -json)" '"net0":\{"link":1,' "stats as JSON"
+    refused 'no netdev or NIC net1' link net1 up
+    refused 'one of down, up' link net0 sideways
+    refused 'there is no such verb' dance
+    refused 'no key "x"' pause x=1
+    local rc=0
+    ctl link net0 up more 2>/dev/null || rc=$?
+    is $rc 2 "exit status of wrong use"
+    "$VMM" ctl nobody status 2>/dev/null || rc=$?
+    is $rc 3 "exit status where nobody answers"
+    ctl reset
+    wait_for 10 "the second start" twice_up
+    wait_for 10 "the guest" runs
+    ctl quit
+    ends 5 0
+    [ ! -e s ] || fail "the socket is left behind"
+}
+
+e2e kvm control_who "the socket is its maker's alone, or of a group that is asked for; nobody else gets in"
+test_control_who() {
+    start -control s -append quiet
+    wait_for 10 "the guest" runs
+    is "$(stat -c '%a %u' s)" "600 0" "mode and owner"
+    local rc=0
+    chmod 711 . ..
+    setpriv --reuid 65534 --regid 65534 --clear-groups "$VMM" ctl "$PWD/s" status >/dev/null 2>&1 || rc=$?
+    is $rc 3 "exit status of nobody's"
+    chmod 666 s # who does this does not let others in
+    rc=0
+    setpriv --reuid 65534 --regid 65534 --clear-groups "$VMM" ctl "$PWD/s" status >/dev/null 2>&1 || rc=$?
+    is $rc 3 "exit status of nobody's, once the file lets it"
+    stop
+    start -control s,owner=1234:1234,group=777 -append quiet
+    wait_for 10 "the guest" runs
+    is "$(stat -c '%a %u %g' s)" "660 1234 777" "mode, owner and group"
+    setpriv --reuid 1234 --regid 1234 --clear-groups "$VMM" ctl "$PWD/s" status >/dev/null || fail "not its owner"
+    setpriv --reuid 99 --regid 777 --clear-groups "$VMM" ctl "$PWD/s" status >/dev/null || fail "not the group"
+    setpriv --reuid 99 --regid 99 --groups 5,777 "$VMM" ctl "$PWD/s" status >/dev/null || fail "not by another group"
+    rc=0
+    chmod 666 s
+    setpriv --reuid 99 --regid 99 --clear-groups "$VMM" ctl "$PWD/s" status >/dev/null 2>&1 || rc=$?
+    is $rc 3 "exit status of a stranger's"
+}
+
+# Not on this machine: its KVM lets a guest read the host's counter.
+e2e lab control_pause_clock "a guest's time does not go on while it is paused"
+test_control_pause_clock() {
+    boot_bundled 'test=poweroff after=2000' -control s
+    ctl pause
+    nap 3
+    ctl resume
+    nap 0.7
+    alive "$vmm_pid" || fail "two seconds of its time had gone by in 0.7 s and a pause of three"
+    ends 20 0
+}
