@@ -9,7 +9,8 @@
 #   kernel-…/vmlinux                    the same kernel unpacked, for the lab itself (no xz under emulation: -2 s)
 #   kernel-…/lib/modules/               its modules, as far as a VMM's tests can want them (LIST is a hash of which)
 #   i386-PACKAGEVERSION-LIST/           the same of Debian's 32-bit kernel, and a 32-bit busybox
-#   NAME-HASH.cpio                      images; the hash covers the kernel, the tools copied in and the builder itself
+#   NAME-HASH.cpio, .ext4               images; the hash covers the kernel, the tools copied in and the builder itself
+#   debian-HASH/                        the Debian image (tests/lab/image)
 #
 # Builders take a lock and move finished things into place, so two at once are safe and a killed one leaves no
 # half-made image.  In the lab the same directory is seen read-only at the same path.
@@ -162,6 +163,17 @@ lab_copy_tool() {
 # lab_cpio DIR: a newc archive of DIR on standard output, owned by root.
 lab_cpio() { (cd "$1" && find . -print0 | LC_ALL=C sort -z | cpio --quiet -0 -o -H newc -R 0:0); }
 
+# What lab_build makes of a tree: cpio or ext4.
+lab_format=cpio
+
+# lab_ext4 DIR: a file system of that name on standard output, with little room left.
+lab_ext4() {
+    local size
+    size=$(($(du -s --apparent-size -B 1M "$1" | cut -f 1) * 5 / 4 + 16))
+    mke2fs -q -F -t ext4 -O ^has_journal -L tools -E root_owner=0:0 -d "$1" "$work/ext4" "${size}M" >/dev/null 2>"$work/log" || { cat "$work/log" >&2; return 1; }
+    cat "$work/ext4"
+}
+
 # lab_hash WORDS...: a short hash of WORDS and of everything an image is made by.
 lab_hash() {
     { echo "$@"; cat "$lab_src/cache.sh" "$0" "$0".*; } | sha256sum | cut -c1-16
@@ -172,7 +184,7 @@ lab_build() {
     local kernel image
     kernel=$(lab_kernel) || return
     # Tools copied from the machine change with it; busybox stands for the package set (cheap and nearly always right).
-    image=$lab_cache/$1-$(lab_hash "$kernel" "$(stat -Lc '%s %Y' /bin/busybox)").cpio
+    image=$lab_cache/$1-$(lab_hash "$kernel" "$(stat -Lc '%s %Y' /bin/busybox)").$lab_format
     [ -e "$image" ] || lab_locked lab_build_locked "$1" "$image" "$2" "$kernel" || return
     # A cached image in use should not be the next one swept away.
     touch -c "$image" 2>/dev/null || true
@@ -185,7 +197,7 @@ lab_build_locked() {
     lab_new_work
     mkdir -p "$work/tree"
     "$fill" "$kernel" "$work/tree"
-    lab_cpio "$work/tree" >"$work/image" || lab_die "cannot write $image"
+    "lab_$lab_format" "$work/tree" >"$work/image" || lab_die "cannot write $image"
     mv "$work/image" "$image"
     lab_sweep "$name"
 }
@@ -194,6 +206,6 @@ lab_build_locked() {
 # another worktree may have a builder, and a run going, of its own.
 lab_sweep() {
     local old
-    find "$lab_cache" -maxdepth 1 -name "$1-????????????????.cpio" -printf '%T@ %p\n' | sort -rn | tail -n +3 | cut -d ' ' -f 2- |
+    find "$lab_cache" -maxdepth 1 -name "$1-????????????????.$lab_format" -printf '%T@ %p\n' | sort -rn | tail -n +3 | cut -d ' ' -f 2- |
         while read -r old; do find "$old" -mmin +180 -delete 2>/dev/null || true; done
 }
