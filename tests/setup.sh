@@ -27,7 +27,12 @@ iputils-ping        run check bench lab   ping
 util-linux          run check bench lab   unshare, flock, setpriv
 qemu-system-x86     lab                   the emulator that plays the lab's hardware
 busybox-static      lab                   the lab's and the guest's first user space
-e2fsprogs           lab                   the lab's scratch disk
+e2fsprogs           lab                   the lab's scratch disk, the disks of guests
+dmsetup             lab                   disks that fail, and that record what is written
+fdisk               lab                   sfdisk: the Debian image's table of partitions
+fio                 lab                   for the Linux guest: disks checked and measured
+qemu-utils          lab                   qemu-img: qcow2 images
+openssh-client      lab                   into the Debian image
 cpio                lab                   initramfs images
 kmod                lab                   depmod, modprobe
 xz-utils            lab                   unpacking Debian's kernel
@@ -57,7 +62,7 @@ cppcheck            lint                  lint
 shellcheck          lint                  lint
 strace              check bench           system calls per packet and over a life
 valgrind            check lint            instructions per packet
-mmdebstrap          fresh                 the minimal Debian
+mmdebstrap          fresh lab             the minimal Debian, the Debian image
 debhelper           deb                   make deb: the package
 dpkg-dev            deb                   dpkg-buildpackage
 lintian             deb                   looks at the package
