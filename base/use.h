@@ -24,6 +24,7 @@ enum thread_use {
     USE_LOG_SOCKET, /* messages that go to one */
     USE_DISK,
     USE_DISK_DEVICE, /* on a block device */
+    USE_DISK_RING,   /* by io_uring */
     USE_CONTROL,     /* clients of a control socket */
     USE_NOTIFY,      /* a service manager's socket */
     USE_DAEMON,      /* -daemonize */

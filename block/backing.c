@@ -35,7 +35,7 @@ _Static_assert(sizeof(struct look) == 256, "struct statx");
 #define LOOK_DIOALIGN 0x2000u /* Linux 6.1 */
 #define LOOK_EMPTY_PATH 0x1000
 
-/* syscalls loop if disk: statx */
+/* syscalls loop if disk: statx, of a size that is looked at again */
 static int backing_statx(int fd, struct look *l)
 {
     memset(l, 0, sizeof(*l));
@@ -47,7 +47,8 @@ static int backing_statx(int fd, struct look *l)
 
 /* -------------------------------------------------------------------- sizes */
 
-/* syscalls loop if disk_device: ioctl(BLKGETSIZE64) */
+/* syscalls loop if disk_device: ioctl(BLKGETSIZE64), of a size that is looked
+ * at again */
 int backing_size(struct backing *at, const char *who)
 {
     struct look l;
@@ -61,7 +62,8 @@ int backing_size(struct backing *at, const char *who)
     return 0;
 }
 
-/* syscalls loop if disk_device: ioctl(BLKSSZGET|BLKPBSZGET|BLKIOOPT) */
+/* syscalls loop if disk_device: ioctl(BLKSSZGET|BLKPBSZGET|BLKIOOPT), of a
+ * device that is put in another's place */
 static void backing_device_blocks(struct backing *at)
 {
     int logical = 0;
@@ -105,7 +107,8 @@ static int backing_probe_align(struct backing *at)
     return 0;
 }
 
-/* syscalls loop if disk: fcntl(F_GETFL|F_SETFL) */
+/* syscalls loop if disk: fcntl(F_GETFL|F_SETFL), of a file that is put in
+ * another's place */
 static int backing_go_direct(struct backing *at, const struct look *l,
                              const char *who)
 {
@@ -145,7 +148,8 @@ static int backing_go_direct(struct backing *at, const struct look *l,
  * zeroed by what makes holes, at the least.
  *
  * syscalls loop if disk: fallocate, of a file that is put in another's place
- * syscalls loop if disk_device: ioctl(BLKDISCARD) */
+ * syscalls loop if disk_device: ioctl(BLKDISCARD), of a device that is put in
+ * another's place */
 static void backing_probe_holes(struct backing *at)
 {
     uint64_t range[2] = {1, BLK_SECTOR}, end = (at->size | (PAGE - 1)) + 1;

@@ -5,9 +5,11 @@
  * threads of the disk's own (pool.c) that may run now: a discard, zeroes, and a
  * write of a part of a block wait for all before them, and all after wait for
  * those. So a late discard does not reach what was written after it, and no two
- * requests change one block at once. What is done comes back by an eventfd,
- * many at a time. All of this is the loop's thread's; the threads touch nothing
- * but the request they were given (transfer.c). */
+ * requests change one block at once. With aio=io_uring reads and writes go to a
+ * ring (ring.c) instead, and to a thread what a ring does not take, or did only
+ * in part. What is done comes back by one eventfd, many at a time. All of this
+ * is the loop's thread's; the threads touch nothing but the request they were
+ * given (transfer.c). */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -24,6 +26,7 @@
 
 #define FILE_HOLE_MAX (1ull << 30)  /* made in no time */
 #define DEVICE_ZERO_MAX (16u << 20) /* may be written, a byte for a byte */
+enum { AIO_THREADS, AIO_RING, AIO_NATIVE };
 #define DIRECT_THREADS 8 /* transfers under way: the page cache has its own */
 
 static struct file *file_of(struct blockdev *b)
@@ -48,6 +51,19 @@ static void file_finish(struct file *f, struct blk_req *r, int err)
     blockdev_end(&f->b, r, err);
 }
 
+static bool file_takes_ring(const struct file *f, const struct blk_req *r)
+{
+    return f->ring.fd >= 0 && r->op <= BLK_WRITE &&
+           r->niov <= RING_PIECES_MAX && transfer_fits(f, r);
+}
+
+static void file_begin_ring(struct file *f)
+{
+    struct blk_req *r = ring_submit(&f->ring);
+    if (r)
+        pool_give(&f->pool, r, RING_ENTRIES);
+}
+
 /* Begins what may run. */
 static void file_feed(struct file *f)
 {
@@ -55,13 +71,18 @@ static void file_feed(struct file *f)
     unsigned n = 0;
     while (f->first) {
         struct blk_req *r = f->first;
-        bool alone = transfer_alone(f, r);
-        if (f->running && (alone || f->alone))
+        bool alone = transfer_alone(f, r), ring = file_takes_ring(f, r);
+        if ((f->running && (alone || f->alone)) ||
+            (ring && ring_full(&f->ring)))
             break;
         f->first = r->next;
         f->running++;
         f->alone = alone;
         r->next = NULL;
+        if (ring) {
+            ring_put(&f->ring, r, transfer_flags(f, r->op == BLK_WRITE));
+            continue;
+        }
         *last = r;
         last = &r->next;
         n++;
@@ -69,6 +90,23 @@ static void file_feed(struct file *f)
     if (!f->first)
         f->last = &f->first;
     pool_give(&f->pool, list, n);
+    if (f->ring.queued)
+        file_begin_ring(f);
+}
+
+/* What was cut short, or would have had to wait, is done by a thread. */
+static void file_reap_ring(struct file *f)
+{
+    struct blk_req *r;
+    int64_t got;
+    while ((r = ring_take(&f->ring, &got))) {
+        if (got == (int64_t)r->len)
+            file_finish(f, r, 0);
+        else if (got < 0 && got != -EAGAIN && got != -EINTR)
+            file_finish(f, r, (int)got);
+        else
+            pool_give(&f->pool, r, 1);
+    }
 }
 
 static void file_reap(struct file *f)
@@ -78,6 +116,7 @@ static void file_reap(struct file *f)
         next = r->next;
         file_finish(f, r, r->err);
     }
+    file_reap_ring(f);
     file_feed(f);
 }
 
@@ -117,7 +156,7 @@ static void file_cancel(struct file *f)
     }
 }
 
-/* syscalls loop if disk: poll */
+/* syscalls loop if disk: poll, of a guest that is reset in mid-traffic */
 static void file_drain(struct blockdev *b, bool cancel)
 {
     struct file *f = file_of(b);
@@ -126,7 +165,8 @@ static void file_drain(struct blockdev *b, bool cancel)
     file_feed(f);
     while (f->running) {
         struct pollfd p = {.fd = f->ev.fd, .events = POLLIN};
-        poll(&p, 1, -1);
+        if (f->ring.fd < 0 || !ring_has(&f->ring))
+            poll(&p, 1, -1);
         event_drain(f->ev.fd);
         file_reap(f);
     }
@@ -176,7 +216,7 @@ static int file_look(struct file *f, struct backing *at, const char *who)
 
 static int file_resize(struct blockdev *b, uint64_t size);
 
-/* syscalls loop if disk: close */
+/* syscalls loop if disk: close, of a file that another takes the place of */
 static int file_swap(struct blockdev *b, int fd, const char *path)
 {
     struct file *f = file_of(b);
@@ -196,6 +236,8 @@ static int file_swap(struct blockdev *b, int fd, const char *path)
         return err;
     }
     file_drain(b, false);
+    if (f->ring.fd >= 0 && ring_file(&f->ring, fd))
+        ring_end(&f->ring); /* the thread does it */
     close(f->at.fd);
     free(f->own_path);
     f->at = at;
@@ -207,6 +249,7 @@ static int file_swap(struct blockdev *b, int fd, const char *path)
     return 0;
 }
 
+/* syscalls loop if disk: ftruncate, of a size that changes while it runs */
 static int file_truncate(struct file *f, uint64_t size)
 {
     if (f->at.device)
@@ -224,7 +267,6 @@ static int file_truncate(struct file *f, uint64_t size)
     return 0;
 }
 
-/* syscalls loop if disk: ftruncate */
 static int file_resize(struct blockdev *b, uint64_t size)
 {
     struct file *f = file_of(b);
@@ -247,6 +289,7 @@ static void file_close(struct blockdev *b)
     struct file *f = file_of(b);
     file_drain(b, true);
     pool_end(&f->pool, FILE_BOUNCE);
+    ring_end(&f->ring);
     loop_del(&f->ev);
     if (f->ev.fd >= 0)
         close(f->ev.fd);
@@ -271,14 +314,26 @@ static int file_open_path(struct file *f)
     return fail(err, "%s: %s", file_who(f), strerror(-err));
 }
 
+static void file_begin_uring(struct file *f)
+{
+    int err = ring_begin(&f->ring, f->at.fd, f->ev.fd);
+    if (err)
+        log_line("disk %s: no io_uring here (%s): threads do its transfers",
+                 f->b.id, strerror(-err));
+    else
+        thread_uses(USE_DISK_RING);
+}
+
 static int file_begin(struct file *f, struct loop *l)
 {
-    unsigned threads = f->threads    ? f->threads
-                       : f->b.direct ? DIRECT_THREADS
-                                     : 1;
     f->ev.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (f->ev.fd < 0)
         return fail(-errno, "%s: eventfd: %s", file_who(f), strerror(errno));
+    if (f->aio != AIO_THREADS)
+        file_begin_uring(f);
+    unsigned threads = f->threads                      ? f->threads
+                       : f->b.direct && f->ring.fd < 0 ? DIRECT_THREADS
+                                                       : 1;
     f->pool.work = transfer_do;
     f->pool.ctx = f;
     f->pool.fd = f->ev.fd;
@@ -289,7 +344,7 @@ static int file_begin(struct file *f, struct loop *l)
 static int file_open(struct blockdev *b, struct loop *l)
 {
     struct file *f = file_of(b);
-    f->at.fd = -1;
+    f->at.fd = f->ring.fd = -1;
     f->ev = (struct event){.fd = -1, .want = EPOLLIN, .ready = file_ready};
     f->last = &f->first;
     b->submit = file_submit;
@@ -359,7 +414,8 @@ static int file_check(struct blockdev *b)
     return file_check_others(f, &st);
 }
 
-static const char *const aio_words[] = {"threads", NULL};
+/* QEMU's native is the older way of the kernel's own; there is one. */
+static const char *const aio_words[] = {"threads", "io_uring", "native", NULL};
 
 static const struct opts_quiet file_quiet[] = {
     {"detect-zeroes", "off", "zeroes are written as they come"},
@@ -375,7 +431,7 @@ static const struct field file_fields[] = {
     FIELD(FLAG, "auto-read-only", struct file, auto_read_only,
           .help = "read-only, where it cannot be written to"),
     FIELD(WORD, "aio", struct file, aio, .words = aio_words,
-          .help = "who does the transfers"),
+          .help = "who does the transfers; native is io_uring"),
     FIELD(FLAG, "locking", struct file, locking, .def = AUTO, .max = AUTO,
           .help = "keep other processes from it"),
     FIELD(NUMBER, "threads", struct file, threads, .min = 1,

@@ -7,6 +7,7 @@
 
 #include "block/block.h"
 #include "block/pool.h"
+#include "block/ring.h"
 
 #define FILE_BOUNCE (64u * 1024) /* a thread's; of whole blocks of any size */
 
@@ -37,6 +38,7 @@ struct file {
     _Atomic bool lost;    /* a flush has failed: what came before is gone */
     struct event ev;      /* something is done */
     struct pool pool;
+    struct ring ring; /* aio=io_uring: reads and writes */
     /* Not begun: behind one that must run alone. */
     struct blk_req *first, **last;
     unsigned running;
@@ -56,7 +58,10 @@ int backing_lock(const struct backing *at, const char *who, bool write,
 
 /* transfer.c, on a thread of the pool: does one request. 0 or -errno. */
 int transfer_do(void *f, const struct blk_req *r, unsigned char *bounce);
-/* Must it run while no other does? Any thread. */
+/* Any thread: must it run while no other does? Can the file take it from where
+ * its memory is? What flags has it, as preadv2 knows them? */
 bool transfer_alone(const struct file *f, const struct blk_req *r);
+bool transfer_fits(const struct file *f, const struct blk_req *r);
+int transfer_flags(const struct file *f, bool write);
 
 #endif

@@ -19,7 +19,7 @@ static void pool_put_done(struct pool *p, struct blk_req *r)
         event_signal(p->fd);
 }
 
-/* syscalls disk: write */
+/* syscalls disk: write, by guests that have a disk */
 static void pool_run(void *arg)
 {
     struct pool_thread *t = arg;
@@ -110,7 +110,6 @@ struct blk_req *pool_cancel(struct pool *p)
     return list;
 }
 
-/* syscalls loop if disk: munmap */
 void pool_end(struct pool *p, size_t bounce)
 {
     if (!p->thread)

@@ -41,18 +41,21 @@ static bool transfer_through(const struct file *f)
     return f->b.cache == BLK_WRITETHROUGH || f->b.cache == BLK_DIRECTSYNC;
 }
 
-/* The flag instead of an open file's O_DSYNC, which no fcntl(2) can set: a
- * descriptor may come from elsewhere.
- *
- * syscalls disk: preadv2 pwritev2 */
+/* Instead of an open file's O_DSYNC, which no fcntl(2) can set: a descriptor
+ * may come from elsewhere. */
+int transfer_flags(const struct file *f, bool write)
+{
+    return write && transfer_through(f) ? RWF_DSYNC : 0;
+}
+
+/* syscalls disk: preadv2 pwritev2, by guests that have a disk */
 static ssize_t transfer_call(const struct file *f, bool write,
                              const struct iovec *iov, int n, uint64_t off)
 {
     long got;
     do {
         got = syscall(write ? SYS_pwritev2 : SYS_preadv2, f->at.fd, iov, n,
-                      (unsigned long)off, 0ul,
-                      write && transfer_through(f) ? RWF_DSYNC : 0);
+                      (unsigned long)off, 0ul, transfer_flags(f, write));
     } while (got < 0 && errno == EINTR);
     return got < 0 ? -errno : got;
 }
@@ -84,7 +87,7 @@ static int transfer_all(const struct file *f, bool write,
 
 /* ------------------------------------------------------------------ bounce */
 
-static bool transfer_fits(const struct file *f, const struct blk_req *r)
+bool transfer_fits(const struct file *f, const struct blk_req *r)
 {
     const struct backing *at = &f->at;
     if (at->align == 1)
@@ -163,7 +166,7 @@ static int transfer_bounced(const struct file *f, const struct blk_req *r,
  * succeed, and the data is lost (but where it went past the page cache). It is
  * told every time.
  *
- * syscalls disk: fdatasync fsync */
+ * syscalls disk: fdatasync fsync, by guests that have a disk */
 static int transfer_flush(struct file *f)
 {
     if (f->b.readonly)
@@ -181,7 +184,7 @@ static int transfer_flush(struct file *f)
     return err;
 }
 
-/* syscalls disk: fallocate */
+/* syscalls disk: fallocate, by guests that have a disk */
 static int transfer_allocate(const struct file *f, int mode, uint64_t off,
                              uint64_t len)
 {
@@ -193,7 +196,8 @@ static int transfer_allocate(const struct file *f, int mode, uint64_t off,
     return err ? -errno : 0;
 }
 
-/* syscalls disk if disk_device: ioctl(BLKDISCARD|BLKZEROOUT) */
+/* syscalls disk if disk_device: ioctl(BLKDISCARD|BLKZEROOUT), by guests that
+ * have a disk */
 static int transfer_ioctl(const struct file *f, unsigned long what,
                           uint64_t off, uint64_t len)
 {

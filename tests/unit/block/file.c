@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <linux/io_uring.h>
+
 #include "base/bytes.h"
 #include "block/file.h"
 #include "tests/unit/block/block_test.h"
@@ -264,7 +266,7 @@ TEST(file_direct_whose_last_block_is_none_goes_through_the_page_cache)
     disk_close();
 }
 
-/* ---------------------------------------------------------- holes, flushes */
+/* ---------------------------------------------------------------- io_uring */
 
 static void send(struct blockdev *d, struct blk_req *r, enum blk_op op,
                  uint64_t off, struct iovec *iov)
@@ -277,6 +279,109 @@ static void send(struct blockdev *d, struct blk_req *r, enum blk_op op,
                           .done = disk_count};
     d->submit(d, r);
 }
+
+/* The same requests, by a ring: more at a time than it takes, of memory and
+ * sectors that are a thread's to do, too. */
+static void by_ring(const char *more, bool direct)
+{
+    enum { N = 300, SIZE = N * 1024 };
+    static unsigned char buf[SIZE], got[SIZE];
+    static struct blk_req r[N];
+    static struct iovec iov[N];
+    const char *path = disk_file(NULL, SIZE);
+    struct blockdev *d = disk_open(on(path, more));
+    REQUIRE(d);
+    struct file *f = (struct file *)d;
+    if (f->ring.fd < 0) {
+        disk_close();
+        SKIP("no io_uring here");
+    }
+    if (direct)
+        f->at.align = f->at.mem_align = 4096;
+    for (unsigned op = BLK_READ; op <= BLK_WRITE; op++) {
+        disk_done = 0;
+        if (op == BLK_READ)
+            file_bytes(path, 0, got, SIZE);
+        for (unsigned i = 0; i < N; i++) {
+            if (op == BLK_WRITE)
+                memset(buf + i * 1024, (int)i, 1024);
+            iov[i] = (struct iovec){buf + i * 1024, 1024};
+            send(d, &r[i], op, i * 1024, &iov[i]);
+        }
+        d->kick(d);
+        disk_run(N);
+        for (unsigned i = 0; i < N; i++)
+            CHECK_EQ(r[i].err, 0);
+        if (op == BLK_WRITE)
+            file_bytes(path, 0, got, SIZE);
+        CHECK_MEM(buf, got, SIZE);
+    }
+    CHECK_EQ(disk_do(d, BLK_FLUSH, 0, NULL, 0), 0);
+    REQUIRE_EQ(truncate(path, 8192), 0);
+    CHECK_EQ(disk_do(d, BLK_READ, 16384, buf, 4096), -EIO);
+    CHECK_EQ(d->in_flight, 0);
+    CHECK_EQ(f->running, 0);
+    disk_close();
+}
+
+TEST(file_by_io_uring_does_what_threads_do)
+{
+    by_ring(",aio=io_uring", false);
+    by_ring(",aio=native,cache.writeback=off", false);
+    by_ring(",aio=io_uring,cache.direct=on", false);
+    by_ring(",aio=io_uring,cache.direct=on", true);
+}
+
+/* A ring goes past every filter of system calls. */
+TEST(file_ring_can_do_nothing_but_read_and_write_the_file)
+{
+    const char *path = disk_file(NULL, 8192), *other = disk_file(NULL, 8192);
+    struct blockdev *d = disk_open(on(path, ",aio=io_uring"));
+    REQUIRE(d);
+    struct ring *q = &((struct file *)d)->ring;
+    if (q->fd < 0) {
+        disk_close();
+        SKIP("no io_uring here");
+    }
+    static const struct {
+        uint8_t op, flags;
+        bool may;
+    } rows[] = {{IORING_OP_READV, IOSQE_FIXED_FILE, true},
+                {IORING_OP_READV, 0, false},
+                {IORING_OP_OPENAT, 0, false},
+                {IORING_OP_NOP, IOSQE_FIXED_FILE, false},
+                {IORING_OP_FSYNC, IOSQE_FIXED_FILE, false},
+                {IORING_OP_READV, IOSQE_FIXED_FILE | IOSQE_IO_LINK, false}};
+    unsigned char buf[512];
+    struct iovec iov = {buf, sizeof(buf)};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct blk_req r = {.op = BLK_READ, .iov = &iov, .niov = 1};
+        int64_t got = 0;
+        ring_put(q, &r, 0);
+        struct io_uring_sqe *e = &q->sqe[*q->sq_tail & q->sq_mask];
+        e->opcode = rows[i].op;
+        e->flags = rows[i].flags;
+        CHECK(ring_submit(q) == NULL);
+        while (!ring_take(q, &got))
+            usleep(100);
+        CHECK_EQ(got, rows[i].may ? 512 : -EACCES);
+    }
+    CHECK_EQ(syscall(SYS_io_uring_register, q->fd, IORING_UNREGISTER_EVENTFD,
+                     NULL, 0),
+             -1);
+    /* The next file takes the place of the first. */
+    CHECK_EQ(d->swap(d, open(other, O_RDWR), other), 0);
+    CHECK(q->fd >= 0);
+    memset(buf, 0x33, sizeof(buf));
+    CHECK_EQ(disk_do(d, BLK_WRITE, 512, buf, sizeof(buf)), 0);
+    file_bytes(other, 512, buf, sizeof(buf));
+    CHECK(full_of(buf, 0x33, 512));
+    file_bytes(path, 512, buf, sizeof(buf));
+    CHECK(full_of(buf, 2, 512));
+    disk_close();
+}
+
+/* ---------------------------------------------------------- holes, flushes */
 
 static uint64_t blocks_of(const char *path)
 {
