@@ -229,12 +229,27 @@ static int backing_lock_all(int fd, int how, short type, int have, int deny,
     return err;
 }
 
-int backing_lock(const struct backing *at, const char *who, bool write,
-                 bool must)
+/* What we have, does another deny? And the other way round. */
+static int backing_lock_try(int fd, bool write)
 {
-    int err = backing_lock_all(at->fd, F_OFD_SETLK, F_RDLCK, HAVE, DENY, write);
-    if (!err) /* what we have, does another deny? and the other way round */
-        err = backing_lock_all(at->fd, F_OFD_GETLK, F_WRLCK, DENY, HAVE, write);
+    int err = backing_lock_all(fd, F_OFD_SETLK, F_RDLCK, HAVE, DENY, write);
+    return err ? err
+               : backing_lock_all(fd, F_OFD_GETLK, F_WRLCK, DENY, HAVE, write);
+}
+
+/* A process that has just ended may have left a ring, which the kernel takes
+ * apart, and closes the file of, a little later. */
+#define LOCK_TRIES 20
+#define LOCK_PAUSE_US 10000
+
+int backing_lock(const struct backing *at, const char *who, bool write,
+                 bool must, bool wait)
+{
+    int err = backing_lock_try(at->fd, write);
+    for (int i = 0; err == -EAGAIN && wait && i < LOCK_TRIES; i++) {
+        usleep(LOCK_PAUSE_US);
+        err = backing_lock_try(at->fd, write);
+    }
     if (err == -EAGAIN || err == -EACCES)
         return fail(-EBUSY,
                     "%s: another process uses it%s; locking=off opens it all "

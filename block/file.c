@@ -26,8 +26,12 @@
 
 #define FILE_HOLE_MAX (1ull << 30)  /* made in no time */
 #define DEVICE_ZERO_MAX (16u << 20) /* may be written, a byte for a byte */
+#define READ_NOW_MAX (256u << 10)   /* some 20 us of the loop's time */
 enum { AIO_THREADS, AIO_RING, AIO_NATIVE };
-#define DIRECT_THREADS 8 /* transfers under way: the page cache has its own */
+/* Of 4 KiB reads 32 at a time past the page cache, 1, 4, 8, 16 and 32 threads
+ * did 9, 19, 39, 48 and 37 thousand a second. In the page cache more than one
+ * only wait for each other. */
+#define DIRECT_THREADS 16
 
 static struct file *file_of(struct blockdev *b)
 {
@@ -64,10 +68,38 @@ static void file_begin_ring(struct file *f)
         pool_give(&f->pool, r, RING_ENTRIES);
 }
 
+/* What is in the page cache is read at once, so much a time: to hand it to a
+ * thread takes several times as long. It is told of in the loop's next turn. */
+static bool file_reads_now(struct file *f, struct blk_req *r, uint64_t *left)
+{
+    if (r->op != BLK_READ || r->len > *left || f->b.direct || f->never_now)
+        return false;
+    int now = transfer_now(f, r);
+    f->never_now = now < 0;
+    if (now <= 0)
+        return false;
+    *left -= r->len;
+    r->next = f->now;
+    f->now = r;
+    loop_again(&f->ev);
+    return true;
+}
+
+static void file_reap_now(struct file *f)
+{
+    struct blk_req *r = f->now, *next;
+    f->now = NULL;
+    for (; r; r = next) {
+        next = r->next;
+        file_finish(f, r, 0);
+    }
+}
+
 /* Begins what may run. */
 static void file_feed(struct file *f)
 {
     struct blk_req *list = NULL, **last = &list;
+    uint64_t left = READ_NOW_MAX;
     unsigned n = 0;
     while (f->first) {
         struct blk_req *r = f->first;
@@ -83,6 +115,8 @@ static void file_feed(struct file *f)
             ring_put(&f->ring, r, transfer_flags(f, r->op == BLK_WRITE));
             continue;
         }
+        if (file_reads_now(f, r, &left))
+            continue;
         *last = r;
         last = &r->next;
         n++;
@@ -117,13 +151,14 @@ static void file_reap(struct file *f)
         file_finish(f, r, r->err);
     }
     file_reap_ring(f);
+    file_reap_now(f);
     file_feed(f);
 }
 
 static void file_ready(struct event *ev, uint32_t got)
 {
-    (void)got;
-    event_drain(ev->fd);
+    if (got)
+        event_drain(ev->fd);
     file_reap(container_of(ev, struct file, ev));
 }
 
@@ -165,7 +200,7 @@ static void file_drain(struct blockdev *b, bool cancel)
     file_feed(f);
     while (f->running) {
         struct pollfd p = {.fd = f->ev.fd, .events = POLLIN};
-        if (f->ring.fd < 0 || !ring_has(&f->ring))
+        if (!f->now && (f->ring.fd < 0 || !ring_has(&f->ring)))
             poll(&p, 1, -1);
         event_drain(f->ev.fd);
         file_reap(f);
@@ -206,11 +241,12 @@ static void file_serial(struct file *f)
                  (unsigned long long)at->ino);
 }
 
-static int file_look(struct file *f, struct backing *at, const char *who)
+static int file_look(struct file *f, struct backing *at, const char *who,
+                     bool wait)
 {
     int err = backing_look(at, who, f->b.direct, !f->b.readonly);
     if (!err && f->locking != OFF)
-        err = backing_lock(at, who, !f->b.readonly, f->locking == ON);
+        err = backing_lock(at, who, !f->b.readonly, f->locking == ON, wait);
     return err;
 }
 
@@ -229,7 +265,7 @@ static int file_swap(struct blockdev *b, int fd, const char *path)
     if (!err && flags >= 0 && !b->readonly && (flags & O_ACCMODE) != O_RDWR)
         err = fail(-EACCES, "%s: opened for reading only", who);
     if (!err)
-        err = file_look(f, &at, who);
+        err = file_look(f, &at, who, false);
     if (err) {
         close(fd);
         free(own);
@@ -242,7 +278,7 @@ static int file_swap(struct blockdev *b, int fd, const char *path)
     free(f->own_path);
     f->at = at;
     f->path = f->own_path = own;
-    f->lost = f->resized = false;
+    f->lost = f->resized = f->never_now = false;
     file_show(f);
     if (b->size != was && b->resized)
         b->resized(b->disk);
@@ -355,7 +391,7 @@ static int file_open(struct blockdev *b, struct loop *l)
     b->close = file_close;
     int err = file_open_path(f);
     if (!err)
-        err = file_look(f, &f->at, file_who(f));
+        err = file_look(f, &f->at, file_who(f), true);
     if (err)
         return err;
     thread_uses(USE_DISK);
@@ -435,7 +471,8 @@ static const struct field file_fields[] = {
     FIELD(FLAG, "locking", struct file, locking, .def = AUTO, .max = AUTO,
           .help = "keep other processes from it"),
     FIELD(NUMBER, "threads", struct file, threads, .min = 1,
-          .max = POOL_THREADS_MAX, .help = "at a time (1; direct: 8)"),
+          .max = POOL_THREADS_MAX,
+          .help = "at a time (1; past the page cache 16)"),
     FIELDS_QUIET(file_quiet),
     {.help = NULL},
 };

@@ -43,6 +43,8 @@ struct file {
     struct blk_req *first, **last;
     unsigned running;
     bool alone;
+    struct blk_req *now; /* done, and not told yet */
+    bool never_now;      /* its file system cannot say that it would wait */
 };
 
 /* backing.c, on the loop's thread: `who` begins each line. */
@@ -51,10 +53,10 @@ struct file {
 int backing_look(struct backing *at, const char *who, bool direct, bool write);
 /* Its size again. 0 or -errno (said). */
 int backing_size(struct backing *at, const char *who);
-/* Nobody else writes to it: an OFD lock, of the same bytes that QEMU locks. 0
- * or -errno (said). */
+/* Nobody else writes to it: an OFD lock, of the same bytes that QEMU locks; one
+ * that is still there may be waited for. 0 or -errno (said). */
 int backing_lock(const struct backing *at, const char *who, bool write,
-                 bool must);
+                 bool must, bool wait);
 
 /* transfer.c, on a thread of the pool: does one request. 0 or -errno. */
 int transfer_do(void *f, const struct blk_req *r, unsigned char *bounce);
@@ -63,5 +65,7 @@ int transfer_do(void *f, const struct blk_req *r, unsigned char *bounce);
 bool transfer_alone(const struct file *f, const struct blk_req *r);
 bool transfer_fits(const struct file *f, const struct blk_req *r);
 int transfer_flags(const struct file *f, bool write);
+/* Reads without waiting, if it can: 1, 0, or -EOPNOTSUPP: it never can. */
+int transfer_now(const struct file *f, const struct blk_req *r);
 
 #endif

@@ -5,12 +5,15 @@
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <linux/filter.h>
 #include <linux/io_uring.h>
+#include <linux/seccomp.h>
 
 #include "base/bytes.h"
 #include "block/file.h"
@@ -330,6 +333,39 @@ TEST(file_by_io_uring_does_what_threads_do)
     by_ring(",aio=native,cache.writeback=off", false);
     by_ring(",aio=io_uring,cache.direct=on", false);
     by_ring(",aio=io_uring,cache.direct=on", true);
+}
+
+/* As a container's default profile has it. */
+static void forbid_rings(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    struct sock_fprog prog = {ARRAY_LEN(code), code};
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+}
+
+TEST(file_without_io_uring_has_threads_and_says_so)
+{
+    unsigned char buf[512];
+    const char *path = disk_file(NULL, 8192);
+    pid_t pid = fork();
+    if (!pid) {
+        forbid_rings();
+        struct blockdev *d =
+            disk_open(on(path, ",aio=io_uring,cache.direct=on"));
+        _exit(!d || ((struct file *)d)->pool.n < 2 ||
+              disk_do(d, BLK_READ, 512, buf, 512) || !full_of(buf, 2, 512));
+    }
+    int status = -1;
+    REQUIRE(waitpid(pid, &status, 0) == pid);
+    CHECK_EQ(status, 0);
+    CHECK_HAS(test_log(), "disk d0: no io_uring here (Operation not permitted)"
+                          ": threads do its transfers");
+    disk_close();
 }
 
 /* A ring goes past every filter of system calls. */
@@ -737,6 +773,45 @@ TEST(file_swap_finishes_on_the_old_one)
     CHECK_EQ(d->swap(d, open(new, O_RDWR), new), -EBUSY);
     CHECK_EQ(d->size, 4096); /* still there */
     close(other);
+    disk_close();
+}
+
+static int no_work(void *ctx, const struct blk_req *r, unsigned char *bounce)
+{
+    (void)ctx;
+    (void)r;
+    (void)bounce;
+    return -ENODATA; /* a thread was asked */
+}
+
+/* Not everything of a loop's turn: what is much goes to a thread. */
+TEST(file_reads_what_is_in_the_page_cache_at_once)
+{
+    static unsigned char buf[512 * 1024];
+    const char *path = disk_file(NULL, sizeof(buf));
+    struct blockdev *d = disk_open(on(path, ""));
+    REQUIRE(d);
+    ((struct file *)d)->pool.work = no_work;
+    file_bytes(path, 0, buf, sizeof(buf));
+    for (unsigned i = 0; i < 16; i++)
+        CHECK_EQ(disk_do(d, BLK_READ, i * 4096, buf, 4096), 0);
+    CHECK(full_of(buf, 15 * 8 + 1, 512));
+    CHECK_EQ(disk_do(d, BLK_READ, 0, buf, sizeof(buf)), -ENODATA);
+    CHECK_EQ(disk_do(d, BLK_WRITE, 0, buf, 512), -ENODATA);
+    struct iovec iov = {buf, 4096};
+    struct blk_req r;
+    int before = disk_done;
+    send(d, &r, BLK_READ, 0, &iov);
+    d->kick(d);
+    CHECK_EQ(disk_done, before);
+    d->drain(d, true); /* done already: it is told */
+    CHECK_EQ(disk_done, before + 1);
+    CHECK_EQ(r.err, 0);
+    disk_close();
+    d = disk_open(on(disk_file(NULL, 8192), ",cache.direct=on"));
+    REQUIRE(d);
+    ((struct file *)d)->pool.work = no_work;
+    CHECK_EQ(disk_do(d, BLK_READ, 0, buf, 4096), -ENODATA);
     disk_close();
 }
 
