@@ -59,7 +59,7 @@ int backing_lock(const struct backing *at, const char *who, bool write,
                  bool must, bool wait);
 
 /* transfer.c, on a thread of the pool: does one request. 0 or -errno. */
-int transfer_do(void *f, const struct blk_req *r, unsigned char *bounce);
+int transfer_do(void *ctx, const struct blk_req *r, unsigned char *bounce);
 /* Any thread: must it run while no other does? Can the file take it from where
  * its memory is? What flags has it, as preadv2 knows them? */
 bool transfer_alone(const struct file *f, const struct blk_req *r);

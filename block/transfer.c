@@ -80,7 +80,7 @@ static int transfer_all(const struct file *f, bool write,
 {
     size_t skip = 0;
     for (uint64_t done = 0; done < len;) {
-        while (skip >= iov->iov_len) {
+        while (n > 1 && skip >= iov->iov_len) {
             skip -= iov->iov_len;
             iov++;
             n--;
