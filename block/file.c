@@ -373,7 +373,9 @@ static int file_begin(struct file *f, struct loop *l)
     f->pool.work = transfer_do;
     f->pool.ctx = f;
     f->pool.fd = f->ev.fd;
-    int err = pool_begin(&f->pool, threads, FILE_BOUNCE, f->b.id);
+    char name[sizeof(f->pool.thread->thread.name)];
+    snprintf(name, sizeof(name), "disk %s", f->b.id);
+    int err = pool_begin(&f->pool, threads, FILE_BOUNCE, name);
     return err ? err : loop_add(l, &f->ev);
 }
 

@@ -53,7 +53,7 @@ static int pool_begin_one(struct pool *p, size_t bounce, const char *name)
     t->bounce = mmap(NULL, bounce, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (t->bounce == MAP_FAILED)
-        return fail(-ENOMEM, "disk %s: out of memory", name);
+        return fail(-ENOMEM, "%s: out of memory", name);
     p->n++;
     return thread_start(&t->thread);
 }
@@ -67,7 +67,7 @@ int pool_begin(struct pool *p, unsigned n, size_t bounce, const char *name)
     p->done_last = &p->done;
     p->thread = calloc(n, sizeof(*p->thread));
     if (!p->thread)
-        return fail(-ENOMEM, "disk %s: out of memory", name);
+        return fail(-ENOMEM, "%s: out of memory", name);
     while (!err && p->n < n)
         err = pool_begin_one(p, bounce, name);
     return err;

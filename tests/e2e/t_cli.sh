@@ -478,8 +478,8 @@ test_cli_recorded_lines() {
     refuses 2 '-no-shutdown: ' -no-shutdown
     refuses 2 '-qmp unix:' -qmp unix:/a,server,nowait
     refuses 2 '-monitor unix:' -monitor unix:/a,server,nowait
-    refuses 2 '-drive: ' -drive format=raw,if=none,id=hd0,file=/x
-    refuses 2 '-blockdev: ' -blockdev '{"driver":"file"}'
+    refuses 1 'disk hd0: /x: No such file' -drive format=raw,if=none,id=hd0,file=/x
+    refuses 2 '-blockdev file' -blockdev '{"driver":"file"}'
     refuses 2 'virtio-blk-pci' -device virtio-blk-pci,id=blk0,drive=hd0
     judge
 }

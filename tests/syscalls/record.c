@@ -45,7 +45,8 @@ struct place {
 
 #include "places.h" /* places[] */
 
-static const char *const kind_names[] = {"loop", "pair", "vcpu", "worker"};
+static const char *const kind_names[THREAD_KINDS] = {"loop", "pair", "vcpu",
+                                                     "worker", "disk"};
 
 struct seen {
     unsigned kind, nr;
