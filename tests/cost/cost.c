@@ -202,5 +202,6 @@ int main(int argc, char **argv)
     cost_vq();
     cost_virtio_net();
     cost_e1000();
+    cost_virtio_blk();
     return 0;
 }

@@ -27,5 +27,6 @@ void cost_exit(void);
 void cost_vq(void);
 void cost_virtio_net(void);
 void cost_e1000(void);
+void cost_virtio_blk(void);
 
 #endif

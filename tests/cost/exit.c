@@ -112,6 +112,7 @@ void cost_exit(void)
     static struct region mem = {ADDR, 4, nop_read, nop_write, NULL, "memory"};
     vm = calloc(1, sizeof(*vm));
     REQUIRE(vm != NULL);
+    REQUIRE_EQ(loop_new(&vm->m.loop), 0);
     vm->m.pio = bus_new("io");
     vm->m.mmio = bus_new("memory");
     REQUIRE_EQ(bus_add(vm->m.pio, &port), 0);

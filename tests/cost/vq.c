@@ -15,7 +15,7 @@
 #define SIZE 64
 #define BATCH 4 /* chains in a row; times four descriptors divides SIZE */
 
-enum verb { POP, PUSH, WANTED, REARM, MORE };
+enum step { POP, PUSH, WANTED, REARM, MORE };
 static const char *const verbs[] = {
     [POP] = "pop",     [PUSH] = "push and flush", [WANTED] = "irq_wanted",
     [REARM] = "rearm", [MORE] = "more",
@@ -27,7 +27,7 @@ static struct {
     struct iovec iov[64];
     unsigned pieces;
     bool indirect;
-    enum verb verb;
+    enum step verb;
 } s;
 
 /* One more chain by the driver. */
@@ -49,13 +49,13 @@ static void offer(unsigned i)
         ring_offer(&s.r, first);
 }
 
-static void on(enum verb verb)
+static void on(enum step verb)
 {
     if (s.verb == verb)
         cost_on();
 }
 
-static void off(enum verb verb)
+static void off(enum step verb)
 {
     if (s.verb == verb)
         cost_off();
@@ -122,7 +122,7 @@ static void rows(bool packed, unsigned pieces, bool indirect)
     REQUIRE_EQ(vq_enable(&s.vq, &m->ram, f), 0);
     table(packed);
     /* Of the others only pop sees what a chain is made of. */
-    for (enum verb v = POP; v <= (pieces == 1 ? MORE : POP); v++) {
+    for (enum step v = POP; v <= (pieces == 1 ? MORE : POP); v++) {
         s.verb = v;
         snprintf(name, sizeof(name), "vq %s, %s%s", packed ? "packed" : "split",
                  verbs[v],
