@@ -265,7 +265,7 @@ static void vblk_range(struct vblk_req *r)
 {
     struct vblk *d = r->q->d;
     bool zero = r->type == T_WRITE_ZEROES;
-    struct vblk_segment seg;
+    struct vblk_segment seg = {0};
     uint32_t most = zero ? d->config.max_write_zeroes_sectors
                          : d->config.max_discard_sectors;
     if (!has(d->v.offered,
@@ -310,7 +310,7 @@ static void vblk_get_id(struct vblk_req *r)
 static const char *vblk_begin(struct vblk_req *r)
 {
     const struct vq_chain *c = &r->chain;
-    struct vblk_header h;
+    struct vblk_header h = {0};
     if (c->rlen < sizeof(h))
         return "a request without a whole header";
     if (!c->wlen)

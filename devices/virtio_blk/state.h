@@ -131,7 +131,7 @@ void vblk_show(struct vblk_queue *q);
  * What a queue that is on had is given back to the ring, to be shown. */
 void vblk_drain(struct vblk *d, bool cancel);
 /* A queue's requests and what the loop calls for it. -ENOMEM. */
-int vblk_queue_init(struct vblk *d, unsigned q);
+int vblk_queue_init(struct vblk *d, unsigned n);
 void vblk_queue_free(struct vblk_queue *q);
 
 /* hold.c: of the transport's and a device's contract. */

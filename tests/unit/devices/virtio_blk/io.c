@@ -376,8 +376,8 @@ TEST(vblk_2_7_4_more_than_a_request_needs)
     struct vd_buf buf[] = {{head, 16 + 512, false}, {data, 513, true}};
     struct bd_req r = {.status = data + 512};
     memset(vd_ram(&b.d, data, 1024), 0xaa, 1024);
-    for (uint8_t type = BLK_IN; type <= BLK_OUT; type++) {
-        *(uint8_t *)vd_ram(&b.d, head, 1) = type;
+    for (unsigned type = BLK_IN; type <= BLK_OUT; type++) {
+        *(uint8_t *)vd_ram(&b.d, head, 1) = (uint8_t)type;
         r.id = vd_add(&b.d.q[0], buf, 2);
         CHECK_EQ(bd_finish(&b, &r, NULL), ST_OK);
     }
