@@ -24,6 +24,9 @@
 #include "devices/virtio_blk/state.h"
 
 #define QUEUES_MAX (VIRTIO_QUEUES_MAX - 1)
+/* Unless told otherwise: one loop serves all of them, so that more would only
+ * cost vectors, of which a machine with many disks has not enough. */
+#define QUEUES_AUTO 8
 #define BLOCK_MAX 32768u
 
 /* ----------------------------------------------------------------- options */
@@ -58,7 +61,7 @@ const struct field vblk_fields[] = {
     FIELD(TEXT, "serial", struct vblk, serial, .arg = "TEXT",
           .help = "told to the guest, 20 bytes of it (the drive's)"),
     FIELD(NUMBER, "num-queues", struct vblk, num_queues, .min = 1,
-          .max = QUEUES_MAX, .def = 0, .help = "(one for each CPU)"),
+          .max = QUEUES_MAX, .def = 0, .help = "(one for each CPU, 8 at most)"),
     FIELD(NUMBER, "queue-size", struct vblk, queue_size, .min = 4,
           .max = VQ_SIZE_MAX, .def = 256,
           .help = "entries of a ring, a power of two"),
@@ -291,7 +294,7 @@ static void vblk_destroy(struct device *dev)
 
 static int vblk_make_queues(struct vblk *d, struct machine *m)
 {
-    unsigned cpus = m->ncpus < QUEUES_MAX ? m->ncpus : QUEUES_MAX;
+    unsigned cpus = m->ncpus < QUEUES_AUTO ? m->ncpus : QUEUES_AUTO;
     d->nq = d->num_queues ? d->num_queues : cpus ? cpus : 1;
     d->v.nvq = d->nq;
     d->q = calloc(d->nq, sizeof(*d->q));
