@@ -190,6 +190,17 @@ static bool addr_stale(const struct addr *a)
     return true;
 }
 
+int addr_beside(const struct addr *a, uint32_t n, struct addr *out)
+{
+    const size_t room = sizeof(a->un.sun_path), len = strlen(a->un.sun_path);
+    *out = *a;
+    int more = snprintf(out->un.sun_path + len, room - len, "_%u", n);
+    if (len + (size_t)more >= room)
+        return -ENAMETOOLONG;
+    out->len += (socklen_t)more;
+    return 0;
+}
+
 bool addr_is_file(const struct addr *a)
 {
     return a->len && a->sa.sa_family == AF_UNIX && a->un.sun_path[0];

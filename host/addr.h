@@ -51,6 +51,8 @@ void addr_own_fd(int fd);
 /* bind, first removing a UNIX socket that nobody listens at any more. Its file
  * is the caller's to have removed (host/helper.h). */
 int addr_bind(int fd, const struct addr *a);
+/* The socket whose path is that of `a`, "_" and `n`. 0 or -ENAMETOOLONG. */
+int addr_beside(const struct addr *a, uint32_t n, struct addr *out);
 /* Is it a file? */
 bool addr_is_file(const struct addr *a);
 /* A stream socket that does not wait, connected to it or connecting still;

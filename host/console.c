@@ -198,7 +198,7 @@ static int console_open_socket(struct console *c, struct chardev *dev)
     snprintf(p->name, sizeof(p->name), "%s", dev->addr.text);
     if (dev->server) {
         p->listen_fd =
-            dev->listens ? dev->listens : endpoint_listen(&dev->addr);
+            dev->listens ? dev->listens : endpoint_listen(&dev->addr, 1);
         if (p->listen_fd == -EADDRINUSE)
             return fail(-EADDRINUSE,
                         "%s: another process listens there, or it is a file "

@@ -86,14 +86,14 @@ int endpoint_pty(struct endpoint *e, const char *label)
     return 0;
 }
 
-int endpoint_listen(const struct addr *a)
+int endpoint_listen(const struct addr *a, int backlog)
 {
     int fd =
         socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
     int err = addr_bind(fd, a);
-    if (!err && listen(fd, 1))
+    if (!err && listen(fd, backlog))
         err = -errno;
     if (!err)
         err = helper_unlink(a);

@@ -27,8 +27,8 @@ int endpoint_stdio(struct endpoint *e);
 int endpoint_file(struct endpoint *e, const char *label, const char *path,
                   bool append);
 int endpoint_pty(struct endpoint *e, const char *label);
-/* A socket, not waiting, or -errno. */
-int endpoint_listen(const struct addr *a);
+/* A socket, not waiting, with so many who may wait at it; or -errno. */
+int endpoint_listen(const struct addr *a, int backlog);
 
 /* Now it is used: a file is emptied, if it is to be. 0 or -errno. */
 int endpoint_begin(const struct endpoint *e, int out);

@@ -168,6 +168,13 @@ static int help_connect_program(struct help_way *w, int fd[2])
     return help_spawn(w, fd);
 }
 
+static int help_dial_port(const struct help_way *w, uint32_t port)
+{
+    struct addr a;
+    int err = addr_beside(&w->addr, port, &a);
+    return err ? err : addr_dial(&a);
+}
+
 static void help_on_connect(const struct help_ask *a)
 {
     int fd[2] = {-1, -1}, err;
@@ -178,7 +185,7 @@ static void help_on_connect(const struct help_ask *a)
     } else if (w->lent) { /* for datagrams: never waits */
         err = connect(w->lent, &w->addr.sa, w->addr.len) ? -errno : 0;
     } else {
-        fd[0] = addr_dial(&w->addr);
+        fd[0] = w->ports ? help_dial_port(w, a->port) : addr_dial(&w->addr);
         err = fd[0] < 0 ? fd[0] : 0;
     }
     help_answer(a->tag, err, fd, err ? 0 : nfd);
@@ -414,7 +421,8 @@ static bool help_well_formed(struct help_ask *a, size_t n, bool cut, int lent)
         return false;
     switch (a->op) {
     case HELP_CONNECT:
-        return a->what >= 1 && a->what <= help->nway && !len;
+        return a->what >= 1 && a->what <= help->nway && !len &&
+               (!a->port || help->way[a->what - 1].ports);
     case HELP_OPEN:
         return a->what < help->ndir && len;
     case HELP_LOG:

@@ -21,6 +21,7 @@ struct help_way {
     char *path;              /* of the program; NULL: was not found */
     const char *socket_opt;  /* "--fd" */
     struct addr addr;
+    bool ports; /* of many sockets: the path, "_" and a number */
     /* the helper's own */
     int lent; /* HELP_LEND's: it is connected; 0: a new stream's socket is */
     pid_t pid;
@@ -64,6 +65,7 @@ struct help_ask {
     uint16_t op, what;
     uint32_t tag;   /* the answer's */
     uint32_t write; /* HELP_OPEN: else only read */
+    uint32_t port;  /* HELP_CONNECT of a way with ports */
     char ifname[IFNAMSIZ];
     char text[PATH_MAX];
 };

@@ -80,6 +80,20 @@ int helper_address(const char *who, const struct addr *a)
     return (int)list.nway;
 }
 
+int helper_ports(const char *who, const struct addr *a)
+{
+    struct addr longest;
+    if (addr_beside(a, UINT32_MAX, &longest))
+        return fail(-EINVAL,
+                    "%s: a path with _4294967295 behind it has at "
+                    "most %zu characters",
+                    who, sizeof(a->un.sun_path) - 1);
+    int way = helper_address(who, a);
+    if (way > 0)
+        list.way[way - 1].ports = true;
+    return way;
+}
+
 void helper_need(void)
 {
     needed = true;
@@ -401,8 +415,15 @@ static uint32_t helper_next_tag(void)
 
 int helper_connect(struct helper_ask *a, int way)
 {
-    const struct help_ask what = {
-        .op = HELP_CONNECT, .what = (uint16_t)way, .tag = helper_next_tag()};
+    return helper_connect_port(a, way, 0);
+}
+
+int helper_connect_port(struct helper_ask *a, int way, uint32_t port)
+{
+    const struct help_ask what = {.op = HELP_CONNECT,
+                                  .what = (uint16_t)way,
+                                  .tag = helper_next_tag(),
+                                  .port = port};
     return helper_send(a, &what);
 }
 

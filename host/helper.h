@@ -25,6 +25,10 @@ int helper_program(const char *who, const char *const argv[],
                    const char *socket_opt);
 /* An address that is connected to again and again. The same. */
 int helper_address(const char *who, const struct addr *a);
+/* UNIX sockets whose names are this one's path, "_" and a number: for
+ * helper_connect_port. The same; -EINVAL where such a name would be too long.
+ */
+int helper_ports(const char *who, const struct addr *a);
 /* There will be something to do at the end. */
 void helper_need(void);
 /* A script to run. Said. */
@@ -74,6 +78,7 @@ struct helper_ask {
  * is no helper; -EAGAIN: it has enough to do. Not said; done() is not called
  * then. */
 int helper_connect(struct helper_ask *a, int way);
+int helper_connect_port(struct helper_ask *a, int way, uint32_t port);
 /* fd[0] will be the file, below one of the directories that are allowed. The
  * same; -EACCES: below none. */
 int helper_open(struct helper_ask *a, const char *path, bool write);

@@ -45,7 +45,7 @@ static int meet_ended(const struct chardev *c)
 static int meet_server(struct chardev *c, const char *whom)
 {
     struct peer *p = c->peer;
-    p->listen_fd = endpoint_listen(&c->addr);
+    p->listen_fd = endpoint_listen(&c->addr, 1);
     if (p->listen_fd < 0)
         return fail(p->listen_fd, "%s: %s: cannot listen: %s", p->id,
                     c->addr.text, strerror(-p->listen_fd));

@@ -57,7 +57,7 @@ static int socket_open_by_addr(struct stream_dev *d, struct loop *l)
                             .listen_fd = -1,
                             .redial_ms = socket_redial_ms(d)};
     if (d->server) {
-        c.listen_fd = endpoint_listen(a);
+        c.listen_fd = endpoint_listen(a, 1);
         if (c.listen_fd < 0)
             return fail(c.listen_fd, "%s: cannot listen: %s", a->text,
                         strerror(-c.listen_fd));

@@ -162,6 +162,7 @@ TEST(helper_messages_that_are_not_of_the_form)
         {{.op = HELP_CONNECT, .what = 1}, sizeof(struct help_ask), true},
         {{.op = HELP_CONNECT, .what = 1}, HELP_ASK_MIN + 1, true}, /* a NUL */
         {{.op = HELP_CONNECT, .what = 1, .text = "x"}, 0, true},
+        {{.op = HELP_CONNECT, .what = 1, .port = 1}, 0, true}, /* has none */
         {{.op = HELP_CONNECT, .what = 0}, 0, true},
         {{.op = HELP_CONNECT, .what = 2}, 0, true},
         {{.op = HELP_CONNECT, .what = 0xffff}, 0, true},
