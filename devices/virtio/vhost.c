@@ -216,7 +216,7 @@ static int kernel_open_file(struct kvhost *k, unsigned file,
         return fail(-errno, "%s: %s is no %s that can be used: %s", k->v.dev.id,
                     what, k->k.name, strerror(errno));
     k->v.features &= f;
-    return 0;
+    return k->k.opened ? k->k.opened(k->v.dev.dev, fd) : 0;
 }
 
 static int kernel_open_files(struct kvhost *k, struct machine *m)

@@ -96,6 +96,9 @@ struct vhost_kernel {
     const int *given;  /* opened by the operator: each -1 or to be used instead
                           of a file of our own */
     uint32_t poll_us;  /* it looks at rings for so long before it sleeps */
+    /* Optional: what the kind is told of each file, once. 0 or -errno (said).
+     */
+    int (*opened)(void *dev, int fd);
     /* A ring that is set up begins, or ends: what each kind has a call of its
      * own for. The dev of the device's. -errno. */
     int (*run)(void *dev, int fd, unsigned ring, bool on);
