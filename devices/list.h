@@ -12,7 +12,9 @@
     ROW(virtio_rng)                                                            \
     ROW(e1000)                                                                 \
     ROW(vfio_pci)                                                              \
-    ROW(vhost_user_blk)
+    ROW(vhost_user_blk)                                                        \
+    ROW(virtio_vsock)                                                          \
+    ROW(vhost_vsock)
 
 /* In this order; serial ports come last. */
 #define BOARD_CLASSES(ROW)                                                     \

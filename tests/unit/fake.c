@@ -383,7 +383,15 @@ int fake_device(struct machine *m, const struct device_class *cls,
     int err = opts_parse(&o, what, text, NULL);
     if (!err)
         err = device_new(cls, &o, &fake_of(m)->needs, &dev);
-    return err ? err : device_create(m, dev);
+    if (err)
+        return err;
+    err = helper_begin(geteuid(), getegid());
+    if (!err)
+        err = helper_watch(m->loop);
+    if (!err)
+        return device_create(m, dev);
+    device_free(dev);
+    return err;
 }
 
 void fake_free(struct machine *m)

@@ -16,12 +16,18 @@ static const struct {
     const char *opts;
     unsigned port; /* of the first region */
 } rows[] = {
-    {&acpi_pm_class, "", 0x600},        {&rtc_class, "", 0x70},
-    {&i8042_class, "", 0x60},           {&i8042_class, "", 0x64},
-    {&i8042_class, "", 0x92},           {&pvpanic_class, "", 0x505},
-    {&serial_class, "to=null", 0x3f8},  {&virtio_net_class, "netdev=n0", 0},
-    {&e1000_class, "netdev=n0", 0},     {&virtio_rng_class, "", 0},
+    {&acpi_pm_class, "", 0x600},
+    {&rtc_class, "", 0x70},
+    {&i8042_class, "", 0x60},
+    {&i8042_class, "", 0x64},
+    {&i8042_class, "", 0x92},
+    {&pvpanic_class, "", 0x505},
+    {&serial_class, "to=null", 0x3f8},
+    {&virtio_net_class, "netdev=n0", 0},
+    {&e1000_class, "netdev=n0", 0},
+    {&virtio_rng_class, "", 0},
     {&virtio_blk_class, "drive=d0", 0},
+    {&virtio_vsock_class, "guest-cid=3,uds_path=/tmp/vmm-create.vsock", 0},
 };
 
 static int lowest_free(void)

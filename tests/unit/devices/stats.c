@@ -11,8 +11,10 @@
 #include "tests/unit/fakevirtio.h"
 
 static const struct device_class *const classes[] = {
-    &virtio_net_class, &virtio_blk_class, &e1000_class,  &vfio_pci_class,
-    &acpi_pm_class,    &pvpanic_class,    &serial_class, &vhost_user_blk_class};
+    &virtio_net_class, &virtio_blk_class,     &e1000_class,
+    &vfio_pci_class,   &acpi_pm_class,        &pvpanic_class,
+    &serial_class,     &vhost_user_blk_class, &virtio_vsock_class,
+    &vhost_vsock_class};
 
 static char *man_page(void)
 {

@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: MIT */
+/* vsock through resets, rest and moves; with more connections than it takes;
+ * with guests and processes that mean it harm. */
+#include "tests/unit/devices/virtio_vsock/vs.h"
+#include "tests/unit/records.h"
+
+#define SECOND 1000000000ull
+
+static struct vsock *dev_of(struct vs *s)
+{
+    return container_of(s->d.dev, struct vsock, v.dev);
+}
+
+/* ------------------------------------------------------------------ resets */
+
+TEST(vsock_2_4_reset_in_mid_traffic_ends_all_streams)
+{
+    struct vs s = {0};
+    uint32_t port;
+    vs_up(&s, false, 0);
+    int fd = vs_connect(&s, 52, &port), out = vs_connect_out(&s, 1000, 80);
+    int asked = vs_dial(&s);
+    vs_say(asked, "CONNECT 1\n");
+    vs_say(fd, "on its way");
+    vd_set(&s.d, C_STATUS, 1, 0);
+    fake_run_loop(s.m);
+    vs_hears(fd, NULL);
+    vs_hears(out, NULL);
+    vs_hears(asked, NULL);
+    CHECK_EQ(dev_of(&s)->nconn, 0);
+    vs_again(&s, 0);
+    vs_want_none(&s); /* and the next driver hears nothing of them */
+    vs_data(&s, 52, port, "x", 1);
+    vs_want(&s, VSOCK_OP_RST, 52, port);
+    close(fd), close(out), close(asked);
+    fd = vs_connect(&s, 52, &port);
+    close(fd);
+    vs_free(&s);
+}
+
+/* What the guest had sent before it was reset is delivered. */
+TEST(vsock_reset_with_bytes_that_wait_for_their_reader)
+{
+    static uint8_t bytes[50000];
+    struct vs s = {0};
+    uint32_t port;
+    vs_up(&s, false, 0);
+    int fd = vs_connect(&s, 52, &port), room = 4608;
+    struct vsock_conn *c = vsock_conn_find(dev_of(&s), 52, port);
+    setsockopt(c->ev.fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+    vs_data(&s, 52, port, bytes, sizeof(bytes));
+    vd_set(&s.d, C_STATUS, 1, 0);
+    fake_run_loop(s.m);
+    vs_again(&s, 0);
+    size_t got = 0;
+    ssize_t n;
+    while ((n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0) {
+        got += (size_t)n;
+        fake_run_loop(s.m);
+    }
+    CHECK_EQ(n, 0);
+    CHECK_EQ(got, sizeof(bytes));
+    CHECK_EQ(dev_of(&s)->nconn, 0);
+    close(fd);
+    vs_free(&s);
+}
+
+/* A helper's answer for a driver that is gone. */
+TEST(vsock_reset_while_the_helper_connects)
+{
+    struct vs s = {0};
+    vs_up(&s, false, 0);
+    int l = vs_listen(&s, 80), fd = -1;
+    for (uint32_t i = 0; i < 20; i++)
+        vs_send(&s, VSOCK_OP_REQUEST, i, 80, 0);
+    vd_set(&s.d, C_STATUS, 1, 0);
+    usleep(50000);
+    fake_run_loop(s.m);
+    CHECK_EQ(dev_of(&s)->nconn, 0);
+    CHECK_EQ(dev_of(&s)->dialling, 0);
+    while ((fd = accept(l, NULL, NULL)) >= 0) {
+        vs_hears(fd, NULL);
+        close(fd);
+    }
+    close(l);
+    vs_again(&s, 0);
+    close(vs_connect_out(&s, 7, 80));
+    vs_free(&s);
+}
+
+TEST(vsock_2_6_1_queue_reset_and_back)
+{
+    struct vs s = {0};
+    uint32_t port;
+    vs_up(&s, false, F(VIRTIO_F_RING_RESET));
+    int fd = vs_connect(&s, 52, &port);
+    vd_set(&s.d, C_QUEUE_SEL, 2, VSOCK_RX);
+    vd_set(&s.d, C_QUEUE_RESET, 2, 1);
+    vs_say(fd, "waits");
+    CHECK(fake_run_loop(s.m) < 10);
+    vd_queue_make(&s.d, VSOCK_RX, 0);
+    fake_run_loop(s.m);
+    vs_post_all(&s);
+    CHECK_EQ(vs_want(&s, VSOCK_OP_RW, 52, port)->h.len, 5);
+    close(fd);
+    vs_free(&s);
+}
+
+/* ------------------------------------------------------ rest, save, move */
+
+static void make(struct machine *m, void *ctx)
+{
+    struct vs *s = ctx;
+    char text[400];
+    snprintf(text, sizeof(text), "packed=%s,%s", s->d.packed ? "on" : "off",
+             s->text);
+    REQUIRE_EQ(fake_device(m, &virtio_vsock_class, "vsock", text), 0);
+    s->m = s->d.m = m;
+    for (struct device *dev = m->devices; dev; dev = dev->next)
+        if (dev->cls == &virtio_vsock_class)
+            s->d.dev = dev;
+}
+
+static unsigned events(struct vs *s)
+{
+    uint32_t len;
+    int id;
+    unsigned n = 0;
+    while (vd_used(&s->d.q[VSOCK_EVENT], &id, &len)) {
+        CHECK_EQ(len, 4);
+        CHECK_EQ(*(le32 *)vd_ram(&s->d, s->at[VD_RING_MAX - 1], 4), 0);
+        n++;
+    }
+    return n;
+}
+
+static void post_event(struct vs *s)
+{
+    uint64_t at = vd_alloc(&s->d, 4, 4);
+    struct vd_buf b = {at, 4, true};
+    memset(vd_ram(&s->d, at, 4), 0xee, 4);
+    REQUIRE(vd_add(&s->d.q[VSOCK_EVENT], &b, 1) >= 0);
+    s->at[VD_RING_MAX - 1] = at;
+    vd_kick(&s->d, VSOCK_EVENT);
+}
+
+/* The guest goes on in another process: it is told that its connections are
+ * gone, and its rings are looked at whatever they say of kicks. */
+BOTH_RINGS(vsock_5_10_6_7_moved_the_guest_is_told_and_all_works)
+{
+    for (int late = 0; late < 2; late++) {
+        struct vs s = {0};
+        uint32_t port, again;
+        vs_up(&s, packed, F(VIRTIO_F_EVENT_IDX));
+        for (int i = 0; i < 40; i++) { /* event words are not zero */
+            int one = vs_connect(&s, 52, &port);
+            vs_send(&s, VSOCK_OP_RST, 52, port, 0);
+            close(one);
+        }
+        int fd = vs_connect(&s, 52, &port);
+        if (!late)
+            post_event(&s);
+        struct vd_buf b = {s.tx, VSOCK_HDR_LEN, false};
+        struct vsock_hdr h = {.src_cid = 3,
+                              .dst_cid = 2,
+                              .src_port = 52,
+                              .dst_port = port,
+                              .type = 1,
+                              .op = VSOCK_OP_CREDIT_REQUEST};
+        memcpy(vd_ram(&s.d, b.at, b.len), &h, VSOCK_HDR_LEN);
+        /* put just before, its kick is lost */
+        REQUIRE(vd_add(&s.d.q[VSOCK_TX], &b, 1) >= 0);
+        vs_want_none(&s);
+        records_move(s.m, make, NULL, &s);
+        vs_hears(fd, NULL);
+        close(fd);
+        fake_run_loop(s.m);
+        CHECK_EQ(vd_reap(&s.d.q[VSOCK_TX]), 1);
+        vs_want(&s, VSOCK_OP_RST, 52, port);
+        if (late) {
+            CHECK_EQ(events(&s), 0);
+            post_event(&s);
+        }
+        CHECK_EQ(events(&s), 1);
+        post_event(&s);
+        CHECK_EQ(events(&s), 0);
+        close(vs_connect(&s, 52, &again));
+        CHECK_EQ(again, port + 1); /* no port of before */
+        vs_free(&s);
+    }
+}
+
+/* A pause alone: nobody hears of it, and time stands still. */
+TEST(vsock_held_and_resumed_streams_go_on)
+{
+    struct vs s = {0};
+    uint32_t port;
+    vs_up(&s, false, 0);
+    post_event(&s);
+    int fd = vs_connect(&s, 52, &port), asked = vs_dial(&s);
+    vs_say(asked, "CONNECT 1\n");
+    fake_run_loop(s.m);
+    uint32_t other = vs_want(&s, VSOCK_OP_REQUEST, 1, 0)->h.src_port;
+    int partial = vs_dial(&s);
+    vs_say(partial, "CONN");
+    fake_run_loop(s.m);
+    device_hold(s.d.dev);
+    int waits = vs_dial(&s), gone = vs_dial(&s);
+    vs_say(fd, "waits");
+    vs_say(waits, "CONNECT 2\n");
+    vs_say(partial, "ECT 3\n");
+    vs_say(gone, "CONNECT 4\n");
+    close(gone);
+    fake_sleep_ns(s.m, 5 * SECOND);
+    CHECK_EQ(fake_run_loop(s.m), 0);
+    vs_want_none(&s);
+    device_resume(s.d.dev);
+    fake_run_loop(s.m);
+    CHECK_EQ(events(&s), 0);
+    unsigned seen[8] = {0};
+    static struct vs_packet p;
+    while (vs_get(&s, &p))
+        if (p.h.dst_port < 5)
+            seen[p.h.dst_port]++;
+        else
+            CHECK_EQ(p.h.dst_port, 52);
+    CHECK(seen[2] == 1 && seen[3] == 1 && seen[4] == 1 && !seen[1]);
+    vs_send(&s, VSOCK_OP_RESPONSE, 1, other, 0); /* in time */
+    vs_data(&s, 52, port, "back", 4);
+    vs_hears(fd, "back");
+    close(fd), close(asked), close(waits), close(partial);
+    vs_free(&s);
+}
+
+/* ------------------------------------------------------- limits, floods */
+
+TEST(vsock_more_connections_than_it_takes)
+{
+    struct vs s = {.opts = "connections=4"};
+    uint32_t port;
+    int fd[4];
+    vs_up(&s, false, 0);
+    for (unsigned i = 0; i < 4; i++)
+        fd[i] = vs_connect(&s, i, &port);
+    int more = vs_dial(&s);
+    vs_say(more, "CONNECT 9\n");
+    fake_run_loop(s.m);
+    vs_hears(more, NULL);
+    vs_send(&s, VSOCK_OP_REQUEST, 99, 80, 0);
+    vs_want(&s, VSOCK_OP_RST, 99, 80);
+    close(more);
+    vs_send(&s, VSOCK_OP_RST, 3, port, 0);
+    int again = vs_connect(&s, 9, &port);
+    close(again);
+    for (unsigned i = 0; i < 4; i++)
+        close(fd[i]);
+    vs_free(&s);
+}
+
+TEST(vsock_a_thousand_connections_at_once)
+{
+    struct vs s = {0};
+    static int fd[1023];
+    static uint32_t port[1023];
+    uint32_t sum = 0;
+    test_timeout(120);
+    vs_up(&s, false, 0);
+    for (unsigned i = 0; i < ARRAY_LEN(fd); i++) {
+        fd[i] = vs_connect(&s, i % 100, &port[i]);
+        sum += port[i] - (1u << 30);
+    }
+    CHECK_EQ(sum, 1023 * 1022 / 2); /* each its own */
+    CHECK_EQ(dev_of(&s)->nconn, 1023);
+    for (unsigned i = 0; i < ARRAY_LEN(fd); i++) {
+        vs_data(&s, i % 100, port[i], &i, 4);
+        unsigned got = 0;
+        CHECK_EQ(recv(fd[i], &got, 4, MSG_DONTWAIT), 4);
+        CHECK_EQ(got, i);
+        CHECK(!vsock_conn_find(dev_of(&s), i % 100, port[i])->buf);
+        vs_send(&s, VSOCK_OP_RST, i % 100, port[i], 0);
+        close(fd[i]);
+    }
+    CHECK_EQ(dev_of(&s)->nconn, 0);
+    vs_free(&s);
+}
+
+/* Ten thousand that say nothing keep out nobody, and take no more than their
+ * share. */
+TEST(vsock_ten_thousand_silent_clients)
+{
+    struct vs s = {0};
+    uint32_t port;
+    static int silent[500];
+    test_timeout(120);
+    vs_up(&s, false, 0);
+    for (unsigned i = 0; i < 10000; i++) {
+        unsigned k = i % ARRAY_LEN(silent);
+        if (i >= ARRAY_LEN(silent))
+            close(silent[k]);
+        silent[k] = vs_dial(&s);
+        if (i % 3 == 0)
+            vs_say(silent[k], "CONN");
+        if (i % 50 == 0)
+            fake_run_loop(s.m);
+        CHECK(dev_of(&s)->nconn <= 65);
+        if (i % 1000)
+            continue;
+        int one = vs_connect(&s, 52, &port);
+        vs_send(&s, VSOCK_OP_RST, 52, port, 0);
+        close(one);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(silent); i++)
+        close(silent[i]);
+    fake_run_loop(s.m);
+    CHECK_EQ(dev_of(&s)->nconn, 0);
+    CHECK_EQ(dev_of(&s)->nhello, 0);
+    vs_free(&s);
+}
+
+/* Readers who never read of guests that are done make room last of all. */
+TEST(vsock_connections_that_drain_make_room_for_new_ones)
+{
+    static uint8_t bytes[60000];
+    struct vs s = {.opts = "connections=2"};
+    uint32_t port;
+    int fd[3], room = 4608;
+    vs_up(&s, false, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        fd[i] = vs_connect(&s, i, &port);
+        struct vsock_conn *c = vsock_conn_find(dev_of(&s), i, port);
+        setsockopt(c->ev.fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+        vs_data(&s, i, port, bytes, sizeof(bytes));
+        vs_send(&s, VSOCK_OP_RST, i, port, 0);
+    }
+    CHECK_EQ(dev_of(&s)->nconn, 2);
+    for (unsigned i = 0; i < 3; i++)
+        close(fd[i]);
+    fake_run_loop(s.m);
+    CHECK_EQ(dev_of(&s)->nconn, 0);
+    vs_free(&s);
+}
+
+/* Without a descriptor more, who waits goes on waiting, and nobody spins. */
+TEST(vsock_without_descriptors_clients_wait)
+{
+    struct vs s = {0};
+    vs_up(&s, false, 0);
+    int fd = vs_dial(&s);
+    vs_say(fd, "CONNECT 52\n");
+    fake_fds(0);
+    fake_run_loop(s.m);
+    for (int i = 0; i < 5; i++) {
+        fake_advance_ns(SECOND);
+        CHECK(fake_run_loop(s.m) < 10);
+    }
+    fake_fds(-1);
+    vs_want_none(&s);
+    fake_sleep_ns(s.m, SECOND);
+    vs_want(&s, VSOCK_OP_REQUEST, 52, 0);
+    close(fd);
+    vs_free(&s);
+}
+
+/* More packets that are answered by RST than are kept: the rest waits in the
+ * guest's ring, and comes when it takes the answers. */
+BOTH_RINGS(vsock_flood_of_packets_for_nobody_waits_in_the_ring)
+{
+    struct vs s = {.no_rx = true};
+    vs_up(&s, packed, 0);
+    struct vsock_hdr h = {
+        .src_cid = 3, .dst_cid = 2, .dst_port = 10, .type = 1, .op = 5};
+    uint64_t at = vd_alloc(&s.d, 120 * 64, 64);
+    for (unsigned i = 0; i < 120; i++) {
+        h.src_port = i;
+        struct vd_buf b = {at + 64ull * i, VSOCK_HDR_LEN, false};
+        memcpy(vd_ram(&s.d, b.at, b.len), &h, VSOCK_HDR_LEN);
+        REQUIRE(vd_add(&s.d.q[VSOCK_TX], &b, 1) >= 0);
+    }
+    vd_kick(&s.d, VSOCK_TX);
+    CHECK_EQ(vd_reap(&s.d.q[VSOCK_TX]), VSOCK_RSTS);
+    CHECK_EQ(fake_run_loop(s.m), 0);
+    vs_post_all(&s);
+    for (unsigned i = 0; i < 120; i++)
+        vs_want(&s, VSOCK_OP_RST, i, 10);
+    vs_want_none(&s);
+    CHECK_EQ(vd_reap(&s.d.q[VSOCK_TX]), 120 - VSOCK_RSTS);
+    vs_free(&s);
+}
+
+/* Each field as wrong as it can be, on a connection in each state: at the end
+ * the device works, and nothing is left over. */
+TEST(vsock_headers_of_any_kind)
+{
+    static const uint32_t odd[] = {0,          1,          2,     3,
+                                   4096,       65536,      65537, 0x7fffffff,
+                                   0x80000000, 0xffffffff, 52,    80};
+    struct vs s = {0};
+    uint32_t port = 0;
+    vs_up(&s, false, 0);
+    int l = vs_listen(&s, 80), fd = -1, got;
+    static struct vs_packet p;
+    static uint8_t data[70000];
+    for (unsigned i = 0; i < 20000; i++) {
+        if (i % 100 == 0) {
+            if (fd >= 0)
+                close(fd);
+            fd = vs_dial(&s);
+            vs_say(fd, i % 200 ? "CONNECT 52\n" : "CONNECT 52\nbytes");
+            fake_run_loop(s.m);
+        }
+        uint32_t r = test_random();
+        struct vsock_hdr h = {
+            .src_cid = r % 16 ? 3 : odd[r >> 4 & 7],
+            .dst_cid = r >> 8 & 15 ? 2 : (uint64_t)odd[r >> 12 & 7] << 31,
+            .src_port = r >> 15 & 7 ? 52 : odd[(r >> 18 & 15) % 12],
+            .dst_port = r >> 22 & 1   ? port
+                        : r >> 23 & 1 ? 80
+                                      : odd[(r >> 24 & 15) % 12],
+            .type = r >> 28 ? 1 : (le16)test_random(),
+            .op = (le16)(test_random() % 9),
+        };
+        r = test_random();
+        h.flags = odd[(r & 15) % 12];
+        h.buf_alloc = odd[(r >> 4 & 15) % 12];
+        h.fwd_cnt = odd[(r >> 8 & 15) % 12];
+        uint32_t len = r >> 12 & 7 ? r >> 15 & 255 : odd[(r >> 15 & 7) % 7];
+        h.len = r >> 24 & 7 ? len : odd[(r >> 27) % 12];
+        vs_send_raw(&s, &h, data, len);
+        while (vs_get(&s, &p))
+            if (p.h.op == VSOCK_OP_REQUEST || p.h.op == VSOCK_OP_RW)
+                port = p.h.src_port;
+        while ((got = accept4(l, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+            close(got);
+        if (i % 500 == 0)
+            fake_sleep_ns(s.m, SECOND);
+    }
+    close(fd);
+    close(l);
+    vs_again(&s, 0);
+    close(vs_connect(&s, 52, &port));
+    vs_send(&s, VSOCK_OP_RST, 52, port, 0);
+    fake_run_loop(s.m);
+    fake_sleep_ns(s.m, 3 * SECOND);
+    CHECK_EQ(dev_of(&s)->nconn, dev_of(&s)->nhello);
+    vs_free(&s);
+}
+
+/* The ring itself is broken: streams end, a reset brings it back. */
+BOTH_RINGS(vsock_2_1_2_broken_ring_needs_a_reset)
+{
+    struct vs s = {0};
+    uint32_t port;
+    vs_up(&s, packed, 0);
+    int fd = vs_connect(&s, 52, &port);
+    vd_irqs(&s.d, 0);
+    struct vd_raw bad = {VD_LOW_RAM - 10, 4096, 0, 0};
+    vd_raw(&s.d.q[VSOCK_TX], &bad, 1);
+    vd_kick(&s.d, VSOCK_TX);
+    CHECK_EQ(vd_status(&s.d), 0x0f | VIRTIO_NEEDS_RESET);
+    vs_hears(fd, NULL);
+    close(fd);
+    vs_again(&s, packed ? 0 : 0);
+    close(vs_connect(&s, 52, &port));
+    vs_free(&s);
+}
