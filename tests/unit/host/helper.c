@@ -265,10 +265,11 @@ TEST(helper_takes_no_descriptor)
 TEST(helper_asker_who_does_not_read_is_not_waited_for)
 {
     int fd;
+    test_timeout(180); /* each of them is a fork */
     text_file(nt_path("f"), "x", 0600);
     raw_begin(NULL, nt_path(""));
     fcntl(raw.fd, F_SETFL, O_NONBLOCK);
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 350; i++) {
         struct help_ask a = {.op = HELP_OPEN, .tag = 7, .text = "f"};
         struct pollfd p = {.fd = raw.fd, .events = POLLOUT};
         if (!CHECK_EQ(poll(&p, 1, 5000), 1))
