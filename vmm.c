@@ -75,6 +75,8 @@ static int vmm_plan_boards(void)
     int err = 0;
     for (int i = 0; !err && board_classes[i]; i++)
         err = plan_board(board_classes[i], board_classes[i]->name, NULL, NULL);
+    if (!err && !plan_names(vmgenid_class.name))
+        err = plan_board(&vmgenid_class, vmgenid_class.name, NULL, NULL);
     for (int i = 0; !err && i < config.nserial; i++)
         err = plan_board(&serial_class, "-serial", "to", config.serial[i]);
     return err;

@@ -294,6 +294,24 @@ int parse_mac(const char *what, const char *text, uint8_t mac[6])
     return 0;
 }
 
+int parse_uuid(const char *what, const char *text, uint8_t uuid[16])
+{
+    const char *p = text;
+    int b = 0;
+    for (int i = 0; i < 16 && b >= 0; i++, p += 2) {
+        if ((i == 4 || i == 6 || i == 8 || i == 10) && *p++ != '-')
+            b = -1;
+        b = b < 0 ? b : opts_hex_byte(p);
+        uuid[i] = (uint8_t)b;
+    }
+    if (b >= 0 && !*p)
+        return 0;
+    return fail(-EINVAL,
+                "%s %s: not a UUID; write "
+                "12345678-9abc-def0-1234-56789abcdef0",
+                what, text);
+}
+
 #define WORD_MAX 64
 
 /* Levenshtein distance of two short words. */

@@ -68,6 +68,8 @@ int parse_u64(const char *what, const char *text, uint64_t min, uint64_t max,
               uint64_t *out);
 /* aa:bb:cc:dd:ee:ff, unicast and not all zero. */
 int parse_mac(const char *what, const char *text, uint8_t mac[6]);
+/* 8-4-4-4-12 hexadecimal digits. */
+int parse_uuid(const char *what, const char *text, uint8_t uuid[16]);
 
 /* Pieces of a text, which move *p behind them. Decimal digits, up to `max`;
  * false: there are none, or they are more. Characters of `set`, perhaps none;

@@ -85,6 +85,15 @@ int plan_board(const struct device_class *cls, const char *what,
     return key ? opts_add(&a->o, key, val) : 0;
 }
 
+bool plan_names(const char *driver)
+{
+    for (int i = 0; i < ncame; i++)
+        if (!strcmp(came[i]->form->opt, "-device") &&
+            !strcmp(opts_str(&came[i]->o, "driver", ""), driver))
+            return true;
+    return false;
+}
+
 /* ---------------------------------------------------------------- checking */
 
 static int plan_take_device(const struct plan_classes *c, struct opts *o)

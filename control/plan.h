@@ -16,6 +16,8 @@ int plan_take(const char *opt, const char *arg);
  * (said). */
 int plan_board(const struct device_class *cls, const char *what,
                const char *key, const char *val);
+/* Does a -device name this driver? */
+bool plan_names(const char *driver);
 /* Makes netdevs, blockdevs, captures and devices of it, each as far as it
  * touches nothing outside, and adds up what they need. 0; 1: help is out on
  * stdout; -errno (said). */

@@ -19,6 +19,7 @@
  *   FFFxx000 .. 100000000  the ROM again, ends at 4 GiB
  *   4 GiB    ..            the rest of RAM */
 #define EBDA_BASE 0x9fc00
+#define VMGENID_AT (EBDA_BASE + 0x40) /* 16 bytes, behind the MP pointer */
 #define TABLES_BASE 0xe0000
 #define TABLES_SIZE 0x10000
 #define BIOS_BASE 0xf0000
@@ -43,10 +44,13 @@
 #define PORT_PM1_EVT 0x600 /* status, enable: 2 + 2 bytes */
 #define PORT_PM1_CNT 0x604 /* 2 bytes; SLP_TYP of S5 is ACPI_S5_TYP */
 #define PORT_PM_TMR 0x608  /* 4 bytes, 3.579545 MHz, 32-bit */
+#define PORT_GPE0 0x60c    /* 8 events: status, enable */
+#define GPE_VMGENID 0
 #define PORT_RESET 0xcf9
 #define ACPI_S5_TYP 0 /* what QEMU has at this port, too */
 
 /* ISA IRQs (GSI = IRQ, but the timer is on GSI 2 of the IOAPIC) */
+#define IRQ_KEYBOARD 1
 #define IRQ_COM1 4
 #define IRQ_COM2 3
 #define IRQ_RTC 8

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* ACPI fixed hardware: PM1a event and control blocks and the PM timer (ACPI
- * 6.4 §4.8.3): power-off, power button, a 3.579545 MHz clock. */
+/* ACPI fixed hardware: PM1a event and control blocks, the PM timer (ACPI 6.4
+ * §4.8.3) and a block of general-purpose events (§4.8.4): power-off, power
+ * button, a 3.579545 MHz clock, what devices have to say. */
 #include "devices/pc/pc.h"
 
 #include <errno.h>
@@ -26,13 +27,14 @@ enum { /* §4.8.3.2.1, PM1 control */
 #define PM1_EN_MASK (PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_RTC)
 #define PM_TMR_HZ 3579545u
 
-/* Offsets in the one region that holds the three blocks. */
+/* Offsets in the one region that holds the four blocks. */
 enum {
     OFF_STS = 0,
     OFF_EN = 2,
     OFF_CNT = PORT_PM1_CNT - PORT_PM1_EVT,
     OFF_TMR = PORT_PM_TMR - PORT_PM1_EVT,
-    PM_LEN = OFF_TMR + 4,
+    OFF_GPE = PORT_GPE0 - PORT_PM1_EVT,
+    PM_LEN = OFF_GPE + 2,
 };
 
 struct acpi_pm {
@@ -41,6 +43,7 @@ struct acpi_pm {
     pthread_mutex_t lock;
     struct irq sci;
     uint16_t sts, en, cnt;
+    uint8_t gpe_sts, gpe_en;
     uint64_t start_ns;
     uint64_t elapsed; /* since then, while held */
     uint64_t carried; /* ticks at which TMR_STS was last worked out */
@@ -67,12 +70,14 @@ static void pm_update_carry(struct acpi_pm *pm)
 
 static void pm_update_sci(struct acpi_pm *pm)
 {
-    irq_set(&pm->sci, pm->sts & pm->en);
+    irq_set(&pm->sci, (pm->sts & pm->en) || (pm->gpe_sts & pm->gpe_en));
 }
 
 static uint8_t pm_read_byte(struct acpi_pm *pm, uint64_t off, uint32_t tmr)
 {
     unsigned shift = 8 * (off & 1);
+    if (off >= OFF_GPE)
+        return off == OFF_GPE ? pm->gpe_sts : pm->gpe_en;
     if (off >= OFF_TMR)
         return (uint8_t)(tmr >> (8 * (off - OFF_TMR)));
     switch (off & ~1ull) {
@@ -132,6 +137,12 @@ static void pm_write_byte(struct acpi_pm *pm, uint64_t off, uint8_t val)
     case OFF_CNT:
         pm_write_cnt(pm, (uint16_t)((pm->cnt & ~mask) | v));
         break;
+    case OFF_GPE: /* its two registers have a byte each */
+        if (shift)
+            pm->gpe_en = val;
+        else
+            pm->gpe_sts &= (uint8_t)~val;
+        break;
     default:
         break; /* the timer is read-only */
     }
@@ -157,6 +168,8 @@ static const struct field pm_fields[] = {
     PM(MASK, "status", sts, .max = PM1_STS_W1C),
     PM(MASK, "enable", en, .max = PM1_EN_MASK),
     PM(MASK, "control", cnt, .max = 0xffff & ~PM1_SLP_EN),
+    FIELD_AS(STATE | SPARE, NUMBER, "gpe_status", struct acpi_pm, gpe_sts),
+    FIELD_AS(STATE | SPARE, NUMBER, "gpe_enable", struct acpi_pm, gpe_en),
     PM(NUMBER, "elapsed", elapsed),
     PM(NUMBER, "carried", carried),
     {.name = ""},
@@ -215,6 +228,15 @@ static int pm_create(struct machine *m, struct device *dev)
     return 0;
 }
 
+/* NULL: there is none. */
+static struct acpi_pm *pm_of(struct machine *m)
+{
+    struct device *dev = m->devices;
+    while (dev && dev->reset != pm_reset)
+        dev = dev->next;
+    return dev ? container_of(dev, struct acpi_pm, dev) : NULL;
+}
+
 /* False: nobody listens. */
 static bool pm_press(struct acpi_pm *pm)
 {
@@ -228,10 +250,19 @@ static bool pm_press(struct acpi_pm *pm)
 
 bool acpi_power_button(struct machine *m)
 {
-    struct device *dev = m->devices;
-    while (dev && dev->reset != pm_reset)
-        dev = dev->next;
-    return dev && pm_press(container_of(dev, struct acpi_pm, dev));
+    struct acpi_pm *pm = pm_of(m);
+    return pm && pm_press(pm);
+}
+
+void acpi_event(struct machine *m, unsigned n)
+{
+    struct acpi_pm *pm = pm_of(m);
+    if (!pm)
+        return;
+    pthread_mutex_lock(&pm->lock);
+    pm->gpe_sts |= (uint8_t)(1 << n);
+    pm_update_sci(pm);
+    pthread_mutex_unlock(&pm->lock);
 }
 
 static int pm_powerdown(void *thing, const void *told, struct text *out)

@@ -3,9 +3,9 @@
  *
  * Written for ACPI 6.0 readers and acceptable to 1.0 ones (RSDT, 32-bit
  * pointers). The hardware is real fixed hardware, always in ACPI mode: PM1
- * event and control registers, PM timer, power button; no GPEs, no SMI. There
- * are no processor devices on purpose: what they add is an idle driver between
- * Linux and HLT. */
+ * event and control registers, PM timer, power button, a few GPEs; no SMI.
+ * There are no processor devices on purpose: what they add is an idle driver
+ * between Linux and HLT. */
 #include <assert.h>
 #include <string.h>
 
@@ -71,6 +71,7 @@ _Static_assert(sizeof(struct acpi_fadt) == 276, "");
 
 enum { /* boot_arch, §5.2.9.3 */
        BOOT_LEGACY_DEVICES = 1 << 0,
+       BOOT_8042 = 1 << 1,
        BOOT_NO_VGA = 1 << 2,
 };
 enum { /* flags, §5.2.9 */
@@ -213,6 +214,41 @@ static void acpi_dsdt_isa(struct aml *a, const char *name, const char *hid,
     aml_close(a, dev);
 }
 
+/* The keyboard, with the controller's two ports. */
+static void acpi_dsdt_keyboard(struct aml *a)
+{
+    size_t dev = aml_device(a, "KBD_"), crs;
+
+    aml_defeisa(a, "_HID", "PNP0303");
+    aml_defint(a, "_STA", 15);
+    crs = aml_crs(a);
+    aml_io(a, PORT_I8042_DATA, 1);
+    aml_io(a, PORT_I8042_CMD, 1);
+    aml_irq(a, IRQ_KEYBOARD);
+    aml_crs_close(a, crs);
+    aml_close(a, dev);
+}
+
+/* Where the generation ID is ("Virtual Machine Generation ID"); its event is
+ * told by \_GPE. */
+static void acpi_dsdt_vmgenid(struct aml *a)
+{
+    size_t dev = aml_device(a, "VGEN"), m;
+
+    aml_defname(a, "_HID");
+    aml_string(a, "VMGENCTR");
+    aml_defname(a, "_CID");
+    aml_string(a, "VM_Gen_Counter");
+    aml_defname(a, "_DDN");
+    aml_string(a, "VM_Gen_Counter");
+    aml_defname(a, "ADDR");
+    m = aml_package(a, 2);
+    aml_int(a, VMGENID_AT);
+    aml_int(a, 0);
+    aml_close(a, m);
+    aml_close(a, dev);
+}
+
 /* What is taken but no device's: ECAM (Linux uses MMCONFIG only where a
  * motherboard device claims it) and the PM registers. */
 static void acpi_dsdt_motherboard(struct aml *a)
@@ -249,8 +285,13 @@ static uint64_t acpi_dsdt_build(struct fw *f)
     acpi_dsdt_isa(&a, "COM1", "PNP0501", PORT_COM1, 8, IRQ_COM1, 0);
     if (f->serials > 1)
         acpi_dsdt_isa(&a, "COM2", "PNP0501", PORT_COM2, 8, IRQ_COM2, 1);
+    acpi_dsdt_keyboard(&a);
     acpi_dsdt_isa(&a, "RTC_", "PNP0B00", PORT_RTC, 2, IRQ_RTC, 0);
     acpi_dsdt_isa(&a, "PEVT", "QEMU0001", PORT_PVPANIC, 1, -1, 0);
+    acpi_dsdt_vmgenid(&a);
+    aml_close(&a, m);
+    m = aml_scope(&a, "_GPE");
+    aml_notifier(&a, "_E00", "_SB_", "VGEN", 0x80); /* GPE_VMGENID, an edge */
     aml_close(&a, m);
     assert(a.n <= a.cap);
     f->used += a.n - sizeof(struct acpi_header);
@@ -287,10 +328,12 @@ static uint64_t acpi_fadt_build(struct fw *f, uint64_t dsdt)
     t->pm1_evt_len = 4;
     t->pm1_cnt_len = 2;
     t->pm_tmr_len = 4;
+    t->gpe0 = PORT_GPE0;
+    t->gpe0_len = 2;
     t->lvl2_lat = 0xfff; /* no C2, no C3 */
     t->lvl3_lat = 0xfff;
     t->century = 0x32;
-    t->boot_arch = BOOT_LEGACY_DEVICES | BOOT_NO_VGA;
+    t->boot_arch = BOOT_LEGACY_DEVICES | BOOT_8042 | BOOT_NO_VGA;
     t->flags = FADT_WBINVD | FADT_PROC_C1 | FADT_NO_SLP_BUTTON |
                FADT_NO_FIX_RTC | FADT_TMR_VAL_EXT | FADT_RESET_REG_SUP;
     t->reset_reg = acpi_io_gas(PORT_RESET, 1);
@@ -299,6 +342,8 @@ static uint64_t acpi_fadt_build(struct fw *f, uint64_t dsdt)
     t->x_pm1a_evt.access = 2; /* two registers of 16 bits */
     t->x_pm1a_cnt = acpi_io_gas(PORT_PM1_CNT, 2);
     t->x_pm_tmr = acpi_io_gas(PORT_PM_TMR, 4);
+    t->x_gpe0 = acpi_io_gas(PORT_GPE0, 2);
+    t->x_gpe0.access = 1; /* registers of 8 bits */
     acpi_finish(t, "FACP", 6, sizeof(*t));
     return at;
 }

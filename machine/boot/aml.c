@@ -16,7 +16,10 @@ enum { /* §20.3 */
        AML_SCOPE = 0x10,
        AML_BUFFER = 0x11,
        AML_PACKAGE = 0x12,
+       AML_METHOD = 0x14,
+       AML_DUAL_NAME = 0x2e,
        AML_EXT = 0x5b,
+       AML_NOTIFY = 0x86,
        AML_EXT_DEVICE = 0x82,
 };
 #define PKGLEN 3 /* always the three-byte form: up to 1 MiB (§20.2.4) */
@@ -133,6 +136,22 @@ void aml_defint(struct aml *a, const char *seg, uint64_t v)
 {
     aml_defname(a, seg);
     aml_int(a, v);
+}
+
+void aml_notifier(struct aml *a, const char *seg, const char *scope,
+                  const char *device, uint8_t value)
+{
+    size_t mark = aml_open_block(a, AML_METHOD);
+
+    aml_name(a, seg);
+    aml_byte(a, 0); /* no arguments */
+    aml_byte(a, AML_NOTIFY);
+    aml_byte(a, '\\');
+    aml_byte(a, AML_DUAL_NAME);
+    aml_name(a, scope);
+    aml_name(a, device);
+    aml_int(a, value);
+    aml_close(a, mark);
 }
 
 static unsigned aml_hexdigit(char c)

@@ -34,6 +34,10 @@ void aml_defint(struct aml *a, const char *seg, uint64_t v);
 /* Name (seg, EisaId ("PNP0A08")), and one with a string. */
 void aml_defeisa(struct aml *a, const char *seg, const char *id);
 
+/* Method (seg) { Notify (\scope.device, value) } */
+void aml_notifier(struct aml *a, const char *seg, const char *scope,
+                  const char *device, uint8_t value);
+
 /* Name (_CRS, Buffer …): open, descriptors, close. */
 size_t aml_crs(struct aml *a);
 void aml_crs_close(struct aml *a, size_t mark);

@@ -184,7 +184,7 @@ TEST(i8042_answers_on_their_way_move)
     CHECK_EQ(inb(m, 0x64) & 1, 1);
     CHECK_EQ(inb(m, 0x60), 0xfa);
     CHECK_EQ(inb(m, 0x60), 0xab);
-    CHECK_EQ(inb(m, 0x60), 0x83);
+    CHECK_EQ(inb(m, 0x60), 0x41);
     outb(m, 0x60, 0x5c); /* into RAM byte 1 */
     outb(m, 0x64, 0x21);
     CHECK_EQ(inb(m, 0x60), 0x5c);

@@ -1,10 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /* RTC, keyboard controller, ACPI PM, pvpanic. */
+#include <errno.h>
+
 #include "devices/list.h"
 #include "devices/pc/pc.h"
+#include "machine/platform.h"
 #include "tests/unit/fake.h"
 
 #define SECOND 1000000000ull
+
+/* Has a device do it; `guid` for those who take one. */
+static int verb(struct machine *m, const char *name, const char *guid)
+{
+    struct opts o;
+    struct text out = {0};
+    opts_init(&o, name);
+    if (guid)
+        REQUIRE_EQ(opts_add(&o, "guid", guid), 0);
+    test_log();
+    int err = machine_do(m, NULL, name, &o, &out);
+    CHECK_EQ(out.n, 0);
+    opts_free(&o);
+    text_free(&out);
+    return err;
+}
 
 static struct machine *pc_with(const struct device_class *c)
 {
@@ -230,6 +249,12 @@ TEST(i8042_b25_keyboard_commands)
     outb(m, 0x60, 0xf2);
     CHECK_EQ(inb(m, 0x60), 0xfa);
     CHECK_EQ(inb(m, 0x60), 0xab);
+    CHECK_EQ(inb(m, 0x60), 0x41); /* 83h, translated */
+    outb(m, 0x64, 0x60);
+    outb(m, 0x60, 0x04);
+    outb(m, 0x60, 0xf2);
+    CHECK_EQ(inb(m, 0x60), 0xfa);
+    CHECK_EQ(inb(m, 0x60), 0xab);
     CHECK_EQ(inb(m, 0x60), 0x83);
     outb(m, 0x60, 0xed);
     outb(m, 0x60, 0xff); /* LEDs, not a reset */
@@ -280,6 +305,193 @@ TEST(i8042_queue_is_bounded)
         inb(m, 0x60);
         REQUIRE(n++ < 100);
     }
+    fake_free(m);
+}
+
+/* The command byte: interrupts on or off, translated or not. */
+static void kbd_mode(struct machine *m, uint8_t command)
+{
+    outb(m, 0x64, 0x60);
+    outb(m, 0x60, command);
+}
+
+/* Everything there is to be read, an interrupt for each byte. */
+static void kbd_reads(struct machine *m, const char *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        CHECK_EQ(inb(m, 0x64) & 1, 1);
+        CHECK_EQ(fake_irqs(m, 1), 1);
+        CHECK_EQ(inb(m, 0x60), (uint8_t)bytes[i]);
+    }
+    CHECK_EQ(inb(m, 0x64) & 1, 0);
+    CHECK_EQ(fake_irqs(m, 1), 0);
+}
+
+TEST(i8042_irq_1_for_each_byte_if_the_command_byte_says_so)
+{
+    struct machine *m = pc_with(&i8042_class);
+    outb(m, 0x60, 0xf2);
+    CHECK_EQ(fake_irqs(m, 1), 0);
+    for (int i = 0; i < 3; i++)
+        inb(m, 0x60);
+    kbd_mode(m, 0x65);
+    CHECK_EQ(fake_irqs(m, 1), 0);
+    outb(m, 0x60, 0xf2);
+    kbd_reads(m, "\xfa\xab\x41", 3);
+    outb(m, 0x64, 0xd2); /* as if a key */
+    outb(m, 0x60, 0x1e);
+    kbd_reads(m, "\x1e", 1);
+    kbd_mode(m, 0x64); /* what waits is told when it may be */
+    outb(m, 0x60, 0xf4);
+    CHECK_EQ(fake_irqs(m, 1), 0);
+    kbd_mode(m, 0x65);
+    kbd_reads(m, "\xfa", 1);
+    fake_free(m);
+}
+
+/* The controller's answer comes first, however much the keyboard has; and while
+ * the keyboard's clock is held, alone. */
+TEST(i8042_answers_come_before_keys)
+{
+    struct machine *m = pc_with(&i8042_class);
+    kbd_mode(m, 0x65);
+    CHECK_EQ(verb(m, "ctrl-alt-del", NULL), 0);
+    outb(m, 0x64, 0x20);
+    CHECK_EQ(inb(m, 0x60), 0x65);
+    CHECK_EQ(inb(m, 0x60), 0x1d);
+    outb(m, 0x64, 0xad);
+    CHECK_EQ(inb(m, 0x64) & 1, 0);
+    CHECK_EQ(inb(m, 0x60), 0);
+    outb(m, 0x64, 0x20);
+    CHECK_EQ(inb(m, 0x60), 0x75);
+    fake_irqs(m, 1);
+    outb(m, 0x64, 0xae);
+    kbd_reads(m, "\x38\xe0\x53\xe0\xd3\xb8\x9d", 7);
+    fake_free(m);
+}
+
+TEST(i8042_ctrl_alt_del_in_either_set)
+{
+    struct machine *m = pc_with(&i8042_class);
+    kbd_mode(m, 0x65);
+    CHECK_EQ(verb(m, "ctrl-alt-del", NULL), 0);
+    kbd_reads(m, "\x1d\x38\xe0\x53\xe0\xd3\xb8\x9d", 8);
+    kbd_mode(m, 0x05);
+    CHECK_EQ(verb(m, "ctrl-alt-del", NULL), 0);
+    kbd_reads(m, "\x14\x11\xe0\x71\xe0\xf0\x71\xf0\x11\xf0\x14", 11);
+    fake_free(m);
+}
+
+/* Nobody would read it, or it does not fit: said, and nothing of it is there.
+ */
+TEST(i8042_ctrl_alt_del_to_a_guest_that_does_not_listen)
+{
+    struct machine *m = pc_with(&i8042_class);
+    CHECK_EQ(verb(m, "ctrl-alt-del", NULL), -EAGAIN);
+    CHECK_HAS(test_log(), "interrupt is off");
+    kbd_mode(m, 0x75); /* its clock */
+    CHECK_EQ(verb(m, "ctrl-alt-del", NULL), -EAGAIN);
+    kbd_mode(m, 0x65);
+    outb(m, 0x60, 0xf5);
+    CHECK_EQ(inb(m, 0x60), 0xfa);
+    CHECK_EQ(verb(m, "ctrl-alt-del", NULL), -EAGAIN);
+    outb(m, 0x60, 0xf4);
+    CHECK_EQ(inb(m, 0x60), 0xfa);
+    fake_irqs(m, 1);
+    CHECK_EQ(verb(m, "ctrl-alt-del", NULL), 0);
+    CHECK_EQ(verb(m, "ctrl-alt-del", NULL), 0);
+    CHECK_EQ(verb(m, "ctrl-alt-del", NULL), -EBUSY);
+    CHECK_HAS(test_log(), "not read the keys");
+    for (int i = 0; i < 2; i++)
+        for (int j = 0; j < 8; j++)
+            inb(m, 0x60);
+    CHECK_EQ(inb(m, 0x64) & 1, 0);
+    fake_free(m);
+}
+
+/* ---------------------------------------------------------------- VMGenID */
+
+static struct device *vmgenid(struct machine *m, const char *opts)
+{
+    REQUIRE_EQ(fake_device(m, &acpi_pm_class, "acpi-pm", ""), 0);
+    REQUIRE_EQ(fake_device(m, &vmgenid_class, "vmgenid", opts), 0);
+    fake_run_loop(m);
+    return m->devices->next;
+}
+
+#define GUID_TEXT "00112233-4455-6677-8899-aabbccddeeff"
+static const uint8_t guid_bytes[16] = {0x33, 0x22, 0x11, 0x00, 0x55, 0x44,
+                                       0x77, 0x66, 0x88, 0x99, 0xaa, 0xbb,
+                                       0xcc, 0xdd, 0xee, 0xff};
+
+static const uint8_t *guid_of(struct machine *m)
+{
+    return fake_ram(m, VMGENID_AT, 16);
+}
+
+/* As the guest's memory has it, whatever the guest did with it before. */
+TEST(vmgenid_is_in_memory_at_each_start)
+{
+    struct machine *m = fake_new(1 << 20);
+    struct device *dev = vmgenid(m, "guid=" GUID_TEXT);
+    CHECK_MEM(guid_of(m), guid_bytes, 16);
+    memset(fake_ram(m, VMGENID_AT, 16), 0, 16);
+    dev->reset(dev);
+    CHECK_MEM(guid_of(m), guid_bytes, 16);
+    CHECK_EQ(fake_device(m, &vmgenid_class, "vmgenid", ""), -EEXIST);
+    fake_free(m);
+    struct machine *a = fake_new(1 << 20), *b = fake_new(1 << 20);
+    vmgenid(a, "guid=auto");
+    vmgenid(b, "");
+    CHECK(memcmp(guid_of(a), guid_of(b), 16) != 0);
+    CHECK_EQ(fake_device(a, &vmgenid_class, "vmgenid", "guid=1-2"), -EINVAL);
+    CHECK_HAS(test_log(), "not a UUID");
+    fake_free(a);
+    fake_free(b);
+}
+
+/* A new one, and the event: of a guest that does not listen yet it waits. */
+TEST(vmgenid_a_new_generation_is_told_by_gpe_0)
+{
+    struct machine *m = fake_new(1 << 20);
+    uint8_t before[16];
+    vmgenid(m, "");
+    memcpy(before, guid_of(m), 16);
+    CHECK_EQ(verb(m, "new-generation", NULL), 0);
+    CHECK(memcmp(guid_of(m), before, 16) != 0);
+    CHECK_EQ(inb(m, PORT_GPE0), 1);
+    CHECK(!fake_level(m, IRQ_SCI));
+    outb(m, PORT_GPE0 + 1, 1);
+    CHECK_EQ(inw(m, PORT_GPE0), 0x0101);
+    CHECK(fake_level(m, IRQ_SCI));
+    outb(m, PORT_GPE0, 1);
+    CHECK(!fake_level(m, IRQ_SCI));
+    CHECK_EQ(verb(m, "new-generation", GUID_TEXT), 0);
+    CHECK_MEM(guid_of(m), guid_bytes, 16);
+    CHECK(fake_level(m, IRQ_SCI));
+    CHECK_EQ(verb(m, "new-generation", "x"), -EINVAL);
+    CHECK_MEM(guid_of(m), guid_bytes, 16);
+    fake_free(m);
+}
+
+/* Whoever goes on from a saved state has another one, and is told; a pause is
+ * nothing of the kind. */
+TEST(vmgenid_a_state_that_is_loaded_is_another_generation)
+{
+    struct machine *m = fake_new(1 << 20);
+    struct device *dev = vmgenid(m, "");
+    uint8_t before[16], bytes[256];
+    memcpy(before, guid_of(m), 16);
+    device_hold(dev);
+    device_resume(dev);
+    CHECK_MEM(guid_of(m), before, 16);
+    device_hold(dev);
+    size_t n = device_save(dev, bytes, sizeof(bytes));
+    CHECK_EQ(device_load(dev, bytes, n), 0);
+    CHECK_EQ(inb(m, PORT_GPE0), 0);
+    device_resume(dev);
+    CHECK(memcmp(guid_of(m), before, 16) != 0);
+    CHECK_EQ(inb(m, PORT_GPE0), 1);
     fake_free(m);
 }
 

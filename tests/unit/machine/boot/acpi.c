@@ -100,7 +100,9 @@ TEST(acpi_5_2_9_fadt_describes_this_hardware)
     CHECK_EQ(kit_get32(f, 56), PORT_PM1_EVT);
     CHECK_EQ(kit_get32(f, 64), PORT_PM1_CNT);
     CHECK_EQ(kit_get32(f, 76), PORT_PM_TMR);
-    CHECK_EQ(kit_get32(f, 109) & 0xffff, 5);  /* legacy devices, no VGA */
+    CHECK_EQ(kit_get32(f, 80), PORT_GPE0);
+    CHECK_EQ(f[92], 2);
+    CHECK_EQ(kit_get32(f, 109) & 0xffff, 7);  /* legacy devices, 8042, no VGA */
     CHECK_EQ(kit_get32(f, 112) >> 4 & 1, 0);  /* power button: fixed */
     CHECK_EQ(kit_get32(f, 112) >> 5 & 1, 1);  /* no sleep button */
     CHECK_EQ(kit_get32(f, 112) >> 20 & 1, 0); /* not hardware-reduced */
@@ -189,6 +191,22 @@ TEST(acpi_6_1_12_a_second_serial_port_is_in_the_dsdt_where_it_is)
     }
 }
 
+/* What the guest reads its generation ID by, and is told of a new one. */
+TEST(acpi_5_6_4_vmgenid_is_where_the_device_writes_it)
+{
+    struct tables t = build(1);
+    const uint8_t *fadt = find_table(&t, "FACP");
+    const uint8_t *dsdt = table_at(&t, kit_get64(fadt, 140));
+    const uint8_t at[] = {'A', 'D',  'D',  'R',  0x12, 0x8a, 0,   0,
+                          2,   0x0c, 0x40, 0xfc, 0x09, 0,    0x00};
+    const uint8_t tell[] = {'_', 'E', '0', '0', 0,   0x86, '\\', 0x2e, '_',
+                            'S', 'B', '_', 'V', 'G', 'E',  'N',  0x0a, 0x80};
+    CHECK(memmem(dsdt, kit_get32(dsdt, 4), at, sizeof(at)));
+    CHECK(memmem(dsdt, kit_get32(dsdt, 4), tell, sizeof(tell)));
+    CHECK(VMGENID_AT >= EBDA_BASE + 32 && VMGENID_AT % 8 == 0);
+    fake_free(t.m);
+}
+
 TEST(acpi_20_2_iasl_finds_nothing_to_say)
 {
     static const char *const names[] = {"FACP", "APIC", "MCFG", "DSDT"};
@@ -211,7 +229,10 @@ TEST(acpi_20_2_iasl_finds_nothing_to_say)
         CHECK(!strstr(out, "Warning") && !strstr(out, "rror") &&
               !strstr(out, "nvalid"));
     }
-    snprintf(command, sizeof(command), "cd %s && iasl -tc DSDT.dsl 2>&1", dir);
+    /* 6035: _HID "VMGENCTR", by which Linux knows the generation ID, is not of
+     * the form that an _HID should have. */
+    snprintf(command, sizeof(command),
+             "cd %s && iasl -vw 6035 -tc DSDT.dsl 2>&1", dir);
     CHECK_HAS(run(command), "0 Errors, 0 Warnings, 0 Remarks");
     snprintf(command, sizeof(command),
              "grep -cE '00[01][0-9A-F]FFFF,' %s/DSDT.dsl; rm -r %s", dir, dir);
