@@ -14,7 +14,8 @@ enum thread_use {
     USE_VHOST,      /* rings that others serve: the kernel, */
     USE_VHOST_USER, /* or a process */
     USE_VFIO,
-    USE_RNG, /* random numbers for the guest */
+    USE_RNG,     /* random numbers for the guest */
+    USE_BALLOON, /* memory that goes back */
     USE_VSOCK,
     USE_CONSOLE_SOCKET, /* a serial port on one */
     USE_TERMINAL,       /* whose settings are changed */

@@ -10,6 +10,7 @@
     ROW(virtio_net)                                                            \
     ROW(virtio_blk)                                                            \
     ROW(virtio_rng)                                                            \
+    ROW(virtio_balloon)                                                        \
     ROW(vmgenid)                                                               \
     ROW(e1000)                                                                 \
     ROW(vfio_pci)                                                              \

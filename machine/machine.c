@@ -4,10 +4,12 @@
 #include "machine/machine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/state.h"
@@ -105,6 +107,29 @@ int device_create(struct machine *m, struct device *dev)
         m->failed = dev;
     }
     return err;
+}
+
+/* Of a file that all of the memory is (memfd), who maps it has the page until
+ * it is cut out of the file; private memory is just forgotten.
+ *
+ * syscalls loop if balloon: madvise(MADV_DONTNEED), only the lab's guests have
+ * a driver
+ * syscalls loop if balloon: fallocate, as well */
+int ram_discard(struct machine *m, void *p, uint64_t len)
+{
+    if (m->ram.fd < 0)
+        return madvise(p, len, MADV_DONTNEED) < 0 ? -errno : 0;
+    for (int i = 0; i < m->ram.n; i++) {
+        const struct ram_region *r = &m->ram.region[i];
+        uint64_t at = (uint64_t)((uint8_t *)p - r->hva);
+        if (at >= r->size)
+            continue;
+        return fallocate(m->ram.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                         (off_t)(r->offset + at), (off_t)len) < 0
+                   ? -errno
+                   : 0;
+    }
+    return -EINVAL;
 }
 
 void machine_hold(struct machine *m)

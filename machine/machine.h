@@ -54,6 +54,11 @@ static inline void *ram_ptr(const struct ram *ram, gpa_t a, uint64_t len)
     return NULL;
 }
 
+struct machine;
+/* Gives whole pages back to the host, which the guest finds zeroed: `p` is from
+ * ram_ptr, within one region. 0 or -errno. */
+int ram_discard(struct machine *m, void *p, uint64_t len);
+
 /* ----------------------------------------------------------------- buses */
 
 /* A range of port or memory addresses somebody answers. `off` is inside the
@@ -83,8 +88,6 @@ uint64_t bus_read(struct bus *b, uint64_t addr, unsigned width);
 void bus_write(struct bus *b, uint64_t addr, unsigned width, uint64_t val);
 
 /* ----------------------------------------------------- interrupts, kicks */
-
-struct machine;
 
 /* One interrupt source. Its owner raises it through an eventfd that KVM (or,
  * in tests, the fake) turns into an interrupt; the fd may be handed to vhost.
@@ -181,6 +184,8 @@ struct machine {
     void (*start)(struct machine *m); /* the last hold is gone */
     const char *name;                 /* -name, or NULL */
     uint32_t pci_asked;    /* slots that an addr= names: not for others */
+    const char *pinned;    /* who else holds guest memory ("a vhost-user
+                              process"): nothing of it can go back; or NULL */
     struct device *failed; /* half made: the loop may know them */
 };
 

@@ -392,6 +392,7 @@ int vfio_plug(struct vfio *v, struct machine *m, int slot)
     vfio_irq_follow(v);
     v->dev.reset = vfio_pci_reset;
     v->dev.destroy = vfio_pci_destroy;
+    m->pinned = "a PCI device of the host's";
     device_register(m, &v->dev);
     return vfio_watch_request(v, m);
 }

@@ -314,6 +314,7 @@ int vhost_user_open(const struct vhost_device *dev, struct chardev *c,
         user_close(&u->v);
         return err;
     }
+    m->pinned = "a vhost-user process";
     u->v.features = u->can & dev->mask & ~(1ull << VIRTIO_F_RING_PACKED);
     *out = &u->v;
     return 0;

@@ -28,6 +28,7 @@ static const struct {
     {&virtio_rng_class, "", 0},
     {&virtio_blk_class, "drive=d0", 0},
     {&virtio_vsock_class, "guest-cid=3,uds_path=/tmp/vmm-create.vsock", 0},
+    {&virtio_balloon_class, "", 0},
 };
 
 static int lowest_free(void)
