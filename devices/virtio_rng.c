@@ -24,7 +24,7 @@
 /* A request gets no more: descriptors that overlap make chains of any length.
  */
 #define REQUEST_MAX 65536u
-#define QUEUE_SIZE 8
+#define QUEUE_SIZE 64
 /* Read ahead from another file: small, as /dev/hwrng comes back only with all
  * that was asked of it, from a TPM perhaps. */
 #define AHEAD 256
