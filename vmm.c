@@ -334,6 +334,9 @@ static int vmm_check(struct needs *needs)
         err = ready_check(needs);
     if (!err)
         err = listen_check_rest();
+    if (!err && needs->shared_ram && config.memory.alone)
+        err = fail(-EINVAL, "-object memory-backend-…: share=off, but a "
+                            "vhost-user process must share guest memory");
     config.vm.shared_ram |= needs->shared_ram;
     config.vm.runs = vmm_guest_runs;
     return err;

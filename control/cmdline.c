@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "control/cmdline.h"
 #include "control/control.h"
 #include "control/models.h"
@@ -76,15 +77,16 @@ static int cmdline_opt_object(const char *arg)
 {
     if (cmdline_asks_help(arg)) {
         puts("Objects:");
-        cmdline_print_words(
-            "filter-dump memory-backend-memfd memory-backend-ram");
+        cmdline_print_words("filter-dump memory-backend-file "
+                            "memory-backend-memfd memory-backend-ram");
         for (int i = 0; classes->devices[i]; i++)
             if (classes->devices[i]->object)
                 cmdline_print_words(classes->devices[i]->object->types);
         return 1;
     }
     if (!strncmp(arg, "memory-backend-", 15) ||
-        !strncmp(arg, "qom-type=memory-backend-", 24))
+        !strncmp(arg, "qom-type=memory-backend-", 24) ||
+        (json_looks_like(arg) && strstr(arg, "\"memory-backend-")))
         return pc_take(&config, "-object", arg);
     return plan_take("-object", arg);
 }
@@ -150,6 +152,9 @@ static const struct option options[] = {
     TEXT("-append", "TEXT", boot.cmdline,
          "command line (a Linux without one: console=ttyS0)"),
     PC("-m", "SIZE", "memory, 8M to 1T (256M)"),
+    TEXT("-mem-path", "PATH", vm.memory.path,
+         "memory from this file, or one in this directory (hugetlbfs)"),
+    FLAG("-mem-prealloc", vm.memory.prealloc, "all of it before the start"),
     PC("-smp", "N[,sockets=N]...",
        "virtual CPUs, 1 to 32 (1); sockets cores threads"),
     PC("-machine -M", "pc|q35[,KEY=V]...",
@@ -275,8 +280,6 @@ static const struct option options[] = {
     REFUSED("-readconfig -writeconfig",
             "options are given on the command line"),
     REFUSED("-add-fd -set", "name the descriptor itself: fd="),
-    REFUSED("-mem-path -mem-prealloc",
-            "guest memory is anonymous and comes as it is touched"),
     REFUSED("-debugcon", "there is no debug port; -serial"),
     REFUSED("-echr", "the escape character is Ctrl-A"),
     REFUSED("-preconfig", "there is no monitor"),

@@ -23,6 +23,8 @@ struct config {
     bool kvm_named, disk_boot, boot_timeout;
     struct {
         char id[64], named[64]; /* the -object's; whom -machine names */
+        char path[1024];
+        bool alone; /* share=off was said */
         uint64_t size;
     } memory;
     bool stats;

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "control/told.h"
 
 #define ONLY_KVM "this VMM runs on KVM alone; it emulates no processor"
@@ -273,11 +274,15 @@ static int pc_action(struct config *c, const struct told *t)
 static const struct opts_quiet backend_quiet[] = {
     {"dump", "off", "guest memory is never in core dumps"},
     {"merge", "off", "guest memory is not offered to KSM"},
-    {"prealloc", "off", "guest memory comes as it is touched"},
     {"prealloc-threads", NULL, NULL},
+    {"prealloc-context", NULL, NULL},
     {"reserve", "on", "memory is reserved as the host's rules want it"},
     {"policy", "default", "NUMA placement is numactl's"},
-    {"hugetlb", "off", "huge pages are the kernel's choice (THP)"},
+    {"align", NULL, NULL}, /* to a huge page in any case */
+    {"discard-data", NULL, NULL},
+    {"host-nodes", NULL, NULL}, /* of a policy= */
+    {"pmem", "off", "the file is no NVDIMM's"},
+    {"readonly", "off", "a guest writes to its memory"},
     {"seal", "on", "a size that can change would end the VMM"},
     {"x-use-canonical-path-for-ramblock-id", NULL, NULL},
     {0},
@@ -285,26 +290,62 @@ static const struct opts_quiet backend_quiet[] = {
 static const struct field backend_keys[] = {
     KEY(TEXT, "qom-type", type), KEY(TEXT, "id", id),
     KEY(SIZE, "size", bytes),    KEY(FLAG, "share", share, .def = AUTO),
+    KEY(TEXT, "mem-path", path), KEY(FLAG, "prealloc", prealloc),
+    KEY(FLAG, "hugetlb", huge),  KEY(SIZE, "hugetlbsize", page),
     FIELDS_QUIET(backend_quiet), END,
 };
+
+/* Keys belong to one kind of backend, as with QEMU. */
+static int pc_backend_kind(const char *type, const struct told *t)
+{
+    bool file = !strcmp(type, "memory-backend-file");
+    bool memfd = !strcmp(type, "memory-backend-memfd");
+    if (!file && !memfd && strcmp(type, "memory-backend-ram") != 0)
+        return fail(-EINVAL,
+                    "-object %s: guest memory is memory-backend-ram, -memfd "
+                    "or -file",
+                    type);
+    if (file != !!t->path)
+        return fail(-EINVAL, "-object %s: mem-path= %s", type,
+                    file ? "is missing" : "is for memory-backend-file");
+    if ((t->huge || t->page) && !memfd)
+        return fail(-EINVAL,
+                    "-object %s: hugetlb= is for memory-backend-memfd; a "
+                    "file's pages are its file system's",
+                    type);
+    if (t->page && (!t->huge || t->page < 65536 || t->page & (t->page - 1)))
+        return fail(-EINVAL,
+                    "-object %s: hugetlbsize=: a size such as 2M or 1G, with "
+                    "hugetlb=on",
+                    type);
+    return 0;
+}
 
 static int pc_memory_backend(struct config *c, const struct told *t)
 {
     const char *type = t->type ? t->type : "";
-    if (!word_among(type, "memory-backend-ram memory-backend-memfd"))
-        return fail(-EINVAL,
-                    "-object %s: guest memory is memory-backend-ram or "
-                    "memory-backend-memfd",
-                    type);
+    struct ram_config *m = &c->vm.memory;
+    int err = pc_backend_kind(type, t);
+    if (err)
+        return err;
     if (c->memory.id[0] || !t->id)
         return fail(-EINVAL, "-object %s: %s", type,
                     c->memory.id[0] ? "guest memory has one backend at most"
                                     : "id= is missing");
+    if (m->path)
+        return fail(-EINVAL, "-object %s: and -mem-path: one of them", type);
     c->memory.size = t->bytes;
-    c->vm.shared_ram |=
-        t->share == ON ||
-        (t->share == AUTO && !strcmp(type, "memory-backend-memfd"));
-    return pc_copy(t, "id", t->id, c->memory.id, sizeof(c->memory.id));
+    c->memory.alone = t->share == OFF;
+    m->shared = t->share == ON ||
+                (t->share == AUTO && !strcmp(type, "memory-backend-memfd"));
+    m->prealloc |= t->prealloc;
+    m->page = t->huge && !t->page ? 1 : t->page;
+    err =
+        pc_copy(t, "mem-path", t->path, c->memory.path, sizeof(c->memory.path));
+    if (t->path)
+        m->path = c->memory.path;
+    return err ? err
+               : pc_copy(t, "id", t->id, c->memory.id, sizeof(c->memory.id));
 }
 
 static const struct opts_quiet numa_quiet[] = {
@@ -370,7 +411,13 @@ int pc_take(struct config *c, const char *opt, const char *arg)
         puts(p->help);
         return 1;
     }
-    int err = opts_parse(&t.o, opt, arg, p->first);
+    int err;
+    if (json_looks_like(arg)) {
+        opts_init(&t.o, opt);
+        err = json_opts(&t.o, arg, strlen(arg));
+    } else {
+        err = opts_parse(&t.o, opt, arg, p->first);
+    }
     if (!err && p->keys)
         err = fields_read(p->keys, &t, &t.o);
     if (!err && p->take)
@@ -391,6 +438,9 @@ int pc_check(const struct config *c)
                              "-object memory-backend-…,id=%s: nothing names "
                              "it; -machine memory-backend=%s",
                              id, id);
+    if (*id && c->vm.memory.path && c->vm.memory.path != c->memory.path)
+        return fail(-EINVAL,
+                    "-mem-path: and -object memory-backend-…: one of them");
     if (*id && c->memory.size != c->vm.ram)
         return fail(-EINVAL,
                     "-object memory-backend-…,id=%s: its size= must be -m's",

@@ -13,10 +13,10 @@ struct told {
     struct opts o;   /* the texts below */
     const char *arg; /* the whole of it */
     const char *size, *maxmem, *type, *accel, *backend, *order, *once, *timeout,
-        *guest, *process, *uuid, *id, *memdev, *text[IDENTITY_TEXTS];
-    uint64_t bytes;
+        *guest, *process, *uuid, *id, *memdev, *path, *text[IDENTITY_TEXTS];
+    uint64_t bytes, page;
     uint16_t slots, smp[SMP_KEYS];
-    uint8_t acpi, timestamp, ignored, threads, reboot, share;
+    uint8_t acpi, timestamp, ignored, threads, reboot, share, prealloc, huge;
 };
 #define KEY(kind, key, member, ...)                                            \
     FIELD(kind, key, struct told, member, __VA_ARGS__)

@@ -4,6 +4,7 @@
 #define VM_CONFIG_H
 
 #include "machine/boot/boot.h"
+#include "machine/kvm/ram.h"
 #include "machine/machine.h"
 
 struct vm_config {
@@ -12,7 +13,8 @@ struct vm_config {
     unsigned threads, package; /* CPUs of a core, of a package: powers of two
                                   where there are several */
     bool no_reboot;
-    bool shared_ram; /* memfd, for vhost-user */
+    bool shared_ram; /* for vhost-user */
+    struct ram_config memory;
     const char *kvm; /* "/dev/kvm" */
     struct boot *boot;
     /* Optional. The vCPUs run, from here or again after a reset. On the main

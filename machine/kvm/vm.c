@@ -22,69 +22,6 @@
 #include "machine/boot/image.h"
 #include "machine/kvm/kvm.h"
 
-/* -------------------------------------------------------------------- RAM */
-
-/* KVM maps huge pages only where guest and host addresses agree modulo their
- * size (arch/x86/kvm/mmu: kvm_mmu_hugepage_adjust). NULL and errno. */
-static uint8_t *vm_map_aligned(uint64_t size, int flags, int fd)
-{
-    const uint64_t huge = 2u << 20;
-    uint8_t *all = mmap(NULL, size + huge, PROT_NONE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (all == MAP_FAILED)
-        return NULL;
-    uint64_t before = -(uintptr_t)all & (huge - 1);
-    uint8_t *p = mmap(all + before, size, PROT_READ | PROT_WRITE,
-                      flags | MAP_FIXED, fd, 0);
-    int err = errno;
-    if (before)
-        munmap(all, before);
-    if (p == MAP_FAILED) {
-        munmap(all + before, size + huge - before);
-        errno = err;
-        return NULL;
-    }
-    munmap(p + size, huge - before);
-    return p;
-}
-
-static int vm_make_ram(struct vm *vm, uint64_t size)
-{
-    struct ram *ram = &vm->m.ram;
-    int flags = MAP_PRIVATE | MAP_ANONYMOUS;
-    ram->fd = -1;
-    if (vm->cfg.shared_ram) {
-        ram->fd = memfd_create("guest-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-        /* Who is given it could cut it short, and us with it. */
-        if (ram->fd < 0 || ftruncate(ram->fd, (off_t)size) < 0 ||
-            fcntl(ram->fd, F_ADD_SEALS,
-                  F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-            return fail(-errno, "-m: memfd of %llu MiB: %s",
-                        (unsigned long long)size >> 20, strerror(errno));
-        flags = MAP_SHARED;
-    }
-    uint8_t *p = vm_map_aligned(size, flags | MAP_NORESERVE, ram->fd);
-    if (!p)
-        return fail(-errno, "-m: %llu MiB of guest memory: %s; try less",
-                    (unsigned long long)size >> 20, strerror(errno));
-    vm->ram_map = p;
-    vm->ram_map_size = size;
-    /* The bundled guest touches a hundred pages or so; a Linux takes it all. */
-    madvise(p, size, vm->cfg.boot->kernel ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-    /* A core dump is for whoever mends this program, not for the guest's
-     * secrets. */
-    madvise(p, size, MADV_DONTDUMP);
-    uint64_t low = size < LOWRAM_MAX ? size : LOWRAM_MAX;
-    ram->region[ram->n++] =
-        (struct ram_region){.gpa = 0, .size = low, .hva = p};
-    if (size > low)
-        ram->region[ram->n++] = (struct ram_region){.gpa = HIGHRAM_BASE,
-                                                    .size = size - low,
-                                                    .hva = p + low,
-                                                    .offset = low};
-    return 0;
-}
-
 /* --------------------------------------------------------- reset, the end */
 
 /* A kernel is read as fast as its file comes, which may be never (a pipe, a
@@ -310,6 +247,9 @@ int vm_new(struct machine **out, const struct vm_config *cfg)
     if (!vm)
         return fail(-ENOMEM, "out of memory");
     vm->cfg = *cfg;
+    vm->cfg.memory.shared |= cfg->shared_ram;
+    /* The bundled guest touches a hundred pages or so; a Linux takes it all. */
+    vm->cfg.memory.sparse = !cfg->boot->kernel;
     vm->kvm = vm->fd = vm->request.fd = vm->m.ram.fd = -1;
     vm->m.ops = &kvm_machine_ops;
     vm->m.ncpus = cfg->cpus;
@@ -320,7 +260,8 @@ int vm_new(struct machine **out, const struct vm_config *cfg)
     pthread_cond_init(&vm->resume_cond, NULL);
     err = vm_open_kvm(vm);
     if (!err)
-        err = vm_make_ram(vm, cfg->ram);
+        err = ram_make(&vm->m.ram, cfg->ram, &vm->cfg.memory, &vm->ram_map,
+                       &vm->ram_map_size, &vm->m.pinned);
     if (!err)
         err = vm_make_world(vm);
     if (err) {

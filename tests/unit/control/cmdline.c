@@ -318,22 +318,44 @@ TEST(cmdline_memory_backend_must_be_guest_memory)
 {
     takes("-m 128 -object memory-backend-ram,id=pc.ram,size=134217728 "
           "-machine pc,memory-backend=pc.ram");
-    CHECK(!cfg.vm.shared_ram);
+    CHECK(!cfg.vm.memory.shared);
     takes("-m 1G -object memory-backend-memfd,id=m,size=1G,share=on "
           "-numa node,memdev=m");
-    CHECK(cfg.vm.shared_ram);
+    CHECK(cfg.vm.memory.shared);
     takes("-m 1G -object qom-type=memory-backend-memfd,id=m,size=1G,share=off "
           "-numa node,memdev=m");
-    CHECK(!cfg.vm.shared_ram);
+    CHECK(!cfg.vm.memory.shared);
+    takes("-mem-path /dev/hugepages -mem-prealloc");
+    CHECK_STR(cfg.vm.memory.path, "/dev/hugepages");
+    CHECK(cfg.vm.memory.prealloc && !cfg.vm.memory.shared);
+    takes("-object memory-backend-file,id=m,size=256M,mem-path=/m,share=on,"
+          "prealloc=on -machine memory-backend=m");
+    CHECK_STR(cfg.vm.memory.path, "/m");
+    CHECK(cfg.vm.memory.prealloc && cfg.vm.memory.shared);
+    takes(
+        "-object {\"qom-type\":\"memory-backend-memfd\",\"id\":\"m\",\"size\":"
+        "268435456,\"hugetlb\":true,\"hugetlbsize\":2097152} "
+        "-machine memory-backend=m");
+    CHECK_EQ(cfg.vm.memory.page, 2 << 20);
     static const char *const bad[][2] = {
+        {"-mem-path /x -object memory-backend-ram,id=m,size=256M",
+         "one of them"},
         {"-object memory-backend-ram,id=m,size=64M -machine "
          "pc,memory-backend=m",
          "size= must be -m's"},
         {"-object memory-backend-ram,id=m,size=256M", "nothing names it"},
         {"-object memory-backend-ram,size=256M", "id= is missing"},
-        {"-object memory-backend-file,id=m,size=256M", "memory-backend-memfd"},
-        {"-object memory-backend-ram,id=m,size=256M,prealloc=on",
-         "prealloc=on"},
+        {"-object memory-backend-file,id=m,size=256M", "mem-path= is missing"},
+        {"-object memory-backend-ram,id=m,mem-path=/x", "memory-backend-file"},
+        {"-object memory-backend-epc,id=m", "-memfd or -file"},
+        {"-object memory-backend-ram,id=m,hugetlb=on",
+         "for memory-backend-memfd"},
+        {"-object memory-backend-memfd,id=m,hugetlbsize=2M", "with hugetlb=on"},
+        {"-object memory-backend-memfd,id=m,hugetlb=on,hugetlbsize=3M",
+         "2M or 1G"},
+        {"-mem-path /x -object memory-backend-file,id=m,size=256M,mem-path=/y "
+         "-machine pc,memory-backend=m",
+         "one of them"},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         refuses(bad[i][0], bad[i][1]);
