@@ -152,9 +152,8 @@ static const struct option options[] = {
     TEXT("-append", "TEXT", boot.cmdline,
          "command line (a Linux without one: console=ttyS0)"),
     PC("-m", "SIZE", "memory, 8M to 1T (256M)"),
-    TEXT("-mem-path", "PATH", vm.memory.path,
-         "memory from this file, or one in this directory (hugetlbfs)"),
-    FLAG("-mem-prealloc", vm.memory.prealloc, "all of it before the start"),
+    TEXT("-mem-path", "PATH", vm.memory.path, NULL),
+    FLAG("-mem-prealloc", vm.memory.prealloc, NULL),
     PC("-smp", "N[,sockets=N]...",
        "virtual CPUs, 1 to 32 (1); sockets cores threads"),
     PC("-machine -M", "pc|q35[,KEY=V]...",
@@ -182,8 +181,7 @@ static const struct option options[] = {
     CALL("-global", "MODEL.KEY=VALUE", cmdline_opt_global,
          "a default for every -device MODEL"),
     CALL("-object", "TYPE,id=ID...", cmdline_opt_object,
-         "what devices use: -object help; filter-dump\n"
-         "                                captures a netdev's frames"),
+         "filter-dump captures frames; -object help: others"),
     CALL("-serial", "TO", cmdline_opt_serial,
          "stdio null pty file:PATH unix:PATH tcp:HOST:PORT\n"
          "                                "
