@@ -31,6 +31,7 @@
 #include "control/metrics.h"
 #include "control/models.h"
 #include "control/plan.h"
+#include "control/textfile.h"
 #include "control/ready.h"
 #include "devices/pc/pc.h"
 #include "devices/pci/pci.h"
@@ -305,6 +306,7 @@ static void vmm_guest_runs(struct machine *m)
     notify_status("the guest runs");
     if (!config.daemonize)
         log_move();
+    textfile_begin();
     ready_runs(m, vmm_is_ready);
 }
 
@@ -332,6 +334,8 @@ static int vmm_check(struct needs *needs)
         err = plan_check(&classes, needs);
     if (!err)
         err = ready_check(needs);
+    if (!err)
+        err = control_check();
     if (!err)
         err = listen_check_rest();
     if (!err && needs->shared_ram && config.memory.alone)
@@ -371,6 +375,8 @@ static int vmm_open(struct machine *m)
     if (!err)
         err = control_begin(m, &config);
     if (!err)
+        err = textfile_open(m);
+    if (!err)
         err = pidfile_keep();
     if (!err)
         err = helper_watch(m->loop);
@@ -395,6 +401,7 @@ static void vmm_end(struct machine *m)
     if (config.stats)
         vmm_print_stats(m);
     control_end();
+    textfile_end();
     /* NICs use backends, backends use the machine's loop. */
     devices_destroy(m);
     pidfile_close();

@@ -19,6 +19,7 @@
 #include "control/models.h"
 #include "control/pc.h"
 #include "control/plan.h"
+#include "control/textfile.h"
 #include "control/ready.h"
 #include "host/chardev.h"
 #include "host/helper.h"
@@ -209,6 +210,8 @@ static const struct option options[] = {
     CALL("-runas", "USER|UID:GID", sandbox_runas,
          "who root becomes in it (nobody)"),
     FLAG("-stats", stats, "print counters at the end"),
+    CALL("-metrics", "FILE[,interval=S]", textfile_option,
+         "counters for Prometheus, written over each 15 s"),
     CALL("-trace", "CAT[,CAT]...", cmdline_opt_trace,
          "pci virtio queue e1000 irq net bus serial\n"
          "                                boot vm all"),

@@ -18,6 +18,7 @@
 #include "control/api.h"
 #include "host/helper.h"
 #include "host/ids.h"
+#include "host/listen.h"
 
 #define WAITING 128  /* connections that are not accepted yet */
 #define NOBODY 65534 /* whom a user namespace does not know */
@@ -29,6 +30,7 @@ static struct {
     gid_t gid;
     mode_t bits;
     bool blind; /* others have no number here */
+    int fd;     /* a service manager's, instead; 0: none */
     struct addr addr;
 } told;
 
@@ -47,7 +49,7 @@ static const struct field control_fields[] = {
     {.name = ""},
 };
 
-static int control_check(void)
+static int control_read(void)
 {
     uid_t uid = (uid_t)-1;
     gid_t gid = (gid_t)-1;
@@ -68,10 +70,16 @@ static int control_check(void)
                         told.mode);
         told.bits = (mode_t)bits;
     }
-    int err = addr_unix("-control", told.path, false, &told.addr);
-    if (!err)
+    return addr_unix("-control", told.path, false, &told.addr);
+}
+
+int control_check(void)
+{
+    int fd = listen_socket("-control", "api");
+    told.fd = fd < 0 ? 0 : fd;
+    if (fd == -ENOENT && told.path)
         helper_need_unlink(&told.addr);
-    return err;
+    return fd == -EINVAL ? fd : 0;
 }
 
 int control_option(const char *arg)
@@ -87,7 +95,7 @@ int control_option(const char *arg)
         err = fields_read(control_fields, &told, &told.o);
     told.uid = (uid_t)-1;
     told.gid = (gid_t)-1;
-    return err ? err : control_check();
+    return err ? err : control_read();
 }
 
 /* A second look at who came, where others beside the owner may: a file's mode
@@ -102,7 +110,7 @@ static bool control_admits(struct server *s, int fd)
     gid_t groups[64];
     socklen_t len = sizeof(who);
     (void)s;
-    if (told.bits & S_IROTH && told.bits & S_IWOTH)
+    if (told.fd || (told.bits & S_IROTH && told.bits & S_IWOTH))
         return true;
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len))
         return false;
@@ -146,10 +154,12 @@ static int control_bind(int fd)
 
 int control_begin(struct machine *m, const struct config *config)
 {
-    if (!told.path)
+    if (!told.path && !told.fd)
         return 0;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int err = fd < 0 ? -errno : control_bind(fd);
+    int fd = told.fd ? told.fd
+                     : socket(AF_UNIX,
+                              SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int err = fd < 0 ? -errno : told.fd ? 0 : control_bind(fd);
     if (err) {
         if (fd >= 0)
             close(fd);
@@ -162,7 +172,7 @@ int control_begin(struct machine *m, const struct config *config)
     server = (struct server){
         .request = control_request, .admit = control_admits, .name = "vmm"};
     err = server_begin(&server, m->loop, fd);
-    return err ? fail(err, "-control %s: %s", told.path, strerror(-err)) : 0;
+    return err ? fail(err, "-control: %s", strerror(-err)) : 0;
 }
 
 void control_end(void)

@@ -140,7 +140,7 @@ static void metrics_put_head(struct text *out, const struct count *c)
     text_put(out, " %s\n", c->level ? "gauge" : "counter");
 }
 
-void metrics_prometheus(struct machine *m, struct text *out)
+void metrics_prometheus(struct machine *m, struct text *out, int width)
 {
     struct metrics s;
     metrics_collect(&s, m, metrics_by_name, out);
@@ -158,7 +158,7 @@ void metrics_prometheus(struct machine *m, struct text *out)
             text_put(out, ",machine=");
             text_quote(out, m->name);
         }
-        text_put(out, "} %llu\n", (unsigned long long)c->val);
+        text_put(out, "} %*llu\n", width, (unsigned long long)c->val);
     }
     metrics_free(&s);
 }

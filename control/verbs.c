@@ -150,7 +150,7 @@ static int verbs_stats(void *thing, const void *told, struct text *out)
 static int verbs_metrics(void *thing, const void *told, struct text *out)
 {
     (void)told;
-    metrics_prometheus(((struct control *)thing)->m, out);
+    metrics_prometheus(((struct control *)thing)->m, out, 0);
     return 0;
 }
 

@@ -25,8 +25,7 @@ static uint64_t clock_tsc(void)
 /* Of a processor: what its counter is ahead of the host's (api.rst,
  * KVM_VCPU_TSC_CTRL), which needs no guess at how long a call takes.
  *
- * syscalls loop: ioctl(KVM_GET_DEVICE_ATTR) */
-/* syscalls loop: ioctl(KVM_SET_DEVICE_ATTR), where KVM knows it */
+ * syscalls loop: ioctl(KVM_GET_DEVICE_ATTR|KVM_SET_DEVICE_ATTR) */
 static bool clock_tsc_offset(const struct vcpu *c, bool set, uint64_t *offset)
 {
     struct kvm_device_attr a = {.group = KVM_VCPU_TSC_CTRL,

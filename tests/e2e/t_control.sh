@@ -3,17 +3,17 @@
 # SPDX-License-Identifier: MIT
 # A machine that runs is asked and told things: -control, vmm ctl, HTTP clients.
 
-ctl() { "$VMM" ctl s "$@"; }
-# state: "Running", as the machine says.
-state() { ctl status | sed -n 's/^state //p'; }
-runs() { [ "$(state 2>/dev/null)" = Running ]; }
-# counter NAME: its value.
-counter() { ctl stats | sed -n "s/^$1 //p"; }
-# refused REGEX VERB...: exit status 1, with a reason.
-refused() {
+ask() { "$VMM" ctl s "$@"; }
+# vm_state: "Running", as the machine says.
+vm_state() { ask status | sed -n 's/^state //p'; }
+vm_runs() { [ "$(vm_state 2>/dev/null)" = Running ]; }
+# vm_counter NAME: its value.
+vm_counter() { ask stats | sed -n "s/^$1 //p"; }
+# ask_refused REGEX VERB...: exit status 1, with a reason.
+ask_refused() {
     local reason=$1 rc=0
     shift
-    ctl "$@" >"$T/ctl" 2>&1 || rc=$?
+    ask "$@" >"$T/ctl" 2>&1 || rc=$?
     is $rc 1 "exit status of vmm ctl $*"
     matches "$(<"$T/ctl")" "$reason" "the reason for $*"
 }
@@ -23,18 +23,18 @@ test_control_pause() {
     local model before
     for model in virtio-net-pci e1000; do
         model=$model boot_bundled '' -control s
-        is "$(state)" Running state
+        is "$(vm_state)" Running state
         ping -n -q -i 0.002 -c 1000 -W 20 10.0.0.2 >pinged &
         for _ in 1 2 3; do
-            ctl pause
-            ctl pause
-            is "$(state)" Paused state
-            before=$(counter vcpu0.exit_io)
+            ask pause
+            ask pause
+            is "$(vm_state)" Paused state
+            before=$(vm_counter vcpu0.exit_io)
             nap 0.2
-            is "$(counter vcpu0.exit_io)" "$before" "exits of a paused guest"
-            ctl resume
-            ctl resume
-            is "$(state)" Running state
+            is "$(vm_counter vcpu0.exit_io)" "$before" "exits of a paused guest"
+            ask resume
+            ask resume
+            is "$(vm_state)" Running state
             nap 0.1
         done
         wait $!
@@ -47,15 +47,15 @@ test_control_pause() {
 e2e kvm control_pause_and_end "a reset while the guest is paused takes effect when it goes on; SIGTERM ends a paused guest at once"
 test_control_pause_and_end() {
     boot_bundled '' -control s
-    ctl pause
-    ctl reset
+    ask pause
+    ask reset
     nap 0.3
-    is "$(state)" Paused state
+    is "$(vm_state)" Paused state
     is "$(grep -ac 'guest: net up' "$T/out")" 1 "starts"
-    ctl resume
+    ask resume
     wait_for 10 "the second start" twice_up
     pings 10.0.0.2 56
-    ctl pause
+    ask pause
     kill -TERM "$vmm_pid"
     ends 2 143
     matches "$(<"$T/err")" 'paused' "what is said"
@@ -64,42 +64,43 @@ twice_up() { [ "$(grep -ac 'guest: net up' "$T/out")" = 2 ]; }
 
 e2e kvm control_verbs "vmm ctl: links, captures, counters, reset, quit; refusals have a reason and exit status 1"
 test_control_verbs() {
-    boot_bundled '' -control s -object filter-dump,id=d,netdev=net0,file=f.pcap,status=off
+    boot_bundled '' -control s -object filter-dump,id=d,netdev=net0,file=f.pcap,status=off -metrics m.prom,interval=1
     pings 10.0.0.2 56
-    is "$(counter net0.pcap_records)" 0 "frames captured while it is off"
-    ctl capture d on
+    is "$(vm_counter net0.pcap_records)" 0 "frames captured while it is off"
+    ask capture d on
     pings 10.0.0.2 56
-    ctl capture net0 off
-    [ "$(counter net0.pcap_records)" -ge 20 ] || fail "$(counter net0.pcap_records) frames captured"
-    ctl link net0 down
-    is "$(counter net0.link)" 0 "the link"
+    ask capture net0 off
+    [ "$(vm_counter net0.pcap_records)" -ge 20 ] || fail "$(vm_counter net0.pcap_records) frames captured"
+    ask link net0 down
+    is "$(vm_counter net0.link)" 0 "the link"
     ! ping -n -q -c 1 -W 0.3 10.0.0.2 >/dev/null || fail "a pulled cable carries pings"
-    ctl link id=net0 state=up
+    ask link id=net0 state=up
     pings 10.0.0.2 56
-    ctl metrics >metrics
-    grep -q '^vmm_rx_frames_total{id="virtio-net.0"} [1-9]' metrics || fail "$(head -n 20 metrics)"
-    matches "$(ctl stats -json)" '"net0":\{"link":1,' "stats as JSON"
-    refused 'no netdev or NIC net1' link net1 up
-    refused 'one of down, up' link net0 sideways
-    refused 'there is no such verb' dance
-    refused 'no key "x"' pause x=1
+    ask metrics >shown
+    grep -q '^vmm_rx_frames_total{id="virtio-net.0"} [1-9]' shown || fail "$(head -n 20 shown)"
+    matches "$(ask stats -json)" '"net0":\{"link":1,' "stats as JSON"
+    ask_refused 'no netdev or NIC net1' link net1 up
+    ask_refused 'one of down, up' link net0 sideways
+    ask_refused 'there is no such verb' dance
+    ask_refused 'no key "x"' pause x=1
     local rc=0
-    ctl link net0 up more 2>/dev/null || rc=$?
+    ask link net0 up more 2>/dev/null || rc=$?
     is $rc 2 "exit status of wrong use"
     "$VMM" ctl nobody status 2>/dev/null || rc=$?
     is $rc 3 "exit status where nobody answers"
-    ctl reset
+    ask reset
     wait_for 10 "the second start" twice_up
-    wait_for 10 "the guest" runs
-    ctl quit
+    wait_for 10 "the guest" vm_runs
+    ask quit
     ends 5 0
     [ ! -e s ] || fail "the socket is left behind"
+    grep -Eq '^vmm_resets_total\{id="vm"\} +1$' m.prom || fail "at the end: $(grep resets m.prom)"
 }
 
 e2e kvm control_who "the socket is its maker's alone, or of a group that is asked for; nobody else gets in"
 test_control_who() {
     start -control s -append quiet
-    wait_for 10 "the guest" runs
+    wait_for 10 "the guest" vm_runs
     is "$(stat -c '%a %u' s)" "600 0" "mode and owner"
     local rc=0
     chmod 711 . ..
@@ -111,7 +112,7 @@ test_control_who() {
     is $rc 3 "exit status of nobody's, once the file lets it"
     stop
     start -control s,owner=1234:1234,group=777 -append quiet
-    wait_for 10 "the guest" runs
+    wait_for 10 "the guest" vm_runs
     is "$(stat -c '%a %u %g' s)" "660 1234 777" "mode, owner and group"
     setpriv --reuid 1234 --regid 1234 --clear-groups "$VMM" ctl "$PWD/s" status >/dev/null || fail "not its owner"
     setpriv --reuid 99 --regid 777 --clear-groups "$VMM" ctl "$PWD/s" status >/dev/null || fail "not the group"
@@ -126,10 +127,23 @@ test_control_who() {
 e2e lab control_pause_clock "a guest's time does not go on while it is paused"
 test_control_pause_clock() {
     boot_bundled 'test=poweroff after=2000' -control s
-    ctl pause
+    ask pause
     nap 3
-    ctl resume
+    ask resume
     nap 0.7
     alive "$vmm_pid" || fail "two seconds of its time had gone by in 0.7 s and a pause of three"
     ends 20 0
+}
+
+e2e kvm control_handed_over "a socket that a service manager listens at serves, whoever connected before there was a VMM"
+test_control_handed_over() {
+    command -v systemd-socket-activate >/dev/null || skip "systemd-socket-activate is not installed"
+    systemd-socket-activate -l "$T/s" --fdname=api "$VMM" -append quiet </dev/null >"$T/out" 2>"$T/err" &
+    vmm_pid=$!
+    wait_for 10 "the socket" test -S s
+    ask status >shown
+    wait_for 10 "the guest" vm_runs
+    ask quit
+    ends 5 0
+    [ -S s ] || fail "the service manager's socket is gone"
 }
