@@ -66,15 +66,20 @@ static int api_version(struct control *ctl, const char *rest, struct opts *o,
 
 /* --------------------------------------------------------- what is there */
 
-static void api_put_machine(const struct machine *m, struct text *out)
+static uint64_t api_ram(const struct machine *m)
 {
     uint64_t ram = 0;
     for (int i = 0; i < m->ram.n; i++)
         ram += m->ram.region[i].size;
+    return ram;
+}
+
+static void api_put_machine(const struct machine *m, struct text *out)
+{
     text_put(out,
              "{\"vcpu_count\":%u,\"mem_size_mib\":%llu,\"smt\":false,"
              "\"track_dirty_pages\":false,\"huge_pages\":\"None\"}",
-             m->ncpus, (unsigned long long)ram >> 20);
+             m->ncpus, (unsigned long long)api_ram(m) >> 20);
 }
 
 static int api_machine(struct control *ctl, const char *rest, struct opts *o,
@@ -189,6 +194,107 @@ static int api_action(struct control *ctl, const char *rest, struct opts *o,
     }
 }
 
+/* Rate limits of no size are none. */
+#define NONE "0", "disks are not limited"
+static const struct opts_quiet limiter_quiet[] = {
+    {"rate_limiter.bandwidth.size", NONE},
+    {"rate_limiter.bandwidth.one_time_burst", NONE},
+    {"rate_limiter.bandwidth.refill_time", NULL, NULL},
+    {"rate_limiter.ops.size", NONE},
+    {"rate_limiter.ops.one_time_burst", NONE},
+    {"rate_limiter.ops.refill_time", NULL, NULL},
+    {0},
+};
+struct drive_told {
+    const char *id, *path;
+};
+static const struct field drive_fields[] = {
+    FIELD(TEXT, "drive_id", struct drive_told, id),
+    FIELD(TEXT, "path_on_host", struct drive_told, path),
+    FIELDS_QUIET(limiter_quiet),
+    {.name = ""},
+};
+
+static int api_drive(struct control *ctl, const char *rest, struct opts *o,
+                     struct text *out)
+{
+    struct drive_told told;
+    struct opts disk;
+    int err = fields_read(drive_fields, &told, o);
+    if (err)
+        return err;
+    if (told.id && strcmp(told.id, rest) != 0)
+        return fail(-EINVAL, "The id from the path does not match the id from "
+                             "the body!");
+    opts_init(&disk, o->what);
+    err = opts_add(&disk, "id", rest);
+    if (!err && told.path)
+        err = opts_add(&disk, "path", told.path);
+    if (!err)
+        err = verbs_do(ctl, "disk", &disk, out);
+    opts_free(&disk);
+    return err;
+}
+
+/* A number under another key, as the verb of that name has it. */
+static int api_number(struct control *ctl, const char *verb, const char *key,
+                      uint64_t number, struct text *out)
+{
+    struct opts o;
+    char text[24];
+    opts_init(&o, verb);
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)number);
+    int err = opts_add(&o, key, text);
+    if (!err)
+        err = verbs_do(ctl, verb, &o, out);
+    opts_free(&o);
+    return err;
+}
+
+struct balloon_told {
+    uint32_t mib;
+};
+#define UNSAID UINT32_MAX
+static const struct field balloon_fields[] = {
+    FIELD(NUMBER, "amount_mib", struct balloon_told, mib, .max = UNSAID - 1,
+          .def = UNSAID),
+    {.name = ""},
+};
+static int api_balloon(struct control *ctl, const char *rest, struct opts *o,
+                       struct text *out)
+{
+    struct balloon_told told;
+    (void)rest;
+    int err = fields_read(balloon_fields, &told, o);
+    if (err)
+        return err;
+    if (told.mib == UNSAID)
+        return fail(-EINVAL, "missing field `amount_mib`");
+    uint64_t all = api_ram(ctl->m), take = (uint64_t)told.mib << 20;
+    if (take >= all)
+        return fail(-EINVAL, "amount_mib: the guest has no more than that");
+    return api_number(ctl, "balloon", "size", all - take, out);
+}
+
+static int api_interval(struct control *ctl, const char *rest, struct opts *o,
+                        struct text *out)
+{
+    static const char key[] = "stats_polling_interval_s";
+    struct opts mine;
+    (void)rest;
+    opts_init(&mine, o->what);
+    int err = opts_move(&mine, o, key, "seconds");
+    if (!err && o->n)
+        err = fail(-EINVAL, "%s: unknown field `%s`, expected %s", o->what,
+                   o->kv[0].key, key);
+    if (!err && !mine.n)
+        err = fail(-EINVAL, "missing field `%s`", key);
+    if (!err)
+        err = verbs_do(ctl, "balloon-stats", &mine, out);
+    opts_free(&mine);
+    return err;
+}
+
 /* ------------------------------------------------------------------- routes */
 
 static const struct route {
@@ -204,6 +310,9 @@ static const struct route {
     {HTTP_GET, "/stats", api_stats, false},
     {HTTP_GET, "/metrics", api_metrics, false},
     {HTTP_PATCH, "/vm", api_state, false},
+    {HTTP_PATCH, "/drives/", api_drive, false},
+    {HTTP_PATCH, "/balloon", api_balloon, false},
+    {HTTP_PATCH, "/balloon/statistics", api_interval, false},
     {HTTP_PUT, "/actions", api_action, false},
     {HTTP_PUT, "/verbs/", api_verb, true},
 };
@@ -246,22 +355,38 @@ static int api_run(struct control *ctl, const struct http *h, struct text *out)
     return err;
 }
 
+static void api_answer(struct client *c, int err, const char *why,
+                       struct text *out)
+{
+    int code = out->n ? 200 : 204;
+    if (err) {
+        code = 400;
+        text_free(out);
+        text_put(out, "{\"fault_message\":");
+        text_quote(out, why);
+        text_put(out, "}");
+    }
+    bool json = !out->n || *out->p == '{';
+    server_answer(c, code, json ? JSON_TYPE : TEXT_TYPE, out);
+}
+
+static void api_later(void *who, int err, const char *why)
+{
+    struct text out = {0};
+    api_answer(who, err, why, &out);
+}
+
 void api_request(struct control *ctl, struct client *c)
 {
     struct text out = {0};
     char fault[512];
+    ctl->who = c;
+    ctl->answer = api_later;
     log_catch(fault, sizeof(fault));
     int err = api_run(ctl, &c->in, &out);
     log_catch(NULL, 0);
-    if (err) {
+    if (err == -EINPROGRESS)
         text_free(&out);
-        text_put(&out, "{\"fault_message\":");
-        text_quote(&out, fault);
-        text_put(&out, "}");
-    }
-    server_answer(c,
-                  err     ? 400
-                  : out.n ? 200
-                          : 204,
-                  out.n && *out.p != '{' ? TEXT_TYPE : JSON_TYPE, &out);
+    else
+        api_answer(c, err, fault, &out);
 }

@@ -177,6 +177,7 @@ int control_begin(struct machine *m, const struct config *config)
 
 void control_end(void)
 {
+    verbs_end();
     server_end(&server);
     opts_free(&told.o);
 }

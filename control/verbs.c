@@ -12,7 +12,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "block/block.h"
 #include "control/metrics.h"
+#include "host/helper.h"
 #include "net/net.h"
 
 const char *verbs_state(const struct machine *m)
@@ -125,6 +127,92 @@ static int verbs_capture(void *thing, const void *told, struct text *out)
                : 0;
 }
 
+/* ------------------------------------------------------------------- disks */
+
+struct disk_told {
+    const char *id, *path;
+};
+static const struct field disk_fields[] = {
+    FIELD(TEXT, "id", struct disk_told, id, .arg = "ID",
+          .help = "a drive, or a disk of it"),
+    FIELD(TEXT, "path", struct disk_told, path, .arg = "[FILE]",
+          .help = "takes its place; below an -allow-path"),
+    {.name = ""},
+};
+
+/* The one file that is being opened: the sandbox has none, so the helper
+ * process does it, which may take its time. */
+static struct swap {
+    struct helper_ask ask;
+    struct blockdev *b; /* NULL: none is */
+    char path[4096];
+    void *who;
+    void (*answer)(void *who, int err, const char *why);
+} swap;
+
+static void verbs_opened(struct helper_ask *a, int err, const int fd[2])
+{
+    struct swap *s = container_of(a, struct swap, ask);
+    char why[512] = "";
+    log_catch(why, sizeof(why));
+    if (err)
+        fail(err, "%s: %s", s->path, strerror(-err));
+    else
+        err = s->b->swap(s->b, fd[0], s->path);
+    log_catch(NULL, 0);
+    s->b = NULL;
+    s->answer(s->who, err, why);
+}
+
+static int verbs_swap(struct control *c, struct blockdev *b, const char *path)
+{
+    struct swap *s = &swap;
+    if (!b->swap)
+        return fail(-EOPNOTSUPP, "disk: no file can take the place of %s",
+                    b->id);
+    if (s->b)
+        return fail(-EBUSY, "disk: another file is being opened");
+    if (*path != '/' || strlen(path) >= sizeof(s->path))
+        return fail(-EINVAL, "disk: path=: must be absolute: %.200s", path);
+    strcpy(s->path, path);
+    s->ask = (struct helper_ask){.done = verbs_opened};
+    s->who = c->who;
+    s->answer = c->answer;
+    int err = helper_open(&s->ask, s->path, !b->readonly);
+    if (err == -EACCES || err == -EPIPE)
+        return fail(-EACCES, "disk: %s: lies below no -allow-path DIR", path);
+    if (err)
+        return fail(err, "disk: %s: %s", path, strerror(-err));
+    s->b = b;
+    return -EINPROGRESS;
+}
+
+void verbs_end(void)
+{
+    if (swap.b)
+        helper_forget(&swap.ask);
+    swap.b = NULL;
+}
+
+static int verbs_disk(void *thing, const void *told, struct text *out)
+{
+    struct control *c = thing;
+    const struct disk_told *t = told;
+    (void)out;
+    if (!t->id)
+        return fail(-EINVAL, "disk: id= is needed");
+    struct blockdev *b = blockdev_find(t->id);
+    for (const struct device *d = c->m->devices; d && !b; d = d->next)
+        if (!strcmp(d->id, t->id))
+            b = blockdev_find(opts_str(&d->opts, "drive", ""));
+    if (!b)
+        return fail(-ENOENT, "disk: there is no drive or disk %s", t->id);
+    if (t->path)
+        return verbs_swap(c, b, t->path);
+    return b->resize ? b->resize(b, 0)
+                     : fail(-EOPNOTSUPP, "disk: %s has one size", b->id);
+}
+
 /* ---------------------------------------------------------------- counters */
 
 struct stats_told {
@@ -164,6 +252,8 @@ const struct verb verbs[] = {
      sizeof(struct link_told), verbs_link},
     {"capture", "a capture leaves frames out or goes on", capture_fields,
      sizeof(struct link_told), verbs_capture},
+    {"disk", "it has grown, or another file takes its place", disk_fields,
+     sizeof(struct disk_told), verbs_disk},
     {"stats", "all counters", stats_fields, sizeof(struct stats_told),
      verbs_stats},
     {"metrics", "all counters, for Prometheus", NULL, 0, verbs_metrics},

@@ -204,3 +204,36 @@ EOF
     [ ${#held[@]} -lt 60 ] || fail "${#held[@]} descriptors"
     [ "$(wc -l <"$T/err")" -lt 5 ] || fail "lines of the log: $(head "$T/err")"
 }
+
+e2e kvm control_disk "a disk that was grown has its new size; another file takes its place, if -allow-path lets it"
+test_control_disk() {
+    chmod 711 . ..
+    truncate -s 1M a
+    truncate -s 2M b
+    chmod 666 a b
+    mkdir let
+    truncate -s 3M let/c
+    truncate -s 5M let/e
+    chmod 711 let
+    chmod 666 let/c let/e
+    start -append quiet -control s -allow-path "$T/let" -drive file=a,if=none,id=hd0,format=raw \
+        -device virtio-blk-pci,drive=hd0,id=disk0
+    wait_for 10 "the guest" vm_runs
+    truncate -s 4M a
+    ask disk disk0
+    ask_refused 'no drive or disk hd1' disk hd1
+    ask_refused 'absolute' disk hd0 path=let/c
+    ask_refused 'allow-path' disk hd0 "$T/b"
+    ask_refused 'No such file' disk hd0 "$T/let/d"
+    ask disk hd0 "$T/let/c"
+    opened | grep -q "let/c" || fail "not opened: $(opened)"
+    ! opened | grep -q "$T/a" || fail "still open: $(opened)"
+    command -v curl >/dev/null || skip "curl is not installed"
+    : >answer
+    curl -s -o answer -w '%{http_code}' --unix-socket s -X PATCH http://x/drives/hd0 \
+        -d "{\"drive_id\":\"hd0\",\"path_on_host\":\"$T/let/e\"}" >code
+    is "$(<code) $(<answer)" "204 " "the answer"
+    curl -s -o answer -w '%{http_code}' --unix-socket s -X PATCH http://x/drives/hd0 -d '{"drive_id":"hd1"}' >code
+    is "$(<code) $(<answer)" '400 {"fault_message":"The id from the path does not match the id from the body!"}' "another id"
+}
+opened() { ls -l "/proc/$vmm_pid/fd"; }
