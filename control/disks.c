@@ -127,21 +127,19 @@ static struct asked *disks_find(const struct asked_list *backs, const char *id)
     return NULL;
 }
 
-/* file.KEY of `from` as KEY of `to`. */
+/* file.KEY of `from` becomes KEY of `to`; the others stay. */
 static int disks_below(struct opts *to, struct opts *from)
 {
+    struct opts own;
     int err = 0;
-    for (int i = 0; i < from->n && !err;) {
-        const char *key = from->kv[i].key;
-        if (strncmp(key, "file.", 5)) {
-            i++;
-            continue;
-        }
-        char full[64], part[64];
-        snprintf(full, sizeof(full), "%s", key);
-        snprintf(part, sizeof(part), "%s", key + 5);
-        err = opts_move(to, from, full, part);
+    opts_init(&own, from->what);
+    for (int i = 0; i < from->n && !err; i++) {
+        const char *key = from->kv[i].key, *val = from->kv[i].val;
+        err = strncmp(key, "file.", 5) ? opts_add(&own, key, val)
+                                       : opts_add(to, key + 5, val);
     }
+    opts_free(from);
+    *from = own;
     return err;
 }
 
