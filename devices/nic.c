@@ -4,7 +4,10 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "base/iov.h"
 
 void nic_stats_add(struct nic_stats *sum, const struct nic_stats *s)
 {
@@ -52,14 +55,35 @@ static int nic_take_netdev(struct nic *nic, const char *what)
     return 0;
 }
 
+#define RATE(key, member, kind, text)                                          \
+    FIELD(kind, key, struct nic, member, .help = text)
 const struct field nic_fields[] = {
     FIELD(TEXT, "netdev", struct nic, netdev, .arg = "ID",
           .help = "the backend"),
     FIELD(MAC, "mac", struct nic, mac,
           .help = "its address (made of the VM's name)"),
+    RATE("rx-rate", rx_rate.rate, SIZE,
+         "bytes a second to the guest (no limit)"),
+    RATE("rx-burst", rx_rate.burst, SIZE, "of them, at once (a fifth of that)"),
+    RATE("rx-ops", rx_rate.ops, NUMBER, "packets a second to the guest"),
+    RATE("rx-ops-burst", rx_rate.ops_burst, NUMBER, "of them, at once"),
+    RATE("tx-rate", tx_rate.rate, SIZE, "bytes a second from the guest"),
+    RATE("tx-burst", tx_rate.burst, SIZE, "of them, at once"),
+    RATE("tx-ops", tx_rate.ops, NUMBER, "packets a second from the guest"),
+    RATE("tx-ops-burst", tx_rate.ops_burst, NUMBER, "of them, at once"),
     FIELDS_OF(pci_fields, "", struct nic, pci),
     {.name = ""},
 };
+
+static int nic_check_rate(const struct nic_rate *r, const char *what,
+                          const char *way)
+{
+    if ((!r->burst || r->rate) && (!r->ops_burst || r->ops))
+        return 0;
+    return fail(-EINVAL, "%s: %s-%sburst= needs %s-%s=", what, way,
+                r->burst && !r->rate ? "" : "ops-", way,
+                r->burst && !r->rate ? "rate" : "ops");
+}
 
 int nic_check(struct nic *nic, struct device *dev, struct needs *needs,
               const char *model)
@@ -74,7 +98,134 @@ int nic_check(struct nic *nic, struct device *dev, struct needs *needs,
     if (!memcmp(nic->mac, none, 6))
         nic_default_mac(nic->mac, needs->name ? needs->name : "", number);
     int err = pci_check(&nic->pci, what, needs);
+    if (!err)
+        err = nic_check_rate(&nic->rx_rate, what, "rx");
+    if (!err)
+        err = nic_check_rate(&nic->tx_rate, what, "tx");
     if (!err && nic->netdev)
         err = nic_take_netdev(nic, what);
     return err;
+}
+
+/* ------------------------------------------------------------- rate limits */
+
+static uint64_t nic_gate_wait(struct nic *nic, const struct limit *l,
+                              uint64_t bytes)
+{
+    uint64_t now = now_ns();
+    pthread_mutex_lock(&nic->limit_lock);
+    uint64_t wait = limit_wait(l, bytes, now);
+    pthread_mutex_unlock(&nic->limit_lock);
+    return wait ? now + wait : 0;
+}
+
+static void nic_gate_take(struct nic *nic, struct limit *l, uint64_t bytes)
+{
+    pthread_mutex_lock(&nic->limit_lock);
+    limit_take(l, bytes, now_ns());
+    pthread_mutex_unlock(&nic->limit_lock);
+}
+
+static ssize_t nic_gate_send(struct netbe *be, const struct iovec *iov, int n)
+{
+    struct nic_gate *g = be->gate;
+    uint64_t bytes = iov_len(iov, n) - NET_HDR_LEN;
+    g->tx_due = nic_gate_wait(g->nic, &g->nic->tx_limit, bytes);
+    if (g->tx_due)
+        return 0;
+    ssize_t sent = g->send(be, iov, n);
+    if (sent > 0)
+        nic_gate_take(g->nic, &g->nic->tx_limit, bytes);
+    return sent;
+}
+
+/* How long a packet is shows when it has been read: so one is read as soon as
+ * there is a token, and the next one waits for it. */
+static ssize_t nic_gate_recv(struct netbe *be, const struct iovec *iov, int n)
+{
+    struct nic_gate *g = be->gate;
+    g->rx_due = nic_gate_wait(g->nic, &g->nic->rx_limit, 1);
+    if (g->rx_due)
+        return 0;
+    ssize_t got = g->recv(be, iov, n);
+    if (got > NET_HDR_LEN)
+        nic_gate_take(g->nic, &g->nic->rx_limit, (uint64_t)got - NET_HDR_LEN);
+    return got;
+}
+
+static int nic_gate_add(struct nic *nic, unsigned q)
+{
+    struct netbe *be = nic->nd->q[q];
+    struct nic_gate *g = calloc(1, sizeof(*g));
+    if (!g)
+        return fail(-ENOMEM, "%s: out of memory", nic->id);
+    *g = (struct nic_gate){.send = be->send, .recv = be->recv, .nic = nic};
+    nic->gate[q] = g;
+    be->gate = g;
+    be->send = nic_gate_send;
+    be->recv = nic_gate_recv;
+    return 0;
+}
+
+static int nic_gates(struct nic *nic)
+{
+    int err = 0;
+    if (!nic->nd)
+        return fail(-EINVAL, "%s: a rate limit needs a netdev", nic->id);
+    if (nic->elsewhere)
+        return fail(-EINVAL,
+                    "%s: netdev=%s: vhost moves its frames, and knows no rate "
+                    "limit; vhost=off, or tc(8) on the host's interface",
+                    nic->id, nic->nd->id);
+    for (unsigned q = 0; q < nic->nd->nq && !err; q++)
+        if (!nic->gate[q])
+            err = nic_gate_add(nic, q);
+    return err;
+}
+
+const struct field nic_limit_fields[] = {
+    FIELDS_OF(limit_fields, "rx", struct nic_limit_told, rx),
+    FIELDS_OF(limit_fields, "tx", struct nic_limit_told, tx),
+    {.name = ""},
+};
+
+int nic_limit(struct nic *nic, const struct nic_limit_told *told)
+{
+    int err = nic_gates(nic);
+    if (err)
+        return err;
+    pthread_mutex_lock(&nic->limit_lock);
+    limit_set(&nic->rx_limit, &told->rx);
+    limit_set(&nic->tx_limit, &told->tx);
+    pthread_mutex_unlock(&nic->limit_lock);
+    return 0;
+}
+
+static void nic_rate(struct limit *l, const struct nic_rate *r)
+{
+    bucket_rate(&l->bytes, r->rate, r->burst);
+    bucket_rate(&l->ops, r->ops, r->ops_burst);
+}
+
+int nic_limit_open(struct nic *nic)
+{
+    pthread_mutex_init(&nic->limit_lock, NULL);
+    nic_rate(&nic->rx_limit, &nic->rx_rate);
+    nic_rate(&nic->tx_limit, &nic->tx_rate);
+    if (!limit_is_on(&nic->rx_limit) && !limit_is_on(&nic->tx_limit))
+        return 0;
+    return nic_gates(nic);
+}
+
+void nic_limit_free(struct nic *nic)
+{
+    for (unsigned q = 0; q < NET_QUEUES_MAX; q++) {
+        if (!nic->gate[q])
+            continue;
+        nic->nd->q[q]->send = nic->gate[q]->send;
+        nic->nd->q[q]->recv = nic->gate[q]->recv;
+        nic->nd->q[q]->gate = NULL;
+        free(nic->gate[q]);
+        nic->gate[q] = NULL;
+    }
 }

@@ -3,6 +3,9 @@
 #ifndef NIC_H
 #define NIC_H
 
+#include <pthread.h>
+
+#include "base/bucket.h"
 #include "devices/pci/pci.h"
 #include "machine/machine.h"
 #include "net/net.h"
@@ -36,7 +39,9 @@
     X(tx_drop_short, "frame too short")                                        \
     X(tx_drop_offload, "offload request not negotiated or wrong")              \
     X(tx_drop_backend, "backend write error")                                  \
-    X(tx_blocked, "times the backend was full (frame kept)")
+    X(tx_blocked, "times the backend was full (frame kept)")                   \
+    X(rx_limited, "times the rate limit held frames back")                     \
+    X(tx_limited, "times it held the guest's back")
 
 struct nic_stats {
 #define X(name, what) _Atomic uint64_t name;
@@ -53,6 +58,17 @@ struct nic_stats {
 void nic_stats_add(struct nic_stats *sum, const struct nic_stats *s);
 extern const struct field nic_counters[]; /* of a struct nic_stats */
 
+/* A rate limit: between a NIC's queue and its backend's. A frame that may not
+ * go yet stays where it is: in the guest's ring, or in the backend. send and
+ * recv give 0 then, as if the backend were full, or empty, and say in tx_due
+ * or rx_due when to try again: waiting for the backend's file would spin. */
+struct nic_gate {
+    ssize_t (*send)(struct netbe *be, const struct iovec *iov, int n);
+    ssize_t (*recv)(struct netbe *be, const struct iovec *iov, int n);
+    struct nic *nic;
+    uint64_t rx_due, tx_due; /* ns; 0: it was not the limit */
+};
+
 /* What every NIC model has, and can be told. */
 struct nic {
     const char *id;
@@ -62,6 +78,14 @@ struct nic {
     char default_id[24];
     struct pci_place pci;
     struct nic_stats stats;
+    struct nic_rate {
+        uint64_t rate, burst; /* bytes a second, at once */
+        uint32_t ops, ops_burst;
+    } rx_rate, tx_rate;         /* as told at the start */
+    bool elsewhere;             /* vhost moves the frames */
+    pthread_mutex_t limit_lock; /* innermost: its queues have threads */
+    struct limit rx_limit, tx_limit;
+    struct nic_gate *gate[NET_QUEUES_MAX]; /* NULL: never limited so far */
 };
 extern const struct field nic_fields[];
 /* The first half of making one, of `dev`: its id; a missing mac= becomes
@@ -71,6 +95,17 @@ extern const struct field nic_fields[];
 int nic_check(struct nic *nic, struct device *dev, struct needs *needs,
               const char *model);
 
-/* The NIC models. */
+/* The second half, once the netdev is open: its limits, if it was told some. 0
+ * or -errno (said). */
+int nic_limit_open(struct nic *nic);
+/* What of `told` is said becomes the limit. No queue of the NIC's sends or
+ * receives meanwhile; its owner tries both again. 0 or -errno (said). */
+struct nic_limit_told {
+    struct limit_told rx, tx;
+};
+extern const struct field nic_limit_fields[]; /* of one */
+int nic_limit(struct nic *nic, const struct nic_limit_told *told);
+/* With the NIC. */
+void nic_limit_free(struct nic *nic);
 
 #endif

@@ -52,6 +52,7 @@ enum {
 
 struct chardev;
 struct netdev;
+struct nic_gate;
 
 /* One queue of a backend. The NIC queue bound to it is the only caller of send
  * and recv, on its loop's thread. */
@@ -69,6 +70,9 @@ struct netbe {
      * the iovec ends. Bytes filled; 0: would block; <0: -errno. */
     ssize_t (*recv)(struct netbe *be, const struct iovec *iov, int n);
     void *priv; /* the backend's own */
+    /* A NIC with a rate limit (devices/nic.h), whose send and recv these are
+     * then; NULL: none. */
+    struct nic_gate *gate;
 };
 
 /* Who moves a netdev's frames. */

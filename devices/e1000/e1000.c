@@ -113,11 +113,31 @@ static bool e1000_run_rx(struct e1000 *e)
     return true;
 }
 
+/* The rate limit says when, not the wire, which is ready and would spin. */
+static uint32_t e1000_wait_for_limit(struct e1000 *e, uint32_t want)
+{
+    const struct nic_gate *g = e->be->gate;
+    uint64_t due = 0;
+    if (want & EPOLLOUT && g->tx_due) {
+        want &= ~(uint32_t)EPOLLOUT;
+        due = g->tx_due;
+    }
+    if (want & EPOLLIN && g->rx_due) {
+        want &= ~(uint32_t)EPOLLIN;
+        due = due && due < g->rx_due ? due : g->rx_due;
+    }
+    if (due)
+        timer_arm(&e->gate_timer, due);
+    return want;
+}
+
 static void e1000_wait_for_wire(struct e1000 *e)
 {
     uint32_t want = e->tx.blocked ? EPOLLOUT : 0;
     if (e1000_rx_on(e) && !e->rx.starved)
         want |= EPOLLIN;
+    if (e->be->gate)
+        want = e1000_wait_for_limit(e, want);
     loop_want(&e->wire, want);
 }
 
@@ -175,6 +195,25 @@ static void e1000_wire_ready(struct event *ev, uint32_t got)
 {
     e1000_work(container_of(ev, struct e1000, wire), got & EPOLLIN,
                got & EPOLLOUT);
+}
+
+static void e1000_limit_over(struct timer *t)
+{
+    struct e1000 *e = container_of(t, struct e1000, gate_timer);
+    e1000_work(e, true, true);
+}
+
+/* Another limit: all is tried again. */
+static int e1000_limit(void *dev, const void *told, struct text *out)
+{
+    struct e1000 *e = container_of((struct device *)dev, struct e1000, dev);
+    (void)out;
+    e1000_lock(e);
+    int err = nic_limit(&e->nic, told);
+    e1000_unlock(e);
+    if (!err && !e->dev.held)
+        e1000_wake(e);
+    return err;
 }
 
 void e1000_wake(struct e1000 *e)
@@ -269,10 +308,11 @@ static void e1000_cfg_written(struct pci_fn *fn, unsigned off, unsigned width,
 static void e1000_destroy(struct device *dev)
 {
     struct e1000 *e = container_of(dev, struct e1000, dev);
-    struct timer *t[] = {&e->irq_timer, &e->rx_timer, &e->tx_timer,
-                         &e->patience_timer, &e->link_timer};
+    struct timer *t[] = {&e->irq_timer,      &e->rx_timer,   &e->tx_timer,
+                         &e->patience_timer, &e->link_timer, &e->gate_timer};
     for (unsigned i = 0; i < ARRAY_LEN(t); i++)
         timer_cancel(t[i]);
+    nic_limit_free(&e->nic);
     if (e->nic.nd)
         e->nic.nd->link_changed = NULL;
     loop_del(&e->wire);
@@ -378,8 +418,11 @@ static int e1000_create(struct machine *m, struct device *dev)
 {
     struct e1000 *e = container_of(dev, struct e1000, dev);
     int err = e->nic.nd ? e1000_look_at_netdev(e) : 0;
+    if (!err)
+        err = nic_limit_open(&e->nic);
     if (err)
         return err;
+    timer_init(&e->gate_timer, m->loop, e1000_limit_over);
     e->dev.reset = e1000_reset;
     e->dev.hold = e1000_hold;
     e->dev.resume = e1000_resume;
@@ -444,6 +487,12 @@ static const struct device_alias e1000_aliases[] = {
     {0},
 };
 
+static const struct verb e1000_verbs[] = {
+    {"limit", "another rate limit", nic_limit_fields,
+     sizeof(struct nic_limit_told), e1000_limit},
+    {.name = NULL},
+};
+
 const struct device_class e1000_class = {
     .name = "e1000",
     .help = "Intel 82540EM",
@@ -453,4 +502,5 @@ const struct device_class e1000_class = {
     .check = e1000_check,
     .create = e1000_create,
     .loaded = e1000_loaded,
+    .verbs = e1000_verbs,
 };

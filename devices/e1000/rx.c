@@ -342,6 +342,8 @@ static bool e1000_rx_step(struct e1000 *e, struct rx_ring *r)
         x->readable = false;
         if (got < 0)
             nic_count(&e->nic.stats, rx_drop_backend, 1);
+        else if (e->be->gate && e->be->gate->rx_due)
+            nic_count(&e->nic.stats, rx_limited, 1);
         return false;
     }
     e1000_rx_packet(e, r, (size_t)got);

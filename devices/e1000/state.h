@@ -180,6 +180,7 @@ struct e1000 {
     uint64_t irq_last; /* when INTx last rose; under irq_lock */
     uint64_t irq_left; /* ns until it may again, while held */
     struct timer irq_timer, rx_timer, tx_timer, patience_timer;
+    struct timer gate_timer; /* the rate limit lets a frame go */
 
     struct e1000_tx tx;
     struct e1000_rx rx;

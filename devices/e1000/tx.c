@@ -254,7 +254,10 @@ static bool e1000_tx_step(struct e1000 *e, const struct tx_ring *r,
     if (t->ready) {
         switch (e1000_tx_send(e)) {
         case TX_BLOCKED:
-            nic_count(&e->nic.stats, tx_blocked, 1);
+            if (e->be->gate && e->be->gate->tx_due)
+                nic_count(&e->nic.stats, tx_limited, 1);
+            else
+                nic_count(&e->nic.stats, tx_blocked, 1);
             e1000_tx_set_blocked(e, true);
             return false;
         case TX_DONE:

@@ -138,6 +138,43 @@ void vnet_held_too_long(struct timer *t)
     vnet_run(p, true, false);
 }
 
+/* One timer for both ways: who is early is told to wait again. */
+void vnet_wait_for_limit(struct vnet_pair *p, uint64_t due)
+{
+    if (!p->gate_timer.due || due < p->gate_timer.due)
+        timer_arm(&p->gate_timer, due);
+}
+
+/* p->lock held. */
+static void vnet_unblock_limited(struct vnet_pair *p)
+{
+    const struct nic_gate *g = p->be ? p->be->gate : NULL;
+    p->tx_blocked = p->tx_blocked && !(g && g->tx_due);
+}
+
+void vnet_limit_over(struct timer *t)
+{
+    struct vnet_pair *p = container_of(t, struct vnet_pair, gate_timer);
+    vnet_pair_lock(p);
+    vnet_unblock_limited(p);
+    pthread_mutex_unlock(&p->lock);
+    vnet_run(p, true, true);
+}
+
+int vnet_limit(void *dev, const void *told, struct text *out)
+{
+    struct vnet *n = container_of((struct device *)dev, struct vnet, v.dev);
+    (void)out;
+    vnet_lock_pairs(n);
+    int err = nic_limit(&n->nic, told);
+    for (unsigned i = 0; i < n->npairs; i++)
+        vnet_unblock_limited(n->pair[i]);
+    vnet_unlock_pairs(n);
+    for (unsigned q = 0; !err && q < 2 * n->npairs; q++)
+        virtio_poke(&n->v, q);
+    return err;
+}
+
 /* The loop looks at the transmit ring for itself (loop.h). A queue may be
  * stopped from another thread at any time, so under the lock. */
 bool vnet_look_waits(struct poller *l)

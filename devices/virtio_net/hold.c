@@ -171,6 +171,7 @@ static void vnet_rest(void *arg)
     p->tx_unseen = p->tx_unseen_bytes = 0;
     loop_want(&p->ev, 0);
     loop_unlook(p->loop, &p->look);
+    timer_cancel(&p->gate_timer);
     p->rx_coal.left = timer_stop(&p->rx_coal.timer);
     p->tx_coal.left = timer_stop(&p->tx_coal.timer);
     pthread_mutex_unlock(&p->lock);

@@ -353,6 +353,18 @@ static void vnet_rx_give(struct vnet_pair *p, const struct vnet_pair *by,
         vq_rearm(p->rx);
 }
 
+/* Nothing was read: because of the rate limit? The backend stays readable then,
+ * which would spin. */
+static void vnet_rx_limited(struct vnet_pair *p)
+{
+    const struct nic_gate *g = p->be->gate;
+    if (!g || !g->rx_due)
+        return;
+    nic_count(&p->stats, rx_limited, 1);
+    loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
+    vnet_wait_for_limit(p, g->rx_due);
+}
+
 /* Reads a packet into the spill and finds its pair. Like vnet_rx_read_packet;
  * `to` is set where there is one to be given. */
 static ssize_t vnet_rx_read_steered(struct vnet_pair *p, struct vnet_pair **to)
@@ -363,6 +375,8 @@ static ssize_t vnet_rx_read_steered(struct vnet_pair *p, struct vnet_pair **to)
     ssize_t got = p->be->recv(p->be, iov, 2);
     if (got < 0)
         nic_count(&p->stats, rx_drop_backend, 1);
+    if (got == 0)
+        vnet_rx_limited(p);
     if (got <= 0)
         return got;
     uint32_t flen = (uint32_t)got - NET_HDR_LEN;
@@ -433,8 +447,10 @@ const char *vnet_rx(struct vnet_pair *p)
         }
         loop_want(&p->ev, p->ev.want | EPOLLIN);
         ssize_t got = vnet_rx_read_packet(p);
-        if (got == 0)
+        if (got == 0) {
+            vnet_rx_limited(p);
             break;
+        }
         if (got < 0) {
             nic_count(&p->stats, rx_drop_backend, 1);
             break;

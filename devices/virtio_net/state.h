@@ -118,7 +118,8 @@ struct vnet_pair {
     bool rx_given; /* another pair's loop filled buffers of this one: they are
                         for our loop to show (RSS) */
     struct timer held_timer;
-    uint8_t *spill; /* PACKET_MAX bytes; touched only when used */
+    struct timer gate_timer; /* the rate limit lets a frame go */
+    uint8_t *spill;          /* PACKET_MAX bytes; touched only when used */
 
     struct net_hdr tx_hdr;
     struct iovec tx_iov[1 + VQ_SIZE_MAX];
@@ -263,6 +264,11 @@ void vnet_run(struct vnet_pair *p, bool rx, bool tx);
 void vnet_backend_ready(struct event *ev, uint32_t got);
 void vnet_lost(struct event *ev, uint32_t got); /* a backend is gone */
 void vnet_held_too_long(struct timer *t);
+/* The rate limit holds frames back until then. p->lock held. */
+void vnet_wait_for_limit(struct vnet_pair *p, uint64_t due);
+void vnet_limit_over(struct timer *t);
+/* Another limit: all is tried again. */
+int vnet_limit(void *dev, const void *told, struct text *out);
 /* A pair's poller: its transmit ring is looked at between kicks. */
 bool vnet_look_waits(struct poller *l);
 void vnet_look_work(struct poller *l);

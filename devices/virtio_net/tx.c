@@ -118,12 +118,19 @@ static void vnet_tx_done_with(struct vnet_pair *p, const struct vq_chain *c)
         vnet_tx_publish(p);
 }
 
-/* The backend is full: the packet stays in the ring until EPOLLOUT. */
+/* The backend is full: the packet stays in the ring until EPOLLOUT. Or the rate
+ * limit says when. */
 static void vnet_tx_block(struct vnet_pair *p, const struct vq_chain *c)
 {
+    const struct nic_gate *g = p->be->gate;
     vq_undo_pop(p->tx, c);
-    nic_count(&p->stats, tx_blocked, 1);
     p->tx_blocked = true;
+    if (g && g->tx_due) {
+        nic_count(&p->stats, tx_limited, 1);
+        vnet_wait_for_limit(p, g->tx_due);
+        return;
+    }
+    nic_count(&p->stats, tx_blocked, 1);
     loop_want(&p->ev, p->ev.want | EPOLLOUT);
 }
 

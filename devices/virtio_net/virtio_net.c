@@ -318,6 +318,7 @@ static int vnet_make_pair(struct vnet *n, struct machine *m, unsigned i)
             return -ENOMEM;
     }
     timer_init(&p->held_timer, p->loop, vnet_held_too_long);
+    timer_init(&p->gate_timer, p->loop, vnet_limit_over);
     vnet_coal_init(&p->rx_coal, p, p->rx);
     vnet_coal_init(&p->tx_coal, p, p->tx);
     vnet_rx_stop(p);
@@ -420,6 +421,7 @@ static void vnet_destroy(struct device *dev)
     vnet_stop(&n->v);
     pthread_mutex_unlock(&n->v.lock);
     vnet_vhost_close(n);
+    nic_limit_free(&n->nic);
     if (n->nic.nd)
         n->nic.nd->link_changed = NULL;
     virtio_pci_destroy(&n->v);
@@ -430,6 +432,7 @@ static void vnet_destroy(struct device *dev)
         loop_del(&p->ev);
         loop_unlook(p->loop, &p->look);
         timer_cancel(&p->held_timer);
+        timer_cancel(&p->gate_timer);
         timer_cancel(&p->rx_coal.timer);
         timer_cancel(&p->tx_coal.timer);
         if (p->own_loop)
@@ -445,6 +448,9 @@ static int vnet_make(struct vnet *n, struct machine *m)
 {
     vnet_choose(n);
     int err = vnet_vhost_open(n, m);
+    n->nic.elsewhere = n->vhost != NULL;
+    if (!err)
+        err = nic_limit_open(&n->nic);
     if (err)
         return err;
     n->v.dev.reset = vnet_reset;
@@ -483,6 +489,12 @@ static const struct device_alias vnet_aliases[] = {
     VIRTIO_ALIASES("virtio-net"),
 };
 
+static const struct verb vnet_verbs[] = {
+    {"limit", "another rate limit", nic_limit_fields,
+     sizeof(struct nic_limit_told), vnet_limit},
+    {.name = NULL},
+};
+
 const struct device_class virtio_net_class = {
     .name = "virtio-net-pci",
     .help = "virtio network device",
@@ -493,4 +505,5 @@ const struct device_class virtio_net_class = {
     .check = vnet_check,
     .create = vnet_create,
     .loaded = vnet_loaded,
+    .verbs = vnet_verbs,
 };
