@@ -122,6 +122,9 @@ PREFIX ?= /usr/local
 BIN := $(DESTDIR)$(PREFIX)/bin/vmm
 MAN := $(DESTDIR)$(PREFIX)/share/man/man1/vmm.1
 COMPLETION := $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vmm
+UNITS ?= $(PREFIX)/lib/systemd/system
+UNIT_FILES := vmm@.service vmm-tap@.service vmm-api@.socket
+SYSUSERS := $(DESTDIR)$(PREFIX)/lib/sysusers.d/vmm.conf
 
 # From the option table, by what -help prints.
 $(B)/completion: control/completion.sh vmm
@@ -132,9 +135,15 @@ install: vmm $(B)/completion
 	install -D -m 755 vmm "$(BIN)"
 	install -D -m 644 vmm.1 "$(MAN)"
 	install -D -m 644 $(B)/completion "$(COMPLETION)"
+	install -D -m 644 systemd/vmm.sysusers "$(SYSUSERS)"
+	mkdir -p "$(DESTDIR)$(UNITS)"
+	for unit in $(UNIT_FILES); do \
+	    sed 's:/usr/bin/vmm:$(PREFIX)/bin/vmm:' systemd/$$unit >"$(DESTDIR)$(UNITS)/$$unit" && \
+	    chmod 644 "$(DESTDIR)$(UNITS)/$$unit" || exit 1; done
 
 uninstall:
-	rm -f "$(BIN)" "$(MAN)" "$(COMPLETION)"
+	rm -f "$(BIN)" "$(MAN)" "$(COMPLETION)" "$(SYSUSERS)" \
+	    $(UNIT_FILES:%="$(DESTDIR)$(UNITS)/%")
 
 # The man page's keys, from the tables by what `-device MODEL,help` prints.
 docs: vmm

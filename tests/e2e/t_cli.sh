@@ -428,11 +428,13 @@ makes() {
 
 e2e kvm cli_install "make install puts three files below DESTDIR and PREFIX, which work from there; make uninstall removes just those"
 test_cli_install() {
-    local -a files=(./usr/bin/vmm ./usr/share/bash-completion/completions/vmm ./usr/share/man/man1/vmm.1)
+    local -a files=(./usr/bin/vmm ./usr/lib/systemd/system/vmm-api@.socket ./usr/lib/systemd/system/vmm-tap@.service
+        ./usr/lib/systemd/system/vmm@.service ./usr/lib/sysusers.d/vmm.conf ./usr/share/bash-completion/completions/vmm
+        ./usr/share/man/man1/vmm.1)
     command -v make >/dev/null || skip "make is not installed"
     makes install DESTDIR="$T/d" PREFIX=/usr
     is "$(cd d && find . ! -type d | LC_ALL=C sort | xargs)" "${files[*]}" "what is installed"
-    is "$(cd d && stat -c %a "${files[@]}" | xargs)" '755 644 644' "its modes"
+    is "$(cd d && stat -c %a "${files[@]}" | xargs)" '755 644 644 644 644 644 644' "its modes"
     cmp d/usr/bin/vmm "$root/vmm"
     is "$(d/usr/bin/vmm -version)" "$("$root/vmm" -version)" "the installed binary's version"
     cmp d/usr/share/man/man1/vmm.1 "$root/vmm.1"
@@ -442,6 +444,7 @@ test_cli_install() {
     makes uninstall DESTDIR="$T/d" PREFIX=/usr
     is "$(cd d && find . ! -type d)" ./usr/bin/other "what is left"
     makes install DESTDIR="$T/e"
+    grep -q '^ExecStart=/usr/local/bin/vmm ' e/usr/local/lib/systemd/system/vmm@.service || fail "the unit's program"
     [ -x e/usr/local/bin/vmm ] || fail "without PREFIX it is not /usr/local"
 }
 
