@@ -6,6 +6,9 @@
  *                                             → vq_push → irq ─irqfd─▶ guest
  *  guest RX: tap readable ───▶ loop ─▶ X_rx(): vq_pop → be->recv (readv)
  *                                             → vq_push → irq ─irqfd─▶ guest
+ *  disk:     kick ─ioeventfd─▶ loop ─▶ vblk_run(): vq_pop → b->submit
+ *                 ─▶ a thread of the disk's (preadv) ─▶ loop ─▶ vblk_done():
+ *                                               vq_push → irq ─irqfd─▶ guest
  *  registers: vCPU exit ─▶ bus ─▶ region ─▶ X_read/X_write
  *                           (state only; packet work is handed to the loop)
  *
