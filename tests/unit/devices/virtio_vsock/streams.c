@@ -701,6 +701,33 @@ TEST(vsock_client_that_sends_and_goes_is_heard_to_the_end)
     vs_free(&s);
 }
 
+/* Its last bytes wait for credit: until they are through, the guest hears of no
+ * end. */
+TEST(vsock_client_that_goes_while_the_guest_has_no_room)
+{
+    struct vs s = {.alloc = 100};
+    uint32_t port;
+    char text[150];
+    vs_up(&s, false, 0);
+    int fd = vs_connect(&s, 52, &port);
+    memset(text, 'a', sizeof(text));
+    CHECK_EQ(send(fd, text, sizeof(text), 0), sizeof(text));
+    close(fd);
+    fake_run_loop(s.m);
+    CHECK_EQ(vs_want(&s, VSOCK_OP_RW, 52, port)->h.len, 100);
+    vs_want(&s, VSOCK_OP_CREDIT_REQUEST, 52, port);
+    fake_sleep_ns(s.m, 5 * SECOND);
+    vs_want_none(&s);
+    CHECK_EQ(fake_run_loop(s.m), 0);
+    s.fwd = 100;
+    vs_send(&s, VSOCK_OP_CREDIT_UPDATE, 52, port, 0);
+    CHECK_EQ(vs_want(&s, VSOCK_OP_RW, 52, port)->h.len, 50);
+    CHECK_EQ(vs_want(&s, VSOCK_OP_SHUTDOWN, 52, port)->h.flags,
+             VSOCK_SHUT_BOTH);
+    vs_want_none(&s);
+    vs_free(&s);
+}
+
 TEST(vsock_half_closed_by_the_host_goes_on_the_other_way)
 {
     struct vs s = {0};
