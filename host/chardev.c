@@ -13,6 +13,9 @@
 #include "host/helper.h"
 #include "host/listen.h"
 #include "host/peer.h"
+#include "host/program.h"
+
+#define PROGRAM_PAUSE_MS 100 /* before one that has ended is started again */
 
 static struct chardev *chardevs;
 
@@ -373,6 +376,22 @@ int chardev_to(const char *what, const char *path, struct peer *peer,
         return err;
     }
     c->type = CHARDEV_SOCKET;
+    chardev_lend(c, peer);
+    chardev_keep(c);
+    *out = c;
+    return 0;
+}
+
+int chardev_of(struct program *p, struct peer *peer, struct chardev **out)
+{
+    struct chardev *c = calloc(1, sizeof(*c));
+    if (!c)
+        return fail(-ENOMEM, "%s: out of memory", p->id);
+    c->type = CHARDEV_SOCKET;
+    c->program = p;
+    c->reconnect_ms = PROGRAM_PAUSE_MS;
+    p->peer = peer;
+    snprintf(c->addr.text, sizeof(c->addr.text), "%s", p->argv[0]);
     chardev_lend(c, peer);
     chardev_keep(c);
     *out = c;

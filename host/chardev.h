@@ -8,6 +8,7 @@
 #include "host/addr.h"
 
 struct peer;
+struct program;
 
 enum chardev_type {
     CHARDEV_NULL,
@@ -43,8 +44,9 @@ struct chardev {
     int listens;           /* where it is listened for already; 0: not yet */
     const char *logfile;   /* a copy of the output, or NULL */
     bool logappend;
-    bool taken;        /* by the one user it may have */
-    struct peer *peer; /* of chardev_meet(); that user's */
+    bool taken;              /* by the one user it may have */
+    struct peer *peer;       /* of chardev_meet(); that user's */
+    struct program *program; /* who is met, where it is one of ours */
     struct chardev *next;
 };
 
@@ -63,6 +65,9 @@ int chardev_take(const char *what, const char *id, struct peer *peer,
                  struct chardev **out);
 int chardev_to(const char *what, const char *path, struct peer *peer,
                struct chardev **out);
+/* For the owner of a checked program (host/program.h), which is who is met. 0
+ * or -ENOMEM (said). */
+int chardev_of(struct program *p, struct peer *peer, struct chardev **out);
 /* What it says is final: has the helper (host/helper.h) know it, too. 0 or
  * -errno (said). */
 int chardev_need_helper(struct chardev *c);

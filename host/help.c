@@ -44,10 +44,11 @@
 #include "host/daemon.h"
 #include "host/iface.h"
 
-#define OPENS_MAX 4 /* at a time */
-#define START_MS 20 /* from one start of a program to the next */
-#define END_MS 1000 /* for a program to end by itself */
-#define LOCK_MS 100 /* for the dead to let go of a lock */
+#define OPENS_MAX 4   /* at a time */
+#define START_MS 20   /* from one start of a program to the next */
+#define END_MS 1000   /* for a program to end by itself */
+#define DISK_MS 10000 /* one that has something to write */
+#define LOCK_MS 100   /* for the dead to let go of a lock */
 #define PATIENCE_NS 1000000000ull
 
 /* What is to be done at the end. */
@@ -115,35 +116,70 @@ static void help_end_program(struct help_way *w, int patience_ms)
     w->pid = 0;
 }
 
+/* Both ends of a connection: ours, and the program's or, where it is to accept
+ * that, the socket that it comes from. Nobody else ever can: its name is in a
+ * directory of our own, and gone before the program runs. */
+static int help_meet(bool listens, int fd[2])
+{
+    char dir[] = "/tmp/vmm-XXXXXX";
+    struct addr a = {.un.sun_family = AF_UNIX, .len = sizeof(a.un)};
+    if (!listens)
+        return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) ? -errno
+                                                                      : 0;
+    if (!mkdtemp(dir))
+        return -errno;
+    snprintf(a.un.sun_path, sizeof(a.un.sun_path), "%s/s", dir);
+    fd[0] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    fd[1] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int err = bind(fd[1], &a.sa, a.len) || listen(fd[1], 1) ||
+                      connect(fd[0], &a.sa, a.len)
+                  ? -errno
+                  : 0;
+    unlink(a.un.sun_path);
+    rmdir(dir);
+    if (!err)
+        return 0;
+    close(fd[0]);
+    close(fd[1]);
+    return err;
+}
+
+/* Gives its pid, or -errno. */
+static int help_run(struct help_way *w, int sock_fd, int stderr_fd)
+{
+    int n = 0, err = -ENOMEM;
+    char *last = NULL;
+    while (w->argv[n])
+        n++;
+    const char **argv = calloc((size_t)n + 1, sizeof(*argv));
+    if (argv && asprintf(&last, "%s%d", w->argv[n - 1], sock_fd) >= 0) {
+        memcpy(argv, w->argv, (size_t)n * sizeof(*argv));
+        argv[n - 1] = last;
+        err = child_start(w->path, argv, stderr_fd, sock_fd);
+    }
+    free(argv);
+    free(last);
+    return err;
+}
+
 /* fd[0] is its socket's other end, fd[1] what it says. */
 static int help_spawn(struct help_way *w, int fd[2])
 {
-    int sv[2], p[2] = {-1, -1}, n = 0;
-    char num[16];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
-        return -errno;
-    int err = pipe2(p, O_CLOEXEC) ? -errno : 0;
-    while (w->argv[n])
-        n++;
-    const char **argv = calloc((size_t)n + 3, sizeof(*argv));
-    if (!err && !argv)
-        err = -ENOMEM;
-    if (!err) {
-        memcpy(argv, w->argv, (size_t)n * sizeof(*argv));
-        snprintf(num, sizeof(num), "%d", sv[1]);
-        argv[n] = w->socket_opt;
-        argv[n + 1] = num;
-        err = child_start(w->path, argv, p[1], sv[1]);
-        w->pid = err > 0 ? err : 0;
-        close(p[1]);
-        fcntl(p[0], F_SETFL, O_NONBLOCK);
-    }
-    free(argv);
+    int sv[2], p[2] = {-1, -1};
+    int err = help_meet(w->listens, sv);
+    if (err)
+        return err;
+    err = pipe2(p, O_CLOEXEC) ? -errno : help_run(w, sv[1], p[1]);
     close(sv[1]);
+    if (p[1] >= 0)
+        close(p[1]);
     fd[0] = sv[0];
     fd[1] = p[0];
-    if (err > 0)
+    if (err > 0) {
+        w->pid = err;
+        fcntl(p[0], F_SETFL, O_NONBLOCK);
         return 0;
+    }
     close(sv[0]);
     if (p[0] >= 0)
         close(p[0]);
@@ -387,7 +423,8 @@ static _Noreturn void help_end(void)
             if (t->op == (enum help_op)op)
                 help_do_task(t);
     for (unsigned i = 0; i < help->nway; i++)
-        help_end_program(&help->way[i], END_MS);
+        help_end_program(&help->way[i],
+                         help->way[i].listens ? DISK_MS : END_MS);
     help_answer(0, 0, NULL, 0);
     _exit(0);
 }

@@ -15,11 +15,11 @@
 #define HELP_DIRS_MAX 16
 
 /* What is connected to: a program that is started anew each time, with a socket
- * whose number its last argument is, or an address. */
+ * whose number its last argument ends with, or an address. */
 struct help_way {
     const char *const *argv; /* NULL: an address */
     char *path;              /* of the program; NULL: was not found */
-    const char *socket_opt;  /* "--fd" */
+    bool listens;            /* it accepts a connection from that socket */
     struct addr addr;
     bool ports; /* of many sockets: the path, "_" and a number */
     /* the helper's own */

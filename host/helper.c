@@ -60,14 +60,13 @@ static struct help_way *helper_new_way(const char *who)
     return &list.way[list.nway++];
 }
 
-int helper_program(const char *who, const char *const argv[],
-                   const char *socket_opt)
+int helper_program(const char *who, const char *const argv[], bool listens)
 {
     struct help_way *w = helper_new_way(who);
     if (!w)
         return -EINVAL;
     *w = (struct help_way){
-        .argv = argv, .path = child_find(argv[0]), .socket_opt = socket_opt};
+        .argv = argv, .path = child_find(argv[0]), .listens = listens};
     return (int)list.nway;
 }
 

@@ -19,10 +19,10 @@ struct loop;
  * n0") names that if it cannot be done later; it and argv stay the caller's.
  *
  * A program that is started anew for each connection, with a socket's number
- * behind `socket_opt`: a number > 0 for helper_connect. One that cannot be
- * found is an error only then. Said. */
-int helper_program(const char *who, const char *const argv[],
-                   const char *socket_opt);
+ * behind its last argument (`listens`: of a socket that it accepts one from): a
+ * number > 0 for helper_connect. One that cannot be found is an error only
+ * then. Said. */
+int helper_program(const char *who, const char *const argv[], bool listens);
 /* An address that is connected to again and again. The same. */
 int helper_address(const char *who, const struct addr *a);
 /* UNIX sockets whose names are this one's path, "_" and a number: for

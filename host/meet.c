@@ -14,8 +14,10 @@
 #include "host/chardev.h"
 #include "host/endpoint.h"
 #include "host/peer.h"
+#include "host/program.h"
 
 #define GREET_MS 1000
+#define PROGRAM_GREET_MS 10000 /* it starts first, of a host that is busy */
 
 /* Up to MS milliseconds for FD (-1: none) to be readable. 0, or -EINTR once
  * somebody wants the VMM to end: before its loop runs, the signals are blocked
@@ -79,27 +81,42 @@ static int meet_client(struct chardev *c, const char *whom)
     }
 }
 
+static int meet_refused(const struct chardev *c, const char *whom)
+{
+    const struct peer *p = c->peer;
+    /* Perhaps before it was even greeted. */
+    if (c->program && p->conn.fd < 0 &&
+        (!p->lost || !strcmp(p->lost, "hung up")))
+        return program_failed(c->program, p->id);
+    return fail(-EPROTO, "%s: %s is no %s for this: it %s", p->id, c->addr.text,
+                whom, p->lost ? p->lost : "does not answer");
+}
+
 int chardev_meet(struct chardev *c, struct loop *l, const char *whom)
 {
     struct peer *p = c->peer;
-    p->dial = c->way ? peer_dial_helper : NULL;
+    p->dial = c->program ? peer_dial_program : c->way ? peer_dial_helper : NULL;
     p->way = c->way;
     p->redial_ms = c->reconnect_ms;
+    p->greet_ms = c->program ? PROGRAM_GREET_MS : GREET_MS;
     snprintf(p->name, sizeof(p->name), "%s", c->addr.text);
-    int fd = c->server ? meet_server(c, whom) : meet_client(c, whom);
+    int fd = c->program  ? program_open(c->program, p->id, l)
+             : c->server ? meet_server(c, whom)
+                         : meet_client(c, whom);
     if (fd < 0)
         return fd;
-    int64_t end = real_ms() + GREET_MS, left;
+    int64_t end = real_ms() + p->greet_ms, left;
     p->noted = true; /* one line is enough, and it is below */
     int err = peer_begin(p, l, fd);
     while (!err && p->conn.fd >= 0 && !p->up && (left = end - real_ms()) > 0) {
         err = meet_wait(p->conn.fd, (unsigned)left);
         p->ready(p, 0);
     }
-    if (err || p->up)
-        return err;
-    return fail(-EPROTO, "%s: %s is no %s for this: it %s", p->id, c->addr.text,
-                whom, p->lost ? p->lost : "does not answer");
+    if (!err && !p->up)
+        err = meet_refused(c, whom);
+    if (!err && c->program)
+        program_runs(c->program);
+    return err;
 }
 
 void chardev_part(struct chardev *c)

@@ -169,7 +169,7 @@ static void peer_open(struct peer *p)
 {
     p->connecting = false;
     peer_want(p, 0);
-    peer_after(p, GREET_MS);
+    peer_after(p, p->greet_ms ? p->greet_ms : GREET_MS);
     p->opened(p);
 }
 

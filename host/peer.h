@@ -23,10 +23,12 @@ struct peer {
      * connect to `way` (host/helper.h). */
     int (*dial)(struct peer *p);
     int way;
-    unsigned redial_ms;     /* pause between attempts; 0: no further one */
-    bool half;              /* who only ends their own side still reads */
-    unsigned pause_most_ms; /* after ones that did not stay; 0: 3.2 s */
-    const char *alone;      /* "the cable stays out", where nobody comes back */
+    struct program *program; /* peer_dial_program's (host/program.h) */
+    unsigned greet_ms;       /* for what follows opened(); 0: a second */
+    unsigned redial_ms;      /* pause between attempts; 0: no further one */
+    bool half;               /* who only ends their own side still reads */
+    unsigned pause_most_ms;  /* after ones that did not stay; 0: 3.2 s */
+    const char *alone; /* "the cable stays out", where nobody comes back */
     /* conn.fd is connected. The owner calls peer_up, now or, after words with
      * the peer, within a second. */
     void (*opened)(struct peer *p);

@@ -19,7 +19,7 @@
 
 #include "base/eth.h"
 #include "base/use.h"
-#include "host/helper.h"
+#include "host/program.h"
 #include "net/stream.h"
 
 #define FWD_MAX 32
@@ -32,18 +32,7 @@ struct user {
     uint8_t ipv4, ipv6;
     char *argv[ARGS_MAX + 1]; /* NULL at the end */
     int argc;
-    int way; /* to it, the helper's, which starts it */
-    char who[80];
-    struct helper_ask ask;
-    int first;   /* the first one's socket, or -errno */
-    bool opened; /* further ones are the peer's */
-    uint64_t born;
-    int quick; /* deaths soon after birth, in a row */
-    struct loop *loop;
-    struct event says; /* what it writes to stderr */
-    char line[256];    /* the beginning of a line of it */
-    size_t nline;
-    unsigned lines; /* said of this one */
+    struct program passt;
 };
 
 static int user_arg(struct user *u, const char *arg)
@@ -205,7 +194,7 @@ static int user_args(struct user *u)
     const char *fwd;
     for (int i = 0; !err && (fwd = opts_nth(o, "hostfwd", i)); i++)
         err = user_hostfwd(u, fwd);
-    return err ? -EINVAL : 0;
+    return err || user_arg2(u, "--fd", "") ? -EINVAL : 0;
 }
 
 static void user_free_args(struct user *u)
@@ -227,87 +216,14 @@ static int user_check(struct netdev *nd)
     int err = user_args(u);
     if (err)
         return err;
-    snprintf(u->who, sizeof(u->who), "passt of %s", nd->id);
-    u->way = helper_program(u->who, (const char *const *)u->argv, "--fd");
-    return u->way < 0 ? u->way : 0;
-}
-
-/* What passt says goes to the log, under the netdev's name; no more of one
- * passt than a person reads. */
-#define LINES_MAX 20
-
-static void user_line(struct user *u)
-{
-    u->line[u->nline] = '\0';
-    if (u->nline && u->lines++ < LINES_MAX)
-        log_line("%s: passt: %s", u->s.nd.id, u->line);
-}
-
-/* syscalls loop if program: read close */
-static void user_hear(struct user *u)
-{
-    char buf[1024];
-    ssize_t n = read(u->says.fd, buf, sizeof(buf));
-    for (ssize_t i = 0; i < n; i++) {
-        bool end = buf[i] == '\n';
-        if (!end)
-            u->line[u->nline++] = (char)(buf[i] >= ' ' ? buf[i] : '?');
-        if (!end && u->nline < sizeof(u->line) - 1)
-            continue;
-        user_line(u);
-        u->nline = 0;
-    }
-}
-
-static void user_deaf(struct user *u)
-{
-    loop_del(&u->says);
-    if (u->says.fd >= 0)
-        close(u->says.fd);
-    u->says.fd = -1;
-    u->nline = u->lines = 0;
-}
-
-static void user_says(struct event *ev, uint32_t got)
-{
-    struct user *u = container_of(ev, struct user, says);
-    user_hear(u);
-    if (!(got & EPOLLIN))
-        user_deaf(u);
-}
-
-/* Its stderr is a pipe that the loop reads. */
-static int user_listen(struct user *u, int fd)
-{
-    user_deaf(u);
-    u->says = (struct event){.fd = fd, .want = EPOLLIN, .ready = user_says};
-    return loop_add(u->loop, &u->says);
-}
-
-/* It runs, or does not; user_open waits for it, later ones come to the peer. */
-static void user_started(struct helper_ask *a, int err, const int fd[2])
-{
-    struct user *u = container_of(a, struct user, ask);
-    u->born = now_ns();
-    if (!err)
-        err = user_listen(u, fd[1]);
-    if (err && fd[0] >= 0)
-        close(fd[0]);
-    u->first = err ? err : fd[0];
-    if (u->opened)
-        peer_dialled(&u->s.peer, u->first);
+    u->passt = (struct program){
+        .id = nd->id, .package = "passt", .argv = u->argv, .peer = &u->s.peer};
+    return program_check(&u->passt);
 }
 
 static int user_dial(void *arg)
 {
-    struct user *u = arg;
-    if (u->born && now_ns() - u->born < 5000000000u && ++u->quick >= 3)
-        return -ECANCELED;
-    if (u->born && now_ns() - u->born >= 5000000000u)
-        u->quick = 0;
-    u->ask.done = user_started;
-    int err = helper_connect(&u->ask, u->way);
-    return err ? err : -EINPROGRESS;
+    return program_dial(&((struct user *)arg)->passt);
 }
 
 /* Just so many bytes, which may come in pieces: the first within `ms`, the rest
@@ -348,46 +264,28 @@ static int user_meet(struct user *u, int fd)
         have = -1;
     if (have >= 0)
         return 0;
-    poll(NULL, 0, 20); /* for its last words */
-    user_hear(u);
-    user_hear(u);
-    return fail(-EIO, "%s: passt ended at once; what it says is above",
-                u->s.nd.id);
+    return program_failed(&u->passt, u->s.nd.id);
 }
 
 static void user_end(void *arg)
 {
     struct user *u = arg;
-    helper_forget(&u->ask);
-    user_hear(u);
-    user_deaf(u);
+    program_end(&u->passt);
     user_free_args(u);
 }
 
 static int user_open(struct netdev *nd, struct loop *l)
 {
     struct user *u = container_of(nd, struct user, s.nd);
-    u->loop = l;
-    u->says.fd = -1;
-    thread_uses(USE_PROGRAM);
-    int fd = user_dial(u);
-    if (fd == -EINPROGRESS) {
-        helper_wait(&u->ask);
-        fd = u->first;
-    }
-    if (fd == -ENOENT)
-        return fail(fd, "%s: passt is not installed; sudo apt install passt",
-                    nd->opts.what);
+    int fd = program_open(&u->passt, nd->opts.what, l);
     if (fd < 0)
-        return fail(fd, "%s: passt: cannot start it: %s", nd->opts.what,
-                    strerror(-fd));
+        return fd;
     int err = user_meet(u, fd);
     if (err) {
         close(fd);
-        user_deaf(u);
         return err;
     }
-    u->opened = true;
+    program_runs(&u->passt);
     struct stream_conf c = {.peer = "passt",
                             .fd = fd,
                             .listen_fd = -1,
