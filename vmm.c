@@ -64,6 +64,7 @@ static const struct plan_classes classes = {
     .netdevs = netdev_classes,
     .hubport = &hubport_class,
     .blockdevs = blockdev_classes,
+    .served = &vhost_user_blk_class,
 };
 
 enum { EXIT_START = 1, EXIT_USAGE = 2 }; /* the others: enum machine_stop */

@@ -48,6 +48,8 @@ enum blk_cache {
 
 struct blockdev;
 struct blockdev_class;
+struct chardev;
+struct peer;
 
 /* One -blockdev or -drive: what an operator named. First in its class's struct.
  * What the disk reads here is constant once open, but for size. */
@@ -84,6 +86,13 @@ struct blockdev {
     void (*resized)(void *disk);
     void *disk;
 
+    /* Set by check(): another process serves the disk over vhost-user, and what
+     * follows, but for close, is none. While options are looked at: gives the
+     * disk, which will have so many queues, whom it meets as `peer`. 0 or
+     * -errno (said). */
+    int (*serve)(struct blockdev *b, unsigned queues, struct peer *peer,
+                 struct chardev **out);
+
     /* All on the loop's thread. Takes a request; done() follows, in any order.
      * Any number may be under way. */
     void (*submit)(struct blockdev *b, struct blk_req *r);
@@ -108,8 +117,10 @@ struct blockdev {
 /* One kind of backing: the one const row at the end of its file, listed once in
  * block/list.h. */
 struct blockdev_class {
-    const char *name;           /* as in -blockdev driver=NAME */
-    const char *help;           /* what it is */
+    const char *name;    /* as in -blockdev driver=NAME */
+    const char *help;    /* what it is */
+    const char *formats; /* of its images: names of -blockdev drivers that are
+                            nodes above a file, told as format=; or NULL */
     const struct field *fields; /* of its struct */
     size_t size;                /* of it */
     /* Optional. Looks whether what the fields say can be had. Touches nothing
@@ -122,6 +133,7 @@ struct blockdev_class {
 /* The rows that every class's table begins with: FIELDS_OF(blockdev_fields, "",
  * struct X, b). */
 extern const struct field blockdev_fields[];
+extern const struct field blockdev_options[]; /* of it: without counters */
 
 /* For backends, on the loop's thread: a request has come; it is finished, which
  * counts it and calls done(). */

@@ -11,7 +11,7 @@ struct blockdev *blockdevs;
 
 static const char *const discard_words[] = {"ignore", "unmap", NULL};
 
-const struct field blockdev_fields[] = {
+const struct field blockdev_options[] = {
     FIELD(TEXT, "id", struct blockdev, id, .arg = "ID", .help = "its name"),
     FIELD(TEXT, "node-name", struct blockdev, node, .arg = "ID",
           .help = "its name, too"),
@@ -27,6 +27,11 @@ const struct field blockdev_fields[] = {
           .help = "flushes do nothing: a crash of the host loses data"),
     FIELD(WORD, "discard", struct blockdev, discard, .words = discard_words,
           .help = "what the guest does not need: given back or not"),
+    {.help = NULL},
+};
+
+const struct field blockdev_fields[] = {
+    FIELDS_OF(blockdev_options, "", struct blockdev, cls),
     COUNT("reads", struct blockdev, reads, "requests done"),
     COUNT("writes", struct blockdev, writes, "requests done"),
     COUNT("flushes", struct blockdev, flushes, "requests done"),

@@ -7,7 +7,8 @@
 
 #define BLOCKDEV_CLASSES(ROW)                                                  \
     ROW(file)                                                                  \
-    ROW(null_co)
+    ROW(null_co)                                                               \
+    ROW(image)
 
 #define BLOCKDEV_EXTERN(name) extern const struct blockdev_class name##_class;
 BLOCKDEV_CLASSES(BLOCKDEV_EXTERN)

@@ -15,6 +15,7 @@ struct plan_classes {
     const struct netdev_class *const *netdevs;
     const struct netdev_class *hubport; /* for -net's vlan= */
     const struct blockdev_class *const *blockdevs;
+    const struct device_class *served; /* a disk that another process serves */
 };
 
 /* One netdev, blockdev, NIC or other device, before and while it is checked. */
@@ -24,7 +25,8 @@ struct asked {
     const struct device_class *dev;
     const struct blockdev_class *block; /* NULL: raw is not tied to it yet, or
                                            it is a part of that */
-    bool raw;
+    bool raw;                           /* or of another format: an image's */
+    const struct blockdev_class *image;
     int place;   /* a -drive's, among them */
     int vlan;    /* -net's, else -1 */
     char id[16]; /* where nobody gave one */

@@ -2,9 +2,10 @@
 /* -drive, -blockdev and -hda: blockdevs, and disks on them.
  *
  * Theory of operation. -blockdev names a tree of nodes: a format on a protocol.
- * The one format here is raw, which changes nothing, so a raw node and what is
- * below it become one blockdev that answers to both names; what either of them
- * is told holds. A -drive is such a tree in one, and, with another if= than
+ * A node of the format raw, which changes nothing, and what is below it become
+ * one blockdev that answers to both names; what either of them is told holds.
+ * Of another format it is the same, but the blockdev is of the class that has
+ * such images. A -drive is such a tree in one, and, with another if= than
  * none, the disk on it. */
 #include "control/disks.h"
 
@@ -19,7 +20,6 @@
 #include "control/models.h"
 
 #define DISK_MODEL "virtio-blk-pci"
-#define OTHER_FORMATS "qcow2 qcow qed vmdk vdi vpc vhdx parallels luks"
 
 /* ----------------------------------------------------------------- classes */
 
@@ -30,6 +30,8 @@ disks_class(const struct plan_classes *c, const char *what, const char *name)
     if (!strcmp(name, "host_device")) /* the same for a device */
         name = "file";
     for (int i = 0; c->blockdevs[i]; i++) {
+        if (c->blockdevs[i]->formats)
+            continue;
         if (!strcmp(c->blockdevs[i]->name, name))
             return c->blockdevs[i];
         size_t n = strlen(list);
@@ -39,17 +41,27 @@ disks_class(const struct plan_classes *c, const char *what, const char *name)
     return NULL;
 }
 
-/* Images of another format are not read here: they are a parser's of files that
- * guests wrote. */
-static int disks_other_format(const char *what, const char *format)
+/* Whose images have this format: of those here, or NULL. */
+static const struct blockdev_class *disks_image(const struct plan_classes *c,
+                                                const char *format)
 {
-    if (!word_among(format, OTHER_FORMATS))
-        return fail(-EINVAL, "%s: format %s: no such format; raw", what,
-                    format);
-    return fail(-EINVAL,
-                "%s: format %s: only raw; qemu-img convert makes it that, or "
-                "serve it by qemu-storage-daemon",
-                what, format);
+    for (int i = 0; c->blockdevs[i]; i++)
+        if (c->blockdevs[i]->formats &&
+            word_among(format, c->blockdevs[i]->formats))
+            return c->blockdevs[i];
+    return NULL;
+}
+
+/* Such an image lies in a file. */
+static int disks_check_below(const char *what,
+                             const struct blockdev_class *below)
+{
+    if (!below)
+        return -EINVAL;
+    return strcmp(below->name, "file")
+               ? fail(-EINVAL, "%s: on %s: an image lies in a file", what,
+                      below->name)
+               : 0;
 }
 
 static int disks_help(const struct plan_classes *c, const char *name)
@@ -84,14 +96,15 @@ static int disks_take_node(const struct plan_classes *c, struct opts *o,
         return disks_help(c, driver);
     snprintf(what, sizeof(what), "-blockdev %s,node-name=%s", driver, name);
     memcpy(o->what, what, sizeof(what));
-    if (word_among(driver, OTHER_FORMATS))
-        return disks_other_format(what, driver);
     struct asked *a = asked_add(backs);
     if (!a)
         return -EINVAL;
-    a->raw = !strcmp(driver, "raw");
+    a->image = disks_image(c, driver);
+    a->raw = a->image || !strcmp(driver, "raw");
     if (!a->raw && !(a->block = disks_class(c, what, driver)))
         return -EINVAL;
+    if (a->image)
+        opts_move(o, o, "driver", "format");
     opts_move(NULL, o, "driver", NULL);
     a->o = *o;
     o->n = 0;
@@ -100,7 +113,7 @@ static int disks_take_node(const struct plan_classes *c, struct opts *o,
 
 /* What a raw node is told; the rest is its file's. */
 struct raw {
-    const char *id, *file;
+    const char *id, *file, *format;
     uint8_t read_only, direct, no_flush, discard;
 };
 static const char *const raw_discard[] = {"ignore", "unmap", NULL};
@@ -111,6 +124,7 @@ static const struct opts_quiet raw_quiet[] = {
 static const struct field raw_fields[] = {
     FIELD(TEXT, "id", struct raw, id, .arg = "ID"),
     FIELD(TEXT, "file", struct raw, file, .arg = "ID"),
+    FIELD(TEXT, "format", struct raw, format, .arg = "FORMAT"),
     FIELD(FLAG, "read-only", struct raw, read_only),
     FIELD(FLAG, "cache.direct", struct raw, direct),
     FIELD(FLAG, "cache.no-flush", struct raw, no_flush),
@@ -188,6 +202,8 @@ static int disks_put_on(struct opts *below, struct opts *own)
         err = opts_add(below, "cache.no-flush", "on");
     if (!err && !r.discard)
         err = opts_add(below, "discard", "ignore");
+    if (!err && r.format)
+        err = opts_add(below, "format", r.format);
     return err;
 }
 
@@ -201,6 +217,10 @@ int disks_tie(const struct plan_classes *c, struct asked_list *backs)
             continue;
         err = disks_take_below(c, backs, a, opts_str(&a->o, "file", NULL),
                                &below);
+        if (!err && a->image)
+            err = disks_check_below(a->o.what, a->block);
+        if (a->image)
+            a->block = a->image;
         if (!err)
             err = disks_put_on(&below, &a->o);
         memcpy(below.what, a->o.what, sizeof(below.what));
@@ -238,7 +258,7 @@ static const struct field drive_fields[] = {
     FIELD(TEXT, "file", struct drive, file, .arg = "FILE",
           .help = "a file, or a block device"),
     FIELD(TEXT, "format", struct drive, format, .arg = "raw",
-          .help = "of the file"),
+          .help = "of the file; others: as -blockdev has them"),
     FIELD(WORD, "if", struct drive, bus, .words = drive_buses,
           .help = "none: for a -device; else a virtio disk"),
     FIELD(WORD, "cache", struct drive, cache, .def = CACHE_NOT_SAID,
@@ -302,15 +322,17 @@ static int disks_probe(const char *what, const char *path)
     return 0;
 }
 
-static int disks_check_drive(const struct drive *d, const struct opts *o)
+static int disks_check_drive(const struct plan_classes *c,
+                             const struct drive *d, const struct opts *o)
 {
     if (d->media && strcmp(d->media, "disk"))
         return fail(-EINVAL,
                     "%s: media=%s: there is no such drive; a disk with "
                     "readonly=on gives the same bytes",
                     o->what, d->media);
-    if (d->format && strcmp(d->format, "raw"))
-        return disks_other_format(o->what, d->format);
+    if (d->format && strcmp(d->format, "raw") && !disks_image(c, d->format))
+        return fail(-EINVAL, "%s: format=%s: no such format", o->what,
+                    d->format);
     return 0;
 }
 
@@ -400,12 +422,25 @@ static int disks_name(const struct asked_list *backs, struct asked *a,
     return opts_add(&a->o, "id", a->id);
 }
 
+/* A format that is not raw, of what `a` has so far. */
+static int disks_format(const struct plan_classes *c, struct asked *a,
+                        const char *format)
+{
+    const struct blockdev_class *image = format ? disks_image(c, format) : NULL;
+    int err = image ? disks_check_below(a->o.what, a->block) : 0;
+    if (image)
+        a->block = image;
+    return err || !image ? err : opts_add(&a->o, "format", format);
+}
+
 /* `a` is new, and has nothing yet. */
-static int disks_fill(struct asked *a, const struct drive *d,
-                      const struct asked_list *backs)
+static int disks_fill(const struct plan_classes *c, struct asked *a,
+                      const struct drive *d, const struct asked_list *backs)
 {
     const char *what = a->o.what, *path = d->file;
-    int err = disks_check_drive(d, &a->o);
+    int err = disks_check_drive(c, d, &a->o);
+    if (!err)
+        err = disks_format(c, a, d->format);
     if (!err && path && !(path = disks_filename(what, path)))
         err = -EINVAL;
     if (!err && path)
@@ -441,7 +476,7 @@ static int disks_take_drive(const struct plan_classes *c, struct opts *o,
         const char *name = opts_str(&a->o, "driver", "file");
         a->block = disks_class(c, o->what, name);
         opts_move(NULL, &a->o, "driver", NULL);
-        err = a->block ? disks_fill(a, &d, backs) : -EINVAL;
+        err = a->block ? disks_fill(c, a, &d, backs) : -EINVAL;
     }
     if (!err && d.bus != IF_NONE)
         err = disks_add_disk(c, disks, &d, o->what, opts_str(&a->o, "id", ""));

@@ -206,11 +206,23 @@ static bool plan_id_taken(const struct asked_list *l, int upto, const char *id)
     return false;
 }
 
-static int plan_check_devices(struct asked_list *l, struct needs *needs)
+/* A disk on what is served by another process is that process's, too. */
+static const struct device_class *plan_disk(const struct plan_classes *c,
+                                            const struct asked *a)
+{
+    const char *drive = opts_str(&a->o, "drive", NULL);
+    const struct blockdev *b = drive ? blockdev_find(drive) : NULL;
+    return b && b->serve && fields_find(a->dev->fields, "drive") ? c->served
+                                                                 : a->dev;
+}
+
+static int plan_check_devices(const struct plan_classes *c,
+                              struct asked_list *l, struct needs *needs)
 {
     int err = 0;
     for (int i = 0; i < l->n && !err; i++) {
         struct asked *a = l->at[i];
+        a->dev = plan_disk(c, a);
         err = device_new(a->dev, &a->o, needs, &a->device);
         /* One that was given no name goes by its model's, as others may. */
         bool named = !err && a->device->id != a->device->cls->name;
@@ -288,13 +300,13 @@ int plan_check(const struct plan_classes *c, struct needs *needs)
         err = plan_sort_out(c, true);
     needs->objects = made;
     if (!err)
-        err = plan_check_devices(&nics, needs);
+        err = plan_check_devices(c, &nics, needs);
     if (!err)
-        err = plan_check_devices(&devices, needs);
+        err = plan_check_devices(c, &devices, needs);
     if (!err)
-        err = plan_check_devices(&disks, needs);
+        err = plan_check_devices(c, &disks, needs);
     if (!err)
-        err = plan_check_devices(&boards, needs);
+        err = plan_check_devices(c, &boards, needs);
     if (!err)
         plan_warn_of_loose_ends();
     return err;

@@ -1,9 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* vhost-user-blk-pci: a disk that another process serves (virtio 1.2 §5.2). */
-#include <stddef.h>
+/* vhost-user-blk-pci: a disk that another process serves (virtio 1.2 §5.2).
+ *
+ * qemu-storage-daemon keeps tables of an image in its memory until the guest
+ * flushes. If it is killed, writes that it has said are done are lost with
+ * them, and the next one knows nothing of that: its flushes would succeed. So
+ * writes that are done and flushes that are, too, are counted, and where some
+ * of the former were lost the latter fail, until the guest begins anew. A
+ * write-through cache loses nothing. */
+#include <errno.h>
 #include <string.h>
 
+#include "block/block.h"
 #include "devices/virtio/served.h"
+#include "devices/virtio/walk.h"
 
 enum { /* feature bits, §5.2.3 */
        VBLK_F_SIZE_MAX = 1,
@@ -27,6 +36,11 @@ enum { /* feature bits, §5.2.3 */
 
 struct vublk {
     struct served s; /* first */
+    const char *drive;
+    bool caches;            /* it has a cache of its own, to be flushed */
+    bool lost;              /* and died with something in it */
+    uint64_t written, safe; /* writes done; of these, flushed */
+    struct fault losses;
     uint8_t config_wce;
     bool told;          /* the driver has chosen its cache mode: */
     uint8_t wce, first; /* wce; who comes after is told, too */
@@ -76,7 +90,93 @@ static void vublk_stop(struct virtio *v)
     served_stop(v);
     if (b->told)
         vublk_set_wce(b, b->first);
-    b->told = false;
+    b->told = b->lost = false;
+    b->written = b->safe = 0;
+}
+
+/* ---------------------------------------------------------------- flushes */
+
+enum { VBLK_OUT = 1, VBLK_FLUSH = 4, VBLK_DISCARD = 11, VBLK_ZEROES = 13 };
+enum { VBLK_IOERR = 1 };
+enum { MARK_NONE, MARK_WRITE, MARK_FLUSH }; /* flush: and b->written */
+
+/* The first (or `last`) byte of a chain that is in the driver's hands as much
+ * as ours: NULL, where it is none. What it lies about, it is told wrong. */
+static uint8_t *vublk_byte(const struct virtqueue *vq, unsigned i, bool last)
+{
+    const struct vring_desc *table = vq->desc;
+    unsigned n = vq->size;
+    for (unsigned steps = 0; steps <= 2 * VQ_SIZE_MAX && i < n; steps++) {
+        struct vring_desc d;
+        memcpy(&d, &table[i], sizeof(d));
+        if (d.flags & VRING_DESC_INDIRECT) {
+            if (table != vq->desc)
+                return NULL;
+            table = ram_ptr(vq->ram, gpa(d.addr), d.len);
+            n = table ? d.len / sizeof(d) : 0;
+            i = 0;
+        } else if (!last) {
+            return ram_ptr(vq->ram, gpa(d.addr), sizeof(le32));
+        } else if (!(d.flags & VRING_DESC_NEXT)) {
+            return d.flags & VRING_DESC_WRITE && d.len
+                       ? ram_ptr(vq->ram, gpa(d.addr + d.len - 1), 1)
+                       : NULL;
+        } else {
+            i = d.next;
+        }
+    }
+    return NULL;
+}
+
+static uint64_t vublk_mark(const struct vublk *b, const struct virtqueue *vq,
+                           uint16_t head)
+{
+    const uint8_t *p = vublk_byte(vq, head, false);
+    le32 type = 0;
+    if (p)
+        memcpy(&type, p, sizeof(type));
+    if (type == VBLK_FLUSH)
+        return MARK_FLUSH + b->written;
+    return type == VBLK_OUT || type == VBLK_DISCARD || type == VBLK_ZEROES
+               ? MARK_WRITE
+               : MARK_NONE;
+}
+
+static bool vublk_answers(struct served *s, unsigned q, uint16_t head)
+{
+    struct vublk *b = container_of(s, struct vublk, s);
+    struct virtqueue *vq = &s->v.vq[q];
+    uint64_t mark = s->q[q].mark[head] = vublk_mark(b, vq, head);
+    uint8_t *status =
+        b->lost && mark >= MARK_FLUSH ? vublk_byte(vq, head, true) : NULL;
+    if (!status)
+        return false;
+    *status = VBLK_IOERR;
+    vq_push(vq, &(struct vq_chain){.id = head}, 1);
+    return true;
+}
+
+static void vublk_returned(struct served *s, unsigned q, uint16_t head)
+{
+    struct vublk *b = container_of(s, struct vublk, s);
+    uint64_t mark = s->q[q].mark[head];
+    if (mark == MARK_WRITE && !(b->told && !b->wce))
+        b->written++;
+    else if (mark >= MARK_FLUSH && mark - MARK_FLUSH > b->safe)
+        b->safe = mark - MARK_FLUSH;
+}
+
+static void vublk_gone(struct served *s)
+{
+    struct vublk *b = container_of(s, struct vublk, s);
+    if (b->lost || b->written == b->safe)
+        return;
+    b->lost = true;
+    fault_note(&b->losses,
+               "%s: what the guest had written and not flushed may be lost; "
+               "its flushes fail until it restarts (cache=writethrough loses "
+               "nothing)",
+               s->v.dev.id);
 }
 
 static const struct virtio_type vublk_type = {
@@ -89,9 +189,31 @@ static const struct virtio_type vublk_type = {
     SERVED_CALLBACKS,
 };
 
+/* What a program of ours serves. */
+static int vublk_take_drive(struct vublk *b, struct device *dev)
+{
+    const char *what = dev->opts.what;
+    struct blockdev *d = blockdev_find(b->drive);
+    if (!d || !d->serve || d->taken || b->s.chardev_id)
+        return fail(-EINVAL, "%s: drive=%s: %s", what, b->drive,
+                    b->s.chardev_id ? "chardev= says another disk"
+                    : d && d->taken
+                        ? "another disk uses it"
+                        : "no image of a format of its own; -device "
+                          "virtio-blk-pci has the others");
+    d->taken = true;
+    b->caches = d->writeback && !d->no_flush;
+    if (!opts_str(&dev->opts, "id", NULL))
+        dev->id = d->id;
+    return d->serve(d, b->s.nq, &b->s.peer, &b->s.chardev);
+}
+
 static int vublk_check(struct device *dev, struct needs *needs)
 {
     struct vublk *b = container_of(dev, struct vublk, s.v.dev);
+    int err = b->drive ? vublk_take_drive(b, dev) : 0;
+    if (err)
+        return err;
     b->s.mask = B(SIZE_MAX) | B(SEG_MAX) | B(GEOMETRY) | B(RO) | B(BLK_SIZE) |
                 B(FLUSH) | B(TOPOLOGY) | B(DISCARD) | B(WRITE_ZEROES);
     if (b->config_wce)
@@ -100,6 +222,11 @@ static int vublk_check(struct device *dev, struct needs *needs)
         b->s.mask |= B(MQ);
     b->s.config_len = CONFIG_LEN;
     b->s.fix_config = vublk_fix_config;
+    if (b->caches) {
+        b->s.answers = vublk_answers;
+        b->s.returned = vublk_returned;
+        b->s.gone = vublk_gone;
+    }
     b->s.alone = "the guest's requests wait; reconnect-ms= of its -chardev "
                  "would have it come back";
     return served_check(&b->s, needs);
@@ -111,10 +238,38 @@ static int vublk_create(struct machine *m, struct device *dev)
                          &vublk_type);
 }
 
+/* virtio-blk-pci's: the process that serves it decides. */
+static const struct opts_quiet vublk_quiet[] = {
+    {"backend_defaults", NULL, NULL},
+    {"discard", "on", "discard= of the drive decides"},
+    {"discard_granularity", "0 4294967295", "the image decides"},
+    {"logical_block_size", "512", "the guest sees 512"},
+    {"min_io_size", "0", "the image decides"},
+    {"opt_io_size", "0", "the image decides"},
+    {"physical_block_size", "0 512", "the image decides"},
+    {"report-discard-granularity", NULL, NULL},
+    {"request-merging", NULL, NULL},
+    {"rerror", "report auto", "the guest is told, and decides"},
+    {"scsi", "off", "SCSI commands are not passed through"},
+    {"seg-max-adjust", NULL, NULL},
+    {"serial", "-", "such a disk has none that can be chosen"},
+    {"share-rw", NULL, NULL},
+    {"werror", "report auto", "the guest is told, and decides"},
+    {"write-cache", "on auto", "cache= of the drive decides"},
+    {"write-zeroes", "on", "the image decides"},
+    {"x-enable-wce-if-config-wce", NULL, NULL},
+    {0},
+};
+
 static const struct field vublk_fields[] = {
+    FIELDS_QUIET(vublk_quiet),
     FIELDS_OF(served_fields, "", struct vublk, s),
     FIELD(NUMBER, "num-queues", struct vublk, s.nq, .min = 1,
           .max = VIRTIO_QUEUES_MAX - 1, .def = 1, .help = "how many"),
+    COUNT("losses", struct vublk, losses,
+          "back-ends that died with writes not flushed"),
+    FIELD(TEXT, "drive", struct vublk, drive, .arg = "ID",
+          .help = "instead: the -drive or -blockdev, an image"),
     FIELD(FLAG, "config-wce", struct vublk, config_wce, .def = ON,
           .help = "the driver may choose between cache modes"),
     {.name = ""},

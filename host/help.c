@@ -200,7 +200,7 @@ static int help_connect_program(struct help_way *w, int fd[2])
                     "%s is not started: %s has come to be writable by "
                     "user %u",
                     w->path, who, help->uid);
-    help_end_program(w, 0);
+    help_end_program(w, w->listens ? DISK_MS : 0);
     return help_spawn(w, fd);
 }
 

@@ -26,6 +26,8 @@ iproute2            run check bench lab   ip: TAPs and addresses
 iputils-ping        run check bench lab   ping
 util-linux          run check bench lab   unshare, flock, setpriv
 qemu-system-x86     lab                   the emulator that plays the lab's hardware
+qemu-system-common  check lab             qemu-storage-daemon, which reads images
+qemu-utils          check lab             qemu-img, which makes them
 busybox-static      lab                   the lab's and the guest's first user space
 e2fsprogs           lab                   the lab's scratch disk, the disks of guests
 dmsetup             lab                   disks that fail, and that record what is written

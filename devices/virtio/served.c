@@ -95,11 +95,15 @@ static void served_forward(struct served *s, unsigned q)
                 vq_broken(vq, "a buffer was made available twice");
                 break;
             }
+            if (s->answers && s->answers(s, q, head))
+                continue;
             k->has[head] = 1;
             k->out++;
             served_put(s, q, head);
         }
     } while (vq_rearm(vq));
+    vq_flush(vq); /* what was answered */
+    virtio_queue_irq(&s->v, vq);
     s->requests += (uint16_t)(k->given - was);
     if (k->given != was)
         served_show(k);
@@ -122,6 +126,8 @@ static bool served_back(struct served *s, unsigned q)
             break;
         k->has[e.id] = 0;
         k->out--;
+        if (s->returned)
+            s->returned(s, q, (uint16_t)e.id);
         vq_push(vq, &(struct vq_chain){.id = (uint16_t)e.id}, e.len);
     }
     vq_flush(vq);
@@ -187,9 +193,16 @@ static int served_make_pair(struct served *s, unsigned q,
     memset(k->avail, 0, RING_SIZE);
     k->given = k->seen = 0;
     k->kick = p[1];
-    for (unsigned head = 0; head < vq->size; head++)
-        if (k->has[head])
+    for (unsigned head = 0; head < vq->size; head++) {
+        if (!k->has[head])
+            continue;
+        if (s->answers && s->answers(s, q, (uint16_t)head)) {
+            k->has[head] = 0;
+            k->out--;
+        } else {
             served_put(s, q, (uint16_t)head);
+        }
+    }
     s->again += k->given;
     served_show(k);
     *ring = (struct vhost_ring){.num = vq->size,
@@ -376,6 +389,8 @@ static void served_here(void *dev, bool up)
         served_begin(s);
     } else {
         served_quiet(s);
+        if (s->gone && !strcmp(s->peer.lost, "hung up"))
+            s->gone(s);
     }
     pthread_mutex_unlock(&s->v.lock);
 }
@@ -409,6 +424,7 @@ static void served_free(struct served *s)
         if (s->q[q].call.fd >= 0)
             close(s->q[q].call.fd);
         free(s->q[q].has);
+        free(s->q[q].mark);
     }
     if (s->share.hva)
         munmap(s->share.hva, s->share.size);
@@ -452,10 +468,11 @@ static int served_make_queue(struct served *s, struct machine *m, unsigned q)
     k->avail = s->share.hva + (size_t)q * RING_SIZE;
     k->used = s->share.hva + (size_t)q * RING_SIZE + RING_AVAIL;
     k->has = calloc(1, s->queue_size);
+    k->mark = calloc(s->queue_size, sizeof(*k->mark));
     k->call = (struct event){.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
                              .want = EPOLLIN | EPOLLET,
                              .ready = served_called};
-    if (!k->has)
+    if (!k->has || !k->mark)
         return -ENOMEM;
     return k->call.fd < 0 ? -errno : loop_add(m->loop, &k->call);
 }

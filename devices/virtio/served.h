@@ -17,6 +17,7 @@ struct served_queue {
     uint16_t given, seen; /* free-running places in them */
     unsigned out;         /* heads that it has, */
     uint8_t *has;         /* each of them 1 */
+    uint64_t *mark;       /* of each head: the kind's */
 };
 
 /* First in the struct of each kind. */
@@ -31,6 +32,12 @@ struct served {
     uint64_t mask;
     unsigned config_len;
     void (*fix_config)(struct served *s, uint8_t *config);
+    /* Optional. A request goes to a back-end, for the first time or again;
+     * true: it does not, and is in the guest's ring as used. It is back. The
+     * back-end has gone by itself. */
+    bool (*answers)(struct served *s, unsigned q, uint16_t head);
+    void (*returned)(struct served *s, unsigned q, uint16_t head);
+    void (*gone)(struct served *s);
     const char *alone; /* where the back-end does not come back */
 
     struct chardev *chardev;

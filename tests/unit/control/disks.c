@@ -166,19 +166,44 @@ TEST(disks_blockdev_discard_is_what_both_say)
     forget();
 }
 
+/* An image and the file below it are one, of the class that has its format. */
+TEST(disks_images_of_other_formats)
+{
+    REQUIRE_EQ(take("-drive", "file=/i,format=vmdk,cache=none,if=none,id=d"),
+               0);
+    CHECK_STR(backs.at[0]->block->name, "qcow2");
+    CHECK_STR(said(backs.at[0]), "cache.direct=on cache.no-flush=off "
+                                 "cache.writeback=on filename=/i format=vmdk "
+                                 "id=d");
+    forget();
+    REQUIRE_EQ(take("-blockdev", "file,node-name=f,filename=/i,locking=off"),
+               0);
+    REQUIRE_EQ(take("-blockdev", "{\"driver\":\"qcow2\",\"node-name\":\"q\","
+                                 "\"file\":\"f\",\"read-only\":true}"),
+               0);
+    REQUIRE_EQ(disks_tie(&classes, &backs), 0);
+    CHECK_STR(backs.at[1]->block->name, "qcow2");
+    CHECK_STR(said(backs.at[1]),
+              "discard=ignore filename=/i format=qcow2 id=q locking=off "
+              "node-name=f read-only=on");
+    CHECK(!backs.at[0]->block);
+    forget();
+}
+
 TEST(disks_that_cannot_be_are_refused_in_one_line)
 {
     static const char *const rows[][3] = {
         {"-drive", "file=nbd:x", "no protocol nbd"},
-        {"-drive", "file=/x,format=qcow2", "qemu-storage-daemon"},
-        {"-drive", "file=/x,driver=qcow2", "qemu-storage-daemon"},
+        {"-drive", "file.driver=null-co,format=qcow2", "lies in a file"},
+        {"-drive", "file=/x,driver=cow9", "no such format"},
         {"-drive", "file=/x,format=cow9", "no such format"},
         {"-drive", "file=/x,media=cdrom", "readonly=on"},
         {"-drive", "file=/x,if=scsi", "must be one of ide, virtio, none"},
         {"-drive", "file=/x,cache=fast", "must be one of writeback"},
         {"-drive", "file=/x,werror=stop", "report"},
         {"-drive", "file=/x,snapshot=on", "is kept"},
-        {"-blockdev", "qcow2,node-name=q,file=f", "qemu-storage-daemon"},
+        {"-blockdev", "qcow2,node-name=q,file=f", "no such node"},
+        {"-blockdev", "qcow2,node-name=q,file.driver=null-co", "in a file"},
         {"-blockdev", "nbd,node-name=q", "no such driver"},
         {"-blockdev", "node-name=q", "no driver"},
         {"-blockdev", "raw,node-name=r,file=nobody", "no such node"},

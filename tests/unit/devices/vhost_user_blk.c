@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "block/block.h"
 #include "devices/list.h"
 #include "host/chardev.h"
 #include "tests/unit/fakevirtio.h"
@@ -33,6 +34,8 @@ static struct backend *backend_blk(int fd)
     return n;
 }
 
+static const char *whose = "chardev=c";
+
 static struct machine *up(const char *more, uint64_t want)
 {
     char text[256];
@@ -47,7 +50,7 @@ static struct machine *up(const char *more, uint64_t want)
     pthread_create(&b->thread, NULL, backend_accept, b);
     snprintf(text, sizeof(text), "socket,id=c,path=%s,reconnect-ms=1", path);
     REQUIRE_EQ(chardev_add(text), 0);
-    snprintf(text, sizeof(text), "chardev=c,num-queues=2%s", more);
+    snprintf(text, sizeof(text), "%s,num-queues=2%s", whose, more);
     struct opts o;
     struct needs needs = {0};
     struct device *dev;
@@ -127,16 +130,26 @@ static unsigned kicks(unsigned q)
     return k;
 }
 
-/* A request: header, data, status. */
-static int request(unsigned q)
+/* A request: header, data, status, which is 0xee until somebody writes it. */
+static uint8_t *status;
+static int request_of(unsigned q, uint32_t type, bool indirect)
 {
     const struct vd_buf buf[3] = {{vd_alloc(&d, 16, 16), 16, false},
-                                  {vd_alloc(&d, 512, 512), 512, true},
+                                  {vd_alloc(&d, 512, 512), 512, type != 1},
                                   {vd_alloc(&d, 1, 1), 1, true}};
-    int id = vd_put_indirect(&d.q[q], buf, 3);
+    memcpy(vd_ram(&d, buf[0].at, 4), &type, sizeof(type));
+    status = vd_ram(&d, buf[2].at, 1);
+    *status = 0xee;
+    int id =
+        indirect ? vd_put_indirect(&d.q[q], buf, 3) : vd_put(&d.q[q], buf, 3);
     vd_publish(&d.q[q]);
     vd_kick(&d, q);
     return id;
+}
+
+static int request(unsigned q)
+{
+    return request_of(q, 0, true);
 }
 
 static void gone(struct machine *m)
@@ -147,14 +160,22 @@ static void gone(struct machine *m)
     fake_run_loop(m);
 }
 
-static void another(struct machine *m, unsigned queue)
+/* The clock passes the pauses between two back-ends, and hardly moves while one
+ * is greeted: its thread may be late. */
+static void comes(struct machine *m)
 {
     b = backend_blk(listener);
     pthread_create(&b->thread, NULL, backend_accept, b);
-    for (int i = 0; i < 400 && !b->enabled[queue]; i++) {
-        fake_sleep_ns(m, 20000000);
-        usleep(2000);
+    for (int i = 0; i < 2000 && b->hint < 0; i++) {
+        fake_sleep_ns(m, b->fd == listener ? 20000000 : 100000);
+        usleep(b->fd == listener ? 10000 : 1000);
     }
+    REQUIRE(b->hint >= 0);
+}
+
+static void another(struct machine *m, unsigned queue)
+{
+    comes(m);
     wait_enabled(queue);
 }
 
@@ -414,12 +435,7 @@ TEST(v2_4_vhost_user_blk_reset_with_requests_out)
     fake_run_loop(m);
     CHECK_HAS(test_log(), "does not finish");
     gone(m);
-    b = backend_blk(listener);
-    pthread_create(&b->thread, NULL, backend_accept, b);
-    for (int i = 0; i < 100; i++) {
-        fake_sleep_ns(m, 20000000);
-        usleep(1000);
-    }
+    comes(m);
     vd_again(&d, WANT);
     wait_enabled(1);
     CHECK_EQ(given(0), 0);            /* forgotten */
@@ -466,6 +482,121 @@ TEST(vhost_user_blk_hold_and_resume)
     FAKE_SOON(m, given(0) == 1);
     CHECK_EQ(given_head(0, 0), id);
     down(m);
+}
+
+/* -------------------------------------------------------- a cache that dies */
+
+static int serve(struct blockdev *bd, unsigned queues, struct peer *p,
+                 struct chardev **out)
+{
+    CHECK_EQ(queues, 2);
+    int err = chardev_take(bd->id, "c", p, out);
+    return err ? err : chardev_need_helper(*out);
+}
+
+static void image_up(bool writeback, struct machine **m)
+{
+    static struct blockdev image;
+    image =
+        (struct blockdev){.id = "d0", .writeback = writeback, .serve = serve};
+    blockdevs = &image;
+    whose = "drive=d0";
+    *m = up("", WANT);
+    whose = "chardev=c";
+    wait_enabled(1);
+}
+
+enum { IN, OUT, FLUSH = 4 };
+
+static void done(struct machine *m, unsigned q, int id)
+{
+    (void)m;
+    used(q, (uint32_t)id, 1);
+    call(q);
+    CHECK(next_used(q, id, 1));
+}
+
+TEST(v5_2_6_2_vhost_user_blk_flushes_fail_where_writes_are_lost)
+{
+    struct machine *m;
+    image_up(true, &m);
+    CHECK_STR(d.dev->id, "d0");
+    /* nothing is lost: what was written is flushed, or was not done */
+    done(m, 0, request_of(0, OUT, true));
+    done(m, 1, request_of(1, FLUSH, true));
+    int w = request_of(0, OUT, true), f = request_of(0, FLUSH, true);
+    gone(m);
+    another(m, 1);
+    FAKE_SOON(m, given(0) == 2);
+    done(m, 0, f);
+    done(m, 0, w);
+    /* it hangs up on one that lies, which is ended well */
+    used(1, 3, 1);
+    call(1);
+    fake_run_loop(m);
+    gone(m);
+    another(m, 1);
+    w = request_of(0, OUT, true);
+    FAKE_SOON(m, given(0) == 1);
+    test_log();
+    /* a write that is done, and a flush that is not */
+    done(m, 0, w);
+    w = request_of(0, OUT, true);
+    f = request_of(0, FLUSH, false);
+    uint8_t *first = status;
+    gone(m);
+    CHECK_HAS(test_log(), "its flushes fail until it restarts");
+    CHECK_EQ(*first, 0xee);
+    vd_irqs(&d, 0);
+    vd_irqs(&d, 1);
+    vd_irq_always(&d.q[0]);
+    vd_irq_always(&d.q[1]);
+    another(m, 1);
+    FAKE_SOON(m, given(0) == 1);
+    CHECK_EQ(given_head(0, 0), w);
+    CHECK(next_used(0, f, 1));
+    CHECK_EQ(*first, 1);
+    CHECK_EQ(vd_irqs(&d, 0), 1);
+    done(m, 0, w);
+    f = request_of(1, FLUSH, true);
+    CHECK(next_used(1, f, 1));
+    CHECK_EQ(*status, 1);
+    CHECK_EQ(vd_irqs(&d, 1), 1);
+    CHECK_EQ(given(1), 0);
+    done(m, 1, request_of(1, IN, true));
+    /* a chain that has no status is the back-end's to refuse */
+    struct vd_buf one = {vd_alloc(&d, 16, 16), 16, false};
+    memcpy(vd_ram(&d, one.at, 4), &(uint32_t){FLUSH}, 4);
+    f = vd_add(&d.q[1], &one, 1);
+    vd_kick(&d, 1);
+    CHECK_EQ(given(1), 2);
+    done(m, 1, f);
+    /* the next driver begins anew */
+    vd_again(&d, WANT);
+    wait_enabled(1);
+    FAKE_SOON(m, (request_of(0, FLUSH, true), given(0) == 1));
+    CHECK_EQ(*status, 0xee);
+    down(m);
+    blockdevs = NULL;
+}
+
+TEST(v5_2_5_vhost_user_blk_write_through_loses_nothing)
+{
+    struct machine *m;
+    for (int how = 0; how < 2; how++) {
+        image_up(how == 1, &m);
+        if (how == 1) /* the driver has chosen it */
+            guest_write(m, false, d.config + 32, 1, 0);
+        done(m, 0, request_of(0, OUT, true));
+        gone(m);
+        another(m, 1);
+        int f = request_of(0, FLUSH, true);
+        FAKE_SOON(m, given(0) == 1);
+        done(m, 0, f);
+        CHECK_EQ(*status, 0xee);
+        down(m);
+        blockdevs = NULL;
+    }
 }
 
 TEST(vhost_user_blk_what_is_wrong_is_said)
