@@ -11,6 +11,7 @@
 #   iommu  a lab with an IOMMU and a spare NIC at 0000:00:1e.0, wired to one with MAC 52:54:00:1a:b0:02
 #   quick  the lab, and also in `make check QUICK=1`
 #   long   the lab, only in `make check-long`: minutes
+#   image  the same, those with the Debian image (PART=images)
 #   both   this machine and the lab
 # Several run at once on this machine, and several labs.  A test runs as process 1 of namespaces of its own (network, processes, mounts, IPC), with loopback up, in an empty
 # directory $T that is a tmpfs of its own, with `set -e`.  It may therefore create what it likes under any name; the end of
