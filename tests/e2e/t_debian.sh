@@ -48,6 +48,7 @@ logins() { [ "$(grep -ac 'debian login:' "$T/out")" -ge "$1" ]; }
 poweroff_debian() {
     s 'systemctl poweroff' 2>/dev/null || true
     ends 120 0
+    [ -e /dev/mapper/image ] || return 0
     e2fsck -fn "/dev/mapper/image?offset=$((1 << 20))" >fsck.log 2>&1 || fail "e2fsck: $(tail -n 3 fsck.log)"
 }
 
@@ -94,4 +95,51 @@ $(cat sum)" "what is there after a power-off"
 unlay_debian() {
     unlay
     losetup -D
+}
+
+e2e image debian_seed "a cloud's seed disk (NoCloud): host name and key are taken from it (by a script of the image's: cloud-init is too slow here)"
+test_debian_seed() {
+    debian_disk
+    ssh-keygen -q -t ed25519 -N '' -f other
+    truncate -s 4M seed
+    busybox mkdosfs -n CIDATA seed
+    mkdir at
+    mount -o loop seed at
+    printf '%s\n' 'instance-id: one' 'local-hostname: sown' >at/meta-data
+    printf '%s\n' '#cloud-config' 'ssh_authorized_keys:' "  - $(cat other.pub)" >at/user-data
+    umount at
+    mv other key
+    name=sown boot_debian LABEL=root -drive file=/dev/mapper/image,format=raw,if=virtio -drive file=seed,format=raw,if=virtio,readonly=on
+    is "$(s hostname)" sown "host name"
+    poweroff_debian
+    unlay_debian
+}
+
+e2e image debian_qcow2 "a qcow2 image with a backing file boots, keeps what is written, and qemu-img finds it in order"
+test_debian_qcow2() {
+    [ -n "${E2E_IMAGE-}" ] || skip "${E2E_NO_IMAGE:-no image}"
+    install -m 600 "$E2E_IMAGE/key" key
+    qemu-img create -q -f qcow2 -b "$E2E_IMAGE/disk" -F raw disk.qcow2
+    boot_debian /dev/vda1 -drive file=disk.qcow2,format=qcow2,if=virtio
+    s 'echo kept >/root/kept; sync'
+    poweroff_debian
+    qemu-img check -q disk.qcow2 || fail "qemu-img check: $(qemu-img check disk.qcow2 2>&1 | tail -n 2)"
+    boot_debian /dev/vda1 -drive file=disk.qcow2,format=qcow2,if=virtio
+    is "$(s 'cat /root/kept')" kept "what is there after a power-off"
+    poweroff_debian
+}
+
+e2e image debian_vsock "ssh over vsock: from the host by CONNECT 22, and from the guest to port 1022 of the host, from where it comes back"
+test_debian_vsock() {
+    debian_disk
+    socat "UNIX-LISTEN:$T/v_1022,fork" "EXEC:$here/vsock-connect $T/v 22" &
+    boot_debian /dev/vda1 -drive file=/dev/mapper/image,format=raw,if=virtio -device "virtio-vsock-pci,guest-cid=7,uds_path=$T/v"
+    by=(-o "ProxyCommand=$here/vsock-connect $T/v 22")
+    is "$(s hostname)" debian "by vsock to the guest"
+    s 'head -c 3000000 /dev/urandom | tee /tmp/a | sha256sum >/tmp/sum; cat /tmp/a' | sha256sum >sum
+    is "$(s 'cat /tmp/sum')" "$(cat sum)" "sha256 of 3 MB from the guest"
+    input=key s 'cat >/root/k; chmod 600 /root/k'
+    is "$(s 'ssh -i /root/k -o StrictHostKeyChecking=no -o LogLevel=ERROR -o ProxyCommand="socat - VSOCK-CONNECT:2:1022" root@there hostname')" debian "by vsock to the host and back"
+    poweroff_debian
+    unlay_debian
 }

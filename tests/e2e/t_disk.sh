@@ -224,3 +224,48 @@ test_disk_enospc() {
         fail "not written where there is room again"
     poweroff_linux
 }
+
+# ------------------------------------------------------------ resets
+
+# In the guest: the disk with serial number one, whatever it is called now; and its driver taken away and given back.
+one='disk=$(grep -lx one /sys/block/*/serial); disk=${disk%/serial}; disk=${disk##*/}'
+rebind="$one; d=\$(readlink -f /sys/block/\$disk/device); echo \${d##*/} >/sys/bus/virtio/drivers/virtio_blk/unbind; echo \${d##*/} >/sys/bus/virtio/drivers/virtio_blk/bind"
+job='--name=v --filename=/dev/$disk --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite --bsrange=512-64k --blockalign=512 --size=24m --verify=crc32c --verify_state_save=0 --randseed=7'
+
+# fio_keeps WHAT: what was written before it is read after it.
+fio_written() { g_limit=180 g_ok "$one; fio $job --do_verify=0" || fail "fio did not write: $(g "$one; fio $job --do_verify=0" | tail -n 3)"; }
+fio_reads() { g_limit=180 g "$one; fio $job --verify_only" >fio.log || fail "fio finds, after $1: $(tail -n 5 fio.log)"; }
+
+fio_resets() { # OPTIONS OF THE DRIVE, OF THE DEVICE
+    local i
+    truncate -s 32M "${disk_dir:=.}/disk"
+    boot_disk -drive "file=$E2E_TOOLS,format=raw,if=virtio,readonly=on" \
+        -drive "file=$disk_dir/disk,format=raw,if=none,id=d1,$1" -device "virtio-blk-pci,drive=d1,serial=one${2:+,$2}" -smp 2
+    fio_written
+    fio_reads "nothing"
+    g_ok "$rebind" || fail "unbind and bind"
+    fio_reads "unbind and bind"
+    for i in 1 2 3; do
+        g "$one; fio --name=load --filename=/dev/\$disk --direct=1 --ioengine=libaio --iodepth=32 --rw=randrw --bs=4k --size=24m --time_based --runtime=60 >/tmp/load.log 2>&1 &"
+        wait_for 30 "the load" g_ok "$one; test \$(awk '{ print \$5 }' /sys/block/\$disk/stat) -gt 500"
+        g_ok "$rebind" || fail "unbind and bind under load"
+        wait_for 60 "the end of the load" g_ok '! pidof fio'
+    done
+    fio_written
+    fio_reads "unbind and bind under load"
+    g "$one; fio --name=load --filename=/dev/\$disk --direct=1 --ioengine=libaio --iodepth=32 --rw=randrw --bs=4k --offset=24m --size=8m --time_based --runtime=60 >/tmp/load.log 2>&1 &"
+    nap 1
+    crash_reboot_linux
+    wait_for 90 "the second boot" boots 2
+    fio_reads "a restart under load"
+    poweroff_linux
+}
+
+e2e long disk_fio_cached "fio's checksums hold through unbind, bind and restart under load (host's cache)"
+test_disk_fio_cached() { fio_resets cache=writeback ''; }
+e2e long disk_fio_direct "the same with O_DIRECT, on the scratch disk, with two queues"
+test_disk_fio_direct() {
+    disk_dir=$("$E2E_ROOT/tests/lab/scratch")
+    fio_resets cache=none num-queues=2
+    umount "$disk_dir"
+}
