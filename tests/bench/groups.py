@@ -14,6 +14,7 @@ import time
 
 import boots
 import compare
+import disks
 import vms
 from vms import GUEST, HOST, MAC, Failed, VM, ask, command, fields, guest_shell, sh, wait_for
 
@@ -681,9 +682,9 @@ def size(bench):
 
 GROUPS = {
     "network": network, "bundled": bundled, "floor": floor, "start": start, "density": density, "size": size,
-    "boot": boots.boot,
+    "boot": boots.boot, "disk": lambda bench: disks.disk(bench, Costs),
 }
 PLACES = {
     "network": ["lab"], "bundled": ["here", "lab"], "floor": ["here", "lab"], "start": ["here", "lab"],
-    "density": ["here"], "size": ["here"], "boot": ["lab"],
+    "density": ["here"], "size": ["here"], "boot": ["lab"], "disk": ["lab"],
 }

@@ -8,6 +8,7 @@ import statistics
 
 import boots
 import compare
+import disks
 
 # row: what it says, unit, whether more or less is better
 ROWS = {
@@ -47,6 +48,7 @@ ROWS = {
     "binary_bytes": ("bytes to install", "B", "less"),
     "syscall_names": ("distinct system calls, exec to end", "", "less"),
     **boots.rows(),
+    **disks.rows(),
     "run": ("the run", "", "more"),
 }
 TITLES = {
@@ -60,9 +62,10 @@ TITLES = {
     ("density", "here"): "Density, bundled guest, on this machine's own KVM",
     ("size", "here"): "Size",
     ("boot", "lab"): "What boots, in the lab, ms",
+    ("disk", "lab"): "Disks, Linux guest, in the lab",
 }
 ORDER = ["floor", "vmm", "was", "qemu", "vmm-vhost", "was-vhost", "qemu-vhost", "vmm-e1000", "was-e1000", "qemu-e1000",
-         "microvm", "microvm-seabios"]
+         "microvm", "microvm-seabios", *disks.ORDER]
 NAMES = {
     "floor": "floor (no guest)",
     "vmm": "vmm virtio",
@@ -76,9 +79,10 @@ NAMES = {
     "qemu-e1000": "QEMU pc e1000",
     "microvm": "QEMU microvm",
     "microvm-seabios": "QEMU microvm, SeaBIOS",
+    **disks.NAMES,
 }
 PAIRS = [("vmm", "qemu"), ("vmm-vhost", "qemu-vhost"), ("vmm-e1000", "qemu-e1000"), ("vmm", "microvm"),
-         ("vmm", "qemu-vhost")]
+         ("vmm", "qemu-vhost"), *disks.PAIRS]
 
 
 def number(v):
@@ -195,6 +199,10 @@ def floor_table(res, table):
     return lines if peers else []
 
 
+def unit_of(table):
+    return "request" if table[0] == "disk" else "packet"
+
+
 def compare_table(res, table):
     """Two builds: each row, and the processor time and system calls behind it, with a verdict."""
     lines = [["two builds", "unit", "this", "the other", "this ÷ other", "95 %", "rounds", "p", "verdict"]]
@@ -207,7 +215,7 @@ def compare_table(res, table):
             about = title + (peer[3:] and f", {peer[4:]}")
             pairs = [(about + (" (less is better)" if better == "less" else ""), unit,
                       res.values(table, row, peer), res.values(table, row, old))]
-            pairs += [(f"{about}: {what} a packet", "", res.extras(table, row, peer, key), res.extras(table, row, old, key))
+            pairs += [(f"{about}: {what} a {unit_of(table)}", "", res.extras(table, row, peer, key), res.extras(table, row, old, key))
                       for what, key in (("CPU µs", "cpu_us"), ("not vCPU µs", "loops_us"), ("system calls", "syscalls"))]
             lines += [compare_line(*pair) for pair in pairs if pair[2] and pair[3]]
     return lines if len(lines) > 1 else []
@@ -222,6 +230,7 @@ def compare_line(title, unit, new, old):
 
 
 COSTS = [
+    ("latency µs", ["latency_us"]), ("merged %", ["merged_percent"]),
     ("CPU µs", ["cpu_us"]), ("not vCPU µs", ["loops_us"]), ("sleeps", ["sleeps"]), ("syscalls", ["syscalls"]), ("irqs", ["irqs"]),
     ("injected", ["exits", "injected"]), ("exits", ["exits", "all"]), ("port", ["exits", "port to user"]),
     ("mmio", ["exits", "mmio to user"]), ("hlt", ["exits", "hlt"]), ("host irq", ["exits", "host irq"]),
@@ -230,7 +239,7 @@ COSTS = [
 
 
 def cost_table(res, table):
-    lines = [["per packet", "peer", *(c[0] for c in COSTS)]]
+    lines = [[f"per {unit_of(table)}", "peer", *(c[0] for c in COSTS)]]
     for row in res.rows(table):
         for peer in res.peers(table):
             seen = [res.cost(table, row, peer, *keys) for _, keys in COSTS]
@@ -283,7 +292,7 @@ def as_markdown(lines):
 
 # ------------------------------------------------------------------ the plots
 
-COLOURS = {"floor": "#999999", "vmm": "#0a6e8a", "vmm-vhost": "#0a6e8a", "vmm-e1000": "#0a6e8a"}
+COLOURS = {"floor": "#999999", **{p: "#0a6e8a" for p in ORDER if p.startswith("vmm")}}
 OTHER = "#d9912b"
 WIDTH, BAR, LABEL, VALUE = 420, 16, 130, 70
 
@@ -341,7 +350,7 @@ def plot(res, table):
 ABOUT = (
     "Figures are medians over the rounds; ± is half of the way from least to most, in percent; ! means that some round "
     "failed. Ratios are medians of the ratios within each round. In TCP rows a packet is 1448 bytes; else a frame on "
-    "the TAP (UDP: a datagram that arrived). CPU is the monitor's and vhost's without the "
+    "the TAP (UDP: a datagram that arrived); of disks, a request of fio's, and its latency. CPU is the monitor's and vhost's without the "
     "guest's (where ring 0 is interpreted, the interpreter is in it); not vCPU: of this, threads that never run a guest."
 )
 
