@@ -42,8 +42,7 @@ struct vublk {
     uint64_t written, safe; /* writes done; of these, flushed */
     struct fault losses;
     uint8_t config_wce;
-    bool told;          /* the driver has chosen its cache mode: */
-    uint8_t wce, first; /* wce; who comes after is told, too */
+    uint8_t wce, first; /* the cache is one of write-back; before a driver */
 };
 
 static struct vublk *vublk_of(struct virtio *v)
@@ -51,19 +50,18 @@ static struct vublk *vublk_of(struct virtio *v)
     return container_of(v, struct vublk, s.v);
 }
 
-/* As many queues as we have; and a back-end that comes has forgotten what the
- * driver wrote. */
+/* As many queues as we have; and the cache that we say. A back-end's own word
+ * is not taken for it: qemu-storage-daemon, which caches, begins with 0, and a
+ * guest that believes that flushes nothing. */
 static void vublk_fix_config(struct served *s, uint8_t *config)
 {
     struct vublk *b = container_of(s, struct vublk, s);
     const le16 n = s->nq;
     memcpy(config + CONFIG_QUEUES, &n, sizeof(n));
-    if (!b->told)
-        b->first = config[CONFIG_WCE];
-    if (b->told && config[CONFIG_WCE] != b->wce) {
+    if (config[CONFIG_WCE] != b->wce &&
+        has(s->vhost->features, VBLK_F_CONFIG_WCE))
         s->vhost->ops->set_config(s->vhost, CONFIG_WCE, &b->wce, 1);
-        config[CONFIG_WCE] = b->wce;
-    }
+    config[CONFIG_WCE] = b->wce;
 }
 
 static void vublk_set_wce(struct vublk *b, uint8_t wce)
@@ -79,7 +77,6 @@ static void vublk_config_write(struct virtio *v, unsigned off, const void *p,
     struct vublk *b = vublk_of(v);
     if (off != CONFIG_WCE || len != 1 || !has(v->features, VBLK_F_CONFIG_WCE))
         return;
-    b->told = true;
     vublk_set_wce(b, *(const uint8_t *)p & 1);
 }
 
@@ -88,9 +85,9 @@ static void vublk_stop(struct virtio *v)
 {
     struct vublk *b = vublk_of(v);
     served_stop(v);
-    if (b->told)
+    if (b->wce != b->first)
         vublk_set_wce(b, b->first);
-    b->told = b->lost = false;
+    b->lost = false;
     b->written = b->safe = 0;
 }
 
@@ -160,7 +157,7 @@ static void vublk_returned(struct served *s, unsigned q, uint16_t head)
 {
     struct vublk *b = container_of(s, struct vublk, s);
     uint64_t mark = s->q[q].mark[head];
-    if (mark == MARK_WRITE && !(b->told && !b->wce))
+    if (mark == MARK_WRITE && b->wce)
         b->written++;
     else if (mark >= MARK_FLUSH && mark - MARK_FLUSH > b->safe)
         b->safe = mark - MARK_FLUSH;
@@ -203,6 +200,7 @@ static int vublk_take_drive(struct vublk *b, struct device *dev)
                           "virtio-blk-pci has the others");
     d->taken = true;
     b->caches = d->writeback && !d->no_flush;
+    b->wce = b->first = d->writeback;
     if (!opts_str(&dev->opts, "id", NULL))
         dev->id = d->id;
     return d->serve(d, b->s.nq, &b->s.peer, &b->s.chardev);
@@ -211,6 +209,7 @@ static int vublk_take_drive(struct vublk *b, struct device *dev)
 static int vublk_check(struct device *dev, struct needs *needs)
 {
     struct vublk *b = container_of(dev, struct vublk, s.v.dev);
+    b->wce = b->first = ON;
     int err = b->drive ? vublk_take_drive(b, dev) : 0;
     if (err)
         return err;

@@ -24,13 +24,19 @@ static struct vd d;
 static struct backend *b;
 static int listener;
 
+/* Of the cache, as qemu-storage-daemon begins, whatever it does. */
+static uint8_t wce_at_first;
+
+/* Of the cache, as qemu-storage-daemon begins, whatever it does. */
+static uint8_t wce_at_first;
+
 static struct backend *backend_blk(int fd)
 {
     struct backend *n = backend_new(fd);
     n->features = BLK_BITS;
     n->config_len = 60;
     n->protocol |= 1 << 5; /* its own requests */
-    n->config[32] = 1;
+    n->config[32] = wce_at_first;
     return n;
 }
 
@@ -349,6 +355,11 @@ TEST(v5_2_4_vhost_user_blk_configuration_is_the_back_ends)
     for (unsigned i = 0; i < 32; i++)
         CHECK_EQ(drv_r8(m, d.config + i), (uint8_t)(200 + i));
     CHECK_EQ(drv_r8(m, d.config + 34), 2); /* queues: ours */
+    /* so is the cache: a guest that knows of none would flush nothing */
+    CHECK_EQ(drv_r8(m, d.config + 32), 1);
+    for (int i = 0; i < 200 && !b->config[32]; i++)
+        usleep(5000);
+    CHECK_EQ(b->config[32], 1);
     CHECK_EQ(drv_r8(m, d.config + 35), 0);
     for (int i = 0; i < 200 && b->hint < 0; i++)
         usleep(5000);
@@ -379,7 +390,9 @@ TEST(v5_2_4_vhost_user_blk_configuration_is_the_back_ends)
     CHECK_EQ(b->config[32], 0);
     CHECK_EQ(b->config[0], 200);
     gone(m);
+    wce_at_first = 1;
     another(m, 1);
+    wce_at_first = 0;
     for (int i = 0; i < 200 && b->config[32]; i++)
         usleep(5000);
     CHECK_EQ(b->config[32], 0);
