@@ -168,14 +168,12 @@ static const struct option options[] = {
     PLAN("-nic", "TYPE[,model=M]...", "a NIC and its backend in one"),
     PLAN("-netdev", "TYPE,id=ID...", "TYPE,help lists its keys; there are"),
     PLAN("-drive", "file=FILE[,KEY=V]...",
-         "a disk: format=raw,if=virtio|none,readonly=on,cache=;\n"
-         "                                -drive help lists the keys"),
+         "a disk, an image file; -drive help lists the keys"),
     PLAN("-blockdev", "TYPE,node-name=ID...",
-         "TYPE,help lists its keys; there are raw and"),
+         "TYPE,help lists its keys; there are raw,"),
     PLAN("-hda -hdb -hdc -hdd", "FILE", "-drive file=FILE,index=0 (1, 2, 3)"),
     CALL("-chardev", "TYPE,id=ID...", chardev_add,
-         "null stdio file pty socket, for -serial and\n"
-         "                                vhost-user; TYPE,help lists keys"),
+         "null stdio file pty socket; TYPE,help lists keys"),
     PLAN("-net", "nic|TYPE...", "the older form, with vlan=N"),
     CALL("-device", "MODEL[,netdev=ID]...", cmdline_opt_device,
          "MODEL,help lists its keys; there are"),
@@ -213,8 +211,7 @@ static const struct option options[] = {
     CALL("-metrics", "FILE[,interval=S]", textfile_option,
          "counters for Prometheus, written over each 15 s"),
     CALL("-trace", "CAT[,CAT]...", cmdline_opt_trace,
-         "pci virtio queue e1000 irq net bus serial\n"
-         "                                boot vm all"),
+         "pci virtio queue e1000 irq net bus serial boot vm all"),
     CALL("-version", NULL, cmdline_opt_version, "print the version"),
     CALL("-help -h -?", NULL, cmdline_usage, "print this"),
 
@@ -358,8 +355,6 @@ static int cmdline_usage(const char *arg)
         "  vmm -tap tap0                          the bundled guest, 10.0.0.2\n"
         "  vmm -kernel bzImage -initrd initrd -tap tap0\n"
         "  vmm -nic user,hostfwd=tcp::2222-:22 -kernel bzImage -initrd initrd\n"
-        "  vmm -netdev tap,id=n0,ifname=tap0,vhost=on -device "
-        "virtio-net-pci,netdev=n0\n"
         "  vmm ctl SOCKET status                  asks one that runs: vmm ctl "
         "help\n"
         "\nOn the terminal Ctrl-A x quits, Ctrl-A h helps. SIGTERM presses the "

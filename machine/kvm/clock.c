@@ -25,7 +25,7 @@ static uint64_t clock_tsc(void)
 /* Of a processor: what its counter is ahead of the host's (api.rst,
  * KVM_VCPU_TSC_CTRL), which needs no guess at how long a call takes.
  *
- * syscalls loop: ioctl(KVM_GET_DEVICE_ATTR|KVM_SET_DEVICE_ATTR) */
+ * syscalls loop if control: ioctl(KVM_GET_DEVICE_ATTR|KVM_SET_DEVICE_ATTR) */
 static bool clock_tsc_offset(const struct vcpu *c, bool set, uint64_t *offset)
 {
     struct kvm_device_attr a = {.group = KVM_VCPU_TSC_CTRL,
@@ -34,7 +34,7 @@ static bool clock_tsc_offset(const struct vcpu *c, bool set, uint64_t *offset)
     return !ioctl(c->fd, set ? KVM_SET_DEVICE_ATTR : KVM_GET_DEVICE_ATTR, &a);
 }
 
-/* syscalls loop: ioctl(KVM_GET_CLOCK|KVM_GET_PIT2) */
+/* syscalls loop if control: ioctl(KVM_GET_CLOCK|KVM_GET_PIT2) */
 void clock_stop(struct vm *vm)
 {
     struct stopped *s = &vm->stopped;
@@ -51,7 +51,7 @@ void clock_stop(struct vm *vm)
 
 /* EINVAL of KVM_KVMCLOCK_CTRL: this one has no kvmclock.
  *
- * syscalls loop: ioctl(KVM_SET_CLOCK|KVM_SET_PIT2|KVM_KVMCLOCK_CTRL) */
+ * syscalls loop if control: ioctl(KVM_SET_CLOCK|KVM_SET_PIT2|KVM_KVMCLOCK_CTRL) */
 void clock_go(struct vm *vm)
 {
     struct stopped *s = &vm->stopped;

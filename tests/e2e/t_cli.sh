@@ -365,7 +365,7 @@ e2e kvm cli_documents "-help, the man page, the README and the option table name
 test_cli_documents() {
     local name missing=''
     # The table's rows: KIND("-name -alias", ...
-    sed -nE 's/^    (TEXT|FLAG|CALL|PC|NET|NOTHING|ONLY|REFUSED)\("(-[^"]*)".*/\2/p; s/^            "(-[a-z -]+)",?$/\1/p' "$root/control/cmdline.c" |
+    sed -nE 's/^    (TEXT|FLAG|CALL|PC|PLAN|NOTHING|ONLY|REFUSED)\("(-[^"]*)".*/\2/p; s/^            "(-[a-z -]+)",?$/\1/p' "$root/control/cmdline.c" |
         option_names >table
     [ "$(wc -l <table)" -gt 100 ] || fail "only $(wc -l <table) options found in the table"
     # In the man page each option is in bold: \-name.
@@ -377,7 +377,7 @@ test_cli_documents() {
     done >unknown
     [ ! -s unknown ] || fail "-help has options that are not in the table: $(tr '\n' ' ' <unknown)"
     # What the table has a line for is in -help, and so in the README.
-    sed -nE 's/^    (TEXT|FLAG|CALL|PC|NET)\("(-[^" ]*).*/\2/p' "$root/control/cmdline.c" | while read -r name; do
+    sed -nE 's/^    (TEXT|FLAG|CALL|PC|PLAN)\("(-[^" ]*).*/\2/p' "$root/control/cmdline.c" | while read -r name; do
         grep -qE -- "(^|[ ,])$name([ ,]|\$)" help || echo "-help lacks $name"
     done >lacks
     sed -nE '/^Also/q; s/^  (-[a-z]+|-[A-Z]) .{20}.*/\1/p' help | grep -vx -e -help -e -version | while read -r name; do

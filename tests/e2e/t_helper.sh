@@ -5,7 +5,6 @@
 
 helper_pid() { pgrep -x vmm-helper -P "$vmm_pid"; }
 has_helper() { helper_pid >/dev/null; }
-err_has() { grep -aqE -- "$1" "$T/err" 2>/dev/null; }
 
 e2e kvm helper_none "there is a helper where something is to be done later, and only there"
 test_helper_none() {

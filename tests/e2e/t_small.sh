@@ -21,8 +21,8 @@ verb_ok() {
 rss() { awk '/^VmRSS:/ { print int($2 / 1024) }' "/proc/$vmm_pid/status"; }
 rss_below() { [ "$(rss)" -lt "$1" ]; }
 rss_above() { [ "$(rss)" -gt "$1" ]; }
-counter() { sed -n "s/.*$1 \([0-9]*\)\$/\1/p" err | tail -n 1; }
-counts() { kill -USR1 "$vmm_pid"; nap 0.2; [ "$(counter "$1")" -ge "$2" ]; }
+small_count() { sed -n "s/.*$1 \([0-9]*\)\$/\1/p" err | tail -n 1; }
+small_counts() { kill -USR1 "$vmm_pid"; nap 0.2; [ "$(small_count "$1")" -ge "$2" ]; }
 
 e2e lab linux_small_devices "random numbers, free memory and the balloon's go back (by RSS), statistics, a new generation ID, Ctrl-Alt-Del"
 test_linux_small_devices() {
@@ -44,7 +44,7 @@ test_linux_small_devices() {
     before=$(rss)
     g_ok 'rm /tmp/big'
     verb_ok balloon '{"size":"192M"}'
-    wait_for 60 "an inflated balloon" counts 'b\.actual' $((128 << 20))
+    wait_for 60 "an inflated balloon" small_counts 'b\.actual' $((128 << 20))
     local free
     free=$(g "awk '/MemTotal/ { print int(\$2 / 1024) }' /proc/meminfo")
     [ "$free" -lt 200 ] || fail "the guest has $free MiB with a balloon of 128"
@@ -52,7 +52,7 @@ test_linux_small_devices() {
     note "balloon of 128 MiB: $before MiB resident, then $(rss)"
     verb_ok balloon '{"size":"320M"}'
     wait_for 60 "a deflated balloon" g_ok "test \$(awk '/MemTotal/ { print int(\$2 / 1024) }' /proc/meminfo) -gt 256"
-    wait_for 20 "statistics" counts 'b\.stat_total' $((200 << 20))
+    wait_for 20 "statistics" small_counts 'b\.stat_total' $((200 << 20))
     verb balloon '{"size":"321M"}'
     is "$told" 400 "a balloon of less than nothing"
 

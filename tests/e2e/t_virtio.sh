@@ -104,7 +104,6 @@ test_virtio_tap_vanishes() {
     b=$(cpu_ticks)
     [ $((b - a)) -lt 100 ] || fail "the VMM is busy: $((b - a)) ticks in 2 s"
 }
-cpu_ticks() { awk '{ print $14 + $15 }' "/proc/$vmm_pid/stat"; }
 
 e2e long virtio_filters "promiscuous, multicast, VLAN and MAC filters do what Linux asks"
 test_virtio_filters() {
