@@ -48,8 +48,14 @@ void vs_up(struct vs *s, bool packed, uint64_t want)
 
 void vs_free(struct vs *s)
 {
+    static const unsigned listened[] = {1, 80, 81, 82};
+    char path[120];
     vd_free(&s->d);
     CHECK_EQ(access(s->path, F_OK), -1);
+    for (size_t i = 0; i < ARRAY_LEN(listened); i++) {
+        snprintf(path, sizeof(path), "%s_%u", s->path, listened[i]);
+        unlink(path);
+    }
 }
 
 bool vs_get(struct vs *s, struct vs_packet *p)
