@@ -172,7 +172,7 @@ int vs_listen(struct vs *s, uint32_t port)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     unlink(path);
     REQUIRE_EQ(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
-    REQUIRE_EQ(listen(fd, 16), 0);
+    REQUIRE_EQ(listen(fd, 64), 0); /* for all that ask at once */
     return fd;
 }
 
