@@ -15,6 +15,7 @@
     ROW(e1000)                                                                 \
     ROW(vfio_pci)                                                              \
     ROW(vhost_user_blk)                                                        \
+    ROW(vhost_user_fs)                                                         \
     ROW(virtio_vsock)                                                          \
     ROW(vhost_vsock)
 

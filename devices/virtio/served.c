@@ -524,7 +524,8 @@ static int served_meet(struct served *s, struct machine *m)
         ((own & ~dev.mask) | (own & s->vhost->features)) & ~SERVED_NOT;
     if (s->config_len)
         s->vhost->ops->get_config(s->vhost, 0, s->config, s->config_len);
-    s->fix_config(s, s->config);
+    if (s->fix_config)
+        s->fix_config(s, s->config);
     return 0;
 }
 

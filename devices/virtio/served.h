@@ -28,7 +28,8 @@ struct served {
     uint16_t nq, queue_size;
 
     /* The kind's, before served_create: bits of what the requests are, and
-     * what it makes of the back-end's configuration space. */
+     * what it makes of the back-end's configuration space, if that is not its
+     * own. */
     uint64_t mask;
     unsigned config_len;
     void (*fix_config)(struct served *s, uint8_t *config);

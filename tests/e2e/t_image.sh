@@ -159,3 +159,22 @@ test_image_daemon_loses() {
     poweroff_linux
     qemu-img check -q disk.qcow2 || [ $? = 3 ] || fail "the image is damaged"
 }
+
+e2e lab share_virtiofsd "Linux mounts a directory that virtiofsd shares, reads and writes it"
+test_share_virtiofsd() {
+    local sum
+    mkdir share
+    head -c 3000000 /dev/urandom >share/here
+    /usr/lib/qemu/virtiofsd --socket-path="$T/fs" -o source="$T/share" >fs.log 2>&1 &
+    wait_for 10 "virtiofsd" test -S fs
+    initrd=$E2E_DISK boot_linux '' -chardev "socket,id=c,path=$T/fs" -device vhost-user-fs-pci,chardev=c,tag=mine
+    g 'mkdir /share && mount -t virtiofs mine /share' || fail "no mount: $(g 'dmesg | tail -n 5') $(tail -n 5 fs.log)"
+    sum=$(sha256sum <share/here)
+    is "$(g 'sha256sum </share/here')" "$sum" "what the guest reads"
+    sum=$(g 'mkdir /share/a; cat /bin/busybox /bin/busybox >/share/a/there; sync; sha256sum </share/a/there')
+    is "$(sha256sum <share/a/there)" "$sum" "what the guest wrote"
+    is "$(g 'ls /share | tr "\n" " "')" 'a here ' "names"
+    g 'mv /share/a/there /share/moved; rmdir /share/a; umount /share' || fail "renaming"
+    is "$(echo share/*)" "share/here share/moved" "names here"
+    poweroff_linux
+}
