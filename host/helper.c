@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -131,15 +132,17 @@ int helper_allow(const char *dir)
 
 int helper_log(const char *path)
 {
-    char *real = realpath(path, NULL),
-         *slash = real ? strrchr(real, '/') : NULL;
-    if (!slash) {
-        free(real);
+    struct stat st;
+    bool link = !lstat(path, &st) && S_ISLNK(st.st_mode);
+    /* The way to here from the root may be closed to us. */
+    char *real = link ? realpath(path, NULL) : strdup(path);
+    if (!real)
         return fail(-errno, "-D %s: %s", path, strerror(errno));
-    }
-    list.log_name = strdup(slash + 1);
-    slash[slash == real] = '\0';
-    list.log_dir = open(real, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    char *slash = strrchr(real, '/');
+    list.log_name = strdup(slash ? slash + 1 : real);
+    if (slash)
+        slash[slash == real] = '\0';
+    list.log_dir = open(slash ? real : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     free(real);
     if (!list.log_name || list.log_dir < 0)
         return fail(-errno, "-D %s: %s", path, strerror(errno));

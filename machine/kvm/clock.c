@@ -51,7 +51,8 @@ void clock_stop(struct vm *vm)
 
 /* EINVAL of KVM_KVMCLOCK_CTRL: this one has no kvmclock.
  *
- * syscalls loop if control: ioctl(KVM_SET_CLOCK|KVM_SET_PIT2|KVM_KVMCLOCK_CTRL) */
+ * syscalls loop if control: ioctl(KVM_SET_CLOCK|KVM_SET_PIT2|
+ * KVM_KVMCLOCK_CTRL) */
 void clock_go(struct vm *vm)
 {
     struct stopped *s = &vm->stopped;
