@@ -136,7 +136,7 @@ static void vmm_ask_for_shutdown(void)
 static void vmm_have_log(struct helper_ask *a, int err, const int fd[2])
 {
     (void)a;
-    if (err)
+    if (err || !fd)
         log_line("-D %s: cannot be opened anew: %s", config.log,
                  strerror(-err));
     else

@@ -59,7 +59,7 @@ void log_timestamps(bool on);    /* the time of day before each line, in UTC */
 struct loop;
 void log_watch(struct loop *l);
 /* The lines of a text, each as one of the log's; without -name as they are. */
-void log_text(const char *text, size_t n);
+void log_text(const char *text, size_t left);
 /* The end is near: from now on a slow reader is waited for, `ns` in all. */
 void log_patience(uint64_t ns);
 /* A line as it is, from a signal handler, of a process that ends at once. */

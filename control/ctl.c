@@ -78,7 +78,7 @@ static int ctl_body(const struct verb *v, char **args, struct text *body)
                        *args);
         else
             err = ctl_put_key(body, f->name, strlen(f->name), *args);
-        if (!eq && !err)
+        if (!eq && f && !err)
             f++;
     }
     text_put(body, "}");

@@ -48,12 +48,11 @@ static void metrics_take(struct tally *t, const struct count *c)
         s->all = all;
         s->room = room;
     }
-    struct count mine = *c;
-    mine.id = strdup(c->id);
-    mine.name = strdup(c->name);
-    s->all[s->n] = (struct metric){mine, s->n};
-    s->cut |= !mine.id || !mine.name;
-    s->n++;
+    struct metric *mine = &s->all[s->n];
+    *mine = (struct metric){*c, s->n++};
+    mine->c.id = strdup(c->id);
+    mine->c.name = strdup(c->name);
+    s->cut |= !mine->c.id || !mine->c.name;
 }
 
 static int metrics_order(const struct metric *a, const struct metric *b,

@@ -4,6 +4,8 @@
 #ifndef FUZZ_SMALL_H
 #define FUZZ_SMALL_H
 
+#include <stdio.h>
+
 #include "tests/fuzz/fuzz_virtio.h"
 
 static inline void fs_make(struct fv *v, const struct device_class *cls,

@@ -92,7 +92,7 @@ static void begin(bool packed)
                  "guest-cid=3,uds_path=" PATH "%d,connections=6,packed=%s",
                  packed, packed ? "on" : "off");
         REQUIRE_EQ(fake_device(v->m, &virtio_vsock_class, "vsock", text), 0);
-        snprintf(text, sizeof(text), PATH "%d_%u", packed, OUT_PORT);
+        snprintf(text, sizeof(text), PATH "%d_%d", packed, OUT_PORT);
         v->ctrl = (unsigned)unix_socket(text, true); /* nobody else's here */
     }
     listener = (int)v->ctrl;

@@ -45,7 +45,7 @@ static const char *said(const struct asked *a)
 {
     static char text[512];
     static char item[32][96];
-    const char *sorted[32];
+    const char *sorted[32] = {NULL};
     int n = 0;
     for (int i = 0; i < a->o.n; i++) {
         const char *key = a->o.kv[i].key;

@@ -491,7 +491,7 @@ BOTH_RINGS(virtio_balloon_moves_in_mid_array)
 
 TEST(virtio_balloon_state_of_anybody)
 {
-    struct machine *m = up(false, "free-page-reporting=on", F(REPORTING));
+    up(false, "free-page-reporting=on", F(REPORTING));
     CHECK_EQ(verb("balloon", "size", "1048576"), 0);
     device_hold(d.dev);
     struct records r = records_of(d.dev);
