@@ -83,33 +83,18 @@ void *e1000_ring(struct e1000 *e, unsigned lo, uint32_t *n)
 
 /* -------------------------------------------------------- the loop's work */
 
-/* Both: true when more is left; else the promise is taken back, and the guest's
- * index is looked at once more ("Kicks", above). */
-static bool e1000_run_tx(struct e1000 *e)
+/* A side has done what there was, and unless it `waits` for the backend its
+ * promise is taken back, and the guest's index looked at once more ("Kicks",
+ * above). True: there is more. */
+static bool e1000_again(struct e1000 *e, uint32_t bit, bool waits,
+                        bool (*pending)(struct e1000 *e))
 {
-    if (e1000_tx_run(e)) { /* the bit may be clear: it was switched on */
-        atomic_fetch_or(&e->todo, TODO_TX);
-        return true;
-    }
-    if (e->tx.blocked) /* EPOLLOUT comes; until then no kicks */
+    if (waits)
         return false;
-    atomic_fetch_and(&e->todo, ~(uint32_t)TODO_TX);
-    if (!e1000_tx_pending(e))
+    atomic_fetch_and(&e->todo, ~bit);
+    if (!pending(e))
         return false;
-    atomic_fetch_or(&e->todo, TODO_TX);
-    return true;
-}
-
-static bool e1000_run_rx(struct e1000 *e)
-{
-    if (e1000_rx_run(e))
-        return true;
-    if (!e->rx.starved) /* EPOLLIN comes */
-        return false;
-    atomic_fetch_and(&e->todo, ~(uint32_t)TODO_RX);
-    if (!e1000_rx_pending(e))
-        return false;
-    atomic_fetch_or(&e->todo, TODO_RX);
+    atomic_fetch_or(&e->todo, bit);
     return true;
 }
 
@@ -167,9 +152,11 @@ static void e1000_work(struct e1000 *e, bool readable, bool writable)
         e1000_phy_start(e);
     e->rx.readable |= readable || all;
     if (e->rx.readable || e->rx.p.on || (todo & TODO_RX && e->rx.starved))
-        more |= e1000_run_rx(e);
+        more |= e1000_rx_run(e) ||
+                e1000_again(e, TODO_RX, !e->rx.starved, e1000_rx_pending);
     if (all || writable || (todo & TODO_TX && !e->tx.blocked))
-        more |= e1000_run_tx(e);
+        more |= e1000_tx_run(e) ||
+                e1000_again(e, TODO_TX, e->tx.blocked, e1000_tx_pending);
     if (e->be)
         e1000_wait_for_wire(e);
     e1000_report(e);

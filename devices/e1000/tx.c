@@ -245,36 +245,14 @@ static void e1000_tx_set_blocked(struct e1000 *e, bool blocked)
     reg_put(e, STATUS, s | (blocked ? STATUS_TXOFF : 0));
 }
 
-/* One step: a segment or packet sent, or a descriptor fetched. False when
- * there is nothing to do. */
-static bool e1000_tx_step(struct e1000 *e, const struct tx_ring *r,
-                          uint32_t left)
+/* No room, or the rate limit: the packet stays. */
+static void e1000_tx_block(struct e1000 *e)
 {
-    struct e1000_tx *t = &e->tx;
-    if (t->ready) {
-        switch (e1000_tx_send(e)) {
-        case TX_BLOCKED:
-            if (e->be->gate && e->be->gate->tx_due)
-                nic_count(&e->nic.stats, tx_limited, 1);
-            else
-                nic_count(&e->nic.stats, tx_blocked, 1);
-            e1000_tx_set_blocked(e, true);
-            return false;
-        case TX_DONE:
-            e1000_tx_complete(e, r);
-            break;
-        case TX_MORE:
-            break;
-        }
-        return true;
-    }
-    if (!left)
-        return false;
-    if (e1000_tx_fetch(e, r)) {
-        e1000_tx_prepare(e);
-        t->ready = true;
-    }
-    return true;
+    if (e->be->gate && e->be->gate->tx_due)
+        nic_count(&e->nic.stats, tx_limited, 1);
+    else
+        nic_count(&e->nic.stats, tx_blocked, 1);
+    e1000_tx_set_blocked(e, true);
 }
 
 static bool e1000_tx_on(const struct e1000 *e)
@@ -298,16 +276,30 @@ bool e1000_tx_run(struct e1000 *e)
     for (; steps < 2 * BURST; steps++) {
         /* pairs with the release in e1000_wr_tdt: descriptors are visible */
         left = e1000_tx_outstanding(t, r.n, atomic_load(&e->reg[TDT / 4]));
-        if (!e1000_tx_step(e, &r, left))
+        if (t->ready) {
+            enum tx_result sent = e1000_tx_send(e);
+            if (sent == TX_DONE)
+                e1000_tx_complete(e, &r);
+            if (sent == TX_BLOCKED) {
+                e1000_tx_block(e);
+                break;
+            }
+        } else if (!left) {
             break;
+        } else if (e1000_tx_fetch(e, &r)) {
+            e1000_tx_prepare(e);
+            t->ready = true;
+        }
         if (steps && atomic_load(&e->waiting))
             break;
     }
     e1000_tx_watch_low(e, left);
     if (t->blocked)
         return false;
-    if (t->ready || left)
+    if (t->ready || left) {
+        atomic_fetch_or(&e->todo, TODO_TX); /* clear if it was switched on */
         return true;
+    }
     e1000_tx_settle(e, &r, steps);
     return false;
 }
