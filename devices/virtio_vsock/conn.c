@@ -277,13 +277,13 @@ static void conn_deafen(struct vsock_conn *c)
 static uint32_t conn_send(struct vsock_conn *c, struct iovec *iov, int n)
 {
     struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)n};
-    ssize_t r = sendmsg(c->ev.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (r < 0 && errno != EAGAIN && errno != EINTR)
+    ssize_t sent = sendmsg(c->ev.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN && errno != EINTR)
         conn_deafen(c);
-    if (r <= 0)
+    if (sent <= 0)
         return 0;
-    c->taken += (uint32_t)r;
-    return (uint32_t)r;
+    c->taken += (uint32_t)sent;
+    return (uint32_t)sent;
 }
 
 /* §5.10.6.3: long before the guest has to stop. */

@@ -124,16 +124,16 @@ static uint32_t rx_read(struct vsock_conn *c, const struct rx_buffer *b)
         len = rx_credit(c);
     int n = vsock_iov_cut(b->iov, b->n, VSOCK_HDR_LEN, &len, part);
     struct msghdr m = {.msg_iov = part, .msg_iovlen = (size_t)n};
-    ssize_t r = recvmsg(c->ev.fd, &m, MSG_DONTWAIT);
-    if (r > 0) {
-        c->sent += (uint32_t)r;
-        return (uint32_t)r;
+    ssize_t got = recvmsg(c->ev.fd, &m, MSG_DONTWAIT);
+    if (got > 0) {
+        c->sent += (uint32_t)got;
+        return (uint32_t)got;
     }
-    if (r < 0 && errno == EAGAIN)
+    if (got < 0 && errno == EAGAIN)
         c->readable = false;
-    else if (r == 0 || errno != EINTR)
+    else if (got == 0 || errno != EINTR)
         c->eof = true;
-    if (r < 0 && c->eof) /* it has gone without reading all it got */
+    if (got < 0 && c->eof) /* it has gone without reading all it got */
         c->hup = true;
     return 0;
 }
