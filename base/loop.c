@@ -64,7 +64,7 @@ void event_signal(int fd)
     (void)ignored; /* EAGAIN: the counter is full, the signal stands */
 }
 
-/* syscalls all: read */
+/* syscalls loop pair vcpu worker: read */
 void event_drain(int fd)
 {
     uint64_t n;
