@@ -235,8 +235,9 @@ static void served_begin(struct served *s)
     int err = 0, some = 0;
     if (s->running || !s->up || !s->v.started || s->v.dev.held)
         return;
-    for (unsigned q = 0; q < s->v.nvq && !err; q++) {
+    for (unsigned q = 0; q < s->v.nvq; q++)
         rings[q] = (struct vhost_ring){.kick = -1, .call = -1};
+    for (unsigned q = 0; q < s->v.nvq && !err; q++) {
         if (s->v.vq[q].state != VQ_READY)
             continue;
         err = served_make_pair(s, q, &rings[q]);

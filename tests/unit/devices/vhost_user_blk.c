@@ -13,6 +13,7 @@
 #include "block/block.h"
 #include "devices/list.h"
 #include "host/chardev.h"
+#include "tests/unit/fakesys.h"
 #include "tests/unit/fakevirtio.h"
 #include "tests/unit/net/net_test.h"
 #include "tests/unit/vubackend.h"
@@ -23,9 +24,6 @@
 static struct vd d;
 static struct backend *b;
 static int listener;
-
-/* Of the cache, as qemu-storage-daemon begins, whatever it does. */
-static uint8_t wce_at_first;
 
 /* Of the cache, as qemu-storage-daemon begins, whatever it does. */
 static uint8_t wce_at_first;
@@ -477,6 +475,40 @@ TEST(v2_6_1_vhost_user_blk_queue_reset)
     FAKE_SOON(m, given(0) == 1);
     CHECK_EQ(given_head(0, 0), other);
     vd_queue_make(&d, 1, QSIZE);
+    down(m);
+}
+
+/* A stack on which each word is this descriptor's number. */
+__attribute__((noinline)) static void leave_on_stack(int fd)
+{
+    volatile int word[8192];
+    for (unsigned i = 0; i < 8192; i++)
+        word[i] = fd;
+}
+
+/* Of the second queue nothing had been made yet: nothing of it is closed. */
+TEST(vhost_user_blk_without_descriptors_for_its_queues)
+{
+    struct machine *m = up("", WANT);
+    wait_enabled(1);
+    int mine = open("/dev/null", O_RDONLY);
+    vd_set(&d, C_STATUS, 1, 0);
+    fake_run_loop(m);
+    REQUIRE(vd_negotiate(&d, WANT | F(VIRTIO_F_VERSION_1)));
+    vd_irqs_on(&d);
+    for (unsigned q = 0; q < 2; q++)
+        vd_queue_make(&d, q, QSIZE);
+    fake_fds(0);
+    leave_on_stack(mine);
+    vd_status_or(&d, VIRTIO_DRIVER_OK);
+    fake_fds(-1);
+    fake_run_loop(m);
+    CHECK_HAS(test_log(), "its queues cannot begin");
+    CHECK_EQ(fcntl(mine, F_GETFD), 0);
+    close(mine);
+    vd_set(&d, C_STATUS, 1, 0);
+    vd_again(&d, WANT);
+    wait_enabled(1);
     down(m);
 }
 
