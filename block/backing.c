@@ -164,18 +164,34 @@ static void backing_probe_holes(struct backing *at)
     at->can_zero = at->can_discard;
 }
 
+static void backing_identify(struct backing *at, const struct look *l)
+{
+    at->device = (l->mode & 0170000) == 0060000;
+    at->dev = at->device ? (uint64_t)l->rdev_major << 32 | l->rdev_minor
+                         : (uint64_t)l->dev_major << 32 | l->dev_minor;
+    at->ino = at->device ? 0 : l->ino;
+}
+
+bool backing_is(const struct backing *at, int fd)
+{
+    struct backing other;
+    struct look l;
+    if (backing_statx(fd, &l))
+        return false;
+    backing_identify(&other, &l);
+    return other.device == at->device && other.dev == at->dev &&
+           other.ino == at->ino;
+}
+
 int backing_look(struct backing *at, const char *who, bool direct, bool write)
 {
     struct look l;
     int err = backing_statx(at->fd, &l);
     if (err)
         return fail(err, "%s: %s", who, strerror(-err));
-    at->device = (l.mode & 0170000) == 0060000;
+    backing_identify(at, &l);
     if (!at->device && (l.mode & 0170000) != 0100000)
         return fail(-EINVAL, "%s: neither a file nor a block device", who);
-    at->dev = at->device ? (uint64_t)l.rdev_major << 32 | l.rdev_minor
-                         : (uint64_t)l.dev_major << 32 | l.dev_minor;
-    at->ino = at->device ? 0 : l.ino;
     at->block = at->device ? BLK_SECTOR : 1;
     at->physical = l.blksize < BLK_SECTOR ? BLK_SECTOR
                    : l.blksize < PAGE     ? l.blksize

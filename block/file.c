@@ -252,11 +252,18 @@ static int file_look(struct file *f, struct backing *at, const char *who,
 
 static int file_resize(struct blockdev *b, uint64_t size);
 
-/* syscalls loop if disk: close, of a file that another takes the place of */
+/* Its own file is looked at again: its locks are another's to a second
+ * descriptor.
+ *
+ * syscalls loop if disk: close, of a file that another takes the place of */
 static int file_swap(struct blockdev *b, int fd, const char *path)
 {
     struct file *f = file_of(b);
     struct backing at = {.fd = fd};
+    if (backing_is(&f->at, fd)) {
+        close(fd);
+        return file_resize(b, 0);
+    }
     char who[512], *own = strdup(path);
     uint64_t was = b->size;
     snprintf(who, sizeof(who), "disk %s: %s", b->id, path);

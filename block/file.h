@@ -51,6 +51,8 @@ struct file {
 
 /* What `at->fd` is, and the way it is to be used. 0 or -errno (said). */
 int backing_look(struct backing *at, const char *who, bool direct, bool write);
+/* Does this descriptor lead there, too? */
+bool backing_is(const struct backing *at, int fd);
 /* Its size again. 0 or -errno (said). */
 int backing_size(struct backing *at, const char *who);
 /* Nobody else writes to it: an OFD lock, of the same bytes that QEMU locks; one

@@ -776,6 +776,24 @@ TEST(file_swap_finishes_on_the_old_one)
     disk_close();
 }
 
+/* Which is how Firecracker's clients say that it has grown. */
+TEST(file_swap_of_the_same_file_is_a_look_at_its_size)
+{
+    unsigned char buf[512] = {1};
+    const char *path = disk_file(NULL, 4096);
+    struct blockdev *d = disk_open(on(path, ""));
+    CHECK_EQ(truncate(path, 8192), 0);
+    CHECK_EQ(d->swap(d, open(path, O_RDWR), path), 0);
+    CHECK_EQ(d->size, 8192);
+    CHECK_EQ(disk_do(d, BLK_WRITE, 4096, buf, 512), 0);
+    /* Its locks are still there. */
+    int other = open(path, O_RDWR);
+    struct flock fl = {.l_type = F_WRLCK, .l_start = 201, .l_len = 1};
+    CHECK_EQ(fcntl(other, F_OFD_SETLK, &fl), -1);
+    close(other);
+    disk_close();
+}
+
 static int no_work(void *ctx, const struct blk_req *r, unsigned char *bounce)
 {
     (void)ctx;
