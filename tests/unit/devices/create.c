@@ -16,20 +16,23 @@ static const struct {
     const char *opts;
     unsigned port; /* of the first region */
 } rows[] = {
-    {&acpi_pm_class, "", 0x600},
-    {&rtc_class, "", 0x70},
-    {&i8042_class, "", 0x60},
-    {&i8042_class, "", 0x64},
-    {&i8042_class, "", 0x92},
-    {&pvpanic_class, "", 0x505},
-    {&serial_class, "to=null", 0x3f8},
-    {&virtio_net_class, "netdev=n0", 0},
-    {&e1000_class, "netdev=n0", 0},
-    {&virtio_rng_class, "", 0},
-    {&virtio_blk_class, "drive=d0", 0},
-    {&virtio_vsock_class, "guest-cid=3,uds_path=/tmp/vmm-create.vsock", 0},
+    {&acpi_pm_class, "", 0x600},        {&rtc_class, "", 0x70},
+    {&i8042_class, "", 0x60},           {&i8042_class, "", 0x64},
+    {&i8042_class, "", 0x92},           {&pvpanic_class, "", 0x505},
+    {&serial_class, "to=null", 0x3f8},  {&virtio_net_class, "netdev=n0", 0},
+    {&e1000_class, "netdev=n0", 0},     {&virtio_rng_class, "", 0},
+    {&virtio_blk_class, "drive=d0", 0}, {&virtio_vsock_class, NULL, 0},
     {&virtio_balloon_class, "", 0},
 };
+
+/* Others may run the same test at the same time. */
+static const char *options(size_t i)
+{
+    static char text[64];
+    snprintf(text, sizeof(text), "guest-cid=3,uds_path=/tmp/vmm-create.%d",
+             (int)getpid());
+    return rows[i].opts ? rows[i].opts : text;
+}
 
 static int lowest_free(void)
 {
@@ -88,7 +91,7 @@ TEST(devices_without_enough_descriptors)
             fake_net_new("n0", 2);
             fake_blk_new(NULL);
             fake_fds(n);
-            err = fake_device(m, rows[i].cls, name, rows[i].opts);
+            err = fake_device(m, rows[i].cls, name, options(i));
             fake_fds(-1);
             if (err && !strstr(test_log(), "raise the limit"))
                 FAIL("%s: without its descriptor %d: %d: %s", name, n, err,

@@ -3,6 +3,8 @@
  * bounds and beyond; bytes from anybody. What a NIC is in the middle of is in
  * its own tests. */
 #include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "devices/list.h"
 #include "tests/unit/fakeblk.h"
@@ -19,6 +21,15 @@ static struct device *last_of(struct machine *m)
     return dev;
 }
 
+/* Others may run the same test at the same time. */
+static const char *vsock_options(void)
+{
+    static char text[64];
+    snprintf(text, sizeof(text), "guest-cid=3,uds_path=/tmp/vmm-state.%d",
+             (int)getpid());
+    return text;
+}
+
 /* One of a machine of its own; NULL: it cannot be made here (vfio, vhost). */
 static struct device *one(const struct device_class *cls)
 {
@@ -33,13 +44,12 @@ static struct device *one(const struct device_class *cls)
     if (disk)
         fake_blk_new(NULL);
     if (fake_device(m, cls, cls->name,
-                    nic                    ? "netdev=n0"
-                    : disk                 ? "drive=d0"
-                    : cls == &serial_class ? "to=null"
-                    : cls == &virtio_vsock_class
-                        ? "guest-cid=3,uds_path=/tmp/vmm-state.vsock"
-                    : cls == &vhost_vsock_class ? "guest-cid=3"
-                                                : ""))
+                    nic                          ? "netdev=n0"
+                    : disk                       ? "drive=d0"
+                    : cls == &serial_class       ? "to=null"
+                    : cls == &virtio_vsock_class ? vsock_options()
+                    : cls == &vhost_vsock_class  ? "guest-cid=3"
+                                                 : ""))
         return NULL;
     fake_run_loop(m);
     return last_of(m);
