@@ -150,13 +150,27 @@ static struct swap {
     void (*answer)(void *who, int err, const char *why);
 } swap;
 
+/* The helper's errors, which are the kernel's. */
+static const char *verbs_why(int err)
+{
+    switch (err) {
+    case -EXDEV:
+        return "leads out of its -allow-path DIR, by .. or a link";
+    case -EACCES:
+        return "is no file or block device that the VMM's user may open "
+               "(-runas)";
+    default:
+        return strerror(-err);
+    }
+}
+
 static void verbs_opened(struct helper_ask *a, int err, const int fd[2])
 {
     struct swap *s = container_of(a, struct swap, ask);
     char why[512] = "";
     log_catch(why, sizeof(why));
     if (err)
-        fail(err, "%s: %s", s->path, strerror(-err));
+        fail(err, "disk: %s: %s", s->path, verbs_why(err));
     else
         err = s->b->swap(s->b, fd[0], s->path);
     log_catch(NULL, 0);
