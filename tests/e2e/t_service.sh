@@ -127,8 +127,8 @@ test_service_watchdog() {
     is "$(grep -c 'does not answer' err)" 2 "lines of that, one for each vCPU"
     stop
     # Another process's watchdog.
-    NOTIFY_SOCKET=$T/notify WATCHDOG_USEC=200000 WATCHDOG_PID=1 start -kernel halted -serial none
     before=$(told READY)
+    NOTIFY_SOCKET=$T/notify WATCHDOG_USEC=200000 WATCHDOG_PID=1 start -kernel halted -serial none
     wait_for 10 "READY" told_more READY "$before"
     before=$(told WATCHDOG)
     nap 1
