@@ -494,8 +494,6 @@ static const struct field balloon_fields[] = {
     VIRTIO_FEATURE(struct balloon, "free-page-reporting", BALLOON_F_REPORTING,
                    OFF),
     VIRTIO_FEATURE(struct balloon, "page-poison", BALLOON_F_PAGE_POISON, ON),
-    COUNT("guest_faults", struct balloon, v.faults,
-          "rings found broken; the device waited for a reset"),
     LEVEL_ROW("target", target, "bytes that the balloon is asked to take"),
     LEVEL_ROW("actual", actual, "bytes that it has taken, as the guest says"),
     COUNT("inflated", struct balloon, inflated, "pages named for the balloon"),
@@ -557,11 +555,6 @@ static void balloon_resume(struct device *dev)
     balloon_start(&b->v);
 }
 
-static void balloon_reset(struct device *dev)
-{
-    virtio_pci_reset(&container_of(dev, struct balloon, v.dev)->v);
-}
-
 static void balloon_destroy(struct device *dev)
 {
     struct balloon *b = container_of(dev, struct balloon, v.dev);
@@ -585,17 +578,10 @@ static int balloon_check(struct device *dev, struct needs *needs)
     return err ? err : pci_check(&b->pci, what, needs);
 }
 
-static struct loop *balloon_loop_of(struct virtio *v, unsigned q)
-{
-    (void)q;
-    return v->dev.m->loop;
-}
-
 static int balloon_create(struct machine *m, struct device *dev)
 {
     struct balloon *b = container_of(dev, struct balloon, v.dev);
     struct virtio *v = &b->v;
-    dev->reset = balloon_reset;
     dev->hold = balloon_hold;
     dev->resume = balloon_resume;
     dev->destroy = balloon_destroy;
@@ -607,8 +593,7 @@ static int balloon_create(struct machine *m, struct device *dev)
     v->nvq = 3 + has(v->offered, BALLOON_F_REPORTING);
     for (unsigned q = 0; q < v->nvq; q++)
         v->vq[q].size_max = QUEUE_SIZE;
-    int err =
-        virtio_pci_init(v, m, &balloon_type, b->pci.slot, balloon_loop_of);
+    int err = virtio_pci_init(v, m, &balloon_type, b->pci.slot);
     if (err)
         return err;
     balloon_poll_from_now(b);

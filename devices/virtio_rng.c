@@ -290,8 +290,6 @@ static const struct field rng_fields[] = {
     /* A guest's reset is no way to more. */
     RNG(STATE | KEPT, NUMBER, "used", used),
     RNG(STATE | KEPT, NUMBER, "left", left),
-    COUNT("guest_faults", struct rng, v.faults,
-          "rings found broken; the device waited for a reset"),
     COUNT("requests", struct rng, requests, "requests served"),
     COUNT("bytes", struct rng, bytes, "random bytes given to the guest"),
     COUNT("limited", struct rng, limited,
@@ -325,11 +323,6 @@ static void rng_resume(struct device *dev)
     if (!r->left)
         r->used = 0;
     virtio_poke(&r->v, 0);
-}
-
-static void rng_reset(struct device *dev)
-{
-    virtio_pci_reset(&container_of(dev, struct rng, v.dev)->v);
 }
 
 /* A read that is under way may be for ever: then it ends with the process. */
@@ -435,16 +428,9 @@ static int rng_open(struct rng *r, const char *path)
     return worker_start(&f->worker, "rng");
 }
 
-static struct loop *rng_loop_of(struct virtio *v, unsigned q)
-{
-    (void)q;
-    return v->dev.m->loop;
-}
-
 static int rng_create(struct machine *m, struct device *dev)
 {
     struct rng *r = container_of(dev, struct rng, v.dev);
-    dev->reset = rng_reset;
     dev->hold = rng_hold;
     dev->resume = rng_resume;
     dev->destroy = rng_destroy;
@@ -459,7 +445,7 @@ static int rng_create(struct machine *m, struct device *dev)
     if (r->source && r->source->filename)
         err = rng_open(r, r->source->filename);
     if (!err)
-        err = virtio_pci_init(&r->v, m, &rng_type, r->pci.slot, rng_loop_of);
+        err = virtio_pci_init(&r->v, m, &rng_type, r->pci.slot);
     if (!err)
         device_register(m, dev);
     return err;

@@ -52,6 +52,8 @@ const struct field virtio_options[] = {
     OWN("iommu_platform", VIRTIO_F_ACCESS_PLATFORM, OFF),
     OWN("order_platform", VIRTIO_F_ORDER_PLATFORM, OFF),
     OWN("notification_data", VIRTIO_F_NOTIFICATION_DATA, OFF),
+    COUNT("guest_faults", struct virtio, faults,
+          "rings found broken; the device waited for a reset"),
     {.name = ""},
 };
 

@@ -332,10 +332,9 @@ void virtio_unlend(struct virtio *v)
     v->intx_lent = false;
 }
 
-static int virtio_add_kicks(struct virtio *v,
-                            struct loop *(*loop_of)(struct virtio *v,
-                                                    unsigned q))
+static int virtio_add_kicks(struct virtio *v)
 {
+    const struct virtio_type *type = v->type;
     for (unsigned q = 0; q < v->nvq; q++) {
         struct virtio_kick *k = &v->kick[q];
         k->v = v;
@@ -346,7 +345,8 @@ static int virtio_add_kicks(struct virtio *v,
                                .ready = virtio_on_kick};
         if (k->ev.fd < 0)
             return -errno;
-        int err = loop_add(loop_of(v, q), &k->ev);
+        int err = loop_add(type->loop_of ? type->loop_of(v, q) : v->dev.m->loop,
+                           &k->ev);
         if (err)
             return err;
         v->pci_kick[q] = (struct pci_kick){
@@ -395,12 +395,22 @@ static void virtio_add_function(struct virtio *v, struct machine *m)
     pci_intx_init(&v->fn);
 }
 
+/* Power-on state: the driver's reset and the PCI function's. */
+static void virtio_pci_reset(struct device *dev)
+{
+    struct virtio *v = container_of(dev, struct virtio, dev);
+    pthread_mutex_lock(&v->lock);
+    virtio_device_reset(v);
+    pthread_mutex_unlock(&v->lock);
+    pci_fn_reset(&v->fn);
+}
+
 int virtio_pci_init(struct virtio *v, struct machine *m,
-                    const struct virtio_type *type, int slot,
-                    struct loop *(*loop_of)(struct virtio *v, unsigned q))
+                    const struct virtio_type *type, int slot)
 {
     v->type = type;
     v->dev.m = m;
+    v->dev.reset = virtio_pci_reset;
     pthread_mutex_init(&v->lock, NULL);
     pthread_mutex_init(&v->isr_lock, NULL);
     v->config_vector = VIRTIO_NO_VECTOR;
@@ -417,18 +427,10 @@ int virtio_pci_init(struct virtio *v, struct machine *m,
     if (!v->no_modern)
         virtio_add_caps(v);
     v->fn.cfg_written = virtio_cfg_written_hook;
-    err = virtio_add_kicks(v, loop_of);
+    err = virtio_add_kicks(v);
     if (err)
         return fail(err, "%s: %s", v->dev.id, strerror(-err));
     return pci_add(&v->fn, slot);
-}
-
-void virtio_pci_reset(struct virtio *v)
-{
-    pthread_mutex_lock(&v->lock);
-    virtio_device_reset(v);
-    pthread_mutex_unlock(&v->lock);
-    pci_fn_reset(&v->fn);
 }
 
 void virtio_pci_destroy(struct virtio *v)

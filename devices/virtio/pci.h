@@ -45,6 +45,8 @@ struct virtio_type {
                          unsigned len);
     /* Queue q was kicked. On the loop the queue is bound to, no lock held. */
     void (*kick)(struct virtio *v, unsigned q);
+    /* Optional: whose loop queue q is bound to; else the main loop's. */
+    struct loop *(*loop_of)(struct virtio *v, unsigned q);
     /* Optional: virtio_call_fd(v, q) is another one now. */
     void (*call_changed)(struct virtio *v, unsigned q);
 };
@@ -98,8 +100,8 @@ struct virtio {
     uint8_t pci_cfg_cap; /* offset of VIRTIO_PCI_CAP_PCI_CFG */
 };
 
-/* options.c: what every type can be told, rows of a struct virtio; and whether
- * that can be had. 0 or -EINVAL (said, beginning with `what`). */
+/* options.c: what every type can be told and counts, rows of a struct virtio;
+ * and whether that can be had. 0 or -EINVAL (said, beginning with `what`). */
 extern const struct field virtio_options[];
 int virtio_check(struct virtio *v, const char *what);
 /* A row for feature `n` of the struct `type` whose virtio is `v`. */
@@ -119,14 +121,11 @@ int virtio_check(struct virtio *v, const char *what);
         0                                                                      \
     }
 
-/* Makes the PCI function and puts it at `slot` (-1: first free). v->offered,
- * v->nvq and each vq[].size_max are set by the caller. kick_loop[q] is the loop
- * of queue q. 0 or -errno (said). */
+/* Makes the PCI function and puts it at `slot` (-1: first free), and the
+ * device's reset. v->offered, v->nvq and each vq[].size_max are set by the
+ * caller. 0 or -errno (said). */
 int virtio_pci_init(struct virtio *v, struct machine *m,
-                    const struct virtio_type *type, int slot,
-                    struct loop *(*loop_of)(struct virtio *v, unsigned q));
-/* Power-on state: the driver's reset and the PCI function's. */
-void virtio_pci_reset(struct virtio *v);
+                    const struct virtio_type *type, int slot);
 void virtio_pci_destroy(struct virtio *v);
 /* What every type remembers: rows of a struct virtio, its function's with them.
  * For the type's hold, of rings that are at rest; and, first of all, for its

@@ -409,11 +409,6 @@ static void served_broken(void *dev)
 
 /* ------------------------------------------------------------------ making */
 
-static void served_reset(struct device *dev)
-{
-    virtio_pci_reset(&container_of(dev, struct served, v.dev)->v);
-}
-
 static void served_free(struct served *s)
 {
     if (s->vhost)
@@ -530,16 +525,9 @@ static int served_meet(struct served *s, struct machine *m)
     return 0;
 }
 
-static struct loop *served_loop_of(struct virtio *v, unsigned q)
-{
-    (void)q;
-    return v->dev.m->loop;
-}
-
 int served_create(struct served *s, struct machine *m,
                   const struct virtio_type *type)
 {
-    s->v.dev.reset = served_reset;
     s->v.dev.hold = served_hold;
     s->v.dev.resume = served_resume;
     s->v.dev.destroy = served_destroy;
@@ -548,7 +536,7 @@ int served_create(struct served *s, struct machine *m,
     if (!err)
         err = served_meet(s, m);
     if (!err)
-        err = virtio_pci_init(&s->v, m, type, s->pci.slot, served_loop_of);
+        err = virtio_pci_init(&s->v, m, type, s->pci.slot);
     if (err) {
         served_free(s);
         return err;

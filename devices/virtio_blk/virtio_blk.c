@@ -51,8 +51,6 @@ const struct field vblk_fields[] = {
     FIELDS_OF(pci_fields, "", struct vblk, pci),
     FIELDS_OF(virtio_fields, "", struct vblk, v),
     FIELDS_OF(vblk_state_fields, "", struct vblk, v.dev), /* of all of it */
-    COUNT("guest_faults", struct vblk, v.faults,
-          "rings found broken; the device waited for a reset"),
 #define X(name, what) COUNT(#name, struct vblk, stats.name, what),
     VBLK_COUNTERS(X)
 #undef X
@@ -268,17 +266,6 @@ static const struct virtio_type vblk_type = {
 
 /* ------------------------------------------------------------------ making */
 
-static struct loop *vblk_loop_of(struct virtio *v, unsigned q)
-{
-    (void)q;
-    return v->dev.m->loop;
-}
-
-static void vblk_reset(struct device *dev)
-{
-    virtio_pci_reset(&container_of(dev, struct vblk, v.dev)->v);
-}
-
 static void vblk_destroy(struct device *dev)
 {
     struct vblk *d = container_of(dev, struct vblk, v.dev);
@@ -309,7 +296,6 @@ static int vblk_make_queues(struct vblk *d, struct machine *m)
 static int vblk_create(struct machine *m, struct device *dev)
 {
     struct vblk *d = container_of(dev, struct vblk, v.dev);
-    dev->reset = vblk_reset;
     dev->hold = vblk_hold;
     dev->resume = vblk_resume;
     dev->destroy = vblk_destroy;
@@ -320,7 +306,7 @@ static int vblk_create(struct machine *m, struct device *dev)
         return err;
     vblk_fill_config(d);
     vblk_choose_features(d);
-    err = virtio_pci_init(&d->v, m, &vblk_type, d->pci.slot, vblk_loop_of);
+    err = virtio_pci_init(&d->v, m, &vblk_type, d->pci.slot);
     if (err)
         return err;
     d->b->disk = d;

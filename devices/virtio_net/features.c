@@ -111,8 +111,6 @@ const struct field vnet_fields[] = {
     FIELDS_OF(nic_fields, "", struct vnet, nic),
     FIELDS_OF(virtio_fields, "", struct vnet, v),
     FIELDS_OF(vnet_state_fields, "", struct vnet, v.dev), /* of all of it */
-    COUNT("guest_faults", struct vnet, v.faults,
-          "rings found broken; the device waited for a reset"),
     COUNT("ctrl_commands", struct vnet, ctrl_cmds,
           "commands of the control queue"),
     COUNT("ctrl_errors", struct vnet, ctrl_errors, "of them answered ERR"),

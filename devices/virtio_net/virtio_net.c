@@ -265,6 +265,12 @@ static bool vnet_features_ok(struct virtio *v, uint64_t f)
     return vnet_close_features(f) == f;
 }
 
+static struct loop *vnet_loop_of(struct virtio *v, unsigned q)
+{
+    struct vnet *n = vnet_of(v);
+    return q / 2 < n->npairs ? n->pair[q / 2]->loop : v->dev.m->loop;
+}
+
 static const struct virtio_type vnet_type = {
     .name = "virtio-net",
     .id = 1,
@@ -278,16 +284,11 @@ static const struct virtio_type vnet_type = {
     .config_read = vnet_config_read,
     .config_write = vnet_config_write,
     .kick = vnet_kick,
+    .loop_of = vnet_loop_of,
     .call_changed = vnet_vhost_call,
 };
 
 /* ------------------------------------------------------------------ making */
-
-static struct loop *vnet_loop_of(struct virtio *v, unsigned q)
-{
-    struct vnet *n = vnet_of(v);
-    return q / 2 < n->npairs ? n->pair[q / 2]->loop : v->dev.m->loop;
-}
 
 static int vnet_make_pair(struct vnet *n, struct machine *m, unsigned i)
 {
@@ -380,11 +381,6 @@ static void vnet_end_threads(struct vnet *n)
     }
 }
 
-static void vnet_reset(struct device *dev)
-{
-    virtio_pci_reset(&container_of(dev, struct vnet, v.dev)->v);
-}
-
 /* Of all pairs together, and of each where there are several. */
 static void vnet_stats(struct device *dev, struct tally *t)
 {
@@ -453,7 +449,6 @@ static int vnet_make(struct vnet *n, struct machine *m)
         err = nic_limit_open(&n->nic);
     if (err)
         return err;
-    n->v.dev.reset = vnet_reset;
     n->v.dev.hold = vnet_hold;
     n->v.dev.resume = vnet_resume;
     n->v.dev.stats = vnet_stats;
@@ -463,8 +458,7 @@ static int vnet_make(struct vnet *n, struct machine *m)
     n->v.romfile = n->nic.pci.romfile;
     err = vnet_make_pairs(n, m);
     if (!err)
-        err = virtio_pci_init(&n->v, m, &vnet_type, n->nic.pci.slot,
-                              vnet_loop_of);
+        err = virtio_pci_init(&n->v, m, &vnet_type, n->nic.pci.slot);
     return err ? err : vnet_start_threads(n);
 }
 

@@ -192,17 +192,6 @@ static int vsock_loaded(struct device *dev)
 
 /* ------------------------------------------------------------------ making */
 
-static struct loop *vsock_loop_of(struct virtio *v, unsigned q)
-{
-    (void)q;
-    return v->dev.m->loop;
-}
-
-static void vsock_reset(struct device *dev)
-{
-    virtio_pci_reset(&container_of(dev, struct vsock, v.dev)->v);
-}
-
 static void vsock_destroy(struct device *dev)
 {
     struct vsock *s = container_of(dev, struct vsock, v.dev);
@@ -234,10 +223,9 @@ static int vsock_make(struct vsock *s, struct machine *m)
     if (err)
         return fail(err, "%s: %s", s->v.dev.id, strerror(-err));
     s->v.romfile = s->pci.romfile;
-    err = virtio_pci_init(&s->v, m, type, s->pci.slot, vsock_loop_of);
+    err = virtio_pci_init(&s->v, m, type, s->pci.slot);
     if (err)
         return err;
-    s->v.dev.reset = vsock_reset;
     s->v.dev.hold = vsock_hold;
     s->v.dev.resume = vsock_resume;
     s->v.dev.destroy = vsock_destroy;
@@ -323,8 +311,6 @@ static int vsock_check_vhost(struct device *dev, struct needs *needs)
         FIELDS_OF(pci_fields, "", struct vsock, pci),                          \
         FIELDS_OF(virtio_fields, "", struct vsock, v),                         \
         FIELD_AS(STATE, FLAG, "reset_owed", struct vsock, reset_owed),         \
-        COUNT("guest_faults", struct vsock, v.faults,                          \
-              "rings found broken; the device waited for a reset"),            \
         FIELD(NUMBER, "guest-cid", struct vsock, cid, .min = 3,                \
               .max = UINT32_MAX - 1, .help = "the guest's address"),           \
         FIELDS_OF(virtio_options, "", struct vsock, v)
