@@ -39,8 +39,10 @@ run_pool() { # SLOTS RUN DONE [TICK]
 # elapsed SINCE: seconds since $EPOCHREALTIME was that, with one decimal.
 elapsed() { awk -v a="${1/,/.}" -v b="${EPOCHREALTIME/,/.}" 'BEGIN { printf "%.1f", b - a }'; }
 
-# pool_end: for a trap on EXIT: no job outlives this script.  (What a shell starts in the background ignores Ctrl-C.)
+# pool_end: for a trap on EXIT: no job outlives this script, and nothing interrupts what that trap does after it.  (What a
+# shell starts in the background ignores Ctrl-C.)
 pool_end() {
+    trap '' INT TERM
     [ ${#pool_job[@]} -gt 0 ] || return 0
     kill "${!pool_job[@]}" 2>/dev/null || true
     wait "${!pool_job[@]}" 2>/dev/null || true
