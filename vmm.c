@@ -31,6 +31,7 @@
 #include "control/cmdline.h"
 #include "control/control.h"
 #include "control/ctl.h"
+#include "control/fcmetrics.h"
 #include "control/metrics.h"
 #include "control/models.h"
 #include "control/plan.h"
@@ -311,6 +312,7 @@ static void vmm_guest_runs(struct machine *m)
     if (!config.daemonize)
         log_move();
     textfile_begin();
+    fcmetrics_begin(m);
     ready_runs(m, vmm_is_ready);
 }
 
@@ -406,6 +408,7 @@ static void vmm_end(struct machine *m)
         vmm_print_stats(m);
     control_end();
     textfile_end();
+    fcmetrics_end();
     /* NICs use backends, backends use the machine's loop. */
     devices_destroy(m);
     pidfile_close();

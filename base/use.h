@@ -29,6 +29,7 @@ enum thread_use {
     USE_DISK_RING,   /* by io_uring */
     USE_CONTROL,     /* clients of a control socket */
     USE_TEXTFILE,    /* counters in a file */
+    USE_FCMETRICS,   /* and as lines, in one or in a FIFO */
     USE_NOTIFY,      /* a service manager's socket */
     USE_DAEMON,      /* -daemonize */
 };

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "control/fcmetrics.h"
 #include "net/net.h"
 
 #define JSON_TYPE "application/json"
@@ -188,7 +189,7 @@ static int api_action(struct control *ctl, const char *rest, struct opts *o,
     case ACTION_KEYS:
         return verbs_do(ctl, "ctrl-alt-del", &none, out);
     case ACTION_FLUSH:
-        return 0; /* they are read, here, not written */
+        return fcmetrics_flush();
     default:
         return fail(-EINVAL, "missing field `action_type`");
     }

@@ -16,6 +16,9 @@
 #define LINES_MAX 96
 #define GSI_MSI_BASE 24
 
+/* What is counted beside KVM's own reasons to exit, which are below. */
+enum { EXIT_IO_OUT = 62, EXIT_MMIO_WRITE, EXITS };
+
 struct vm;
 
 struct vcpu {
@@ -25,7 +28,7 @@ struct vcpu {
     struct kvm_run *run;
     struct thread thread;
     /* exits by reason; written by the vCPU's thread alone */
-    _Atomic uint64_t exits[64];
+    _Atomic uint64_t exits[EXITS];
     uint64_t answered; /* their sum, when all had come out last; vcpus_answer */
 };
 

@@ -229,6 +229,11 @@ static void vcpu_exit_fail_entry(struct vcpu *c)
 
 static void vcpu_count(struct vcpu *c, unsigned reason)
 {
+    const struct kvm_run *run = c->run;
+    if (reason == KVM_EXIT_IO && run->io.direction == KVM_EXIT_IO_OUT)
+        reason = EXIT_IO_OUT;
+    else if (reason == KVM_EXIT_MMIO && run->mmio.is_write)
+        reason = EXIT_MMIO_WRITE;
     _Atomic uint64_t *n = &c->exits[reason < ARRAY_LEN(c->exits) ? reason : 0];
     uint64_t before = atomic_load_explicit(n, memory_order_relaxed);
     atomic_store_explicit(n, before + 1, memory_order_relaxed);

@@ -322,8 +322,10 @@ static const struct {
     unsigned reason;
     const char *name, *help;
 } exit_names[] = {
-    {KVM_EXIT_IO, "exit_io", "exits: a port that this process answers"},
-    {KVM_EXIT_MMIO, "exit_mmio", "exits: an address that it answers"},
+    {KVM_EXIT_IO, "exit_io_in", "exits: a port read that is answered here"},
+    {EXIT_IO_OUT, "exit_io_out", "exits: a port written to"},
+    {KVM_EXIT_MMIO, "exit_mmio_read", "exits: an address read"},
+    {EXIT_MMIO_WRITE, "exit_mmio_write", "exits: an address written to"},
     {KVM_EXIT_INTR, "exit_intr", "exits: a signal"},
     {KVM_EXIT_SHUTDOWN, "exit_shutdown", "exits: a triple fault"},
     {KVM_EXIT_HLT, "exit_hlt", "exits: HLT"},

@@ -29,9 +29,9 @@ test_control_pause() {
             ask pause
             ask pause
             is "$(vm_state)" Paused state
-            before=$(vm_counter vcpu0.exit_io)
+            before=$(vm_counter vcpu0.exit_io_out)
             nap 0.2
-            is "$(vm_counter vcpu0.exit_io)" "$before" "exits of a paused guest"
+            is "$(vm_counter vcpu0.exit_io_out)" "$before" "exits of a paused guest"
             ask resume
             ask resume
             is "$(vm_state)" Running state
