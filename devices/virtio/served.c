@@ -82,15 +82,16 @@ static void served_show(struct served_queue *k)
         event_signal(k->kick);
 }
 
-/* What the guest has made available goes to the back-end: at most a ring full,
- * as none is taken twice. */
+/* What the guest has made available goes to the back-end. A ring full at a
+ * time: what is answered here comes again as fast as a vCPU can write it. */
 static void served_forward(struct served *s, unsigned q)
 {
     struct served_queue *k = &s->q[q];
     struct virtqueue *vq = &s->v.vq[q];
+    unsigned left = vq->size;
     uint16_t was = k->given, head;
     do {
-        while (vq_pop_head(vq, &head)) {
+        for (; left && vq_pop_head(vq, &head); left--) {
             if (k->has[head]) {
                 vq_broken(vq, "a buffer was made available twice");
                 break;
@@ -101,7 +102,9 @@ static void served_forward(struct served *s, unsigned q)
             k->out++;
             served_put(s, q, head);
         }
-    } while (vq_rearm(vq));
+    } while (left && vq_rearm(vq));
+    if (!left)
+        virtio_poke(&s->v, q);
     vq_flush(vq); /* what was answered */
     virtio_queue_irq(&s->v, vq);
     s->requests += (uint16_t)(k->given - was);

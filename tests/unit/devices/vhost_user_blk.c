@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "block/block.h"
 #include "devices/list.h"
+#include "devices/virtio/served.h"
 #include "host/chardev.h"
 #include "tests/unit/fakesys.h"
 #include "tests/unit/fakevirtio.h"
@@ -623,6 +624,39 @@ TEST(v5_2_6_2_vhost_user_blk_flushes_fail_where_writes_are_lost)
     CHECK_EQ(*status, 0xee);
     down(m);
     blockdevs = NULL;
+}
+
+/* A driver that makes each buffer available again as soon as it is back. */
+static unsigned answered;
+
+static bool eager(struct served *s, unsigned q, uint16_t head)
+{
+    struct vd_queue *dq = &d.q[q];
+    vq_push(&s->v.vq[q], &(struct vq_chain){.id = head}, 1);
+    if (++answered == 4 * QSIZE)
+        return true;
+    *vd_avail_word(dq, 2 + (dq->add++ & (QSIZE - 1u))) = head;
+    *vd_avail_word(dq, 1) = dq->add;
+    return true;
+}
+
+TEST(v2_7_13_vhost_user_blk_answers_a_ring_full_at_a_time)
+{
+    struct machine *m = up("", WANT);
+    wait_enabled(1);
+    struct served *s = container_of(d.dev, struct served, v.dev);
+    const struct vd_buf one = {vd_alloc(&d, 16, 16), 16, false};
+    s->answers = eager;
+    answered = 0;
+    vd_add(&d.q[0], &one, 1);
+    served_kick(&s->v, 0);
+    CHECK_EQ(answered, QSIZE);
+    fake_run_loop(m);
+    CHECK_EQ(answered, 4 * QSIZE);
+    CHECK_EQ(given(0), 0);
+    s->answers = NULL;
+    done(m, 0, request(0)); /* and goes on */
+    down(m);
 }
 
 TEST(v5_2_5_vhost_user_blk_write_through_loses_nothing)
