@@ -6,7 +6,8 @@
  * bytes, the status its last writable one, data is what lies between. The
  * header is copied once; data goes from the guest's memory to the drive and
  * back without us. Requests lie in a pool made with the queue: nothing is
- * allocated while they come and go.
+ * allocated while they come and go. What a guest can make of it is bounded for
+ * the disk; beyond it, requests wait in the ring.
  *
  * Showing. What ends is given back to the ring at once and shown at the end of
  * the loop's turn, all of it with one index and one interrupt; with nothing
@@ -47,13 +48,15 @@ _Static_assert(sizeof(struct vblk_segment) == 16, "§5.2.6");
 
 /* ------------------------------------------------------------------- pool */
 
+#define POOL_MAX (32u << 20) /* bytes, of all queues */
+
 static size_t vblk_req_size(const struct vblk_queue *q)
 {
     return sizeof(struct vblk_req) + q->vq->size_max * sizeof(struct iovec);
 }
 
 /* The last one freed first: as many pages are touched as there were requests
- * at a time. Never NULL: the ring gives no more than its size. */
+ * at a time. Never NULL: `most` and one to look with. */
 static struct vblk_req *vblk_take(struct vblk_queue *q)
 {
     struct vblk_req *r = q->free;
@@ -114,6 +117,9 @@ static void vblk_give(struct vblk_req *r, uint8_t status, uint32_t len)
     struct vblk_queue *q = r->q;
     q->inflight--;
     vblk_release(r);
+    if (q->full)
+        loop_again(&q->d->v.kick[q->vq - q->d->v.vq].ev);
+    q->full = false;
     if (!vblk_on(q) || q->vq->state != VQ_READY)
         return;
     if (status == S_IOERR)
@@ -378,6 +384,9 @@ void vblk_run(struct vblk_queue *q)
     uint32_t before = vq->walked;
     vq_kicks_off(vq);
     for (int n = 1;; n++) {
+        q->full = q->inflight == q->most;
+        if (q->full)
+            break;
         enum vq_got got = vblk_next(q);
         if (got == VQ_EMPTY) {
             if (!loop_look(d->v.dev.m->loop, &q->look) && vq_rearm(vq))
@@ -408,7 +417,8 @@ void vblk_kick(struct virtio *v, unsigned q)
 static bool vblk_look_waits(struct poller *l)
 {
     struct vblk_queue *q = container_of(l, struct vblk_queue, look);
-    return vblk_reachable(q) && (vq_more(q->vq) || q->vq->state == VQ_BROKEN);
+    return vblk_reachable(q) && !q->full &&
+           (vq_more(q->vq) || q->vq->state == VQ_BROKEN);
 }
 
 static void vblk_look_work(struct poller *l)
@@ -432,7 +442,9 @@ int vblk_queue_init(struct vblk *d, unsigned n)
         .fd = -1, .ready = vblk_show_now, .loop = d->v.dev.m->loop};
     q->look = (struct poller){
         .look = vblk_look_waits, .ready = vblk_look_work, .arm = vblk_look_arm};
-    q->pool = calloc(q->vq->size_max + 1u, vblk_req_size(q));
+    size_t most = POOL_MAX / d->nq / vblk_req_size(q);
+    q->most = most < q->vq->size_max ? (unsigned)most : q->vq->size_max + 1u;
+    q->pool = calloc(q->most + 1u, vblk_req_size(q));
     return q->pool ? 0 : -ENOMEM;
 }
 

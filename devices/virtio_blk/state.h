@@ -41,7 +41,7 @@ struct vblk;
 struct vblk_queue;
 
 /* One request, from its pop to its push. The pool has one for each entry of the
- * ring, and one to look with. */
+ * ring, as far as the disk's memory goes, and one to look with. */
 struct vblk_req {
     struct blk_req b;
     struct vblk_queue *q;
@@ -60,7 +60,9 @@ struct vblk_queue {
     void *pool;      /* of requests */
     unsigned fresh;  /* of the pool, never used so far */
     struct vblk_req *free;
-    unsigned inflight;  /* taken from the ring, not given back */
+    unsigned most;      /* requests at a time, */
+    unsigned inflight;  /* of these taken from the ring, not given back; */
+    bool full;          /* all: the ring may have more */
     unsigned unshown;   /* given back, not shown to the driver */
     struct event show;  /* shows them at the end of the turn */
     struct poller look; /* at the ring */

@@ -722,6 +722,46 @@ TEST(vblk_one_turn_takes_a_burst)
     bd_free(&b);
 }
 
+/* With as many queues as there can be, as long as they can be, requests have so
+ * much memory and no more; what there is none for waits in the ring. */
+BOTH_RINGS(vblk_memory_of_requests_is_bounded)
+{
+    struct bd b = {.d.opts = "num-queues=32,queue-size=1024"};
+    bd_up(&b, packed, INDIRECT | FLUSH);
+    const struct vblk_queue *q = ((struct vblk *)b.d.dev)->q;
+    const size_t most = q->most,
+                 each = sizeof(struct vblk_req) + 1024 * sizeof(struct iovec);
+    CHECK(most >= 32);
+    CHECK(32 * most * each <= 32 << 20);
+    struct bd_req r[200];
+    REQUIRE(most + 8 < ARRAY_LEN(r));
+    for (size_t i = 0; i < most + 8; i++)
+        r[i] = bd_put(&b, 0, BLK_IN, i, 512);
+    vd_kick(&b.d, 0);
+    CHECK_EQ(b.f->n, most);
+    fake_run_loop(b.d.m); /* nor later, unless one ends */
+    CHECK_EQ(b.f->n, most);
+    CHECK_EQ(fake_run_loop(b.d.m), 0);
+    fake_blk_end(b.f, 3, 0);
+    fake_run_loop(b.d.m);
+    CHECK_EQ(b.f->n, most);
+    CHECK_EQ(bd_status(&b, &r[3]), ST_OK);
+    while (b.f->n) {
+        fake_blk_end_all(b.f, 0);
+        fake_run_loop(b.d.m);
+    }
+    for (size_t i = 0; i < most + 8; i++)
+        CHECK_EQ(bd_status(&b, &r[i]), ST_OK);
+    /* a queue that is full is stopped like any other */
+    for (size_t i = 0; i < most + 8; i++)
+        bd_put(&b, 0, BLK_IN, i, 512);
+    vd_kick(&b.d, 0);
+    vd_again(&b.d, INDIRECT | FLUSH);
+    CHECK_EQ(b.f->n, 0);
+    bd_check_alive(&b);
+    bd_free(&b);
+}
+
 /* What came while the function may not touch memory is done when it may. */
 BOTH_RINGS(vblk_nothing_is_taken_while_bus_mastering_is_off)
 {
