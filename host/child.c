@@ -6,11 +6,11 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/fsuid.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -35,38 +35,57 @@ char *child_find(const char *name)
     return NULL;
 }
 
-/* All descriptors of this program are close-on-exec. The child has a session
- * of its own, so that Ctrl-C at the terminal is ours to handle, and default
- * signals. */
-pid_t child_start(const char *path, const char *const argv[], int errfd,
-                  int keep)
+/* With the terminal's Ctrl-C ours to handle, and signals as any program expects
+ * them. The system call that failed is the parent's to hear of. */
+static int child_prepare(int errfd, int keep, int death, pid_t parent)
 {
-    posix_spawn_file_actions_t fa;
-    posix_spawnattr_t at;
-    sigset_t none, all;
-    pid_t pid;
-
+    sigset_t none;
+    if (death && prctl(PR_SET_PDEATHSIG, death, 0, 0, 0))
+        return -errno;
+    if (death && getppid() != parent) /* it has ended meanwhile */
+        return -ESRCH;
+    setsid();
+    for (int sig = 1; sig < NSIG; sig++)
+        signal(sig, SIG_DFL);
     sigemptyset(&none);
-    sigfillset(&all);
-    sigdelset(&all, SIGKILL);
-    sigdelset(&all, SIGSTOP);
-    posix_spawn_file_actions_init(&fa);
-    posix_spawnattr_init(&at);
-    posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK |
-                                      POSIX_SPAWN_SETSIGDEF);
-    posix_spawnattr_setsigmask(&at, &none);
-    posix_spawnattr_setsigdefault(&at, &all);
-    posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
-    if (errfd >= 0)
-        posix_spawn_file_actions_adddup2(&fa, errfd, 2);
-    if (keep >= 0) /* onto itself: clears close-on-exec (POSIX.1-2024) */
-        posix_spawn_file_actions_adddup2(&fa, keep, keep);
-    int err =
-        path ? posix_spawn(&pid, path, &fa, &at, (char **)argv, environ)
-             : posix_spawnp(&pid, argv[0], &fa, &at, (char **)argv, environ);
-    posix_spawnattr_destroy(&at);
-    posix_spawn_file_actions_destroy(&fa);
-    return err ? -err : pid;
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    int null = open("/dev/null", O_RDONLY);
+    if (null < 0 || (null != 0 && (dup2(null, 0) < 0 || close(null))) ||
+        (errfd >= 0 && dup2(errfd, 2) < 0) ||
+        (keep >= 0 && fcntl(keep, F_SETFD, 0)))
+        return -errno;
+    return 0;
+}
+
+/* All descriptors of this program are close-on-exec, the pipe's, too: it tells
+ * an error, or that there is none. */
+pid_t child_start(const char *path, const char *const argv[], int errfd,
+                  int keep, int death)
+{
+    int p[2], err = 0;
+    pid_t parent = getpid();
+    if (pipe2(p, O_CLOEXEC))
+        return -errno;
+    pid_t pid = fork();
+    if (pid == 0) {
+        err = child_prepare(errfd, keep, death, parent);
+        if (!err) {
+            (path ? execv : execvp)(path ? path : argv[0], (char **)argv);
+            err = -errno;
+        }
+        _exit(write(p[1], &err, sizeof(err)) < 0);
+    }
+    if (pid < 0)
+        err = -errno;
+    close(p[1]);
+    ssize_t n;
+    do {
+        n = pid > 0 ? read(p[0], &err, sizeof(err)) : 0;
+    } while (n < 0 && errno == EINTR);
+    if (n > 0)
+        child_wait(pid);
+    close(p[0]);
+    return err ? err : pid;
 }
 
 int child_wait(pid_t pid)
@@ -81,7 +100,7 @@ int child_wait(pid_t pid)
 int child_script(const char *key, const char *script, const char *ifname)
 {
     const char *const argv[] = {script, ifname, NULL};
-    pid_t pid = child_start(NULL, argv, -1, -1);
+    pid_t pid = child_start(NULL, argv, -1, -1, 0);
     if (pid < 0)
         return fail(pid, "%s %s: cannot run it: %s", key, script,
                     strerror(-pid));

@@ -14,9 +14,11 @@ char *child_find(const char *name);
 
 /* Starts the program at `path` (NULL: argv[0], out of $PATH) with stdin on
  * /dev/null and stderr on `errfd` (-1: ours); other descriptors are closed on
- * exec except `keep` (-1: none). Gives the pid, or -errno. */
+ * exec except `keep` (-1: none). When the thread that called ends, it gets the
+ * signal `death` (0: none), unless it becomes another user. Gives the pid, or
+ * -errno. */
 pid_t child_start(const char *path, const char *const argv[], int errfd,
-                  int keep);
+                  int keep, int death);
 /* Waits; exit status, 128 + signal, or -errno. */
 int child_wait(pid_t pid);
 

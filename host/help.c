@@ -155,7 +155,9 @@ static int help_run(struct help_way *w, int sock_fd, int stderr_fd)
     if (argv && asprintf(&last, "%s%d", w->argv[n - 1], sock_fd) >= 0) {
         memcpy(argv, w->argv, (size_t)n * sizeof(*argv));
         argv[n - 1] = last;
-        err = child_start(w->path, argv, stderr_fd, sock_fd);
+        /* However this process ends, the program does not stay: a disk's would
+         * keep its image locked. */
+        err = child_start(w->path, argv, stderr_fd, sock_fd, SIGTERM);
     }
     free(argv);
     free(last);

@@ -320,7 +320,7 @@ int tap_open_helper(struct tap *t)
     snprintf(brarg, sizeof(brarg), "--br=%s", o->br ? o->br : "br0");
     const char *const argv[] = {helper, o->vnet_hdr ? "--use-vnet" : fdarg,
                                 brarg, o->vnet_hdr ? fdarg : NULL, NULL};
-    pid_t pid = child_start(NULL, argv, -1, sv[1]);
+    pid_t pid = child_start(NULL, argv, -1, sv[1], 0);
     close(sv[1]);
     int st = pid < 0 ? pid : child_wait(pid);
     int fd = st == 0 ? tap_take_fd(sv[0]) : -1;

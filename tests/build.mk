@@ -36,7 +36,7 @@ $(B)/unit/list: FORCE
 .PHONY: FORCE
 
 # Calls whose answers a test can choose; see tests/unit/fakesys.h.
-UNIT_WRAP := -Wl,--wrap=open,--wrap=access,--wrap=posix_spawnp,--wrap=ioctl
+UNIT_WRAP := -Wl,--wrap=open,--wrap=access,--wrap=execvp,--wrap=ioctl
 
 $(B)/unit/unit: $(UNIT_OBJ) $(B)/unit/lib.a $(B)/unit/list
 	@$(TCC) $(SAN) $(UNIT_WRAP) -o $@ $(UNIT_OBJ) $(B)/unit/lib.a \

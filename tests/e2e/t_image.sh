@@ -64,6 +64,20 @@ test_image_daemon_again() {
 a_daemon() { before=$(daemons) && [ -n "$before" ]; }
 another_daemon() { has_daemon && [ "$(daemons)" != "$1" ]; }
 
+e2e kvm image_helper_killed "the helper process is killed: its qemu-storage-daemon ends, and the image is free for another machine"
+test_image_helper_killed() {
+    qemu-img create -q -f qcow2 disk.qcow2 16M
+    start -drive file=disk.qcow2,format=qcow2,if=virtio -append test=hang
+    wait_for 10 "the daemon" said 'connected to qemu-storage-daemon'
+    kill -KILL "$(pgrep -x vmm-helper)"
+    wait_for 15 "the end of the daemon" no_daemon
+    wait_for 5 "word of it" said 'the helper process has ended; the guest goes on without: qemu-storage-daemon of virtio0'
+    alive "$vmm_pid" || fail "the VMM has ended"
+    qemu-io -c 'write 0 64k' disk.qcow2 >io.log 2>&1 || fail "the image is not free: $(cat io.log)"
+    kill -TERM "$vmm_pid"
+    ends 10 any
+}
+
 # image_boot [,KEY=VALUE...]: the guest with disk.qcow2 as its disk.
 image_boot() {
     initrd=$E2E_DISK boot_linux '' -drive "file=disk.qcow2,format=qcow2,if=virtio,discard=unmap$1" -stats

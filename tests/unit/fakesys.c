@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,17 +16,11 @@
 
 int __real_open(const char *path, int flags, ...);
 int __real_access(const char *path, int mode);
-int __real_posix_spawnp(pid_t *pid, const char *file,
-                        const posix_spawn_file_actions_t *fa,
-                        const posix_spawnattr_t *at, char *const argv[],
-                        char *const envp[]);
+int __real_execvp(const char *file, char *const argv[]);
 int __real_ioctl(int fd, unsigned long req, ...);
 int __wrap_open(const char *path, int flags, ...);
 int __wrap_access(const char *path, int mode);
-int __wrap_posix_spawnp(pid_t *pid, const char *file,
-                        const posix_spawn_file_actions_t *fa,
-                        const posix_spawnattr_t *at, char *const argv[],
-                        char *const envp[]);
+int __wrap_execvp(const char *file, char *const argv[]);
 int __wrap_ioctl(int fd, unsigned long req, ...);
 
 static struct {
@@ -126,14 +119,10 @@ int __wrap_access(const char *path, int mode)
     return __real_access(path_of(path, buf, sizeof(buf)), mode);
 }
 
-int __wrap_posix_spawnp(pid_t *pid, const char *file,
-                        const posix_spawn_file_actions_t *fa,
-                        const posix_spawnattr_t *at, char *const argv[],
-                        char *const envp[])
+int __wrap_execvp(const char *file, char *const argv[])
 {
     char buf[512];
-    return __real_posix_spawnp(pid, path_of(file, buf, sizeof(buf)), fa, at,
-                               argv, envp);
+    return __real_execvp(path_of(file, buf, sizeof(buf)), argv);
 }
 
 int __wrap_ioctl(int fd, unsigned long req, ...)

@@ -11,7 +11,7 @@
 void fake_fds(int n);
 /* CAP_NET_ADMIN, where the test has it at all, is effective or not. */
 void fake_net_admin(bool on);
-/* open(2), access(2) and posix_spawnp(3) find `to` where a path begins with
+/* open(2), access(2) and execvp(3) find `to` where a path begins with
  * `from`; both must live on. At most four. */
 void fake_path(const char *from, const char *to);
 /* Of the ioctl(2)s of this kind the first `skip` to come are the kernel's own,
