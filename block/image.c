@@ -3,7 +3,8 @@
  * what a guest wrote, so they are not read by this process: qemu-storage-daemon
  * does, one for each image, and serves the disk itself. The helper process
  * starts it (host/program.h), and again when it has died; it ends when this
- * process does. Nothing but the image's name goes to it by the command line. */
+ * process does. Nothing but the image's name goes to it by the command line.
+ * What the image names in turn is looked at before (names.c). */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,13 +14,14 @@
 
 #include "base/bytes.h"
 #include "block/list.h"
+#include "block/names.h"
 #include "host/chardev.h"
 #include "host/program.h"
 
 struct image {
     struct blockdev b;
     const char *format, *path;
-    uint8_t aio, locking, auto_read_only, detect_zeroes;
+    uint8_t aio, locking, auto_read_only, detect_zeroes, backing;
     struct program program;
     char *argv[6];
 };
@@ -126,7 +128,7 @@ static int image_check(struct blockdev *b)
     if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
         return fail(-EINVAL, "%s: %s: neither a file nor a block device", what,
                     i->path);
-    return 0;
+    return names_check(what, i->path, i->format, i->backing);
 }
 
 /* The disk does it, as there is nothing here without one. */
@@ -143,6 +145,8 @@ static const struct field image_fields[] = {
           .help = "qcow2 qcow qed vmdk vdi vpc vhdx parallels"),
     FIELD(TEXT, "filename", struct image, path, .arg = "FILE",
           .help = "a file, or a block device"),
+    FIELD(FLAG, "backing", struct image, backing,
+          .help = "files that it names are opened, wherever they are"),
     FIELD(FLAG, "auto-read-only", struct image, auto_read_only,
           .help = "read-only, where it cannot be written to"),
     FIELD(WORD, "aio", struct image, aio, .words = aio_words,

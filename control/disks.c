@@ -114,6 +114,7 @@ static int disks_take_node(const struct plan_classes *c, struct opts *o,
 /* What a raw node is told; the rest is its file's. */
 struct raw {
     const char *id, *file, *format;
+    const char *backing; /* an image's */
     uint8_t read_only, direct, no_flush, discard;
 };
 static const char *const raw_discard[] = {"ignore", "unmap", NULL};
@@ -125,6 +126,7 @@ static const struct field raw_fields[] = {
     FIELD(TEXT, "id", struct raw, id, .arg = "ID"),
     FIELD(TEXT, "file", struct raw, file, .arg = "ID"),
     FIELD(TEXT, "format", struct raw, format, .arg = "FORMAT"),
+    FIELD(TEXT, "backing", struct raw, backing, .arg = "on|off"),
     FIELD(FLAG, "read-only", struct raw, read_only),
     FIELD(FLAG, "cache.direct", struct raw, direct),
     FIELD(FLAG, "cache.no-flush", struct raw, no_flush),
@@ -204,6 +206,8 @@ static int disks_put_on(struct opts *below, struct opts *own)
         err = opts_add(below, "discard", "ignore");
     if (!err && r.format)
         err = opts_add(below, "format", r.format);
+    if (!err && r.backing)
+        err = opts_add(below, "backing", r.backing);
     return err;
 }
 

@@ -130,6 +130,20 @@ int helper_allow(const char *dir)
     return 0;
 }
 
+bool helper_allows(const char *path)
+{
+    bool below = false;
+    char *real = realpath(path, NULL);
+    for (unsigned i = 0; real && !below && i < list.ndir; i++) {
+        char *dir = realpath(dirs[i], NULL);
+        size_t n = dir ? strlen(dir) : 0;
+        below = n && !strncmp(real, dir, n) && (n == 1 || real[n] == '/');
+        free(dir);
+    }
+    free(real);
+    return below;
+}
+
 int helper_log(const char *path)
 {
     struct stat st;

@@ -37,6 +37,8 @@ int helper_need_script(const char *script);
 void helper_need_unlink(const struct addr *a);
 /* Files below this directory may be opened: -allow-path. Said. */
 int helper_allow(const char *dir);
+/* Does this one lie there, where it really is? */
+bool helper_allows(const char *path);
 
 /* The file that messages go to may be opened anew: -D. Said. */
 int helper_log(const char *path);

@@ -120,11 +120,11 @@ test_debian_qcow2() {
     [ -n "${E2E_IMAGE-}" ] || skip "${E2E_NO_IMAGE:-no image}"
     install -m 600 "$E2E_IMAGE/key" key
     qemu-img create -q -f qcow2 -b "$E2E_IMAGE/disk" -F raw disk.qcow2
-    boot_debian /dev/vda1 -drive file=disk.qcow2,format=qcow2,if=virtio
+    boot_debian /dev/vda1 -allow-path "$E2E_IMAGE" -drive file=disk.qcow2,format=qcow2,if=virtio
     s 'echo kept >/root/kept; sync'
     poweroff_debian
     qemu-img check -q disk.qcow2 || fail "qemu-img check: $(qemu-img check disk.qcow2 2>&1 | tail -n 2)"
-    boot_debian /dev/vda1 -drive file=disk.qcow2,format=qcow2,if=virtio
+    boot_debian /dev/vda1 -allow-path "$E2E_IMAGE" -drive file=disk.qcow2,format=qcow2,if=virtio
     is "$(s 'cat /root/kept')" kept "what is there after a power-off"
     poweroff_debian
 }

@@ -14,6 +14,8 @@ said() { grep -aqE -- "$1" "$T/err" 2>/dev/null; }
 e2e kvm image_wrong "an image that cannot be served, or nobody to serve it: one line, and no guest"
 test_image_wrong() {
     qemu-img create -q -f qcow2 good.qcow2 16M
+    qemu-img create -q -f qcow2 -b good.qcow2 -F qcow2 behind.qcow2
+    qemu-img create -q -f qcow2 -o data_file=data.raw data.qcow2 16M
     head -c 65536 /dev/urandom >bad.qcow2
     local drive text
     while IFS='|' read -r drive text; do
@@ -28,8 +30,19 @@ file=bad.qcow2,format=qcow2|^vmm: virtio0: bad.qcow2: qemu-storage-daemon ended 
 file=none.qcow2,format=qcow2|^vmm: -drive: none.qcow2: No such file
 file=good.qcow2|begins like a qcow2 image; format=raw gives
 file=good.qcow2,format=qcow3|format=qcow3: no such format
-file=good.qcow2,format=vmdk|ended at once: .*
+file=good.qcow2,format=vdi|ended at once: .*
+file=good.qcow2,format=vmdk|good.qcow2 may name other files.*; backing=on has them opened$
+file=behind.qcow2,format=qcow2|^vmm: -drive: behind.qcow2 has the backing file good.qcow2, which lies below no -allow-path DIR; backing=on
+file=data.qcow2,format=qcow2,backing=on|^vmm: -drive: data.qcow2 keeps its data in another file
 LIST
+    # Asked for.
+    for drive in '-drive file=behind.qcow2,format=qcow2,if=virtio,backing=on' "-allow-path . -drive file=behind.qcow2,format=qcow2,if=virtio"; do
+        # shellcheck disable=SC2086  # words
+        start $drive -append test=hang
+        wait_for 10 "a daemon that opens two files" said 'connected to qemu-storage-daemon'
+        stop
+        wait_for 15 "the end of the daemon" no_daemon
+    done
     "$(command -v env)" PATH=/nonexistent "$VMM" -drive file=good.qcow2,format=qcow2,if=virtio >out2 2>&1 </dev/null && fail "it runs without a daemon"
     is "$(cat out2)" 'vmm: virtio0: qemu-storage-daemon is not installed; sudo apt install qemu-system-common' "what is said without it"
     # Two machines on one image: the second one is told.

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Images of other formats, with a script in qemu-storage-daemon's place: how it
  * is called, and what becomes of one that ends. */
+#include <errno.h>
+#include <stdio.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "block/list.h"
 #include "devices/list.h"
@@ -105,7 +109,8 @@ TEST(image_is_handed_to_the_daemon)
     CHECK_HAS(test_log(), text);
     fclose(fopen((mkdir(nt_path(""), 0700), path), "w"));
     snprintf(text, sizeof(text),
-             "id=d0,format=vmdk,filename=%.*s,,b,read-only=on,discard=unmap,"
+             "id=d0,format=vmdk,backing=on,filename=%.*s,,b,read-only=on,"
+             "discard=unmap,"
              "cache.direct=on,cache.writeback=off,cache.no-flush=on,"
              "aio=io_uring,locking=off,detect-zeroes=unmap",
              (int)strlen(path) - 2, path);
@@ -164,5 +169,125 @@ TEST(image_what_is_wrong_is_said)
     CHECK_EQ(disk_new("drive=d", &second), -EINVAL);
     CHECK_HAS(test_log(), "drive=d: another disk uses it");
     device_free(dev);
+    end(m);
+}
+
+/* ------------------------------------------------------ what an image names */
+
+/* A qcow2 image's header: version, incompatible features, the file behind it
+ * and that one's format (NULL: it does not say). */
+static void write_image(const char *name, unsigned version, unsigned features,
+                        const char *behind, const char *format)
+{
+    unsigned char h[4096] = {'Q', 'F', 'I', 0xfb, 0, 0, 0, (uint8_t)version};
+    unsigned char *e = h + (version < 3 ? 72 : 104);
+    h[79] = (uint8_t)features;
+    h[103] = 104;
+    if (format) {
+        memcpy(e, "\xe2\x79\x2a\xca\0\0\0", 7);
+        e[7] = (uint8_t)strlen(format);
+        memcpy(e + 8, format, strlen(format));
+    }
+    if (behind) {
+        h[14] = 2; /* at 512 */
+        h[18] = (uint8_t)(strlen(behind) >> 8);
+        h[19] = (uint8_t)strlen(behind);
+        memcpy(h + 512, behind, strlen(behind));
+    }
+    FILE *f = fopen(nt_path(name), "w");
+    REQUIRE(f != NULL);
+    fwrite(h, 1, sizeof(h), f);
+    fclose(f);
+}
+
+static int names_of(const char *name, const char *format, const char *more)
+{
+    char text[700];
+    blockdev_close_all();
+    snprintf(text, sizeof(text), "id=d,format=%s,filename=%s%s", format,
+             nt_path(name), more);
+    return image_new(text);
+}
+
+TEST(image_files_that_it_names_are_not_opened_unasked)
+{
+    static const struct {
+        unsigned version, features;
+        const char *behind, *format, *said;
+    } row[] = {
+        {3, 0, NULL, NULL, NULL},
+        {3, 4, NULL, NULL, "keeps its data in another file"},
+        {2, 4, NULL, NULL, NULL}, /* version 2 has no such word */
+        {3, 0, "/etc/passwd", "raw", "has the backing file /etc/passwd, which"},
+        {2, 0, "/etc/passwd", "raw", "has the backing file /etc/passwd, which"},
+        {3, 0, "base", "raw", "has the backing file base, which lies below no"},
+        {3, 0, "base", NULL, "that cannot be told; backing=on"},
+        {3, 0, "json:{}", "raw", "has the backing file json:{}"},
+        {3, 0, "nbd://x/y", "raw", "has the backing file nbd://x/y"},
+    };
+    struct machine *m = begin();
+    fake_daemon("exit 1");
+    fclose(fopen(nt_path("base"), "w"));
+    fclose(fopen(nt_path("json:{}"), "w"));
+    for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+        write_image("a", row[i].version, row[i].features, row[i].behind,
+                    row[i].format);
+        int err = names_of("a", "qcow2", "");
+        CHECK_EQ(err, !row[i].said ? 0 : row[i].features ? -EINVAL : -EPERM);
+        if (row[i].said)
+            CHECK_HAS(test_log(), row[i].said);
+        CHECK_EQ(names_of("a", "qcow2", ",backing=on"),
+                 row[i].features && err ? -EINVAL : 0);
+    }
+    CHECK_EQ(names_of("a", "vmdk", ""), -EPERM);
+    CHECK_HAS(test_log(), "may name other files");
+    CHECK_EQ(names_of("a", "vdi", ""), 0);
+    CHECK_EQ(names_of("a", "qed", ""), 0);
+    FILE *f = fopen(nt_path("a"), "r+");
+    fseek(f, 16, SEEK_SET);
+    fputc(1, f);
+    fclose(f);
+    CHECK_EQ(names_of("a", "qed", ""), -EPERM);
+    CHECK_EQ(names_of("a", "qed", ",backing=on"), 0);
+    end(m);
+}
+
+/* Below an -allow-path they may be, all that are behind each other, and where
+ * they really are. */
+TEST(image_files_that_it_names_lie_below_an_allowed_directory)
+{
+    struct machine *m = begin();
+    char dir[300], link[300];
+    fake_daemon("exit 1");
+    snprintf(dir, sizeof(dir), "%s", nt_path("in"));
+    snprintf(link, sizeof(link), "%s", nt_path("in/link"));
+    REQUIRE_EQ(mkdir(dir, 0700), 0);
+    REQUIRE_EQ(symlink("/etc/passwd", link), 0);
+    fclose(fopen(nt_path("in/raw"), "w"));
+    fclose(fopen(nt_path("inside"), "w"));
+    REQUIRE_EQ(helper_allow(dir), 0);
+    write_image("in/c", 3, 0, "raw", "raw");
+    write_image("in/b", 2, 0, "c", "qcow2");
+    write_image("a", 3, 0, "in/b", "qcow2");
+    CHECK_EQ(names_of("a", "qcow2", ""), 0);
+    write_image("a", 3, 0, nt_path("in/b"), "qcow2");
+    CHECK_EQ(names_of("a", "qcow2", ""), 0);
+    static const char *const bad[] = {"inside", "in/../inside", "in/link",
+                                      "in/none"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        write_image("a", 3, 0, bad[i], "raw");
+        CHECK_EQ(names_of("a", "qcow2", ""), -EPERM);
+        CHECK_HAS(test_log(), "lies below no -allow-path DIR; backing=on");
+    }
+    /* one behind it, and itself */
+    write_image("in/c", 3, 0, "/etc/passwd", "raw");
+    write_image("a", 3, 0, "in/b", "qcow2");
+    CHECK_EQ(names_of("a", "qcow2", ""), -EPERM);
+    CHECK_HAS(test_log(), "in/c has the backing file /etc/passwd");
+    write_image("in/c", 3, 4, NULL, NULL);
+    CHECK_EQ(names_of("a", "qcow2", ""), -EINVAL);
+    write_image("in/c", 3, 0, "c", "qcow2");
+    CHECK_EQ(names_of("a", "qcow2", ""), -EPERM);
+    CHECK_HAS(test_log(), "more than 16 files behind it");
     end(m);
 }
