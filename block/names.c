@@ -21,8 +21,9 @@
 #include "base/opts.h"
 #include "host/helper.h"
 
-#define HEAD 4096u /* where all of it is, of an image that qemu-img has made   \
-                    */
+#define HEAD                                                                   \
+    4096u /* where all of it is, of an image that qemu-img has made            \
+           */
 #define CHAIN_MAX 16
 #define NAME_MAX_QCOW 1023u
 #define EXTENSION_FORMAT 0xe2792acau /* of the backing file */

@@ -84,3 +84,32 @@ test_linux_devices_by_mp_table() {
         stop
     done
 }
+
+huge_pages() { awk -v what="HugePages_$1:" '$1 == what { print $2 }' /proc/meminfo; }
+
+e2e lab linux_huge_pages "guest memory of huge pages, by hugetlbfs and by memfd: all of it is, and the host has them back; too few are one line"
+test_linux_huge_pages() {
+    local all=140
+    # The whole lab's: other tests want them back.
+    trap 'stop; echo 0 >/proc/sys/vm/nr_hugepages' EXIT
+    echo $all >/proc/sys/vm/nr_hugepages
+    is "$(huge_pages Total)" $all "huge pages that the lab could give"
+    mkdir huge
+    mount -t hugetlbfs -o pagesize=2M huge huge
+    boot_linux '' -mem-path huge -mem-prealloc
+    is "$(huge_pages Free)" $((all - 128)) "free ones with a guest of 256 MiB"
+    is "$(awk '/^Size:/ { size = $2 } /^KernelPageSize:/ && $2 == 2048 { n += size } END { print n / 1024 }' "/proc/$vmm_pid/smaps")" 256 \
+        "MiB of the VMM's memory in pages of 2 MiB"
+    pings 10.0.0.2 56 1472
+    "$VMM" -m 256M -mem-path huge -mem-prealloc >second 2>&1 </dev/null && fail "a second guest has memory"
+    is "$(wc -l <second)" 1 "lines of the second"
+    grep -q "256 MiB need 128 huge pages of 2048 KiB, the host has $((all - 128)) free" second || fail "it says: $(cat second)"
+    poweroff_linux
+    is "$(huge_pages Free)" $all "free ones after the guest"
+    start -m 64M -object memory-backend-memfd,id=m,size=64M,hugetlb=on,hugetlbsize=2M,prealloc=on -machine memory-backend=m \
+        -append test=hang
+    wait_for 30 "'guest: boot'" out_has 'guest: boot'
+    is "$(huge_pages Free)" $((all - 32)) "free ones with a memfd of 64 MiB"
+    stop
+    is "$(huge_pages Free)" $all "free ones in the end"
+}
