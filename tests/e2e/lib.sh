@@ -3,16 +3,18 @@
 # SPDX-License-Identifier: MIT
 # What end-to-end tests are written with: guests, TAPs, bounded waits, verdicts.  Sourced by tests/e2e/run.
 #
-# A test is a bash function test_NAME, announced by a line `e2e WHERE NAME SENTENCE`, WHERE being
+# A test is a bash function test_NAME, announced by a line `e2e PLACE[/WHEN] NAME SENTENCE`, PLACE being
 #   kvm    this machine's own KVM (the bundled guest; error paths)
 #   lab    the lab (any guest)
 #   alone  a lab of its own: programs that have brought the lab's emulator down
 #   large  a lab with memory beyond 4 GiB
 #   iommu  a lab with an IOMMU and a spare NIC at 0000:00:1e.0, wired to one with MAC 52:54:00:1a:b0:02
-#   quick  the lab, and also in `make check QUICK=1`
-#   long   the lab, only in `make check-long`: minutes
-#   image  the same, those with the Debian image (PART=images)
 #   both   this machine and the lab
+# and WHEN, in the lab (on this machine every test is part of every check):
+#   check  `make check`; the same as none
+#   quick  `make check QUICK=1`, too
+#   long   only `make check-long`: what takes minutes, or looks in the lab at what is seen on this machine
+#   image  the same, those with the Debian image (PART=images)
 # Several run at once on this machine, and several labs.  A test runs as process 1 of namespaces of its own (network, processes, mounts, IPC), with loopback up, in an empty
 # directory $T that is a tmpfs of its own, with `set -e`.  It may therefore create what it likes under any name; the end of
 # the test is the end of its processes, interfaces and files.  What the *VMM* must clean up is checked by `clean`,

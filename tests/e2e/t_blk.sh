@@ -71,7 +71,7 @@ second() {
     echo $status
 }
 
-e2e both blk_locked "one file, two VMs: the second writer is refused, readers are not each other's enemies, and a kill unlocks it"
+e2e both/long blk_locked "one file, two VMs: the second writer is refused, readers are not each other's enemies, and a kill unlocks it"
 test_blk_locked() {
     local first
     truncate -s 1M disk

@@ -22,7 +22,7 @@ test_boot_bundled_entries() {
     enters 64 -smp 32 -m 8M
 }
 
-e2e both boot_elf_entries "an ELF kernel by Multiboot 2, Multiboot 1, its PVH note and its ELF entry"
+e2e both/long boot_elf_entries "an ELF kernel by Multiboot 2, Multiboot 1, its PVH note and its ELF entry"
 test_boot_elf_entries() {
     [ -e "$guest_elf" ] || skip "no $guest_elf"
     enters multiboot2 -kernel "$guest_elf"
@@ -79,7 +79,7 @@ test_boot_linux_entries() {
     done
 }
 
-e2e alone boot_linux_i386 "Debian's i386 kernel by its 32- and 16-bit entries: pings, data, power-off with either NIC"
+e2e alone/long boot_linux_i386 "Debian's i386 kernel by its 32- and 16-bit entries: pings, data, power-off with either NIC"
 test_boot_linux_i386() {
     if [ -n "${E2E_NO_I386-}" ]; then
         # As with the lab itself: what every machine of a build service should have is not skipped there.
@@ -109,7 +109,7 @@ i386_tour() {
 # plain_out_has REGEX: the console showed it, colours and cursor movements left out.
 plain_out_has() { sed 's/\x1b\[[0-9;?]*[A-Za-z]//g' "$T/out" | tr -d '\r' | grep -aqE -- "$1"; }
 
-e2e lab boot_memtest "memtest86+ starts, by its 64- and its 32-bit kernel, and finds the memory there is"
+e2e lab/long boot_memtest "memtest86+ starts, by its 64- and its 32-bit kernel, and finds the memory there is"
 test_boot_memtest() {
     memtest_sees x64 64 63.6
     memtest_sees ia32 64 63.6
@@ -156,7 +156,7 @@ END
     (cd www && exec busybox httpd -f -p 10.0.0.1:80) &
 }
 
-e2e alone boot_ipxe_virtio "ipxe.lkrn with a script as initrd fetches a file by HTTP over virtio-net"
+e2e alone/long boot_ipxe_virtio "ipxe.lkrn with a script as initrd fetches a file by HTTP over virtio-net"
 test_boot_ipxe_virtio() { ipxe_fetches virtio-net-pci; }
 e2e alone boot_ipxe_e1000 "ipxe.lkrn with a script as initrd fetches a file by HTTP over e1000"
 test_boot_ipxe_e1000() { ipxe_fetches e1000; }
@@ -182,7 +182,7 @@ net_boots() {
 e2e alone boot_net_virtio "-boot n: iPXE's ROM for virtio-net boots Linux from the network"
 test_boot_net_virtio() { net_boots virtio-net-pci /usr/lib/ipxe/qemu/pxe-virtio.rom; }
 
-e2e alone boot_net_e1000 "-boot n: iPXE's ROM for e1000 boots Linux from the network"
+e2e alone/long boot_net_e1000 "-boot n: iPXE's ROM for e1000 boots Linux from the network"
 test_boot_net_e1000() { net_boots e1000 /usr/lib/ipxe/qemu/pxe-e1000.rom; }
 
 # never_comes OPTION FILE SIGNAL RC [OPTION...]: an image that does not end is given up at once by a signal.

@@ -44,7 +44,7 @@ test_bundled_bars_high() {
     pings 10.0.0.2 56 1472
 }
 
-e2e both bundled_two_nics "two NICs on two TAPs; the guest uses the second"
+e2e both/long bundled_two_nics "two NICs on two TAPs; the guest uses the second"
 test_bundled_two_nics() {
     tap tap1 10.0.0.1/24
     ip tuntap add dev tap0 mode tap
@@ -53,7 +53,7 @@ test_bundled_two_nics() {
     pings 10.0.0.2 56
 }
 
-e2e both bundled_sizes_8M_1G "the bundled guest runs with 8 MiB and with 1 GiB"
+e2e both/long bundled_sizes_8M_1G "the bundled guest runs with 8 MiB and with 1 GiB"
 test_bundled_sizes_8M_1G() {
     local size
     for size in 8M 1G; do
@@ -63,7 +63,7 @@ test_bundled_sizes_8M_1G() {
     done
 }
 
-e2e both bundled_udp_echo "a UDP datagram comes back from port 7 byte by byte"
+e2e both/long bundled_udp_echo "a UDP datagram comes back from port 7 byte by byte"
 test_bundled_udp_echo() {
     boot_bundled ''
     head -c 1400 /dev/urandom | base64 -w0 | head -c 1400 >sent
@@ -104,25 +104,25 @@ guest_end() {
     ends 30 "$rc"
 }
 
-e2e both exit_poweroff "the guest powers off through ACPI: exit status 0"
+e2e both/long exit_poweroff "the guest powers off through ACPI: exit status 0"
 test_exit_poweroff() { guest_end test=poweroff 0; }
 
-e2e both exit_no_reboot "a reset under -no-reboot, by each way there is: exit status 3"
+e2e both/long exit_no_reboot "a reset under -no-reboot, by each way there is: exit status 3"
 test_exit_no_reboot() {
     local how
     for how in acpi cf9 kbd; do guest_end "test=reboot reboot=$how" 3 -no-reboot; done
 }
 
-e2e both exit_triple_fault "a triple fault is reported as what it is: exit status 4"
+e2e both/long exit_triple_fault "a triple fault is reported as what it is: exit status 4"
 test_exit_triple_fault() {
     guest_end test=triple 4 -no-reboot
     grep -qi 'triple fault' "$T/err" || fail "no word of a triple fault: $(cat "$T/err")"
 }
 
-e2e both exit_panic "a panic the guest reports: exit status 5"
+e2e both/long exit_panic "a panic the guest reports: exit status 5"
 test_exit_panic() { guest_end test=panic 5 -no-reboot; }
 
-e2e both reboot_really "a reset without -no-reboot restarts the guest, which answers again, five times"
+e2e both/long reboot_really "a reset without -no-reboot restarts the guest, which answers again, five times"
 test_reboot_really() {
     tap tap0 10.0.0.1/24
     start -tap tap0 -append 'ip=10.0.0.2/24 test=reboot on=ping'
@@ -135,7 +135,7 @@ test_reboot_really() {
 }
 booted() { [ "$(grep -ac 'guest: net up' "$T/out")" -ge "$1" ]; }
 
-e2e both kill_leaves_nothing "SIGTERM, SIGINT and SIGKILL leave no process and no interface"
+e2e both/long kill_leaves_nothing "SIGTERM, SIGINT and SIGKILL leave no process and no interface"
 test_kill_leaves_nothing() {
     local signal
     for signal in INT TERM KILL; do
@@ -152,7 +152,7 @@ test_kill_leaves_nothing() {
     done
 }
 
-e2e both idle_costs_nothing "an idle guest wakes the VMM (nearly) never: under 1 % of a CPU over 3 s"
+e2e both/long idle_costs_nothing "an idle guest wakes the VMM (nearly) never: under 1 % of a CPU over 3 s"
 test_idle_costs_nothing() {
     boot_bundled ''
     local before after
@@ -195,7 +195,7 @@ test_first_byte_at_once() {
     fail "the median is more than 7 ms above the best"
 }
 
-e2e both memory_beside_ram "resident memory beside guest RAM is under 1 MiB"
+e2e both/long memory_beside_ram "resident memory beside guest RAM is under 1 MiB"
 test_memory_beside_ram() {
     boot_bundled '' -m 64M
     # Guest RAM is the only mapping of its size; what is resident elsewhere is the VMM's.

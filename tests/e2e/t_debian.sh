@@ -69,7 +69,7 @@ repository() {
     busybox httpd -f -p 127.0.0.1:8000 -h repo &
 }
 
-e2e image debian_boots "Debian by root=/dev/vda1: login, ssh, apt-get install, a restart, power-off; again by PARTUUID: it is all there, the file system clean"
+e2e lab/image debian_boots "Debian by root=/dev/vda1: login, ssh, apt-get install, a restart, power-off; again by PARTUUID: it is all there, the file system clean"
 test_debian_boots() {
     debian_disk
     repository
@@ -97,7 +97,7 @@ unlay_debian() {
     losetup -D
 }
 
-e2e image debian_seed "a cloud's seed disk (NoCloud): host name and key are taken from it (by a script of the image's: cloud-init is too slow here)"
+e2e lab/image debian_seed "a cloud's seed disk (NoCloud): host name and key are taken from it (by a script of the image's: cloud-init is too slow here)"
 test_debian_seed() {
     debian_disk
     ssh-keygen -q -t ed25519 -N '' -f other
@@ -115,7 +115,7 @@ test_debian_seed() {
     unlay_debian
 }
 
-e2e image debian_qcow2 "a qcow2 image with a backing file boots, keeps what is written, and qemu-img finds it in order"
+e2e lab/image debian_qcow2 "a qcow2 image with a backing file boots, keeps what is written, and qemu-img finds it in order"
 test_debian_qcow2() {
     [ -n "${E2E_IMAGE-}" ] || skip "${E2E_NO_IMAGE:-no image}"
     install -m 600 "$E2E_IMAGE/key" key
@@ -129,7 +129,7 @@ test_debian_qcow2() {
     poweroff_debian
 }
 
-e2e image debian_vsock "ssh over vsock: from the host by CONNECT 22, and from the guest to port 1022 of the host, from where it comes back"
+e2e lab/image debian_vsock "ssh over vsock: from the host by CONNECT 22, and from the guest to port 1022 of the host, from where it comes back"
 test_debian_vsock() {
     debian_disk
     socat "UNIX-LISTEN:$T/v_1022,fork" "EXEC:$here/vsock-connect $T/v 22" &

@@ -147,7 +147,7 @@ power_cuts() {
 }
 
 cut_cache() { # CACHE
-    eval "e2e long disk_cut_$1 'power fails at many points: what a flush promised is there (a block device, cache=$1)'
+    eval "e2e lab/long disk_cut_$1 'power fails at many points: what a flush promised is there (a block device, cache=$1)'
         test_disk_cut_$1() { power_cuts $1 8 6; [ \$missed = 0 ] || fail 'files that were promised are lost'; }"
 }
 cut_cache writeback
@@ -156,13 +156,13 @@ cut_cache writethrough
 cut_cache directsync
 
 # Dirty pages stay in the host's memory for five seconds at least, the files take less.
-e2e long disk_cut_unsafe "the same with cache=unsafe, which promises nothing: files are lost, so the other tests can fail"
+e2e lab/long disk_cut_unsafe "the same with cache=unsafe, which promises nothing: files are lost, so the other tests can fail"
 test_disk_cut_unsafe() {
     power_cuts unsafe 5 0
     [ "$missed" -gt 0 ] || fail "nothing is lost: the power cut is none"
 }
 
-e2e long disk_cut_file "power fails at many points: what a flush promised is there (a sparse file on ext4, cache=writeback, then none)"
+e2e lab/long disk_cut_file "power fails at many points: what a flush promised is there (a sparse file on ext4, cache=writeback, then none)"
 test_disk_cut_file() {
     local cache
     mkdir empty tree
@@ -261,9 +261,9 @@ fio_resets() { # OPTIONS OF THE DRIVE, OF THE DEVICE
     poweroff_linux
 }
 
-e2e long disk_fio_cached "fio's checksums hold through unbind, bind and restart under load (host's cache)"
+e2e lab/long disk_fio_cached "fio's checksums hold through unbind, bind and restart under load (host's cache)"
 test_disk_fio_cached() { fio_resets cache=writeback ''; }
-e2e long disk_fio_direct "the same with O_DIRECT, on the scratch disk, with two queues"
+e2e lab/long disk_fio_direct "the same with O_DIRECT, on the scratch disk, with two queues"
 test_disk_fio_direct() {
     disk_dir=$("$E2E_ROOT/tests/lab/scratch")
     fio_resets cache=none num-queues=2

@@ -121,13 +121,13 @@ filtered() {
     [ $((after - before)) -lt 20 ]
 }
 
-e2e long e1000_survive "e1000: link flaps, unbind and bind, rmmod and insmod, MTU, ethtool -G -K, a pulled cable, all under load"
+e2e lab/long e1000_survive "e1000: link flaps, unbind and bind, rmmod and insmod, MTU, ethtool -G -K, a pulled cable, all under load"
 test_e1000_survive() {
     model=e1000
     ordeal '' ''
     no_complaints
 }
-e2e long e1000_survive_reboot "e1000: the guest reboots under load, three times"
+e2e lab/long e1000_survive_reboot "e1000: the guest reboots under load, three times"
 test_e1000_survive_reboot() {
     model=e1000
     reboots_under_load

@@ -166,7 +166,7 @@ for part in 0 1 2 3; do sh /tmp/load $part >/dev/null 2>&1 </dev/null & done'
     qemu-img check -q disk.qcow2 || [ $? = 3 ] || fail "the image is damaged" # 3: leaked clusters only
 }
 
-e2e lab image_daemon_loses "a daemon that dies with writes that were not flushed: the guest's next flush fails, and reading goes on"
+e2e lab/long image_daemon_loses "a daemon that dies with writes that were not flushed: the guest's next flush fails, and reading goes on"
 test_image_daemon_loses() {
     local before
     qemu-img create -q -f qcow2 disk.qcow2 64M

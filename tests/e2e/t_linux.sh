@@ -5,10 +5,10 @@
 # SPDX-License-Identifier: MIT
 # An unmodified Debian kernel with a small initramfs: boot, network, power, sizes.  In the lab.
 
-e2e quick linux_virtio "Linux boots, pings both ways, moves checksummed data both ways, powers off (virtio-net)"
+e2e lab/quick linux_virtio "Linux boots, pings both ways, moves checksummed data both ways, powers off (virtio-net)"
 test_linux_virtio() { network_tour virtio-net-pci; }
 
-e2e quick linux_e1000 "Linux boots, pings both ways, moves checksummed data both ways, powers off (e1000)"
+e2e lab/quick linux_e1000 "Linux boots, pings both ways, moves checksummed data both ways, powers off (e1000)"
 test_linux_e1000() { network_tour e1000; }
 
 network_tour() {
@@ -143,9 +143,9 @@ e2e lab linux_smp_2 "-smp 2: as many processors, all of them working"
 test_linux_smp_2() { smp_tour 2; }
 e2e alone linux_smp_4 "-smp 4"
 test_linux_smp_4() { smp_tour 4; }
-e2e alone linux_smp_8 "-smp 8"
+e2e alone/long linux_smp_8 "-smp 8"
 test_linux_smp_8() { smp_tour 8; }
-e2e long linux_smp_32 "-smp 32"
+e2e lab/long linux_smp_32 "-smp 32"
 test_linux_smp_32() { smp_tour 32; }
 
 smp_tour() {
@@ -216,7 +216,7 @@ test_linux_two_nics() {
     pings 10.0.1.2 56 1472
 }
 
-e2e lab linux_udp_flood "UDP floods of small, full and fragmented datagrams, both ways, on each kind of NIC: the guest answers after each"
+e2e lab/long linux_udp_flood "UDP floods of small, full and fragmented datagrams, both ways, on each kind of NIC: the guest answers after each"
 test_linux_udp_flood() {
     local nic address size way
     tap tap1 10.0.1.1/24

@@ -523,7 +523,7 @@ take_peer() {
 }
 e2e iommu vfio_msix "a NIC of the host's by vfio-pci, with MSI-X: ping, restart, ping, power-off; the host has it back"
 test_vfio_msix() { vfio_guest '' 'PCI-MSI.* virtio1-input.0' 'vfio-msix\[1\]'; }
-e2e iommu vfio_intx "the same with INTx"
+e2e iommu/long vfio_intx "the same with INTx"
 test_vfio_intx() { vfio_guest pci=nomsi 'IO-APIC.* virtio1$' 'vfio-intx'; }
 # vfio_guest OPTION GUEST HOST: for the guest's kernel, regular expressions of the lines in /proc/interrupts.
 vfio_guest() {
@@ -556,7 +556,7 @@ vfio_guest() {
     stop
 }
 
-e2e iommu vfio_gone "vfio-pci: SIGKILL and an unbind in mid-traffic; the host has its NIC back, and it works there"
+e2e iommu/long vfio_gone "vfio-pci: SIGKILL and an unbind in mid-traffic; the host has its NIC back, and it works there"
 test_vfio_gone() {
     take_peer
     bind_to vfio-pci

@@ -33,7 +33,7 @@ test_reboot_hundred() {
     [ $((after[3] - before[3])) -le 128 ] || fail "resident: ${before[3]} KiB, then ${after[3]} KiB"
 }
 
-e2e lab linux_reboot_ways "Linux restarts by reboot=acpi, kbd, pci, bios and triple"
+e2e lab/long linux_reboot_ways "Linux restarts by reboot=acpi, kbd, pci, bios and triple"
 test_linux_reboot_ways() {
     local way
     for way in acpi kbd pci bios triple; do

@@ -66,7 +66,7 @@ test_linux_small_devices() {
     wait_for 90 "the second boot" boots 2
 }
 
-e2e lab linux_devices_by_mp_table "noapic, acpi=off, pci=conf1: a guest finds every PCI device and its interrupts by MP table and CF8"
+e2e lab/long linux_devices_by_mp_table "noapic, acpi=off, pci=conf1: a guest finds every PCI device and its interrupts by MP table and CF8"
 test_linux_devices_by_mp_table() {
     local words nic
     tap tap1 10.0.1.1/24

@@ -5,16 +5,16 @@
 # virtio-net with an unmodified Linux driver: every ring format, interrupt and offload, and what must be survived.
 
 # One guest with eight NICs, one for each of {split, packed} x {mrg_rxbuf} x {event_idx}; four boots make the matrix.
-e2e long virtio_matrix_msix "{split,packed} x {mrg_rxbuf} x {event_idx}, MSI-X: checksummed TCP both ways"
+e2e lab/long virtio_matrix_msix "{split,packed} x {mrg_rxbuf} x {event_idx}, MSI-X: checksummed TCP both ways"
 test_virtio_matrix_msix() { matrix '' ''; }
-e2e long virtio_matrix_intx "{split,packed} x {mrg_rxbuf} x {event_idx}, INTx: checksummed TCP both ways"
+e2e lab/long virtio_matrix_intx "{split,packed} x {mrg_rxbuf} x {event_idx}, INTx: checksummed TCP both ways"
 test_virtio_matrix_intx() { matrix '' ',vectors=0'; }
-e2e long virtio_matrix_vhost_msix "{split,packed} x {mrg_rxbuf} x {event_idx}, vhost, MSI-X: checksummed TCP both ways"
+e2e lab/long virtio_matrix_vhost_msix "{split,packed} x {mrg_rxbuf} x {event_idx}, vhost, MSI-X: checksummed TCP both ways"
 test_virtio_matrix_vhost_msix() { matrix ',vhost=on' ''; }
-e2e long virtio_matrix_vhost_intx "{split,packed} x {mrg_rxbuf} x {event_idx}, vhost, INTx: checksummed TCP both ways"
+e2e lab/long virtio_matrix_vhost_intx "{split,packed} x {mrg_rxbuf} x {event_idx}, vhost, INTx: checksummed TCP both ways"
 test_virtio_matrix_vhost_intx() { matrix ',vhost=on' ',vectors=0'; }
 
-e2e long virtio_matrix_other "transitional, legacy only, iothreads, RSS, hash, big queues, page-per-vq, doorbells at ports: checksummed TCP both ways"
+e2e lab/long virtio_matrix_other "transitional, legacy only, iothreads, RSS, hash, big queues, page-per-vq, doorbells at ports: checksummed TCP both ways"
 test_virtio_matrix_other() {
     nics '' ',disable-legacy=off' ',disable-legacy=off,disable-modern=on,mrg_rxbuf=off' ',iothreads=on' \
         ',rss=on,hash=on' ',rx_queue_size=1024,tx_queue_size=1024' ',page-per-vq=on' ',modern-pio-notify=on' ',in_order=on,iommu_platform=on' \
@@ -60,14 +60,14 @@ nics() {
 
 # ------------------------------------------------------------ survival
 
-e2e long virtio_survive "link flaps, unbind and bind, rmmod and insmod, MTU, ethtool -G -K -L, all under load"
+e2e lab/long virtio_survive "link flaps, unbind and bind, rmmod and insmod, MTU, ethtool -G -K -L, all under load"
 test_virtio_survive() { ordeal '' ''; }
-e2e long virtio_survive_packed "the same on packed rings"
+e2e lab/long virtio_survive_packed "the same on packed rings"
 test_virtio_survive_packed() { ordeal '' ',packed=on'; }
-e2e long virtio_survive_vhost "the same with vhost-net"
+e2e lab/long virtio_survive_vhost "the same with vhost-net"
 test_virtio_survive_vhost() { ordeal ',vhost=on' ''; }
 
-e2e long virtio_survive_mq "ethtool -L and -X under load on four queue pairs with threads"
+e2e lab/long virtio_survive_mq "ethtool -L and -X under load on four queue pairs with threads"
 test_virtio_survive_mq() {
     ip tuntap add dev tap0 mode tap multi_queue
     ip addr add 10.0.0.1/24 dev tap0
@@ -83,10 +83,10 @@ test_virtio_survive_mq() {
     move_both 10.0.0.2
 }
 
-e2e long virtio_survive_reboot "the guest reboots under load, three times"
+e2e lab/long virtio_survive_reboot "the guest reboots under load, three times"
 test_virtio_survive_reboot() { reboots_under_load; }
 
-e2e long virtio_tap_vanishes "the TAP is deleted under load: the link goes down, the VMM and the guest live"
+e2e lab/long virtio_tap_vanishes "the TAP is deleted under load: the link goes down, the VMM and the guest live"
 test_virtio_tap_vanishes() {
     stdin=$T/in
     mkfifo "$stdin"
@@ -105,7 +105,7 @@ test_virtio_tap_vanishes() {
     [ $((b - a)) -lt 100 ] || fail "the VMM is busy: $((b - a)) ticks in 2 s"
 }
 
-e2e long virtio_filters "promiscuous, multicast, VLAN and MAC filters do what Linux asks"
+e2e lab/long virtio_filters "promiscuous, multicast, VLAN and MAC filters do what Linux asks"
 test_virtio_filters() {
     survive_boot '' ''
     g_ok 'test "$(cat /sys/class/net/eth0/address)" = 52:54:00:00:00:02' || fail "the MAC"

@@ -57,7 +57,7 @@ test_vsock_linux() {
 
 vsock_open_kernel() { timeout 20 socat -u OPEN:/dev/null VSOCK-CONNECT:42:5003 2>/dev/null; }
 
-e2e lab vsock_vhost "the same by vhost-vsock, with sockets of this kernel's"
+e2e lab/long vsock_vhost "the same by vhost-vsock, with sockets of this kernel's"
 test_vsock_vhost() {
     [ -e /dev/vhost-vsock ] || modprobe vhost_vsock || skip "no vhost-vsock"
     vsock_guest "vhost-vsock-pci,guest-cid=42"
