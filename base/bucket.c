@@ -7,6 +7,10 @@
  * long something has to wait is a subtraction: exact, not a tick. */
 #include "base/bucket.h"
 
+#include <errno.h>
+
+#include "base/log.h"
+
 #define SECOND_NS 1000000000ull
 
 /* ns in which n tokens come back; *rest: of one more, in `size`th parts. */
@@ -56,7 +60,7 @@ void bucket_set(struct bucket *b, uint64_t size, uint64_t refill_ns,
     *b = (struct bucket){.size = size, .refill_ns = refill_ns, .burst = burst};
 }
 
-void bucket_rate(struct bucket *b, uint64_t rate, uint64_t most)
+static void bucket_rate(struct bucket *b, uint64_t rate, uint64_t most)
 {
     uint64_t size = most ? most : rate / 5 ? rate / 5 : 1;
     unsigned __int128 ns =
@@ -100,6 +104,19 @@ const struct field limit_fields[] = {
     {.name = ""},
 };
 
+static int bucket_check(const struct bucket_told *t, const char *name)
+{
+    if (t->refill_time != UINT32_MAX || (!t->size && !t->one_time_burst))
+        return 0;
+    return fail(-EINVAL, "%s: missing field `refill_time`", name);
+}
+
+int limit_check(const struct limit_told *told)
+{
+    int err = bucket_check(&told->bandwidth, "bandwidth");
+    return err ? err : bucket_check(&told->ops, "ops");
+}
+
 static void bucket_set_told(struct bucket *b, const struct bucket_told *t)
 {
     if (t->refill_time != UINT32_MAX)
@@ -110,4 +127,21 @@ void limit_set(struct limit *l, const struct limit_told *told)
 {
     bucket_set_told(&l->bytes, &told->bandwidth);
     bucket_set_told(&l->ops, &told->ops);
+}
+
+/* ---------------------------------------------------------------- options */
+
+int rate_check(const struct rate *r, const char *what, const char *prefix)
+{
+    bool bytes = r->burst && !r->rate;
+    if (!bytes && (!r->ops_burst || r->ops))
+        return 0;
+    return fail(-EINVAL, "%s: %s%sburst= needs %s%s=", what, prefix,
+                bytes ? "" : "ops-", prefix, bytes ? "rate" : "ops");
+}
+
+void limit_rate(struct limit *l, const struct rate *r)
+{
+    bucket_rate(&l->bytes, r->rate, r->burst);
+    bucket_rate(&l->ops, r->ops, r->ops_burst);
 }

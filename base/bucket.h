@@ -42,10 +42,20 @@ struct limit_told {
     struct bucket_told bandwidth, ops;
 };
 extern const struct field limit_fields[]; /* of a struct limit_told */
+/* A size without a time? 0 or -EINVAL (said). */
+int limit_check(const struct limit_told *told);
 /* A bucket that nothing is said of stays as it is; one of size 0, or that comes
  * back in 0 ms, is none. */
 void limit_set(struct limit *l, const struct limit_told *told);
-/* By `rate` a second, with `most` at once (0: a fifth of that). */
-void bucket_rate(struct bucket *b, uint64_t rate, uint64_t most);
+
+/* The same as options at the start have it: bytes and operations a second (0:
+ * no limit), and how many at once (0: a fifth of that). */
+struct rate {
+    uint64_t rate, burst;
+    uint32_t ops, ops_burst;
+};
+/* Some at once of none? 0 or -EINVAL (said, with PREFIXburst=). */
+int rate_check(const struct rate *r, const char *what, const char *prefix);
+void limit_rate(struct limit *l, const struct rate *r);
 
 #endif

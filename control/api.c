@@ -195,46 +195,92 @@ static int api_action(struct control *ctl, const char *rest, struct opts *o,
     }
 }
 
-/* Rate limits of no size are none. */
-#define NONE "0", "disks are not limited"
-static const struct opts_quiet limiter_quiet[] = {
-    {"rate_limiter.bandwidth.size", NONE},
-    {"rate_limiter.bandwidth.one_time_burst", NONE},
-    {"rate_limiter.bandwidth.refill_time", NULL, NULL},
-    {"rate_limiter.ops.size", NONE},
-    {"rate_limiter.ops.one_time_burst", NONE},
-    {"rate_limiter.ops.refill_time", NULL, NULL},
-    {0},
-};
-struct drive_told {
+/* LIMITER.KEY of the body is `as`KEY of `to`; the others stay. */
+static int api_limiter(struct opts *to, struct opts *o, const char *limiter,
+                       const char *as)
+{
+    struct opts rest;
+    char key[128];
+    size_t n = strlen(limiter);
+    int err = 0;
+    opts_init(&rest, o->what);
+    for (int i = 0; i < o->n && !err; i++) {
+        const char *k = o->kv[i].key, *val = o->kv[i].val;
+        bool mine = !strncmp(k, limiter, n) && k[n] == '.';
+        snprintf(key, sizeof(key), "%s%s", as, mine ? k + n + 1 : "");
+        err = mine ? opts_add(to, key, val) : opts_add(&rest, k, val);
+    }
+    opts_free(o);
+    *o = rest;
+    return err;
+}
+
+/* A drive's or an interface's. */
+struct part_told {
     const char *id, *path;
 };
 static const struct field drive_fields[] = {
-    FIELD(TEXT, "drive_id", struct drive_told, id),
-    FIELD(TEXT, "path_on_host", struct drive_told, path),
-    FIELDS_QUIET(limiter_quiet),
+    FIELD(TEXT, "drive_id", struct part_told, id),
+    FIELD(TEXT, "path_on_host", struct part_told, path),
     {.name = ""},
 };
+static const struct field nic_fields[] = {
+    FIELD(TEXT, "iface_id", struct part_told, id), {.name = ""}};
+
+static int api_part(const struct field *fields, struct part_told *told,
+                    const char *id, struct opts *o)
+{
+    int err = fields_read(fields, told, o);
+    if (!err && told->id && strcmp(told->id, id) != 0)
+        return fail(-EINVAL, "The id from the path does not match the id from "
+                             "the body!");
+    return err;
+}
+
+/* A verb of something with this id, told `o` (taken over), too. */
+static int api_do(struct control *ctl, const char *verb, const char *id,
+                  struct opts *o, int err, struct text *out)
+{
+    if (!err)
+        err = opts_add(o, "id", id);
+    if (!err)
+        err = verbs_do(ctl, verb, o, out);
+    opts_free(o);
+    return err;
+}
 
 static int api_drive(struct control *ctl, const char *rest, struct opts *o,
                      struct text *out)
 {
-    struct drive_told told;
-    struct opts disk;
-    int err = fields_read(drive_fields, &told, o);
-    if (err)
-        return err;
-    if (told.id && strcmp(told.id, rest) != 0)
-        return fail(-EINVAL, "The id from the path does not match the id from "
-                             "the body!");
+    struct part_told told;
+    struct opts limit, disk;
+    opts_init(&limit, o->what);
     opts_init(&disk, o->what);
-    err = opts_add(&disk, "id", rest);
-    if (!err && told.path)
-        err = opts_add(&disk, "path", told.path);
+    int err = api_limiter(&limit, o, "rate_limiter", "");
     if (!err)
-        err = verbs_do(ctl, "disk", &disk, out);
-    opts_free(&disk);
-    return err;
+        err = api_part(drive_fields, &told, rest, o);
+    bool limits = limit.n > 0;
+    if (err || limits)
+        err = api_do(ctl, "limit", rest, &limit, err, out);
+    if (err || (limits && !told.path))
+        return err;
+    if (told.path)
+        err = opts_add(&disk, "path", told.path);
+    return api_do(ctl, "disk", rest, &disk, err, out);
+}
+
+static int api_nic(struct control *ctl, const char *rest, struct opts *o,
+                   struct text *out)
+{
+    struct part_told told;
+    struct opts limit;
+    opts_init(&limit, o->what);
+    int err = api_limiter(&limit, o, "rx_rate_limiter", "rx.");
+    if (!err)
+        err = api_limiter(&limit, o, "tx_rate_limiter", "tx.");
+    if (!err)
+        err = api_part(nic_fields, &told, rest, o);
+    return api_do(ctl, "limit", rest, &limit, err, out);
 }
 
 /* A number under another key, as the verb of that name has it. */
@@ -312,6 +358,7 @@ static const struct route {
     {HTTP_GET, "/metrics", api_metrics, false},
     {HTTP_PATCH, "/vm", api_state, false},
     {HTTP_PATCH, "/drives/", api_drive, false},
+    {HTTP_PATCH, "/network-interfaces/", api_nic, false},
     {HTTP_PATCH, "/balloon", api_balloon, false},
     {HTTP_PATCH, "/balloon/statistics", api_interval, false},
     {HTTP_PUT, "/actions", api_action, false},

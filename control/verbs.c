@@ -274,6 +274,20 @@ const struct verb verbs[] = {
     {NULL, NULL, NULL, 0, NULL},
 };
 
+/* A device's id: also by that of the drive or netdev that it uses. */
+static const char *verbs_device(const struct machine *m, const char *id)
+{
+    const char *of = id;
+    for (const struct device *d = m->devices; d; d = d->next) {
+        if (!strcmp(d->id, id))
+            return id;
+        if (!strcmp(opts_str(&d->opts, "drive", ""), id) ||
+            !strcmp(opts_str(&d->opts, "netdev", ""), id))
+            of = d->id;
+    }
+    return of;
+}
+
 int verbs_do(struct control *c, const char *name, struct opts *o,
              struct text *out)
 {
@@ -286,5 +300,5 @@ int verbs_do(struct control *c, const char *name, struct opts *o,
         return fail(-EINVAL, "%s: id=: too long", name);
     strcpy(id, said ? said : "");
     opts_move(NULL, o, "id", NULL);
-    return machine_do(c->m, said ? id : NULL, name, o, out);
+    return machine_do(c->m, said ? verbs_device(c->m, id) : NULL, name, o, out);
 }

@@ -75,16 +75,6 @@ const struct field nic_fields[] = {
     {.name = ""},
 };
 
-static int nic_check_rate(const struct nic_rate *r, const char *what,
-                          const char *way)
-{
-    if ((!r->burst || r->rate) && (!r->ops_burst || r->ops))
-        return 0;
-    return fail(-EINVAL, "%s: %s-%sburst= needs %s-%s=", what, way,
-                r->burst && !r->rate ? "" : "ops-", way,
-                r->burst && !r->rate ? "rate" : "ops");
-}
-
 int nic_check(struct nic *nic, struct device *dev, struct needs *needs,
               const char *model)
 {
@@ -99,9 +89,9 @@ int nic_check(struct nic *nic, struct device *dev, struct needs *needs,
         nic_default_mac(nic->mac, needs->name ? needs->name : "", number);
     int err = pci_check(&nic->pci, what, needs);
     if (!err)
-        err = nic_check_rate(&nic->rx_rate, what, "rx");
+        err = rate_check(&nic->rx_rate, what, "rx-");
     if (!err)
-        err = nic_check_rate(&nic->tx_rate, what, "tx");
+        err = rate_check(&nic->tx_rate, what, "tx-");
     if (!err && nic->netdev)
         err = nic_take_netdev(nic, what);
     return err;
@@ -191,7 +181,11 @@ const struct field nic_limit_fields[] = {
 
 int nic_limit(struct nic *nic, const struct nic_limit_told *told)
 {
-    int err = nic_gates(nic);
+    int err = limit_check(&told->rx);
+    if (!err)
+        err = limit_check(&told->tx);
+    if (!err)
+        err = nic_gates(nic);
     if (err)
         return err;
     pthread_mutex_lock(&nic->limit_lock);
@@ -201,17 +195,11 @@ int nic_limit(struct nic *nic, const struct nic_limit_told *told)
     return 0;
 }
 
-static void nic_rate(struct limit *l, const struct nic_rate *r)
-{
-    bucket_rate(&l->bytes, r->rate, r->burst);
-    bucket_rate(&l->ops, r->ops, r->ops_burst);
-}
-
 int nic_limit_open(struct nic *nic)
 {
     pthread_mutex_init(&nic->limit_lock, NULL);
-    nic_rate(&nic->rx_limit, &nic->rx_rate);
-    nic_rate(&nic->tx_limit, &nic->tx_rate);
+    limit_rate(&nic->rx_limit, &nic->rx_rate);
+    limit_rate(&nic->tx_limit, &nic->tx_rate);
     if (!limit_is_on(&nic->rx_limit) && !limit_is_on(&nic->tx_limit))
         return 0;
     return nic_gates(nic);

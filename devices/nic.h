@@ -78,12 +78,9 @@ struct nic {
     char default_id[24];
     struct pci_place pci;
     struct nic_stats stats;
-    struct nic_rate {
-        uint64_t rate, burst; /* bytes a second, at once */
-        uint32_t ops, ops_burst;
-    } rx_rate, tx_rate;         /* as told at the start */
-    bool elsewhere;             /* vhost moves the frames */
-    pthread_mutex_t limit_lock; /* innermost: its queues have threads */
+    struct rate rx_rate, tx_rate; /* as told at the start */
+    bool elsewhere;               /* vhost moves the frames */
+    pthread_mutex_t limit_lock;   /* innermost: its queues have threads */
     struct limit rx_limit, tx_limit;
     struct nic_gate *gate[NET_QUEUES_MAX]; /* NULL: never limited so far */
 };

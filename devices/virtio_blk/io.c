@@ -294,6 +294,8 @@ static void vblk_range(struct vblk_req *r)
         vblk_give(r, S_IOERR, 1);
         return;
     }
+    if (zero && d->limited) /* the drive writes these, too */
+        limit_take(&d->limit, len, now_ns());
     r->b.unmap = seg.flags & SEG_UNMAP && d->b->zero_may_unmap;
     r->b.niov = 0;
     vblk_ask(r, zero ? BLK_WRITE_ZEROES : BLK_DISCARD, seg.sector, len);
@@ -349,7 +351,34 @@ static const char *vblk_begin(struct vblk_req *r)
 
 /* -------------------------------------------------------------------- ring */
 
-/* The next request of the ring; what vq_pop gives. */
+/* May it go now? Else it stays in the ring, and the timer is armed for the
+ * moment when it may. How long it is, is what the driver made the chain, once:
+ * what is in the header may change. */
+static bool vblk_may_go(struct vblk *d, const struct vq_chain *c)
+{
+    const uint64_t around = sizeof(struct vblk_header) + 1, now = now_ns();
+    uint64_t bytes = (uint64_t)c->rlen + c->wlen;
+    bytes -= bytes < around ? bytes : around;
+    uint64_t wait = limit_wait(&d->limit, bytes, now);
+    if (!wait) {
+        limit_take(&d->limit, bytes, now);
+        return true;
+    }
+    vblk_count(d, limited, 1);
+    timer_arm(&d->gate, now + wait);
+    return false;
+}
+
+/* Of several queues none waits longer than the others: one that had something
+ * done lets the next one begin. */
+static void vblk_held_back(struct vblk_queue *q, bool had)
+{
+    struct vblk *d = q->d;
+    d->turn = ((unsigned)(q - d->q) + had) % d->nq;
+}
+
+/* The next request of the ring; what vq_pop gives. EMPTY, too, where it is held
+ * back. */
 static enum vq_got vblk_next(struct vblk_queue *q)
 {
     struct vblk_req *r = vblk_take(q);
@@ -361,6 +390,11 @@ static enum vq_got vblk_next(struct vblk_queue *q)
                    : vq_broken(q->vq, "a request in more pieces than its queue "
                                       "has entries");
     }
+    if (q->d->limited && !vblk_may_go(q->d, &r->chain)) {
+        vq_undo_pop(q->vq, &r->chain);
+        vblk_release(r);
+        return VQ_EMPTY;
+    }
     q->inflight++;
     const char *why = vblk_begin(r);
     if (!why)
@@ -370,9 +404,10 @@ static enum vq_got vblk_next(struct vblk_queue *q)
     return vq_broken(q->vq, why);
 }
 
+/* On, and nothing is held back. */
 static bool vblk_reachable(const struct vblk_queue *q)
 {
-    return vblk_on(q) && pci_can_dma(&q->d->v.fn);
+    return vblk_on(q) && !q->d->gate.due && pci_can_dma(&q->d->v.fn);
 }
 
 void vblk_run(struct vblk_queue *q)
@@ -388,6 +423,10 @@ void vblk_run(struct vblk_queue *q)
         if (q->full)
             break;
         enum vq_got got = vblk_next(q);
+        if (got == VQ_EMPTY && d->gate.due) {
+            vblk_held_back(q, n > 1);
+            break;
+        }
         if (got == VQ_EMPTY) {
             if (!loop_look(d->v.dev.m->loop, &q->look) && vq_rearm(vq))
                 continue;
@@ -404,6 +443,28 @@ void vblk_run(struct vblk_queue *q)
     vblk_show(q);
     if (vq->state == VQ_BROKEN)
         vblk_broken(q);
+}
+
+void vblk_limit_over(struct timer *t)
+{
+    struct vblk *d = container_of(t, struct vblk, gate);
+    unsigned first = d->turn;
+    for (unsigned i = 0; i < d->nq && !d->gate.due; i++)
+        vblk_run(&d->q[(first + i) % d->nq]);
+}
+
+int vblk_limit(void *dev, const void *told, struct text *out)
+{
+    struct vblk *d = container_of((struct device *)dev, struct vblk, v.dev);
+    int err = limit_check(told);
+    (void)out;
+    if (err)
+        return err;
+    limit_set(&d->limit, told);
+    d->limited = limit_is_on(&d->limit);
+    timer_cancel(&d->gate);
+    vblk_limit_over(&d->gate);
+    return 0;
 }
 
 void vblk_kick(struct virtio *v, unsigned q)

@@ -5,6 +5,7 @@
 #ifndef VIRTIO_BLK_H
 #define VIRTIO_BLK_H
 
+#include "base/bucket.h"
 #include "block/block.h"
 #include "devices/virtio/pci.h"
 
@@ -73,7 +74,8 @@ struct vblk_queue {
     X(kicks, "doorbells")                                                      \
     X(irqs, "interrupts raised for requests")                                  \
     X(failed, "requests answered IOERR")                                       \
-    X(unsupported, "requests answered UNSUPP")
+    X(unsupported, "requests answered UNSUPP")                                 \
+    X(limited, "times the rate limit held requests back")
 struct vblk_stats {
 #define X(name, what) _Atomic uint64_t name;
     VBLK_COUNTERS(X)
@@ -97,6 +99,7 @@ struct vblk {
     uint32_t logical, physical; /* bytes of a block */
     uint32_t min_io, opt_io, discard_granularity;
     uint8_t write_cache, config_wce, discard, write_zeroes;
+    struct rate rate;
 
     struct vblk_config config; /* under virtio.lock */
     /* A write is done when it is on stable storage. Written under virtio.lock,
@@ -116,6 +119,12 @@ struct vblk {
     bool unkicked; /* the drive has requests it was not told to begin */
     bool draining;
     struct vblk_req *owed; /* flushes to submit when it is over */
+
+    /* The rate limit (io.c), of all queues together. */
+    struct limit limit;
+    bool limited;
+    struct timer gate; /* armed: until then nothing is taken from a ring */
+    unsigned turn;     /* whose turn it is then */
 };
 
 static inline struct vblk *vblk_of(struct virtio *v)
@@ -132,6 +141,10 @@ void vblk_show(struct vblk_queue *q);
 /* Ends what is under way: all of it finished, or what was not begun cancelled.
  * What a queue that is on had is given back to the ring, to be shown. */
 void vblk_drain(struct vblk *d, bool cancel);
+/* Another limit: what is said of it. Takes a struct limit_told. */
+int vblk_limit(void *dev, const void *told, struct text *out);
+/* The timer `gate`: the next request may go. */
+void vblk_limit_over(struct timer *t);
 /* A queue's requests and what the loop calls for it. -ENOMEM. */
 int vblk_queue_init(struct vblk *d, unsigned n);
 void vblk_queue_free(struct vblk_queue *q);

@@ -45,6 +45,8 @@ static const struct opts_quiet vblk_quiet[] = {
     {0},
 };
 
+#define RATE(key, member, kind, text)                                          \
+    FIELD(kind, key, struct vblk, rate.member, .help = text)
 const struct field vblk_fields[] = {
     FIELDS_QUIET(vblk_quiet),
     FIELDS_OF(device_fields, "", struct vblk, v.dev),
@@ -84,6 +86,10 @@ const struct field vblk_fields[] = {
           .help = "writes are done once flushed; auto: by the drive's cache="),
     FIELD(FLAG, "config-wce", struct vblk, config_wce, .def = ON,
           .help = "the guest may switch that"),
+    RATE("rate", rate, SIZE, "bytes a second, read and written (no limit)"),
+    RATE("burst", burst, SIZE, "of them, at once (a fifth of that)"),
+    RATE("ops", ops, NUMBER, "requests a second"),
+    RATE("ops-burst", ops_burst, NUMBER, "of them, at once"),
     FIELDS_OF(virtio_options, "", struct vblk, v),
     {.name = ""},
 };
@@ -151,6 +157,8 @@ static int vblk_check(struct device *dev, struct needs *needs)
                    what);
     if (!err)
         err = vblk_check_sizes(d, what);
+    if (!err)
+        err = rate_check(&d->rate, what, "");
     if (!err)
         err = pci_check(&d->pci, what, needs);
     return err ? err : vblk_take_drive(d, what);
@@ -273,6 +281,7 @@ static void vblk_destroy(struct device *dev)
     d->b->resized = NULL;
     virtio_pci_destroy(&d->v);
     loop_del(&d->later);
+    timer_cancel(&d->gate);
     for (unsigned i = 0; i < d->nq; i++)
         vblk_queue_free(&d->q[i]);
     free(d->q);
@@ -301,6 +310,9 @@ static int vblk_create(struct machine *m, struct device *dev)
     dev->destroy = vblk_destroy;
     d->v.romfile = d->pci.romfile;
     d->later = (struct event){.fd = -1, .ready = vblk_later, .loop = m->loop};
+    timer_init(&d->gate, m->loop, vblk_limit_over);
+    limit_rate(&d->limit, &d->rate);
+    d->limited = limit_is_on(&d->limit);
     int err = vblk_make_queues(d, m);
     if (err)
         return err;
@@ -326,6 +338,12 @@ static const struct device_alias vblk_aliases[] = {
     {0},
 };
 
+static const struct verb vblk_verbs[] = {
+    {"limit", "another rate limit", limit_fields, sizeof(struct limit_told),
+     vblk_limit},
+    {.name = NULL},
+};
+
 const struct device_class virtio_blk_class = {
     .name = "virtio-blk-pci",
     .help = "virtio disk",
@@ -336,4 +354,5 @@ const struct device_class virtio_blk_class = {
     .check = vblk_check,
     .create = vblk_create,
     .loaded = vblk_loaded,
+    .verbs = vblk_verbs,
 };

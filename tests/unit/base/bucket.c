@@ -124,13 +124,13 @@ TEST(bucket_keys_change_what_is_said_and_no_more)
     struct limit l = {0};
     struct limit_told t;
     struct opts o;
-    bucket_rate(&l.bytes, 1000000, 0);
+    limit_rate(&l, &(struct rate){.rate = 1000000, .ops = 3});
     CHECK_EQ(l.bytes.size, 200000);
     CHECK_EQ(l.bytes.refill_ns, 200 * MS);
-    bucket_rate(&l.ops, 3, 0);
     CHECK_EQ(l.ops.size, 1);
     CHECK_EQ(l.ops.refill_ns, SECOND / 3);
-    bucket_rate(&l.ops, 1000, 4);
+    limit_rate(&l,
+               &(struct rate){.rate = 1000000, .ops = 1000, .ops_burst = 4});
     CHECK_EQ(l.ops.size, 4);
     CHECK_EQ(l.ops.refill_ns, 4 * MS);
     REQUIRE_EQ(opts_parse(&o, "limit",
@@ -139,6 +139,7 @@ TEST(bucket_keys_change_what_is_said_and_no_more)
                           NULL),
                0);
     REQUIRE_EQ(fields_read(limit_fields, &t, &o), 0);
+    CHECK_EQ(limit_check(&t), 0);
     limit_set(&l, &t);
     CHECK_EQ(l.ops.size, 7);
     CHECK_EQ(l.ops.burst, 3);
@@ -154,4 +155,21 @@ TEST(bucket_keys_change_what_is_said_and_no_more)
     limit_set(&l, &t);
     CHECK_EQ(limit_wait(&l, UINT64_MAX, T0), 0);
     opts_free(&o);
+}
+
+TEST(bucket_a_size_without_a_time_is_refused)
+{
+    struct limit_told t;
+    struct opts o;
+    REQUIRE_EQ(opts_parse(&o, "limit", "ops.size=7", NULL), 0);
+    REQUIRE_EQ(fields_read(limit_fields, &t, &o), 0);
+    CHECK_EQ(limit_check(&t), -EINVAL);
+    CHECK_HAS(test_log(), "ops: missing field `refill_time`");
+    opts_free(&o);
+    CHECK_EQ(rate_check(&(struct rate){.burst = 1}, "-device x", "rx-"),
+             -EINVAL);
+    CHECK_HAS(test_log(), "-device x: rx-burst= needs rx-rate=");
+    CHECK_EQ(rate_check(&(struct rate){.ops_burst = 1}, "-device x", ""),
+             -EINVAL);
+    CHECK_HAS(test_log(), "-device x: ops-burst= needs ops=");
 }

@@ -8,7 +8,7 @@
 
 #include "control/metrics.h"
 #include "devices/list.h"
-#include "tests/unit/fake.h"
+#include "tests/unit/fakeblk.h"
 
 static struct served {
     struct machine *m;
@@ -37,7 +37,7 @@ static void begin(void)
     struct sockaddr_storage at;
     socklen_t len = sizeof(at);
     memset(&api, 0, sizeof(api));
-    api.m = fake_new(8 << 20);
+    api.m = fake_pc(8 << 20);
     api.m->ncpus = 2;
     REQUIRE_EQ(fake_device(api.m, &acpi_pm_class, "acpi-pm", ""), 0);
     api.net = fake_net_new("n0", 1);
@@ -155,7 +155,14 @@ TEST(api_refuses_with_400_and_a_reason)
         {"PATCH", "/drives/a", "{\"drive_id\":\"a\"}", "no drive or disk a"},
         {"PATCH", "/drives/a",
          "{\"rate_limiter\":{\"ops\":{\"size\":1,\"refill_time\":100}}}",
-         "disks are not limited"},
+         "there is no device a"},
+        {"PATCH", "/drives/a", "{\"rate_limiter\":1}", "no key \\\"rate_l"},
+        {"PATCH", "/drives/a", "{\"x\":1}", "no key \\\"x\\\""},
+        {"PATCH", "/network-interfaces/a", "{\"iface_id\":\"b\"}",
+         "does not match"},
+        {"PATCH", "/network-interfaces/a", "{\"rate_limiter\":{\"a\":1}}",
+         "no key \\\"rate_limiter.a\\\""},
+        {"PATCH", "/network-interfaces/a", "{}", "there is no device a"},
         {"PATCH", "/balloon", "{}", "missing field `amount_mib`"},
         {"PATCH", "/balloon", "{\"amount_mib\":8}", "no more than that"},
         {"PATCH", "/balloon", "{\"amount_mib\":4}", "no such verb"},
@@ -220,5 +227,46 @@ TEST(api_counters_as_json_and_for_prometheus)
               "vmm_bad_sleeps_total{id=\"acpi-pm\",machine=\"web-1\"} 0\n"
               "# HELP vmm_link the cable is in\n# TYPE vmm_link gauge\n"
               "vmm_link{id=\"n0\",machine=\"web-1\"} 1\n");
+    end();
+}
+
+/* By the device's id, or by that of what it uses. */
+TEST(api_patches_rate_limits)
+{
+    begin();
+    struct fake_blk *f = fake_blk_new(NULL);
+    struct netdev *n1 = fake_net_dev(fake_net_new("n1", 1));
+    REQUIRE_EQ(fake_device(api.m, &virtio_blk_class, "disk", "id=r,drive=d0"),
+               0);
+    REQUIRE_EQ(fake_device(api.m, &e1000_class, "nic", "id=eth0,netdev=n1"), 0);
+    CHECK_STR(ask("PATCH", "/drives/d0",
+                  "{\"drive_id\":\"d0\",\"rate_limiter\":{\"bandwidth\":{"
+                  "\"size\":1000,\"one_time_burst\":null,\"refill_time\":1},"
+                  "\"ops\":{\"size\":0,\"refill_time\":0}}}"),
+              "204");
+    CHECK_STR(ask("PATCH", "/drives/r", "{\"rate_limiter\":null}"),
+              "400 {\"fault_message\":\"disk: d0 has one size\"}");
+    CHECK_HAS(
+        ask("PATCH", "/drives/r", "{\"rate_limiter\":{\"ops\":{\"size\":1}}}"),
+        "missing field `refill_time`");
+    CHECK_HAS(ask("PATCH", "/drives/r",
+                  "{\"path_on_host\":\"/x\",\"rate_limiter\":{\"x\":1}}"),
+              "no key \\\"x\\\"");
+    CHECK_HAS(ask("PATCH", "/drives/r",
+                  "{\"path_on_host\":\"/x\",\"rate_limiter\":{\"ops\":{"
+                  "\"size\":1,\"refill_time\":1}}}"),
+              "no file can take the place of d0");
+    CHECK_STR(ask("PATCH", "/network-interfaces/eth0",
+                  "{\"iface_id\":\"eth0\",\"rx_rate_limiter\":{\"ops\":{"
+                  "\"size\":10,\"refill_time\":1}}}"),
+              "204");
+    CHECK(n1->q[0]->gate != NULL);
+    CHECK_HAS(ask("PATCH", "/network-interfaces/n1",
+                  "{\"rx_rate_limiter\":{\"ops\":{\"size\":10}}}"),
+              "missing field `refill_time`");
+    CHECK_STR(ask("PATCH", "/network-interfaces/eth0", "{}"), "204");
+    loop_del(&f->ev);
+    devices_destroy(api.m);
+    blockdev_close_all();
     end();
 }
