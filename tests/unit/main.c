@@ -198,6 +198,14 @@ static void on_alarm(int sig)
     abort(); /* shows where */
 }
 
+/* Freed memory that is watched for later use: a test's, not all tests'.  Each
+ * process that a test starts has the page tables of it copied. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "quarantine_size_mb=16";
+}
+
 /* An assertion of ours. */
 static void on_abort(int sig)
 {
