@@ -37,6 +37,8 @@
 #include "control/plan.h"
 #include "control/textfile.h"
 #include "control/ready.h"
+#include "control/restore.h"
+#include "control/snapshot.h"
 #include "devices/pc/pc.h"
 #include "devices/pci/pci.h"
 #include "host/console.h"
@@ -335,7 +337,9 @@ static int vmm_run(struct machine *m)
 /* What is asked for: all of it looked at, nothing opened. */
 static int vmm_check(struct needs *needs)
 {
-    int err = vmm_plan_boards();
+    int err = restore_check(&config);
+    if (!err)
+        err = vmm_plan_boards();
     if (!err)
         err = plan_check(&classes, needs);
     if (!err)
@@ -381,6 +385,8 @@ static int vmm_open(struct machine *m)
     if (!err)
         err = control_begin(m, &config);
     if (!err)
+        err = snapshot_open(m, restore_memory());
+    if (!err)
         err = textfile_open(m);
     if (!err)
         err = pidfile_keep();
@@ -407,6 +413,7 @@ static void vmm_end(struct machine *m)
     if (config.stats)
         vmm_print_stats(m);
     control_end();
+    snapshot_close();
     textfile_end();
     fcmetrics_end();
     /* NICs use backends, backends use the machine's loop. */
@@ -417,6 +424,7 @@ static void vmm_end(struct machine *m)
     log_watch(NULL);
     models_free();
     vm_free(m);
+    restore_end();
     terminal_restore();
 }
 

@@ -28,6 +28,7 @@ enum thread_use {
     USE_DISK_DEVICE, /* on a block device */
     USE_DISK_RING,   /* by io_uring */
     USE_CONTROL,     /* clients of a control socket */
+    USE_RESTORED,    /* a machine that was saved */
     USE_TEXTFILE,    /* counters in a file */
     USE_FCMETRICS,   /* and as lines, in one or in a FIFO */
     USE_NOTIFY,      /* a service manager's socket */

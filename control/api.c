@@ -14,6 +14,7 @@
 
 #include "base/json.h"
 #include "control/fcmetrics.h"
+#include "control/snapshot.h"
 #include "net/net.h"
 
 #define JSON_TYPE "application/json"
@@ -342,6 +343,33 @@ static int api_interval(struct control *ctl, const char *rest, struct opts *o,
     return err;
 }
 
+static const char *const snapshot_types[] = {"Full", "Diff", NULL};
+static const struct field api_snapshot_fields[] = {
+    FIELD(TEXT, "snapshot_path", struct snapshot_told, state),
+    FIELD(TEXT, "mem_file_path", struct snapshot_told, mem),
+    FIELD(WORD, "snapshot_type", struct snapshot_told, type,
+          .words = snapshot_types),
+    {.name = ""},
+};
+
+/* As with Firecracker a client pauses the machine, and knows that it did. */
+static int api_snapshot(struct control *ctl, const char *rest, struct opts *o,
+                        struct text *out)
+{
+    struct snapshot_told told;
+    (void)rest, (void)out;
+    int err = fields_read(api_snapshot_fields, &told, o);
+    if (err)
+        return err;
+    if (!told.state || !told.mem)
+        return fail(-EINVAL, "missing field `%s`",
+                    told.state ? "mem_file_path" : "snapshot_path");
+    if (!ctl->m->paused)
+        return fail(-EBUSY, "Cannot save a microVM that is not paused: PATCH "
+                            "/vm {\"state\":\"Paused\"} first");
+    return snapshot_begin(&told, ctl->who, ctl->answer);
+}
+
 /* ------------------------------------------------------------------- routes */
 
 static const struct route {
@@ -362,6 +390,7 @@ static const struct route {
     {HTTP_PATCH, "/balloon", api_balloon, false},
     {HTTP_PATCH, "/balloon/statistics", api_interval, false},
     {HTTP_PUT, "/actions", api_action, false},
+    {HTTP_PUT, "/snapshot/create", api_snapshot, false},
     {HTTP_PUT, "/verbs/", api_verb, true},
 };
 static const char *const method_names[] = {"GET", "PUT", "PATCH", "DELETE"};

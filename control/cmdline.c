@@ -21,6 +21,7 @@
 #include "control/plan.h"
 #include "control/textfile.h"
 #include "control/ready.h"
+#include "control/restore.h"
 #include "host/chardev.h"
 #include "host/helper.h"
 #include "host/sandbox.h"
@@ -193,6 +194,10 @@ static const struct option options[] = {
     PC("-smbios", "type=1[,KEY=V]...",
        "uuid product serial sku and more: the man page"),
     TEXT("-pidfile", "FILE", pidfile, "the process's number, while it runs"),
+    CALL("-restore", "STATE,mem=FILE...", restore_option,
+         "go on from a snapshot, with the options it had; help lists keys"),
+    CALL("-describe-snapshot", "STATE", restore_describe,
+         "print what is in it"),
     CALL("-control", "PATH[,group=G]...", control_option,
          "a socket for vmm ctl and HTTP clients; help lists keys"),
     CALL("-allow-path", "DIR", helper_allow,
@@ -258,7 +263,7 @@ static const struct option options[] = {
     REFUSED("-iscsi", "disks are files and block devices; -drive"),
     REFUSED("-fsdev -virtfs", "there are no shared file systems"),
     REFUSED("-incoming -loadvm -only-migratable -dump-vmstate",
-            "a machine's state is neither saved nor moved"),
+            "vmm ctl saves a machine, -restore goes on from there"),
     REFUSED("-spice -curses -sdl -full-screen -rotate -portrait",
             "there are no graphics"),
     REFUSED("-usbdevice", "there is no USB"),

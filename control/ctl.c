@@ -21,7 +21,8 @@
 #include "host/addr.h"
 
 enum { CTL_REFUSED = 1, CTL_USAGE = 2, CTL_NOBODY = 3 };
-#define CTL_SECONDS 10 /* for an answer */
+#define CTL_SECONDS 10        /* for an answer */
+#define CTL_SAVE_SECONDS 3600 /* to one that writes files first */
 
 static int ctl_help(void)
 {
@@ -87,10 +88,10 @@ static int ctl_body(const struct verb *v, char **args, struct text *body)
 
 /* ------------------------------------------------------------ conversation */
 
-static int ctl_dial(const char *path)
+static int ctl_dial(const char *path, int seconds)
 {
     struct addr a;
-    struct timeval patience = {.tv_sec = CTL_SECONDS};
+    struct timeval patience = {.tv_sec = seconds};
     if (addr_unix("ctl", path, false, &a))
         return -EINVAL;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -120,7 +121,8 @@ static int ctl_talk(const char *path, const char *verb, const struct text *body,
                     struct text *answer)
 {
     struct text out = {0};
-    int fd = ctl_dial(path);
+    int seconds = strcmp(verb, "snapshot") ? CTL_SECONDS : CTL_SAVE_SECONDS;
+    int fd = ctl_dial(path, seconds);
     if (fd < 0)
         return fd;
     text_put(&out,
@@ -134,7 +136,7 @@ static int ctl_talk(const char *path, const char *verb, const struct text *body,
     text_free(&out);
     close(fd);
     if (err == -EAGAIN)
-        return fail(err, "ctl %s: no answer within %d s", path, CTL_SECONDS);
+        return fail(err, "ctl %s: no answer within %d s", path, seconds);
     return err ? fail(err, "ctl %s: %s", path, strerror(-err)) : 0;
 }
 

@@ -14,6 +14,7 @@
 
 #include "block/block.h"
 #include "control/metrics.h"
+#include "control/snapshot.h"
 #include "host/helper.h"
 #include "net/net.h"
 
@@ -45,6 +46,8 @@ static int verbs_pause(void *thing, const void *told, struct text *out)
 static int verbs_resume(void *thing, const void *told, struct text *out)
 {
     (void)told, (void)out;
+    if (snapshot_writes())
+        return fail(-EBUSY, "resume: its memory is being written");
     machine_resume(((struct control *)thing)->m);
     return 0;
 }
@@ -206,6 +209,7 @@ void verbs_end(void)
     if (swap.b)
         helper_forget(&swap.ask);
     swap.b = NULL;
+    snapshot_abandon();
 }
 
 static int verbs_disk(void *thing, const void *told, struct text *out)
@@ -256,6 +260,13 @@ static int verbs_metrics(void *thing, const void *told, struct text *out)
     return 0;
 }
 
+static int verbs_snapshot(void *thing, const void *told, struct text *out)
+{
+    struct control *c = thing;
+    (void)out;
+    return snapshot_begin(told, c->who, c->answer);
+}
+
 const struct verb verbs[] = {
     {"status", "what it is, and whether it runs", NULL, 0, verbs_status},
     {"pause", "the guest stands still, and its clocks", NULL, 0, verbs_pause},
@@ -268,6 +279,8 @@ const struct verb verbs[] = {
      sizeof(struct link_told), verbs_capture},
     {"disk", "it has grown, or another file takes its place", disk_fields,
      sizeof(struct disk_told), verbs_disk},
+    {"snapshot", "it is saved into two files, below an -allow-path",
+     snapshot_fields, sizeof(struct snapshot_told), verbs_snapshot},
     {"stats", "all counters", stats_fields, sizeof(struct stats_told),
      verbs_stats},
     {"metrics", "all counters, for Prometheus", NULL, 0, verbs_metrics},

@@ -15,7 +15,9 @@
  * A path is opened as the user the asker is, by a child that has become that
  * user: below its directory, through no magic link, and only what is a file or
  * a block device, which is looked at before it is opened, as opening a device
- * can be an act.
+ * can be an act. A new file is made under another name, and has its own when
+ * the asker says that it is whole; the child waits for that, and removes it
+ * where it never comes.
  *
  * It ends when the asker's end of the socket is closed, and that is so however
  * the asker ends. */
@@ -64,7 +66,10 @@ static struct help *help;
 static int sock;
 static struct task *tasks, **tasks_end = &tasks;
 static bool sealed, refused;
-static pid_t opens[OPENS_MAX];
+static struct {
+    pid_t pid;  /* 0: nobody */
+    bool makes; /* a new file, and removes it if it is not to be */
+} opens[OPENS_MAX];
 
 /* Not now_ns(): tests hold that clock. */
 static int64_t help_now_ms(void)
@@ -275,10 +280,80 @@ static int help_become(uid_t uid, gid_t gid)
                : 0;
 }
 
+/* The directory that `path` is in, below an allowed one, and the name in it. */
+static int help_open_parent(const struct help_ask *a, const char **name)
+{
+    static char path[PATH_MAX];
+    strcpy(path, a->text);
+    char *slash = strrchr(path, '/');
+    *name = slash ? slash + 1 : path;
+    if (!**name || !strcmp(*name, ".") || !strcmp(*name, ".."))
+        return -EINVAL;
+    if (!slash)
+        return fcntl(help->dir[a->what], F_DUPFD_CLOEXEC, 3);
+    *slash = '\0';
+    return (int)help_open_below(help->dir[a->what], path, O_PATH | O_DIRECTORY);
+}
+
+/* Only a file is replaced, and only by one that is whole: on the disk, too. */
+static int help_give_name(int dir, const char *now, const char *name)
+{
+    struct stat st;
+    if (!fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) && !S_ISREG(st.st_mode))
+        return -EEXIST;
+    if (renameat(dir, now, dir, name))
+        return -errno;
+    int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int err = fd >= 0 && fsync(fd) ? -errno : 0;
+    if (fd >= 0)
+        close(fd);
+    return err;
+}
+
+/* Stays until the asker has said whether the file is to be. */
+static void help_make_file(const struct help_ask *a, int dir, const char *name)
+{
+    char now[NAME_MAX + 1], word;
+    int sv[2], fd[HELP_FDS];
+    int n = snprintf(now, sizeof(now), ".%.200s.%d", name, (int)getpid());
+    fd[0] = n < (int)sizeof(now)
+                ? openat(dir, now, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)
+                : -ENAMETOOLONG;
+    int err = fd[0] < 0 ? -errno : 0;
+    if (!err && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
+        err = -errno;
+    fd[1] = sv[0];
+    help_answer(a->tag, err, fd, err ? 0 : 2);
+    close(sock);
+    int32_t done = err ? err : -ECANCELED;
+    if (!err && read(sv[1], &word, 1) == 1) {
+        done = help_give_name(dir, now, name);
+        send(sv[1], &done, sizeof(done), MSG_NOSIGNAL);
+    }
+    if (done)
+        unlinkat(dir, now, 0);
+}
+
+static void help_create(const struct help_ask *a)
+{
+    const char *name;
+    int dir = help_open_parent(a, &name);
+    if (dir < 0)
+        help_answer(a->tag, dir, NULL, 0);
+    else
+        help_make_file(a, dir, name);
+}
+
+static void help_open(const struct help_ask *a)
+{
+    int fd = help_open_path(a);
+    help_answer(a->tag, fd < 0 ? fd : 0, &fd, fd >= 0);
+}
+
 static void help_on_open(const struct help_ask *a)
 {
     unsigned i = 0;
-    while (i < OPENS_MAX && opens[i])
+    while (i < OPENS_MAX && opens[i].pid)
         i++;
     pid_t pid = i < OPENS_MAX ? fork() : -1;
     if (pid < 0) {
@@ -286,12 +361,15 @@ static void help_on_open(const struct help_ask *a)
         return;
     }
     if (pid > 0) {
-        opens[i] = pid;
+        opens[i].pid = pid;
+        opens[i].makes = a->op == HELP_CREATE;
         return;
     }
     int err = help_become(help->uid, help->gid);
-    int fd = err ? err : help_open_path(a);
-    help_answer(a->tag, fd < 0 ? fd : 0, &fd, fd >= 0);
+    if (err)
+        help_answer(a->tag, err, NULL, 0);
+    else
+        (a->op == HELP_CREATE ? help_create : help_open)(a);
     _exit(0);
 }
 
@@ -408,11 +486,40 @@ static void help_do_task(const struct task *t)
     }
 }
 
+static void help_reap(void)
+{
+    pid_t pid;
+    while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) {
+        for (unsigned i = 0; i < help->nway; i++)
+            if (help->way[i].pid == pid)
+                help->way[i].pid = 0;
+        for (int i = 0; i < OPENS_MAX; i++)
+            if (opens[i].pid == pid)
+                opens[i].pid = 0;
+    }
+}
+
+static bool help_makes(void)
+{
+    bool any = false;
+    for (int i = 0; i < OPENS_MAX; i++)
+        any |= opens[i].pid && opens[i].makes;
+    return any;
+}
+
+/* Who makes a file hears that the asker is no more, and is given the time to
+ * remove it. */
 static void help_end_opens(void)
 {
     for (int i = 0; i < OPENS_MAX; i++)
-        if (opens[i])
-            kill(opens[i], SIGKILL);
+        if (opens[i].pid && !opens[i].makes)
+            kill(opens[i].pid, SIGKILL);
+    for (int64_t end = help_now_ms() + END_MS; help_now_ms() < end;
+         poll(NULL, 0, 2)) {
+        help_reap();
+        if (!help_makes())
+            return;
+    }
 }
 
 /* Scripts first: they find the interfaces as they were while it ran. */
@@ -433,19 +540,6 @@ static _Noreturn void help_end(void)
 
 /* ------------------------------------------------------------------ service */
 
-static void help_reap(void)
-{
-    pid_t pid;
-    while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) {
-        for (unsigned i = 0; i < help->nway; i++)
-            if (help->way[i].pid == pid)
-                help->way[i].pid = 0;
-        for (int i = 0; i < OPENS_MAX; i++)
-            if (opens[i] == pid)
-                opens[i] = 0;
-    }
-}
-
 /* Is it what it may ask for now, and whole? `n` bytes came, of which the last
  * one is made the text's end. */
 static bool help_well_formed(struct help_ask *a, size_t n, bool cut, int lent)
@@ -463,6 +557,7 @@ static bool help_well_formed(struct help_ask *a, size_t n, bool cut, int lent)
         return a->what >= 1 && a->what <= help->nway && !len &&
                (!a->port || help->way[a->what - 1].ports);
     case HELP_OPEN:
+    case HELP_CREATE:
         return a->what < help->ndir && len;
     case HELP_LOG:
         return help->log_name && !len;
@@ -560,7 +655,7 @@ static bool help_serve(void)
                  n >= 4 ? a.op : 0, n >= 4 ? a.what : 0);
     } else if (a.op == HELP_CONNECT) {
         help_on_connect(&a);
-    } else if (a.op == HELP_OPEN) {
+    } else if (a.op == HELP_OPEN || a.op == HELP_CREATE) {
         help_on_open(&a);
     } else if (a.op == HELP_LOG) {
         help_on_log(&a);

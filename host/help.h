@@ -48,6 +48,10 @@ enum help_op {
     HELP_CONNECT = 1, /* answered, with a socket, and a program's stderr; or
                        * without, where the socket was lent */
     HELP_OPEN,        /* the file `text` below a directory: answered, with it */
+    HELP_CREATE,      /* a new file of that name: answered, with it and a
+                       * socket; a byte there gives it the name, which is
+                       * answered by an int32_t, 0 or -errno; closed without,
+                       * there is no such file */
     HELP_LOG,         /* the log anew: answered, with it */
     /* To be done when the asker is no more; without answer, and no more taken
      * after HELP_SEAL. */

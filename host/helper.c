@@ -458,10 +458,11 @@ static int helper_find_dir(const char *path, const char **below)
     return -EACCES;
 }
 
-int helper_open(struct helper_ask *a, const char *path, bool write)
+static int helper_ask_path(struct helper_ask *a, enum help_op op,
+                           const char *path, bool write)
 {
     struct help_ask what = {
-        .op = HELP_OPEN, .tag = helper_next_tag(), .write = write};
+        .op = (uint16_t)op, .tag = helper_next_tag(), .write = write};
     const char *below;
     int dir = helper_find_dir(path, &below);
     if (dir < 0)
@@ -471,6 +472,30 @@ int helper_open(struct helper_ask *a, const char *path, bool write)
     strcpy(what.text, below);
     what.what = (uint16_t)dir;
     return helper_send(a, &what);
+}
+
+int helper_open(struct helper_ask *a, const char *path, bool write)
+{
+    return helper_ask_path(a, HELP_OPEN, path, write);
+}
+
+int helper_create(struct helper_ask *a, const char *path)
+{
+    return helper_ask_path(a, HELP_CREATE, path, true);
+}
+
+/* syscalls loop if helper: sendto */
+int helper_name(int maker)
+{
+    return send(maker, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/* syscalls loop if helper: recvfrom */
+int helper_named(int maker)
+{
+    int32_t err;
+    ssize_t n = recv(maker, &err, sizeof(err), MSG_DONTWAIT);
+    return n == sizeof(err) ? err : n < 0 ? -errno : -EPIPE;
 }
 
 int helper_reopen_log(struct helper_ask *a)

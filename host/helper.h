@@ -84,6 +84,14 @@ int helper_connect_port(struct helper_ask *a, int way, uint32_t port);
 /* fd[0] will be the file, below one of the directories that are allowed. The
  * same; -EACCES: below none. */
 int helper_open(struct helper_ask *a, const char *path, bool write);
+/* fd[0] will be a new file that has no name yet, below one of those
+ * directories, fd[1] a socket by which it gets that. The same. */
+int helper_create(struct helper_ask *a, const char *path);
+/* It is whole: it takes the name, in the place of a file that has it. When the
+ * socket can be read helper_named() says how that went: 0 or -errno. Closed
+ * without, the file is gone. */
+int helper_name(int maker);
+int helper_named(int maker);
 /* fd[0] will be the log anew: its name may be another file's now. The same. */
 int helper_reopen_log(struct helper_ask *a);
 /* done() will not be called. */

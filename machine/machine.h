@@ -144,6 +144,7 @@ enum machine_stop {
     STOP_FAULT = 6, /* the VMM or KVM cannot go on */
 };
 
+struct parts;
 struct machine_ops {
     int (*irq_msi_attach)(struct irq *irq, uint64_t addr, uint32_t data);
     int (*irq_intx)(struct irq *irq, unsigned gsi);
@@ -162,6 +163,14 @@ struct machine_ops {
      * and they go on. See machine_pause. */
     void (*park)(struct machine *m);
     void (*unpark)(struct machine *m);
+    /* Optional. Can it be saved: 0, -EOPNOTSUPP or -EBUSY (said)? What it
+     * remembers while it is paused, but for its memory: parts of a state file.
+     * 0 or -errno (said). */
+    int (*can_save)(struct machine *m);
+    int (*save)(struct machine *m, struct parts *out);
+    /* Optional. Has `job(arg)` done by a thread for calls that take their time;
+     * while another one is under way the caller waits for that. */
+    void (*work)(struct machine *m, void (*job)(void *arg), void *arg);
     /* Optional. Counters of its own, and of its devices. */
     void (*stats)(struct machine *m, struct tally *t);
 };

@@ -206,31 +206,51 @@ static struct handoff *boot_rom_handoff(struct boot_ctx *c, uint16_t *iret)
 
 /* Maps the whole ROM below 4 GiB, where a CPU looks after INIT. Of the built-in
  * ROM its RAM copy is mapped there, by whole pages: it costs no memory. */
-static int boot_rom_map(struct boot_ctx *c)
+static int boot_rom_map(struct machine *m, struct boot_files *f, uint64_t size)
 {
-    struct boot_files *f = c->f;
     const struct image *rom = &f->rom;
-    uint64_t size = (rom->size + 4095) & ~4095ull;
     void *hva = NULL;
     int err;
 
-    if (!c->m->ops || !c->m->ops->map)
+    if (!m->ops || !m->ops->map)
         return 0;
     if (rom->fd >= 0) {
         hva = mmap(NULL, rom->size, PROT_READ, MAP_PRIVATE, rom->fd, 0);
         if (hva == MAP_FAILED)
             return fail(-errno, "-bios %s: %s", rom->path, strerror(errno));
         f->rom_map = hva;
-        f->rom_size = size;
     } else {
-        hva = ram_ptr(&c->m->ram, gpa(HIMEM_BASE - size), size);
+        hva = ram_ptr(&m->ram, gpa(HIMEM_BASE - size), size);
     }
-    err = c->m->ops->map(c->m, HIGHRAM_BASE - size, hva, size, true);
+    f->rom_size = size;
+    err = m->ops->map(m, HIGHRAM_BASE - size, hva, size, true);
     if (err)
         return fail(err, "-bios %s: cannot be mapped: %s", rom->path,
                     strerror(-err));
     f->rom_mapped = true;
     return 0;
+}
+
+uint32_t boot_rom_size(const struct boot *b)
+{
+    return b->files && b->files->rom_mapped ? (uint32_t)b->files->rom_size : 0;
+}
+
+int boot_rom_again(struct machine *m, struct boot *b, uint32_t size, bool bios)
+{
+    struct boot_files *f = b->files;
+    const uint32_t most = bios ? ROM_FILE_MAX : ROM_LOW_MAX;
+
+    if (bios != (b->bios != NULL))
+        return fail(-EINVAL, bios ? "the saved machine has a ROM of its own: "
+                                    "-bios FILE is missing"
+                                  : "-bios: the saved machine has none");
+    int err = bios ? image_fill(&f->rom, ROM_FILE_MAX) : 0;
+    if (err)
+        return err;
+    if (!size || size % 4096 || size > most || (bios && size != f->rom.size))
+        return fail(-EINVAL, "the saved machine's ROM has %u bytes", size);
+    return boot_rom_map(m, f, size);
 }
 
 /* Copies the end of the ROM below 1 MiB. */
@@ -251,7 +271,9 @@ static int boot_rom_load(struct boot_ctx *c, uint16_t *iret)
     if (err)
         return err;
     c->rom = boot_rom_handoff(c, iret);
-    return f->rom_mapped ? 0 : boot_rom_map(c);
+    if (f->rom_mapped)
+        return 0;
+    return boot_rom_map(c->m, f, (rom->size + 4095) & ~4095ull);
 }
 
 /* ------------------------------------------------------------------- boot */

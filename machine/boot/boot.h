@@ -13,6 +13,11 @@ int boot_open(struct boot *b);
  * at every reset; takes as long as the files do. 0, or -errno (one line said:
  * which file, what is wrong). */
 int boot_load(struct machine *m, struct boot *b, struct boot_entry *e);
+/* What is mapped of the ROM below 4 GiB. */
+uint32_t boot_rom_size(const struct boot *b);
+/* Maps it again, instead of boot_load: `size` bytes of the RAM's copy, or of
+ * -bios FILE. 0 or -errno (said). */
+int boot_rom_again(struct machine *m, struct boot *b, uint32_t size, bool bios);
 /* Closes the files boot_load keeps open for the next reset. */
 void boot_close(struct boot *b);
 

@@ -26,6 +26,7 @@ static uint64_t clock_tsc(void)
  * KVM_VCPU_TSC_CTRL), which needs no guess at how long a call takes.
  *
  * syscalls loop if control: ioctl(KVM_GET_DEVICE_ATTR|KVM_SET_DEVICE_ATTR) */
+/* syscalls loop if restored: ioctl(KVM_GET_DEVICE_ATTR|KVM_SET_DEVICE_ATTR) */
 static bool clock_tsc_offset(const struct vcpu *c, bool set, uint64_t *offset)
 {
     struct kvm_device_attr a = {.group = KVM_VCPU_TSC_CTRL,
@@ -35,6 +36,7 @@ static bool clock_tsc_offset(const struct vcpu *c, bool set, uint64_t *offset)
 }
 
 /* syscalls loop if control: ioctl(KVM_GET_CLOCK|KVM_GET_PIT2) */
+/* syscalls loop if restored: ioctl(KVM_GET_CLOCK|KVM_GET_PIT2) */
 void clock_stop(struct vm *vm)
 {
     struct stopped *s = &vm->stopped;
@@ -52,6 +54,8 @@ void clock_stop(struct vm *vm)
 /* EINVAL of KVM_KVMCLOCK_CTRL: this one has no kvmclock.
  *
  * syscalls loop if control: ioctl(KVM_SET_CLOCK|KVM_SET_PIT2|
+ * KVM_KVMCLOCK_CTRL) */
+/* syscalls loop if restored: ioctl(KVM_SET_CLOCK|KVM_SET_PIT2|
  * KVM_KVMCLOCK_CTRL) */
 void clock_go(struct vm *vm)
 {

@@ -6,6 +6,7 @@
 #include "machine/boot/boot.h"
 #include "machine/kvm/ram.h"
 #include "machine/machine.h"
+#include "machine/saved.h"
 
 struct vm_config {
     uint64_t ram; /* bytes, page aligned */
@@ -17,6 +18,7 @@ struct vm_config {
     struct ram_config memory;
     const char *kvm; /* "/dev/kvm" */
     struct boot *boot;
+    struct saved *saved; /* goes on from there; NULL: boots */
     /* Optional. The vCPUs run, from here or again after a reset. On the main
      * loop's thread. */
     void (*runs)(struct machine *m);

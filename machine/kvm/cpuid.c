@@ -5,6 +5,7 @@
  * threads, and CPUs of a package among several, are powers of two. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 
 #include "machine/kvm/kvm.h"
@@ -25,6 +26,7 @@ static void cpuid_leaf_1(struct kvm_cpuid_entry2 *e, const struct vcpu *c,
 {
     e->ebx = (e->ebx & 0xff00) | c->id << 24 | (1u << cpuid_bits_for(n)) << 16;
     e->ecx |= 1u << 31 | 1u << 21; /* hypervisor, x2APIC */
+    e->ecx &= ~(1u << 5);          /* VMX: a guest's guests are not saved */
     if (ioctl(c->vm->kvm, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0)
         e->ecx |= 1u << 24;
     e->edx &= ~(1u << 28);
@@ -73,6 +75,7 @@ static void cpuid_adjust(struct kvm_cpuid_entry2 *e, const struct vcpu *c,
         break;
     case 0x80000001:
         e->ecx = n > 1 ? e->ecx | 2 : e->ecx & ~2u; /* CmpLegacy */
+        e->ecx &= ~4u;                              /* SVM, as VMX */
         break;
     case 0x80000008:
         e->ecx = (e->ecx & ~0xf0ffu) | (n - 1) | cpuid_bits_for(n) << 12;
@@ -106,26 +109,107 @@ static void cpuid_ensure_subleaf(struct kvm_cpuid2 *cpuid, uint32_t function)
     e->index = 1;
 }
 
-/* syscalls loop: ioctl(KVM_CHECK_EXTENSION|KVM_GET_SUPPORTED_CPUID|
- * KVM_SET_CPUID2) */
-int cpuid_set(struct vm *vm, struct vcpu *c)
+/* What vCPU `c` is told; the caller's to free. 0 or -errno.
+ *
+ * syscalls loop: ioctl(KVM_CHECK_EXTENSION|KVM_GET_SUPPORTED_CPUID) */
+static int cpuid_make(const struct vm *vm, const struct vcpu *c,
+                      struct kvm_cpuid2 **out)
 {
     struct kvm_cpuid2 *cpuid =
         calloc(1, sizeof(*cpuid) + ENTRIES_MAX * sizeof(cpuid->entries[0]));
-    int err = 0;
     if (!cpuid)
         return -ENOMEM;
     cpuid->nent = ENTRIES_MAX;
     if (ioctl(vm->kvm, KVM_GET_SUPPORTED_CPUID, cpuid) < 0) {
-        err = -errno;
-        goto out;
+        int err = -errno;
+        free(cpuid);
+        return err;
     }
     cpuid_ensure_subleaf(cpuid, 0xb);
     for (uint32_t i = 0; i < cpuid->nent; i++)
         cpuid_adjust(&cpuid->entries[i], c, vm->cfg.package, vm->cfg.threads);
+    *out = cpuid;
+    return 0;
+}
+
+/* syscalls loop: ioctl(KVM_SET_CPUID2) */
+int cpuid_set(struct vm *vm, struct vcpu *c)
+{
+    struct kvm_cpuid2 *cpuid;
+    int err = cpuid_make(vm, c, &cpuid);
+    if (err)
+        return err;
     if (ioctl(c->fd, KVM_SET_CPUID2, cpuid) < 0)
         err = -errno;
-out:
+    free(cpuid);
+    return err;
+}
+
+/* ------------------------------------------------------------------- saved */
+
+int cpuid_save(struct vm *vm, struct parts *out)
+{
+    struct kvm_cpuid2 *cpuid;
+    int err = cpuid_make(vm, &vm->vcpu[0], &cpuid);
+    if (err)
+        return fail(err, "CPUID: %s", strerror(-err));
+    parts_put(out, "cpuid", cpuid->entries,
+              cpuid->nent * sizeof(cpuid->entries[0]));
+    free(cpuid);
+    return 0;
+}
+
+static const struct kvm_cpuid_entry2 *
+cpuid_find(const struct kvm_cpuid2 *cpuid, const struct kvm_cpuid_entry2 *like)
+{
+    for (uint32_t i = 0; i < cpuid->nent; i++)
+        if (cpuid->entries[i].function == like->function &&
+            cpuid->entries[i].index == like->index)
+            return &cpuid->entries[i];
+    return NULL;
+}
+
+/* Of one leaf, what is saved and what is here. */
+static int cpuid_compare(const struct kvm_cpuid_entry2 *e,
+                         const struct kvm_cpuid_entry2 *here)
+{
+    const uint32_t was[] = {e->eax, e->ebx, e->ecx, e->edx};
+    const uint32_t is[] = {here->eax, here->ebx, here->ecx, here->edx};
+    for (int i = 0; i < 4; i++)
+        if (was[i] != is[i])
+            return fail(-EINVAL,
+                        "the saved guest's CPU is another: CPUID leaf 0x%x.%u "
+                        "E%cX is 0x%08x, here 0x%08x",
+                        e->function, e->index, "ABCD"[i], was[i], is[i]);
+    return 0;
+}
+
+static int cpuid_check_all(const struct kvm_cpuid2 *cpuid,
+                           const struct part *saved)
+{
+    struct kvm_cpuid_entry2 e;
+    uint32_t n = saved->len / sizeof(e);
+    int err = 0;
+    for (uint32_t i = 0; i < n && !err; i++) {
+        memcpy(&e, saved->p + i * sizeof(e), sizeof(e));
+        const struct kvm_cpuid_entry2 *here = cpuid_find(cpuid, &e);
+        static const struct kvm_cpuid_entry2 none;
+        err = cpuid_compare(&e, here ? here : &none);
+    }
+    if (!err && n != cpuid->nent)
+        err = fail(-EINVAL,
+                   "the saved guest's CPU is another: %u CPUID leaves, here %u",
+                   n, cpuid->nent);
+    return err;
+}
+
+int cpuid_check(struct vm *vm, const struct part *saved)
+{
+    struct kvm_cpuid2 *cpuid;
+    int err = cpuid_make(vm, &vm->vcpu[0], &cpuid);
+    if (err)
+        return fail(err, "CPUID: %s", strerror(-err));
+    err = cpuid_check_all(cpuid, saved);
     free(cpuid);
     return err;
 }

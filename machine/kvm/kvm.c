@@ -425,5 +425,8 @@ const struct machine_ops kvm_machine_ops = {
     .request = kvm_request,
     .park = vm_park,
     .unpark = vm_unpark,
+    .can_save = vm_can_save,
+    .save = vm_save,
+    .work = vm_work,
     .stats = vm_stats,
 };

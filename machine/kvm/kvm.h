@@ -6,6 +6,7 @@
 #include <linux/kvm.h>
 #include <pthread.h>
 
+#include "base/parts.h"
 #include "base/worker.h"
 #include "machine/platform.h"
 #include "machine/kvm/config.h"
@@ -109,6 +110,7 @@ extern const struct machine_ops kvm_machine_ops;
 void vm_park(struct machine *m);
 void vm_unpark(struct machine *m);
 void vm_stats(struct machine *m, struct tally *t);
+void vm_work(struct machine *m, void (*job)(void *arg), void *arg);
 
 /* vcpu.c */
 int vcpu_open(struct vm *vm, struct vcpu *c);
@@ -124,8 +126,16 @@ bool vcpus_answer(struct vm *vm);
 void clock_stop(struct vm *vm);
 void clock_go(struct vm *vm);
 
-/* cpuid.c */
+/* cpuid.c: told to a vCPU; saved; is what was saved the same here? 0 or -errno,
+ * the latter two said. */
 int cpuid_set(struct vm *vm, struct vcpu *c);
+int cpuid_save(struct vm *vm, struct parts *out);
+int cpuid_check(struct vm *vm, const struct part *saved);
+
+/* keep.c: the machine's ops; KVM as it was saved, 0 or -errno (said). */
+int vm_can_save(struct machine *m);
+int vm_save(struct machine *m, struct parts *out);
+int keep_load(struct vm *vm);
 
 /* crash.c: what stopped the guest, in words (NULL: said) and registers. */
 void crash_report(struct vcpu *c, const char *what);

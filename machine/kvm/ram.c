@@ -201,14 +201,39 @@ static void ram_lay_out(struct ram *ram, uint8_t *p, uint64_t size)
                                                     .offset = low};
 }
 
+/* What a file has for it, holes left out. 0 or -errno (said). */
+static int ram_copy(uint8_t *p, const struct ram_config *c)
+{
+    off_t from = 0;
+    for (;;) {
+        off_t data = lseek(c->fd, from, SEEK_DATA);
+        off_t hole = data < 0 ? -1 : lseek(c->fd, data, SEEK_HOLE);
+        if (data < 0 && errno == ENXIO)
+            return 0;
+        if (hole < 0)
+            return fail(-errno, "%s: %s", c->image, strerror(errno));
+        while (data < hole) {
+            ssize_t n = pread(c->fd, p + data, (size_t)(hole - data), data);
+            if (n <= 0)
+                return fail(n < 0 ? -errno : -EIO, "%s: cannot be read",
+                            c->image);
+            data += n;
+        }
+        from = hole;
+    }
+}
+
 int ram_make(struct ram *ram, uint64_t size, const struct ram_config *c,
              void **map, size_t *map_size, const char **pinned)
 {
     uint64_t page = c->page == 1 ? ram_default_page() : c->page;
     bool file = c->path || c->shared || page;
+    bool lies = c->image && !file; /* there, until it is written */
     int fd = -1;
     ram->fd = -1;
-    if (c->path)
+    if (lies)
+        fd = c->fd;
+    else if (c->path)
         fd = ram_open_path(c->path, size, &page);
     else if (file)
         fd = ram_open_memfd(size, page);
@@ -223,7 +248,7 @@ int ram_make(struct ram *ram, uint64_t size, const struct ram_config *c,
                     (unsigned long long)page >> 10);
     }
     int flags = c->shared ? MAP_SHARED : MAP_PRIVATE;
-    flags |= (file ? 0 : MAP_ANONYMOUS) | (page ? 0 : MAP_NORESERVE);
+    flags |= (fd >= 0 ? 0 : MAP_ANONYMOUS) | (page ? 0 : MAP_NORESERVE);
     uint8_t *p = ram_map_aligned(size, page > THP ? page : THP, flags, fd);
     int err = -errno;
     if (file && !c->shared)
@@ -239,11 +264,13 @@ int ram_make(struct ram *ram, uint64_t size, const struct ram_config *c,
      * a huge page only the whole could go. */
     *pinned = page                    ? "a huge page"
               : c->path && !c->shared ? "the file of mem-path"
+              : lies                  ? "the file of the saved memory"
                                       : NULL;
     madvise(p, size, c->sparse ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
     /* A core dump is for whoever mends this program, not for the guest's
      * secrets. */
     madvise(p, size, MADV_DONTDUMP);
     ram_lay_out(ram, p, size);
-    return c->prealloc ? ram_fill(p, size, page) : 0;
+    err = c->image && !lies ? ram_copy(p, c) : 0;
+    return !err && c->prealloc ? ram_fill(p, size, page) : err;
 }

@@ -6,13 +6,16 @@
 #include "machine/machine.h"
 
 struct ram_config {
-    const char *path; /* of a file, or of a directory for one without a name;
-                         NULL: memory of the process, or a memfd */
-    uint64_t page;    /* huge pages of this size (1: the host's usual), 0: no;
-                         a directory's are its file system's */
-    bool shared;      /* with other processes, by a descriptor */
-    bool prealloc;    /* all of it now */
-    bool sparse;      /* no huge pages by themselves, for little guests */
+    const char *path;  /* of a file, or of a directory for one without a name;
+                          NULL: memory of the process, or a memfd */
+    uint64_t page;     /* huge pages of this size (1: the host's usual), 0: no;
+                          a directory's are its file system's */
+    bool shared;       /* with other processes, by a descriptor */
+    bool prealloc;     /* all of it now */
+    bool sparse;       /* no huge pages by themselves, for little guests */
+    const char *image; /* of a file with what is in it at first, by a descriptor
+                          `fd` for reading; NULL: none */
+    int fd;
 };
 
 /* Makes `size` bytes and their regions. *pinned: why nothing of it can go back

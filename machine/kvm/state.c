@@ -107,6 +107,11 @@ static const struct kvm_call first_calls[] = {
 static const struct kvm_call last_calls[] = {CALL(DEBUGREGS, debugregs),
                                              CALL(LAPIC, lapic)};
 
+/* Loading is done before the loop is confined.
+ *
+ * syscalls loop if control: ioctl(KVM_GET_MP_STATE|KVM_GET_REGS|KVM_GET_SREGS|
+ * KVM_GET_XSAVE|KVM_GET_XSAVE2|KVM_GET_XCRS|KVM_GET_DEBUGREGS|KVM_GET_LAPIC|
+ * KVM_GET_VCPU_EVENTS|KVM_GET_IRQCHIP|KVM_GET_PIT2|KVM_GET_CLOCK) */
 static int kvm_state_call(int fd, unsigned long req, void *arg,
                           const char *verb, const char *name, unsigned cpu)
 {
@@ -126,6 +131,7 @@ static void kvm_state_free(struct kvm_state *s)
     free(s);
 }
 
+/* syscalls loop if control: ioctl(KVM_GET_MSR_INDEX_LIST) */
 static int kvm_state_known(const struct kvm_fds *f, struct kvm_state *s)
 {
     struct kvm_msr_list *list =
@@ -168,7 +174,9 @@ static int kvm_state_new(const struct kvm_fds *f, struct kvm_state **out)
     return err ? fail(err, "KVM's state: %s", strerror(-err)) : 0;
 }
 
-/* Bytes of the FPU's state; a KVM without KVM_CAP_XSAVE2 has one page. */
+/* Bytes of the FPU's state; a KVM without KVM_CAP_XSAVE2 has one page.
+ *
+ * syscalls loop if control: ioctl(KVM_CHECK_EXTENSION) */
 static uint32_t kvm_state_xsave_len(const struct kvm_fds *f)
 {
     int n = ioctl(f->vm, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
@@ -190,6 +198,7 @@ static int kvm_state_calls(const struct kvm_call *c, size_t n, bool set, int fd,
 
 /* ------------------------------------------------------------------ saving */
 
+/* syscalls loop if control: ioctl(KVM_GET_MSRS) */
 static int kvm_state_one_msr(int fd, unsigned long req, struct msr_value *v)
 {
     union {
@@ -217,6 +226,20 @@ static void kvm_state_get_msrs(int fd, const struct kvm_state *s,
     }
 }
 
+/* The same for all CPUs where it was: KVM takes those that are set within a
+ * second of each other for one. */
+static void kvm_state_stand(struct cpu_state *c, uint64_t tsc)
+{
+    struct msr_value v;
+    for (uint32_t at = 0; at < c->msrs_len; at += sizeof(v)) {
+        memcpy(&v, c->msrs + at, sizeof(v));
+        v.data = tsc;
+        if (v.index == MSR_TSC)
+            memcpy(c->msrs + at, &v, sizeof(v));
+    }
+}
+
+/* syscalls loop if control: ioctl(KVM_GET_TSC_KHZ) */
 static int kvm_state_get_cpu(const struct kvm_fds *f, struct kvm_state *s,
                              unsigned i)
 {
@@ -239,6 +262,8 @@ static int kvm_state_get_cpu(const struct kvm_fds *f, struct kvm_state *s,
     khz = ioctl(fd, KVM_GET_TSC_KHZ, 0);
     c->tsc_khz = khz > 0 ? (uint32_t)khz : 0;
     kvm_state_get_msrs(fd, s, c);
+    if (f->tsc)
+        kvm_state_stand(c, f->tsc[i]);
     return kvm_state_call(fd, KVM_GET_VCPU_EVENTS, &c->events, "GET",
                           "VCPU_EVENTS", i);
 }
@@ -256,7 +281,9 @@ static int kvm_state_get(const struct kvm_fds *f, struct kvm_state *s)
         err = kvm_state_call(f->vm, KVM_GET_PIT2, &s->pit, "GET", "PIT2", 0);
     if (!err)
         err = kvm_state_call(f->vm, KVM_GET_CLOCK, &clock, "GET", "CLOCK", 0);
-    s->clock = clock.clock;
+    s->clock = f->clock ? *f->clock : clock.clock;
+    if (f->pit)
+        memcpy(&s->pit, f->pit, sizeof(s->pit));
     return err;
 }
 

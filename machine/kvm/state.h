@@ -11,6 +11,10 @@ struct kvm_fds {
     int kvm, vm; /* /dev/kvm, the VM */
     const int *cpu;
     unsigned ncpus;
+    /* Optional, for saving. What the guest's clocks stand at, which go on in
+     * KVM: kvmclock in ns; struct kvm_pit_state2; a time stamp a CPU. */
+    const uint64_t *clock, *tsc;
+    const void *pit;
 };
 
 /* Every vCPU is stopped, and was run once more with immediate_exit, so that no

@@ -292,16 +292,25 @@ static bool vcpu_park(struct vcpu *c)
     return go_on;
 }
 
-/* syscalls vcpu: ioctl(KVM_RUN) */
+/* An access that came out is finished by the next KVM_RUN only: before a park
+ * one that does no more than this, lest half of an instruction is what is saved
+ * of the guest (api.rst, KVM_RUN).
+ *
+ * syscalls vcpu: ioctl(KVM_RUN) */
 static void vcpu_thread(void *arg)
 {
     struct vcpu *c = arg;
     struct vm *vm = c->vm;
+    bool whole = true;
     for (;;) {
-        if (atomic_load_explicit(&vm->pause, memory_order_relaxed) &&
-            !vcpu_park(c))
-            return;
+        if (atomic_load_explicit(&vm->pause, memory_order_relaxed)) {
+            if (whole && !vcpu_park(c))
+                return;
+            if (!whole)
+                __atomic_store_n(&c->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+        }
         int err = ioctl(c->fd, KVM_RUN, 0) < 0 ? errno : 0;
+        whole = err;
         if (!err) {
             vcpu_handle_exit(c);
         } else if (err == EINTR || err == EAGAIN) {

@@ -278,7 +278,35 @@ static int vm_start_threads(struct vm *vm)
     int err = worker_start(&vm->worker, "worker");
     for (unsigned i = 0; !err && i < vm->m.ncpus; i++)
         err = vcpu_start(vm, i);
-    return err ? err : threads_begin();
+    return err;
+}
+
+/* From where it was saved. What a device is loaded with may be its loop's to
+ * take; KVM's state is set while no list of system calls is in force. */
+static int vm_go_on(struct vm *vm)
+{
+    struct saved *s = vm->cfg.saved;
+    thread_uses(USE_RESTORED);
+    int err = keep_load(vm);
+    if (!err)
+        err = threads_begin();
+    if (err)
+        return err;
+    machine_pause(&vm->m);
+    err = saved_load_devices(&vm->m, s);
+    free(s->p);
+    s->p = NULL;
+    if (!err && !s->paused)
+        machine_resume(&vm->m);
+    return err;
+}
+
+static int vm_boot(struct vm *vm)
+{
+    int err = threads_begin();
+    if (!err)
+        vm_load_begin(vm);
+    return err;
 }
 
 int vm_run(struct machine *m)
@@ -287,11 +315,16 @@ int vm_run(struct machine *m)
     m->start = vm_start;
     int err = vm_start_threads(vm);
     if (!err)
-        vm_load_begin(vm);
+        err = vm->cfg.saved ? vm_go_on(vm) : vm_boot(vm);
     int why = err ? err : loop_run(m->loop);
     vcpus_join(vm);
     vm_load_over(vm);
     return vm->start_err ? vm->start_err : why;
+}
+
+void vm_work(struct machine *m, void (*job)(void *arg), void *arg)
+{
+    worker_do(&vm_of(m)->worker, job, arg);
 }
 
 void vm_free(struct machine *m)

@@ -140,7 +140,7 @@ TEST(cmdline_what_cannot_be_meant_is_refused_with_the_reason)
         {"-runas 4294967295:1", "UID:GID"},
         {"-chroot /x", "empty root"},
         {"-gdb tcp::1", "debugger"},
-        {"-incoming tcp:x", "moved"},
+        {"-incoming tcp:x", "-restore goes on"},
         {"-machine microvm", "pc and q35"},
         {"-machine pc,accel=tcg", "KVM alone"},
         {"-machine pc,usb=on", "usb=on: there is no USB"},

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* A machine goes on from where it was saved. */
+#ifndef RESTORE_H
+#define RESTORE_H
+
+#include "control/config.h"
+
+/* -restore STATE,mem=FILE[,…], -describe-snapshot FILE. 0; 1: help, or the
+ * description, is out; -EINVAL (said). */
+int restore_option(const char *arg);
+int restore_describe(const char *arg);
+/* Once the command line is known: opens and checks both files; what the saved
+ * machine was goes into `c`. 0 or -errno (said). */
+int restore_check(struct config *c);
+/* The file of the memory, or -1: none is restored. */
+int restore_memory(void);
+void restore_end(void);
+
+#endif
