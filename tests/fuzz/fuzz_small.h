@@ -81,7 +81,7 @@ static inline void fs_act(struct fv *v, struct fuzz *f)
         break;
     case 7: /* a rest, and what is remembered is loaded */
         device_hold(fs_device(v));
-        if (b & 0x80) {
+        if (b & 0x80 && !fs_device(v)->cls->stays) {
             static uint8_t state[4096];
             size_t n = device_save(fs_device(v), state, sizeof(state));
             CHECK(n <= sizeof(state));
