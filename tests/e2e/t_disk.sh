@@ -94,7 +94,7 @@ keep() {
 
 # cut_points MOST: where the power fails: after each mark, and after others up to so many, evenly.
 cut_points() {
-    "$here/powercut" /dev/mapper/cut-log >entries
+    python3 -IS "$here/powercut" /dev/mapper/cut-log >entries
     awk -v most="$1" '{ kind[NR] = $2 } END { for (i = 1; i <= NR; i++) if (kind[i] == "mark" || int(i * most / NR) > int((i - 1) * most / NR)) print i }' entries
 }
 
@@ -109,13 +109,16 @@ lost() {
 # after_cuts BASE MOST [INNER]: BASE is what the disk held at first; at each point the file system (with INNER: the one in that
 # file on it, too) must mount, hold what was marked, and be clean.  Sets $missed, files missed at all points together.
 after_cuts() {
-    local at done_to=0 points=0 count begin
+    local at points=0 count begin
     begin=$(now_ms)
     missed=0
     mkdir -p outer inner
+    coproc player { exec python3 -IS "$here/powercut" /dev/mapper/cut-log "$1"; }
+    local player_pid=$player_PID
     for at in $(cut_points "$2"); do
-        "$here/powercut" /dev/mapper/cut-log "$1" "$done_to" "$at"
-        done_to=$at points=$((points + 1))
+        echo "$at" >&"${player[1]}"
+        read -r -t 120 -u "${player[0]}" || fail "nothing played up to entry $at"
+        points=$((points + 1))
         cp --sparse=always "$1" failed
         mount -o loop failed outer || fail "not to be mounted after entry $at of $(wc -l <entries)"
         if [ $# -gt 2 ]; then
@@ -131,6 +134,8 @@ after_cuts() {
         [ "$count" = 0 ] || note "after entry $at of $(wc -l <entries): $count files that were promised are lost"
         missed=$((missed + count))
     done
+    eval "exec ${player[1]}>&-"
+    wait "$player_pid" || fail "the player ended badly"
     note "$points points of $(wc -l <entries) entries, $(grep -c flush entries) of them flushes, looked at in $((($(now_ms) - begin) / 1000)) s: $missed files lost"
 }
 
