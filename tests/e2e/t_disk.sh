@@ -241,6 +241,15 @@ job='--name=v --filename=/dev/$disk --direct=1 --ioengine=libaio --iodepth=16 --
 fio_written() { g_limit=180 g_ok "$one; fio $job --do_verify=0" || fail "fio did not write: $(g "$one; fio $job --do_verify=0" | tail -n 3)"; }
 fio_reads() { g_limit=180 g "$one; fio $job --verify_only" >fio.log || fail "fio finds, after $1: $(tail -n 5 fio.log)"; }
 
+# loads_end: a load whose disk was taken away ends by its errors.
+loads_end() {
+    local end=$(($(now_ms) + 60000))
+    until g_ok '! pidof fio'; do
+        [ "$(now_ms)" -lt $end ] || fail "the load does not end: $(g 'for p in $(pidof fio); do cat /proc/$p/stat /proc/$p/stack; done; tail -n 5 /tmp/load.log; dmesg | tail -n 5')"
+        nap 0.3
+    done
+}
+
 fio_resets() { # OPTIONS OF THE DRIVE, OF THE DEVICE
     local i
     truncate -s 32M "${disk_dir:=.}/disk"
@@ -254,7 +263,7 @@ fio_resets() { # OPTIONS OF THE DRIVE, OF THE DEVICE
         g "$one; fio --name=load --filename=/dev/\$disk --direct=1 --ioengine=libaio --iodepth=32 --rw=randrw --bs=4k --size=24m --time_based --runtime=60 >/tmp/load.log 2>&1 &"
         wait_for 30 "the load" g_ok "$one; test \$(awk '{ print \$5 }' /sys/block/\$disk/stat) -gt 500"
         g_ok "$rebind" || fail "unbind and bind under load"
-        wait_for 60 "the end of the load" g_ok '! pidof fio'
+        loads_end
     done
     fio_written
     fio_reads "unbind and bind under load"
