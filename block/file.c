@@ -157,8 +157,7 @@ static void file_reap(struct file *f)
 
 static void file_ready(struct event *ev, uint32_t got)
 {
-    if (got)
-        event_drain(ev->fd);
+    (void)got; /* told of once: nothing to read */
     file_reap(container_of(ev, struct file, ev));
 }
 
@@ -390,7 +389,8 @@ static int file_open(struct blockdev *b, struct loop *l)
 {
     struct file *f = file_of(b);
     f->at.fd = f->ring.fd = -1;
-    f->ev = (struct event){.fd = -1, .want = EPOLLIN, .ready = file_ready};
+    f->ev = (struct event){
+        .fd = -1, .want = EPOLLIN | EPOLLET, .ready = file_ready};
     f->last = &f->first;
     b->submit = file_submit;
     b->kick = file_kick;
