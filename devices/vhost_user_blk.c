@@ -210,6 +210,7 @@ static int vublk_check(struct device *dev, struct needs *needs)
 {
     struct vublk *b = container_of(dev, struct vublk, s.v.dev);
     b->wce = b->first = ON;
+    needs->disks++;
     int err = b->drive ? vublk_take_drive(b, dev) : 0;
     if (err)
         return err;

@@ -587,13 +587,12 @@ static int balloon_create(struct machine *m, struct device *dev)
     dev->destroy = balloon_destroy;
     thread_uses(USE_BALLOON);
     timer_init(&b->poll, m->loop, balloon_poll);
-    v->romfile = b->pci.romfile;
     v->offered =
         v->asked | 1ull << VIRTIO_F_VERSION_1 | 1ull << BALLOON_F_STATS_VQ;
     v->nvq = 3 + has(v->offered, BALLOON_F_REPORTING);
     for (unsigned q = 0; q < v->nvq; q++)
         v->vq[q].size_max = QUEUE_SIZE;
-    int err = virtio_pci_init(v, m, &balloon_type, b->pci.slot);
+    int err = virtio_pci_init(v, m, &balloon_type, &b->pci);
     if (err)
         return err;
     balloon_poll_from_now(b);

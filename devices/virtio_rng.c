@@ -437,7 +437,6 @@ static int rng_create(struct machine *m, struct device *dev)
     thread_uses(USE_RNG);
     timer_init(&r->period, m->loop, rng_period_ends);
     timer_init(&r->retry, m->loop, rng_retry);
-    r->v.romfile = r->pci.romfile;
     r->v.offered = r->v.asked | 1ull << VIRTIO_F_VERSION_1;
     r->v.nvq = 1;
     r->v.vq[0].size_max = QUEUE_SIZE;
@@ -445,7 +444,7 @@ static int rng_create(struct machine *m, struct device *dev)
     if (r->source && r->source->filename)
         err = rng_open(r, r->source->filename);
     if (!err)
-        err = virtio_pci_init(&r->v, m, &rng_type, r->pci.slot);
+        err = virtio_pci_init(&r->v, m, &rng_type, &r->pci);
     if (!err)
         device_register(m, dev);
     return err;

@@ -192,10 +192,12 @@ struct machine {
     bool started;                     /* the guest has run */
     void (*start)(struct machine *m); /* the last hold is gone */
     const char *name;                 /* -name, or NULL */
-    uint32_t pci_asked;    /* slots that an addr= names: not for others */
-    const char *pinned;    /* who else holds guest memory ("a vhost-user
-                              process"): nothing of it can go back; or NULL */
-    struct device *failed; /* half made: the loop may know them */
+    uint32_t pci_asked;     /* slots that an addr= names: not for others */
+    uint32_t boot_rank[32]; /* of the function in each PCI slot: the lowest but
+                              0 boots first; 0: it has none */
+    const char *pinned;     /* who else holds guest memory ("a vhost-user
+                               process"): nothing of it can go back; or NULL */
+    struct device *failed;  /* half made: the loop may know them */
 };
 
 /* What devices take something from that is neither a network nor a disk, as
@@ -222,6 +224,7 @@ struct needs {
     const char *name;       /* -name, or NULL */
     bool shared_ram;        /* memfd, for processes that serve rings */
     unsigned nics;          /* so far: numbers their default names and MACs */
+    unsigned disks;         /* so far: what a BIOS may boot from */
     unsigned pci;           /* functions */
     uint32_t pci_asked;     /* slots that an addr= names */
 };

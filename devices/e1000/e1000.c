@@ -355,8 +355,7 @@ static int e1000_plug(struct e1000 *e)
     pci_bar_init(fn, 1, PCI_BAR_IO, E1000_IO_SIZE, e1000_io_read,
                  e1000_io_write, e);
     pci_intx_init(fn);
-    fn->romfile = e->nic.pci.romfile;
-    return pci_add(fn, e->nic.pci.slot);
+    return pci_add(fn, &e->nic.pci);
 }
 
 /* The FCS behind a frame is a pass over its bytes that next to no driver looks

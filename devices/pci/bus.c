@@ -225,7 +225,8 @@ const struct field pci_fields[] = {
     FIELD(FLAG, "multifunction", struct pci_place, multifunction,
           .help = "must be off: a slot has one function"),
     FIELD(NUMBER, "bootindex", struct pci_place, bootindex, .max = INT32_MAX,
-          .help = "taken, but the order is addr='s"),
+          .def = PCI_NOT_TOLD,
+          .help = "the BIOS boots from the lowest (see -boot)"),
     {.name = ""},
 };
 
@@ -265,9 +266,10 @@ int pci_check(struct pci_place *p, const char *what, struct needs *needs)
     return !err && p->romfile ? pci_rom_check(what, p->romfile) : err;
 }
 
-int pci_add(struct pci_fn *fn, int slot)
+int pci_add(struct pci_fn *fn, const struct pci_place *place)
 {
     struct pci_bus *bus = fn->m->pci;
+    int slot = place->slot;
     if (slot < 0)
         slot = pci_free_slot(bus);
     if (slot < 0)
@@ -277,6 +279,8 @@ int pci_add(struct pci_fn *fn, int slot)
         return fail(-EBUSY, "PCI: slot %d for %s: %s", slot, fn->name,
                     slot >= PCI_SLOTS ? "there are slots 1 to 31"
                                       : "is taken; choose another addr=");
+    fn->romfile = place->romfile;
+    fn->m->boot_rank[slot] = place->bootindex + 1; /* PCI_NOT_TOLD + 1 is 0 */
     return pci_plug(bus, fn, (unsigned)slot);
 }
 

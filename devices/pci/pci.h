@@ -113,7 +113,7 @@ struct pci_fn {
     unsigned cap_end; /* first free byte for a capability */
     uint8_t cap_last; /* last capability in the list, 0: none */
     struct pci_bar bar[PCI_BARS + 1];
-    const char *romfile; /* expansion ROM; set before pci_add, or NULL */
+    const char *romfile; /* expansion ROM, or NULL */
     struct pci_map rom;
     /* Optional hooks, called without a lock, after a write of `val` took effect
      * (cfg_written) or before a read (cfg_read; may change cfg[]). */
@@ -183,10 +183,12 @@ static inline bool pci_touches(unsigned off, unsigned width, unsigned lo,
     return off < hi && lo < off + width;
 }
 
-/* What every PCI device can be told: where it is, and its ROM. */
+/* What every PCI device can be told: where it is, its ROM, and when the BIOS
+ * tries to boot from it. */
+#define PCI_NOT_TOLD UINT32_MAX
 struct pci_place {
     const char *addr, *bus, *romfile;
-    uint32_t bootindex;
+    uint32_t bootindex; /* PCI_NOT_TOLD: none */
     uint8_t rombar, multifunction;
     int slot; /* of addr=, or -1: the first free one */
 };
@@ -199,9 +201,9 @@ int pci_check(struct pci_place *p, const char *what, struct needs *needs);
 /* Is it a file with an option ROM? 0, or -errno (said). */
 int pci_rom_check(const char *what, const char *path);
 
-/* Puts the function on the bus at `slot` (1..31; -1: the first free one).
- * 0, -EBUSY or -ENOSPC or -errno (said). */
-int pci_add(struct pci_fn *fn, int slot);
+/* Puts the function on the bus at its place, which was checked: slot 1 to 31,
+ * or -1. 0, -EBUSY or -ENOSPC or -errno (said). */
+int pci_add(struct pci_fn *fn, const struct pci_place *place);
 
 /* Drives INTx. Under the device's lock, or otherwise one caller at a time. */
 void pci_intx_set(struct pci_fn *fn, bool level);

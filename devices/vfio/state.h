@@ -95,6 +95,6 @@ void vfio_intx_eoi(struct event *ev, uint32_t got);
 
 /* The guest's side of a device whose file and regions are known; puts it on the
  * bus and registers it. 0 or -errno (said). */
-int vfio_plug(struct vfio *v, struct machine *m, int slot);
+int vfio_plug(struct vfio *v, struct machine *m);
 
 #endif

@@ -352,7 +352,7 @@ static void vfio_copy_cfg(struct pci_fn *fn, const uint8_t *cfg, unsigned from,
         pci_put(fn, i, 1, cfg[i]);
 }
 
-int vfio_plug(struct vfio *v, struct machine *m, int slot)
+int vfio_plug(struct vfio *v, struct machine *m)
 {
     struct pci_fn *fn = &v->fn;
     uint8_t cfg[sizeof(fn->cfg)];
@@ -380,10 +380,9 @@ int vfio_plug(struct vfio *v, struct machine *m, int slot)
         return err;
     fn->cfg_read = vfio_cfg_read;
     fn->cfg_written = vfio_cfg_written;
-    fn->romfile = v->pci.romfile;
     if (cfg[PCI_INT_PIN])
         pci_intx_init(fn);
-    err = pci_add(fn, slot);
+    err = pci_add(fn, &v->pci);
     if (err)
         return err;
     fn->intx.resample.ready = vfio_intx_eoi;
@@ -423,7 +422,7 @@ static int vfio_pci_create(struct machine *m, struct device *dev)
         return err;
     }
     vfio_reset(v);
-    return vfio_plug(v, m, v->pci.slot);
+    return vfio_plug(v, m);
 }
 
 /* QEMU's, which need nothing with these values. */

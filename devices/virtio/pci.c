@@ -406,7 +406,8 @@ static void virtio_pci_reset(struct device *dev)
 }
 
 int virtio_pci_init(struct virtio *v, struct machine *m,
-                    const struct virtio_type *type, int slot)
+                    const struct virtio_type *type,
+                    const struct pci_place *place)
 {
     v->type = type;
     v->dev.m = m;
@@ -417,7 +418,6 @@ int virtio_pci_init(struct virtio *v, struct machine *m,
     for (unsigned q = 0; q < v->nvq; q++)
         vq_reset(&v->vq[q]);
     virtio_add_function(v, m);
-    v->fn.romfile = v->romfile;
     /* A vector for each queue and one for configuration changes: each entry
      * costs the guest four exits at boot, so no more than that. */
     unsigned nvec = v->vectors == VIRTIO_VECTORS_AUTO ? v->nvq + 1 : v->vectors;
@@ -430,7 +430,7 @@ int virtio_pci_init(struct virtio *v, struct machine *m,
     err = virtio_add_kicks(v);
     if (err)
         return fail(err, "%s: %s", v->dev.id, strerror(-err));
-    return pci_add(&v->fn, slot);
+    return pci_add(&v->fn, place);
 }
 
 void virtio_pci_destroy(struct virtio *v)

@@ -62,7 +62,6 @@ struct virtio_kick {
 struct virtio {
     struct device dev; /* first */
     struct pci_fn fn;
-    const char *romfile; /* expansion ROM, or NULL; set before init */
     const struct virtio_type *type;
     /* Registers: status, features, selectors, queue registers, ISR. Taken
      * before a queue pair's lock. */
@@ -121,11 +120,12 @@ int virtio_check(struct virtio *v, const char *what);
         0                                                                      \
     }
 
-/* Makes the PCI function and puts it at `slot` (-1: first free), and the
- * device's reset. v->offered, v->nvq and each vq[].size_max are set by the
- * caller. 0 or -errno (said). */
+/* Makes the PCI function and puts it at its place, and the device's reset.
+ * v->offered, v->nvq and each vq[].size_max are set by the caller. 0 or -errno
+ * (said). */
 int virtio_pci_init(struct virtio *v, struct machine *m,
-                    const struct virtio_type *type, int slot);
+                    const struct virtio_type *type,
+                    const struct pci_place *place);
 void virtio_pci_destroy(struct virtio *v);
 /* What every type remembers: rows of a struct virtio, its function's with them.
  * For the type's hold, of rings that are at rest; and, first of all, for its

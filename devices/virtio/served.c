@@ -534,12 +534,11 @@ int served_create(struct served *s, struct machine *m,
     s->v.dev.hold = served_hold;
     s->v.dev.resume = served_resume;
     s->v.dev.destroy = served_destroy;
-    s->v.romfile = s->pci.romfile;
     int err = served_make_queues(s, m);
     if (!err)
         err = served_meet(s, m);
     if (!err)
-        err = virtio_pci_init(&s->v, m, type, s->pci.slot);
+        err = virtio_pci_init(&s->v, m, type, &s->pci);
     if (err) {
         served_free(s);
         return err;

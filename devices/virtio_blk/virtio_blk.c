@@ -161,6 +161,7 @@ static int vblk_check(struct device *dev, struct needs *needs)
         err = rate_check(&d->rate, what, "");
     if (!err)
         err = pci_check(&d->pci, what, needs);
+    needs->disks++;
     return err ? err : vblk_take_drive(d, what);
 }
 
@@ -308,7 +309,6 @@ static int vblk_create(struct machine *m, struct device *dev)
     dev->hold = vblk_hold;
     dev->resume = vblk_resume;
     dev->destroy = vblk_destroy;
-    d->v.romfile = d->pci.romfile;
     d->later = (struct event){.fd = -1, .ready = vblk_later, .loop = m->loop};
     timer_init(&d->gate, m->loop, vblk_limit_over);
     limit_rate(&d->limit, &d->rate);
@@ -318,7 +318,7 @@ static int vblk_create(struct machine *m, struct device *dev)
         return err;
     vblk_fill_config(d);
     vblk_choose_features(d);
-    err = virtio_pci_init(&d->v, m, &vblk_type, d->pci.slot);
+    err = virtio_pci_init(&d->v, m, &vblk_type, &d->pci);
     if (err)
         return err;
     d->b->disk = d;

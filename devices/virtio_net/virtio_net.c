@@ -455,10 +455,9 @@ static int vnet_make(struct vnet *n, struct machine *m)
     n->v.dev.sent = vnet_sent;
     n->v.dev.destroy = vnet_destroy;
     vnet_show_link(n, n->nic.nd && netdev_link(n->nic.nd));
-    n->v.romfile = n->nic.pci.romfile;
     err = vnet_make_pairs(n, m);
     if (!err)
-        err = virtio_pci_init(&n->v, m, &vnet_type, n->nic.pci.slot);
+        err = virtio_pci_init(&n->v, m, &vnet_type, &n->nic.pci);
     return err ? err : vnet_start_threads(n);
 }
 

@@ -222,8 +222,7 @@ static int vsock_make(struct vsock *s, struct machine *m)
     err = s->wake.fd < 0 ? -errno : loop_add(m->loop, &s->wake);
     if (err)
         return fail(err, "%s: %s", s->v.dev.id, strerror(-err));
-    s->v.romfile = s->pci.romfile;
-    err = virtio_pci_init(&s->v, m, type, s->pci.slot);
+    err = virtio_pci_init(&s->v, m, type, &s->pci);
     if (err)
         return err;
     s->v.dev.hold = vsock_hold;

@@ -60,7 +60,7 @@ static struct toy *toy_new(struct machine *m)
     t->fn.bar[2].nkick = 2;
     pci_intx_init(&t->fn);
     pci_cap_add(&t->fn, PCI_CAP_VENDOR, 16);
-    CHECK_EQ(pci_add(&t->fn, -1), 0);
+    CHECK_EQ(pci_add(&t->fn, &(struct pci_place){.slot = -1}), 0);
     device_register(m, &t->dev);
     return t;
 }

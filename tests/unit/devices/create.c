@@ -129,16 +129,17 @@ TEST(devices_more_than_the_bus_holds)
     struct machine *m = fake_pc(1 << 20);
     static struct pci_fn fn[33];
     struct pci_fn *big = &fn[32];
+    const struct pci_place anywhere = {.slot = -1};
     for (int i = 0; i < 32; i++) {
         pci_fn_init(&fn[i], m, NULL, "toy", 0x1234, 0x5678, 0x020000, 0);
-        CHECK_EQ(pci_add(&fn[i], -1), i < 31 ? 0 : -ENOSPC);
+        CHECK_EQ(pci_add(&fn[i], &anywhere), i < 31 ? 0 : -ENOSPC);
     }
     CHECK_HAS(test_log(), "PCI: no free slot for toy; there are 31");
     fake_free(m);
     m = fake_pc(1 << 20);
     pci_fn_init(big, m, NULL, "big", 0x1234, 0x5678, 0x020000, 0);
     pci_bar_init(big, 2, PCI_BAR_MEM32, 1ull << 30, no_read, no_write, NULL);
-    CHECK_EQ(pci_add(big, -1), -ENOSPC);
+    CHECK_EQ(pci_add(big, &anywhere), -ENOSPC);
     CHECK_HAS(test_log(), "PCI: no room for BAR 2 of big (1048576 KiB)");
     fake_free(m);
 }

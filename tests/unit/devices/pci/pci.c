@@ -68,7 +68,7 @@ static struct toy *toy_new(struct machine *m, int slot)
     t->fn.bar[MEM_BAR].nkick = 2;
     pci_intx_init(&t->fn);
     pci_cap_add(&t->fn, PCI_CAP_VENDOR, 9);
-    REQUIRE_EQ(pci_add(&t->fn, slot), 0);
+    REQUIRE_EQ(pci_add(&t->fn, &(struct pci_place){.slot = slot}), 0);
     device_register(m, &t->dev);
     return t;
 }
@@ -579,11 +579,11 @@ TEST(pci_slots_are_limited_and_named)
     struct toy *t = toy_new(m, 3);
     struct pci_fn fn;
     pci_fn_init(&fn, m, NULL, "late", 1, 2, 0x020000, 0);
-    CHECK_EQ(pci_add(&fn, 3), -EBUSY);
+    CHECK_EQ(pci_add(&fn, &(struct pci_place){.slot = 3}), -EBUSY);
     CHECK_HAS(test_log(), "slot 3 for late");
-    CHECK(pci_add(&fn, 32) < 0);
-    CHECK(pci_add(&fn, 0) < 0);
-    CHECK_EQ(pci_add(&fn, -1), 0);
+    CHECK(pci_add(&fn, &(struct pci_place){.slot = 32}) < 0);
+    CHECK(pci_add(&fn, &(struct pci_place){.slot = 0}) < 0);
+    CHECK_EQ(pci_add(&fn, &(struct pci_place){.slot = -1}), 0);
     CHECK_EQ(fn.slot, 1);
     CHECK(pci_fn_at(m->pci, 3) == &t->fn);
     CHECK(pci_fn_at(m->pci, 99) == NULL);

@@ -92,7 +92,8 @@ static struct vfio *plugged(struct machine **m)
     region(v, 4, BAR4, 0x20, false);
     region(v, VFIO_PCI_CONFIG_REGION_INDEX, 0, 4096, false);
     v->dev.id = "nic";
-    REQUIRE_EQ(vfio_plug(v, *m, SLOT), 0);
+    v->pci.slot = SLOT;
+    REQUIRE_EQ(vfio_plug(v, *m), 0);
     return v;
 }
 
