@@ -34,6 +34,7 @@
 #include "control/fcmetrics.h"
 #include "control/metrics.h"
 #include "control/models.h"
+#include "control/pc.h"
 #include "control/plan.h"
 #include "control/textfile.h"
 #include "control/ready.h"
@@ -342,6 +343,8 @@ static int vmm_check(struct needs *needs)
         err = vmm_plan_boards();
     if (!err)
         err = plan_check(&classes, needs);
+    if (!err)
+        err = pc_check_boot(&config, needs->disks);
     if (!err)
         err = ready_check(needs);
     if (!err)

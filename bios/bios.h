@@ -122,6 +122,7 @@ enum {
     BDA_TICKS = 0x6c,
     BDA_MIDNIGHT = 0x70,
     BDA_DISK_STATUS = 0x74,
+    BDA_DISKS = 0x75,
     BDA_KBD_START = 0x80,
     BDA_KBD_END = 0x82,
     BDA_ROWS = 0x84,
@@ -142,11 +143,21 @@ void flat_copy(u32 dst, u32 src, u32 len);
  * specification wants them. */
 void call_rom(u16 segment, u16 offset, u16 ax);
 void enter_kernel(void) __attribute__((noreturn));
+/* What lies at BOOT_SECTOR, which came from that drive. */
+#define BOOT_SECTOR 0x7c00u
+void enter_boot_sector(u8 drive) __attribute__((noreturn));
+/* boot(how) with an empty stack. */
+void boot_anew(u32 how) __attribute__((noreturn));
+/* Calls fn(arg) in protected mode, where GS is all memory below 4 GiB; it must
+ * not load GS. */
+u32 flat_call(u32 (*fn)(const void *arg), const void *arg);
 
 /* -------------------------------------------------------------------- C */
 
 void interrupt(regs r);
 void post(void);
+void boot(u32 how) __attribute__((noreturn));
+void set_vector(unsigned n, const u8 *to);
 
 void idle(void); /* interrupts on until one came */
 void wait_us(u32 us);
@@ -167,9 +178,15 @@ void int_16(regs r);
 void int_1a(regs r);
 void pci_bios(regs r);
 
+/* Finds disks; the drive that a PCI slot has (0 is 80h), or -1; boots from it,
+ * or comes back. */
+void disks_init(void);
+int disk_slot(u8 slot);
+void disk_boot(u8 slot);
+
 /* Scans PCI for expansion ROMs and initialises them; then optrom_boot calls
- * the first boot entry vector it found. */
+ * the boot entry vectors of a slot's. */
 void optrom_scan(void);
-void optrom_boot(void);
+void optrom_boot(u8 slot);
 
 #endif

@@ -10,7 +10,7 @@
     .balign 16
     .global handoff
 handoff: /* the SMBIOS entry point is its first field: keep it aligned */
-    .fill 48 + 20 * 16, 1, 0
+    .fill 84 + 20 * 16, 1, 0
 
 /* BIOS32 service directory (PCI BIOS 2.1 §3.3); post() writes the checksums. */
     .balign 16
@@ -92,6 +92,28 @@ enter_kernel:
     xorl %ebx, %ebx
     xorl %edx, %edx
     lretw
+
+/* enter_boot_sector(al drive): as programs expect it of a BIOS; ES:DI is the
+ * PnP structure. */
+    .global enter_boot_sector
+enter_boot_sector:
+    movw %cs, %bx
+    movw %bx, %es
+    movw $pnp_header, %di
+    movzbl %al, %edx
+    xorl %eax, %eax
+    movw %ax, %ds
+    movw %ax, %ss
+    movl $0x7c00, %esp
+    sti
+    ljmpw $0, $0x7c00
+
+/* boot_anew(eax): whoever called or was called before never comes back. */
+    .global boot_anew
+boot_anew:
+    movl $stack_top, %esp
+    movw %sp, bios_sp
+    calll boot
 
 /* -------------------------------------------------------------- interrupts */
 
@@ -223,6 +245,30 @@ flat_copy:
     popl %esi
     retl
 
+/* flat_call(eax function, edx argument): in protected mode, GS all memory and
+ * the other segments as they are. */
+    .global flat_call
+flat_call:
+    pushl %ebx
+    movl %eax, %ebx
+    movl %edx, %eax
+    lgdtl gdt_pointer
+    movl %cr0, %ecx
+    orb $1, %cl
+    movl %ecx, %cr0
+    ljmpw $0x08, $1f
+1:  movw $0x10, %cx
+    movw %cx, %gs
+    calll *%ebx
+    movw $0x18, %cx
+    movw %cx, %gs
+    movl %cr0, %ecx
+    andb $0xfe, %cl
+    movl %ecx, %cr0
+    ljmpw $0xf000, $2f
+2:  popl %ebx
+    retl
+
     .balign 8
 gdt:
     .quad 0
@@ -233,14 +279,18 @@ gdt_pointer:
     .word . - gdt - 1
     .long 0xf0000 + gdt
 
-/* call_rom(ax segment, dx offset, cx value for AX) */
+/* call_rom(ax segment, dx offset, cx value for AX). Interrupts that come from
+ * another stack leave this one alone, and what the ROM pushes on it. */
     .global call_rom
 call_rom:
     pushal
+    pushw bios_sp
     pushw %ds
     pushw %es
     pushw %fs
     pushw %gs
+    leal -1024(%esp), %ebx
+    movw %bx, bios_sp
     pushw %cs
     pushw $1f
     pushw %ax
@@ -258,6 +308,7 @@ call_rom:
     popw %fs
     popw %es
     popw %ds
+    popw bios_sp
     popal
     retl
 

@@ -47,6 +47,7 @@ enum {
 };
 
 static u16 next_rom = OPTROM_FIRST;
+static u16 rom_of[32]; /* each slot's segment; 0: none */
 
 /* Is what GS points to a PC's option ROM for the function with these ids? A
  * ROM may serve several: only the vendor must agree. */
@@ -75,6 +76,7 @@ static void optrom_init(u16 bdf, u32 ids, u32 bar)
         flat_copy(at, bar & ~0x7ffu, size);
         pci_write32(bdf, PCI_ROM, bar & ~ROM_ENABLE);
         call_rom(next_rom, ROM_INIT, bdf);
+        rom_of[bdf >> 3] = next_rom;
         set_gs(next_rom);
         size = (u32)rom8(ROM_SIZE) << 9; /* it may have shrunk */
         next_rom = (u16)(next_rom + ((size + 2047) >> 11 << 7));
@@ -96,25 +98,20 @@ void optrom_scan(void)
     }
 }
 
-void optrom_boot(void)
+void optrom_boot(u8 slot)
 {
-    for (u16 seg = OPTROM_FIRST; seg < next_rom;) {
-        u16 pnp, size;
-        set_gs(seg);
-        if (rom16(0) != 0xaa55) {
-            seg += 0x80;
-            continue;
+    u16 pnp;
+
+    set_gs(rom_of[slot]);
+    if (!rom_of[slot] || rom16(0) != 0xaa55)
+        return;
+    pnp = rom16(ROM_PNP);
+    while (pnp && rom32(pnp) == 0x506e5024 /* "$PnP" */) {
+        u16 bev = rom16(pnp + PNP_BEV);
+        if (bev) {
+            call_rom(rom_of[slot], bev, 0);
+            set_gs(rom_of[slot]);
         }
-        size = (u16)((rom8(ROM_SIZE) + 3) / 4 * 0x80);
-        pnp = rom16(ROM_PNP);
-        while (pnp && rom32(pnp) == 0x506e5024 /* "$PnP" */) {
-            u16 bev = rom16(pnp + PNP_BEV);
-            if (bev) {
-                call_rom(seg, bev, 0);
-                set_gs(seg);
-            }
-            pnp = (u16)(rom8(pnp + PNP_NEXT) << 4);
-        }
-        seg = (u16)(seg + (size ? size : 0x80));
+        pnp = (u16)(rom8(pnp + PNP_NEXT) << 4);
     }
 }

@@ -8,12 +8,12 @@ extern u8 vector_00[], vector_06[], vector_10[], vector_11[], vector_12[],
     vector_13[], vector_14[], vector_15[], vector_16[], vector_18[],
     vector_19[], vector_1a[];
 extern u8 bios32_header[];
+extern u32 bss_start[], bss_end[];
 
-static void set_vector(unsigned n, const u8 *handler)
+void set_vector(unsigned n, const u8 *to)
 {
     set_gs(0);
-    *(volatile u32 GS *)(n * 4) =
-        (u32)(BIOS_BASE >> 4) << 16 | (u16)(u32)handler;
+    *(volatile u32 GS *)(n * 4) = (u32)(BIOS_BASE >> 4) << 16 | (u16)(u32)to;
 }
 
 static void init_vectors(void)
@@ -106,6 +106,8 @@ static u16 boot_kind;
 
 void post(void)
 {
+    for (u32 *p = bss_start; p < bss_end; p++)
+        *p = 0;
     boot_kind = handoff.kind;
     handoff.kind = HANDOFF_RESET; /* the next jump to FFF0h resets */
     checksum(bios32_header, 16, 10);
@@ -115,23 +117,47 @@ void post(void)
     init_chips();
     serial_init();
     video_init();
+    disks_init();
     if (boot_kind != HANDOFF_LINUX)
         optrom_scan();
 }
 
-/* INT 19h, and INT 18h, where a boot attempt ends that failed. */
-static void boot(void)
+static u32 tried; /* slots */
+
+static void try(u8 slot)
+{
+    if (tried >> slot & 1)
+        return;
+    tried |= 1u << slot;
+    disk_boot(slot);
+    optrom_boot(slot);
+}
+
+/* -boot reboot-timeout=, or for good; a tick is 55 ms. */
+static void __attribute__((noreturn)) nothing_boots(void)
+{
+    print("\r\nNothing to boot: neither a disk's boot sector nor a NIC's "
+          "ROM (romfile=).\r\n");
+    for (u16 ms = handoff.reboot; ms != 1; ms = ms > 56 ? ms - 55 : !!ms)
+        idle();
+    reset_machine();
+}
+
+/* INT 19h begins, INT 18h, where an attempt ends that failed, goes on with what
+ * was not tried yet. */
+void boot(u32 vector)
 {
     if (boot_kind == HANDOFF_LINUX)
         enter_kernel();
-    optrom_boot();
-}
-
-static void no_boot(void)
-{
-    print("\r\nNothing to boot.\r\n");
-    for (;;)
-        idle();
+    if (vector == 0x19)
+        tried = 0;
+    for (const u8 *slot = handoff.order; *slot; slot++)
+        try(*slot);
+    for (unsigned pass = handoff.strict ? 2 : 0; pass < 2; pass++)
+        for (u8 slot = 1; slot < 32; slot++)
+            if ((disk_slot(slot) < 0) == (pass != handoff.net_first))
+                try(slot);
+    nothing_boots();
 }
 
 /* A fault in real mode comes back to the same instruction: say so and stop. */
@@ -190,10 +216,7 @@ void interrupt(regs r)
     case 0x1a:
         int_1a(r);
         break;
-    case 0x19:
-        boot();
-        __attribute__((fallthrough));
     default:
-        no_boot();
+        boot_anew(r->vector);
     }
 }

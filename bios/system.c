@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* INT 13h (no disks), INT 15h (memory and system services), INT 1Ah (time). */
+/* INT 15h (memory and system services), INT 1Ah (time). */
 #include "bios/bios.h"
 
 u8 cmos_read(u8 reg)
@@ -30,19 +30,6 @@ void wait_us(u32 us)
             n--;
         last = now;
     }
-}
-
-void int_13(regs r)
-{
-    if (r->ah == 0x15) { /* type of drive: none */
-        r->ah = 0;
-        set_carry(r, 0);
-        return;
-    }
-    r->ah = 0x01; /* no such function or drive */
-    set_gs(BDA_SEG);
-    bda8(BDA_DISK_STATUS) = 0x01;
-    set_carry(r, 1);
 }
 
 /* ----------------------------------------------------------------- INT 15h */

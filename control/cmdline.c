@@ -148,7 +148,7 @@ struct option {
 
 static const struct option options[] = {
     TEXT("-kernel", "FILE", boot.kernel,
-         "bzImage, ELF, Multiboot; else the built-in guest"),
+         "bzImage, ELF, Multiboot; else -boot, or built in"),
     TEXT("-initrd", "FILE[,FILE]", boot.initrd,
          "initial ramdisk (Multiboot: modules)"),
     TEXT("-append", "TEXT", boot.cmdline,
@@ -163,7 +163,8 @@ static const struct option options[] = {
     CALL("-entry", "16|32|64", cmdline_opt_entry,
          "how to enter a bzImage (best it has)"),
     TEXT("-bios", "FILE", boot.bios, "another BIOS ROM"),
-    PC("-boot", "n", "boot from the network (romfile=)"),
+    PC("-boot", "c|n[,KEY=V]...",
+       "from disk or network (romfile=) first; once="),
     PLAN("-tap", "NAME[,model=M]...",
         "a NIC on this TAP, which is made if absent"),
     PLAN("-nic", "TYPE[,model=M]...", "a NIC and its backend in one"),

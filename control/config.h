@@ -19,8 +19,8 @@ struct config {
     unsigned shutdown_s; /* from SIGTERM to the end of a guest that stays */
     char name_text[128];
     bool timestamps; /* in log lines */
-    /* What pc_check() looks at. */
-    bool kvm_named, disk_boot, boot_timeout;
+    /* What pc_check() and pc_check_boot() look at. */
+    bool kvm_named, net_boot;
     struct {
         char id[64], named[64]; /* the -object's; whom -machine names */
         char path[1024];

@@ -113,7 +113,7 @@ static const struct opts_quiet machine_quiet[] = {
     {"hpet", "off", "there is no HPET"},
     {"smm", "off auto", "there is no system management mode"},
     {"smbus", "off", "there is no SMBus"},
-    {"sata", "off", "there are no disks"},
+    {"sata", "off", "disks are virtio's"},
     {"pit", "on", "the PIT is always there"},
     {"pic", "on", "the PIC is always there"},
     {"i8042", "on", "the keyboard controller is always there"},
@@ -183,40 +183,43 @@ static int pc_cpu(struct config *c, const struct told *t)
     return err;
 }
 
-/* QEMU's order has a disk first; where there is none the network is next. */
-static int pc_boot_order(struct config *c, const char *order)
+/* What is tried first; the other comes next all the same, as with QEMU. */
+static int pc_boot_order(struct config *c, const char *order, char *first)
 {
-    if (!order)
+    if (!order || !*order)
         return 0;
     if (strspn(order, "acdnp") != strlen(order))
-        return fail(-EINVAL, "-boot order=%s: must be n (network)", order);
-    c->boot.net |= strchr(order, 'n') != NULL;
-    c->disk_boot |= *order && !strchr(order, 'n');
+        return fail(-EINVAL,
+                    "-boot order=%s: must be of c (disk) and n (network)",
+                    order);
+    c->net_boot |= strchr(order, 'n') != NULL;
+    *first = *order == 'n' ? 'n' : 'c';
     return 0;
 }
 
 static const struct opts_quiet boot_quiet[] = {
     {"menu", NULL, NULL}, /* with nothing in it to choose */
-    {"strict", NULL, NULL},      {"splash", NULL, NULL},
-    {"splash-time", NULL, NULL}, {0},
+    {"splash", NULL, NULL},
+    {"splash-time", NULL, NULL},
+    {0},
 };
 static const struct field boot_keys[] = {
-    KEY(TEXT, "order", order),
-    KEY(TEXT, "once", once),
-    KEY(TEXT, "reboot-timeout", timeout),
-    FIELDS_QUIET(boot_quiet),
-    END,
+    KEY(TEXT, "order", order),   KEY(TEXT, "once", once),
+    KEY(FLAG, "strict", strict), KEY(TEXT, "reboot-timeout", timeout),
+    FIELDS_QUIET(boot_quiet),    END,
 };
 
 static int pc_boot(struct config *c, const struct told *t)
 {
-    uint64_t ms;
-    int err = pc_boot_order(c, t->order);
-    err = err ? err : pc_boot_order(c, t->once);
+    uint64_t ms = 0;
+    int err = pc_boot_order(c, t->order, &c->boot.order);
+    err = err ? err : pc_boot_order(c, t->once, &c->boot.once);
+    c->boot.strict = t->strict;
     if (err || !t->timeout || !strcmp(t->timeout, "-1"))
         return err;
-    c->boot_timeout = true;
-    return parse_u64("-boot: reboot-timeout", t->timeout, 0, 65535, &ms);
+    err = parse_u64("-boot: reboot-timeout", t->timeout, 0, 65535, &ms);
+    c->boot.reboot = (uint16_t)(ms < UINT16_MAX ? ms + 1 : ms);
+    return err;
 }
 
 static const struct opts_quiet rtc_quiet[] = {
@@ -449,14 +452,22 @@ int pc_check(const struct config *c)
         return 0;
     if (c->boot.initrd)
         return fail(-EINVAL, "-initrd %s: needs -kernel", c->boot.initrd);
-    if (c->boot.net && c->boot.cmdline)
-        return fail(-EINVAL, "-append: needs -kernel where -boot has n");
-    if (c->disk_boot && !c->boot.net)
+    return 0;
+}
+
+/* What is said to a kernel is, without -kernel, said to the bundled guest. Of a
+ * saved machine nothing follows from its disks. */
+int pc_check_boot(struct config *c, unsigned disks)
+{
+    struct boot *b = &c->boot;
+    bool asked = b->order || b->once;
+    if (b->kernel)
+        return 0;
+    if (asked && b->cmdline)
+        return fail(-EINVAL, "-append: needs -kernel where -boot has an order");
+    if (asked && !disks && !c->net_boot)
         return fail(-EINVAL,
                     "-boot: there is no disk; n boots from the network");
-    if (c->boot.net && c->boot_timeout)
-        return fail(-EINVAL,
-                    "-boot reboot-timeout=: the ROM does not start again by "
-                    "itself; leave it out");
+    b->rom = asked || (disks && !b->cmdline && !b->entry && !c->vm.saved);
     return 0;
 }

@@ -125,7 +125,7 @@ int restore_check(struct config *c)
     c->vm.memory.image = told.mem;
     c->vm.memory.fd = told.fd;
     /* What it was booted from is not here: it cannot be booted again. */
-    bool boots = c->boot.kernel || c->boot.net || c->boot.bios;
+    bool boots = c->boot.kernel || c->boot.bios || c->boot.order;
     c->vm.no_reboot |= !s->guest && !boots;
     return 0;
 }

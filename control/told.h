@@ -16,7 +16,8 @@ struct told {
         *guest, *process, *uuid, *id, *memdev, *path, *text[IDENTITY_TEXTS];
     uint64_t bytes, page;
     uint16_t slots, smp[SMP_KEYS];
-    uint8_t acpi, timestamp, ignored, threads, reboot, share, prealloc, huge;
+    uint8_t acpi, timestamp, ignored, threads, reboot, share, prealloc, huge,
+        strict;
 };
 #define KEY(kind, key, member, ...)                                            \
     FIELD(kind, key, struct told, member, __VA_ARGS__)

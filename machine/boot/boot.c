@@ -140,7 +140,7 @@ int boot_open(struct boot *b)
                           (uint64_t)(bios_image_end - bios_image));
     if (!err && b->kernel)
         err = image_open(&f->kernel, "-kernel", b->kernel);
-    else if (!err && !b->net && !b->bios)
+    else if (!err && !b->rom && !b->bios)
         image_from_memory(&f->kernel, "-kernel", "(built in)", guest_image,
                           (uint64_t)(guest_image_end - guest_image));
     if (!err)
@@ -298,13 +298,34 @@ static int boot_load_kernel(struct boot_ctx *c)
                            "a Multiboot image");
 }
 
+/* Slots by their rank; of the same rank, as they come. */
+static void boot_fill_order(const struct machine *m, uint8_t *order)
+{
+    uint32_t slots = 0;
+
+    for (unsigned n = 0; n < sizeof(((struct handoff *)0)->order) - 1; n++) {
+        unsigned best = 0;
+        for (unsigned s = 1; s < ARRAY_LEN(m->boot_rank); s++)
+            if (m->boot_rank[s] && !(slots >> s & 1) &&
+                (!best || m->boot_rank[s] < m->boot_rank[best]))
+                best = s;
+        order[n] = (uint8_t)best;
+        slots |= 1u << best;
+    }
+}
+
 /* What the ROM must know, if it is ours. */
 static void boot_fill_handoff(struct boot_ctx *c)
 {
+    const struct boot *b = c->b;
     struct handoff *h = c->rom;
 
     if (!h)
         return;
+    boot_fill_order(c->m, h->order);
+    h->net_first = (b->once ? b->once : b->order) == 'n';
+    h->strict = b->strict && h->order[0];
+    h->reboot = b->reboot;
     memcpy(h->smbios, c->smbios, sizeof(h->smbios));
     h->kind = HANDOFF_RESET;
     h->ncpus = (uint16_t)c->m->ncpus;
@@ -346,10 +367,9 @@ int boot_load(struct machine *m, struct boot *b, struct boot_entry *e)
     boot_fill_handoff(&c);
     if (c.f->kernel.opt)
         return boot_load_kernel(&c);
-    if (b->net)
-        return boot_enter_rom(&c, HANDOFF_NET);
-    if (c.rom)
-        return boot_enter_rom(&c, HANDOFF_NONE);
+    b->once = 0;
+    if (c.rom || b->order == 'n')
+        return boot_enter_rom(&c, HANDOFF_BOOT);
     e->bits = 16;
     e->cs = BIOS_BASE >> 4;
     e->rip = ROM_RESET_OFF;

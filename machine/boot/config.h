@@ -21,8 +21,12 @@ struct boot {
     const char *cmdline; /* NULL: what suits the kernel */
     const char *bios;    /* -bios: another ROM image, or NULL */
     int entry;           /* -entry 16|32|64, 0: the best the image offers */
-    bool net;            /* -boot n: no kernel, option ROMs boot */
-    bool no_acpi;        /* the guest finds no ACPI tables */
+    bool rom;            /* no kernel: the BIOS boots from disk or network */
+    char order, once;    /* what it tries first, and what at its first start:
+                            'c' disk, 'n' network, 0: not said */
+    uint16_t reboot; /* where nothing boots: ms until a reset, and 1; 0: none */
+    bool strict;     /* nothing without a bootindex= where one has one */
+    bool no_acpi;    /* the guest finds no ACPI tables */
     struct identity who;
     struct boot_files *files; /* boot_load's own; NULL at first */
 };

@@ -24,8 +24,7 @@ struct rom_tag {
 enum handoff_kind {
     HANDOFF_RESET = 0, /* resets the machine: no BIOS boot was asked for */
     HANDOFF_LINUX = 1, /* POST, then a Linux-style kernel in real mode */
-    HANDOFF_NET = 2,   /* POST, then the option ROMs boot */
-    HANDOFF_NONE = 3,  /* POST, option ROMs, "nothing to boot" */
+    HANDOFF_BOOT = 2,  /* POST, then what disk or option ROM boots */
 };
 
 #define HANDOFF_E820_MAX 16
@@ -42,8 +41,12 @@ struct handoff {
     uint16_t ncpus;
     uint32_t rsdp;
     struct handoff_e820 map[HANDOFF_E820_MAX];
+    uint8_t net_first; /* of what order[] does not name */
+    uint8_t strict;    /* nothing but what order[] names */
+    uint8_t order[32]; /* PCI slots to boot from, ends with 0 */
+    uint16_t reboot;   /* where nothing boots: after so many ms, less 1; or 0 */
 };
 _Static_assert(sizeof(struct rom_tag) == 16, "rom_tag");
-_Static_assert(sizeof(struct handoff) == 48 + 20 * HANDOFF_E820_MAX, "handoff");
+_Static_assert(sizeof(struct handoff) == 84 + 20 * HANDOFF_E820_MAX, "handoff");
 
 #endif

@@ -36,7 +36,7 @@ static void keep_put_machine(struct vm *vm, struct parts *out)
         .ram = vm->cfg.ram,
         .rom = boot_rom_size(b),
         .bios = b->bios != NULL,
-        .guest = !vm->cfg.saved ? !b->kernel && !b->net && !b->bios
+        .guest = !vm->cfg.saved ? !b->kernel && !b->rom && !b->bios
                                 : vm->cfg.saved->guest,
     };
     saved_put(&s, out);

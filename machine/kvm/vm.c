@@ -249,7 +249,7 @@ int vm_new(struct machine **out, const struct vm_config *cfg)
     vm->cfg = *cfg;
     vm->cfg.memory.shared |= cfg->shared_ram;
     /* The bundled guest touches a hundred pages or so; a Linux takes it all. */
-    vm->cfg.memory.sparse = !cfg->boot->kernel;
+    vm->cfg.memory.sparse = !cfg->boot->kernel && !cfg->boot->rom;
     vm->kvm = vm->fd = vm->request.fd = vm->m.ram.fd = -1;
     vm->m.ops = &kvm_machine_ops;
     vm->m.ncpus = cfg->cpus;

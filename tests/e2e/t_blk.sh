@@ -75,7 +75,7 @@ e2e both/long blk_locked "one file, two VMs: the second writer is refused, reade
 test_blk_locked() {
     local first
     truncate -s 1M disk
-    start -drive file=disk,format=raw,if=virtio
+    start -drive file=disk,format=raw,if=virtio -append test=halt
     wait_for 30 "'guest: boot'" out_has 'guest: boot'
     first=$vmm_pid
     is "$(second)" 1 "exit status of a second writer"
@@ -84,7 +84,7 @@ test_blk_locked() {
     is "$(second ,readonly=on)" 1 "exit status of a reader beside a writer"
     kill -KILL "$first"
     ends 10 any
-    start -drive file=disk,format=raw,if=virtio,readonly=on
+    start -drive file=disk,format=raw,if=virtio,readonly=on -append test=halt
     wait_for 30 "'guest: boot'" out_has 'guest: boot'
     first=$vmm_pid
     is "$(second ,readonly=on)" 0 "exit status of a second reader ($(cat second.err))"

@@ -8,6 +8,7 @@
 
 #include "block/list.h"
 #include "control/models.h"
+#include "control/pc.h"
 #include "control/plan.h"
 #include "devices/list.h"
 #include "net/list.h"
@@ -157,9 +158,8 @@ TEST(cmdline_what_cannot_be_meant_is_refused_with_the_reason)
         {"-rtc driftfix=slew", "lost"},
         {"-overcommit mem-lock=on", "mem-lock=on"},
         {"-action panic=pause", "exit code 5"},
-        {"-boot c", "no disk"},
-        {"-boot order=x", "must be n"},
-        {"-boot n,reboot-timeout=0", "reboot-timeout"},
+        {"-boot order=x", "must be of c (disk) and n (network)"},
+        {"-boot n,reboot-timeout=65536", "reboot-timeout"},
         {"-initrd x", "needs -kernel"},
         {"-smbios type=2", "type=1"},
         {"-uuid 1234", "not a UUID"},
@@ -171,8 +171,6 @@ TEST(cmdline_what_cannot_be_meant_is_refused_with_the_reason)
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         refuses(rows[i][0], rows[i][1]);
-    CHECK_EQ(parse("-append x -boot n"), -EINVAL);
-    CHECK_HAS(test_log(), "-append: needs -kernel");
 }
 
 TEST(cmdline_devices_without_names_are_as_many_as_asked_for)
@@ -296,10 +294,18 @@ TEST(cmdline_name_and_identity)
 TEST(cmdline_boot_and_ends)
 {
     takes("-boot order=n");
-    CHECK(cfg.boot.net);
+    CHECK_EQ(cfg.boot.order, 'n');
     takes("-boot cdn,menu=on,strict=on");
-    CHECK(cfg.boot.net);
+    CHECK_EQ(cfg.boot.order, 'c');
+    CHECK(cfg.boot.strict);
+    takes("-boot once=nc");
+    CHECK(!cfg.boot.order && cfg.boot.once == 'n');
     takes("-kernel k -boot order=c,reboot-timeout=1 -initrd i");
+    CHECK_EQ(cfg.boot.reboot, 2);
+    takes("-boot reboot-timeout=-1");
+    CHECK_EQ(cfg.boot.reboot, 0);
+    takes("-boot reboot-timeout=65535");
+    CHECK_EQ(cfg.boot.reboot, 65535);
     takes("-no-acpi");
     CHECK(cfg.boot.no_acpi);
     takes("-machine pc,acpi=off");
@@ -312,6 +318,39 @@ TEST(cmdline_boot_and_ends)
     CHECK(cfg.timestamps);
     CHECK_STR(cfg.log, "log");
     CHECK_STR(cfg.pidfile, "pid");
+}
+
+/* What boots where no kernel is named: the bundled guest, if it was told
+ * something, or if there is nothing else. */
+TEST(cmdline_boot_of_a_disk)
+{
+    static const struct {
+        const char *line;
+        unsigned disks;
+        bool rom;
+    } rows[] = {
+        {"-m 1G", 0, false},
+        {"-m 1G", 1, true},
+        {"-append x", 1, false},
+        {"-entry 16", 1, false},
+        {"-kernel k", 1, false},
+        {"-boot strict=on", 0, false},
+        {"-boot c", 2, true},
+        {"-boot n", 0, true},
+        {"-boot n -kernel k", 1, false},
+        {"-boot cn", 0, true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        takes(rows[i].line);
+        CHECK_EQ(pc_check_boot(&cfg, rows[i].disks), 0);
+        CHECK_EQ(cfg.boot.rom, rows[i].rom);
+    }
+    takes("-boot c");
+    CHECK_EQ(pc_check_boot(&cfg, 0), -EINVAL);
+    CHECK_HAS(test_log(), "-boot: there is no disk; n boots from the network");
+    takes("-boot c -append x");
+    CHECK_EQ(pc_check_boot(&cfg, 1), -EINVAL);
+    CHECK_HAS(test_log(), "-append: needs -kernel");
 }
 
 TEST(cmdline_memory_backend_must_be_guest_memory)

@@ -673,7 +673,7 @@ TEST(boot_own_rom_without_a_kernel)
 
     CHECK_EQ(boot_load(m, &b, &e), 0);
     CHECK_EQ(e.bits, 16);
-    CHECK_EQ(h->kind, HANDOFF_NONE);
+    CHECK_EQ(h->kind, HANDOFF_BOOT);
     boot_close(&b);
     kit_close(&rom);
     fake_free(m);
@@ -706,13 +706,43 @@ TEST(boot_rom_that_cannot_be_mapped)
 TEST(boot_net_goes_through_the_rom)
 {
     struct machine *m = fake_new(16 * MB);
-    struct boot b = {.net = true, .cmdline = ""};
+    struct boot b = {.rom = true, .cmdline = ""};
     struct boot_entry e;
     const struct handoff *h = fake_ram(m, 0xff000, sizeof(*h));
 
     CHECK_EQ(boot_load(m, &b, &e), 0);
     CHECK_EQ(e.bits, 16);
-    CHECK_EQ(h->kind, HANDOFF_NET);
+    CHECK_EQ(h->kind, HANDOFF_BOOT);
+    boot_close(&b);
+    fake_free(m);
+}
+
+/* bootindex= comes before the order, and -boot once= counts once. */
+TEST(boot_order_for_the_rom)
+{
+    struct machine *m = fake_new(16 * MB);
+    struct boot b = {.rom = true, .order = 'c', .once = 'n', .strict = true};
+    struct boot_entry e;
+    const struct handoff *h = fake_ram(m, 0xff000, sizeof(*h));
+
+    m->boot_rank[31] = 1;
+    m->boot_rank[7] = 5;
+    m->boot_rank[4] = 5;
+    m->boot_rank[1] = 0x80000000;
+    CHECK_EQ(boot_load(m, &b, &e), 0);
+    CHECK_EQ(h->kind, HANDOFF_BOOT);
+    CHECK_MEM(h->order, "\x1f\x04\x07\x01\0\0", 6);
+    CHECK(h->net_first && h->strict);
+    CHECK_EQ(boot_load(m, &b, &e), 0);
+    CHECK(!h->net_first);
+    for (unsigned i = 0; i < 32; i++)
+        m->boot_rank[i] = i;
+    CHECK_EQ(boot_load(m, &b, &e), 0);
+    CHECK_EQ(h->order[30], 31);
+    CHECK_EQ(h->order[31], 0);
+    memset(m->boot_rank, 0, sizeof(m->boot_rank));
+    CHECK_EQ(boot_load(m, &b, &e), 0);
+    CHECK(!h->order[0] && !h->strict);
     boot_close(&b);
     fake_free(m);
 }
