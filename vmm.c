@@ -32,6 +32,7 @@
 #include "control/control.h"
 #include "control/ctl.h"
 #include "control/fcmetrics.h"
+#include "control/jail.h"
 #include "control/metrics.h"
 #include "control/models.h"
 #include "control/pc.h"
@@ -436,6 +437,8 @@ int main(int argc, char **argv)
     struct machine *m = NULL;
     if (argc > 1 && !strcmp(argv[1], "ctl"))
         return ctl_main(argc - 1, argv + 1);
+    if (jail_meant(argc, argv))
+        return jail_main(argc, argv);
     process_early();
     notify_early();
     threads_hold();

@@ -363,6 +363,7 @@ static int cmdline_usage(const char *arg)
         "  vmm -nic user,hostfwd=tcp::2222-:22 -kernel bzImage -initrd initrd\n"
         "  vmm ctl SOCKET status                  asks one that runs: vmm ctl "
         "help\n"
+        "  vmm jail --id ID --exec-file FILE ...  in a jail: vmm jail --help\n"
         "\nOn the terminal Ctrl-A x quits, Ctrl-A h helps. SIGTERM presses the "
         "power\nbutton, SIGUSR1 prints counters, SIGUSR2 pulls or plugs the "
         "cables.\n"
