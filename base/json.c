@@ -17,7 +17,9 @@ struct json {
     struct opts *o;
     const char *at, *end, *begin;
     unsigned depth;
-    bool nulls; /* may be there */
+    bool nulls;        /* may be there */
+    const char *apart; /* a member of the outermost object: kept as it is */
+    struct json_piece *piece;
     char value[VALUE_MAX];
 };
 
@@ -165,6 +167,21 @@ static int json_word(struct json *j, const char *key)
     return json_bad(j, "no value that is understood");
 }
 
+/* The value at hand is looked at as the others are, and only its place kept. */
+static int json_apart(struct json *j)
+{
+    struct opts *o = j->o, none;
+    opts_init(&none, o->what);
+    json_blanks(j);
+    j->piece->p = j->at;
+    j->o = &none;
+    int err = json_value(j, "-", false);
+    j->o = o;
+    opts_free(&none);
+    j->piece->n = (size_t)(j->at - j->piece->p);
+    return err;
+}
+
 static int json_member(struct json *j, const char *prefix, bool in_array)
 {
     char key[KEY_MAX];
@@ -180,6 +197,8 @@ static int json_member(struct json *j, const char *prefix, bool in_array)
         return json_bad(j, "an empty key");
     if (!json_take(j, ':'))
         return json_bad(j, "a colon belongs here");
+    if (!prefix && j->apart && !strcmp(key, j->apart))
+        return json_apart(j);
     /* QEMU's lists of strings: [{"str": "x"}] */
     return json_value(j, in_array && !strcmp(key + n, "str") ? prefix : key,
                       false);
@@ -227,29 +246,62 @@ static int json_value(struct json *j, const char *key, bool in_array)
     return err;
 }
 
-static int json_read(struct opts *o, const char *text, size_t len, bool nulls)
+static int json_read(struct json *j, struct opts *o, const char *text,
+                     size_t len)
 {
-    struct json j = {
-        .o = o, .at = text, .begin = text, .end = text + len, .nulls = nulls};
+    j->o = o;
+    j->at = j->begin = text;
+    j->end = text + len;
     if (len > JSON_TEXT)
-        return json_bad(&j, "too long");
-    if (!json_take(&j, '{'))
-        return json_bad(&j, "an object, {...}, belongs here");
-    j.depth = 1;
-    int err = json_object(&j, NULL, false);
-    if (!err && json_peek(&j) >= 0)
-        err = json_bad(&j, "nothing more belongs here");
+        return json_bad(j, "too long");
+    if (!json_take(j, '{'))
+        return json_bad(j, "an object, {...}, belongs here");
+    j->depth = 1;
+    int err = json_object(j, NULL, false);
+    if (!err && json_peek(j) >= 0)
+        err = json_bad(j, "nothing more belongs here");
     return err;
 }
 
 int json_opts(struct opts *o, const char *text, size_t len)
 {
-    return json_read(o, text, len, false);
+    struct json j = {.nulls = false};
+    return json_read(&j, o, text, len);
 }
 
 int json_request(struct opts *o, const char *text, size_t len)
 {
-    return json_read(o, text, len, true);
+    struct json j = {.nulls = true};
+    return json_read(&j, o, text, len);
+}
+
+int json_message(struct opts *o, const char *text, size_t len,
+                 const char *apart, struct json_piece *piece)
+{
+    struct json j = {.nulls = true, .apart = apart, .piece = piece};
+    *piece = (struct json_piece){0};
+    return json_read(&j, o, text, len);
+}
+
+size_t json_scan(struct json_scan *s, const char *text, size_t n)
+{
+    while (s->at < n) {
+        char c = text[s->at++];
+        if (s->string) {
+            s->string = s->escape || c != '"';
+            s->escape = !s->escape && c == '\\';
+        } else if (c == '"' && s->depth) {
+            s->string = true;
+        } else if (c == '{' || c == '[') {
+            s->depth++;
+        } else if (c == '}' || c == ']') {
+            if (s->depth)
+                s->depth--;
+        }
+        if (!s->depth && !s->string)
+            return s->at;
+    }
+    return 0;
 }
 
 bool json_looks_like(const char *text)

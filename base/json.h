@@ -25,6 +25,27 @@ int json_opts(struct opts *o, const char *text, size_t len);
 /* The same of a program's request, where null is not said. */
 int json_request(struct opts *o, const char *text, size_t len);
 
+/* The same, but for one member of the object, "apart", which is no option: where
+ * its value is in the text, as it is written; NULL: there is none. */
+struct json_piece {
+    const char *p;
+    size_t n;
+};
+int json_message(struct opts *o, const char *text, size_t len,
+                 const char *apart, struct json_piece *piece);
+
+/* Where an object or array ends in a stream that comes in pieces. Zeroes are
+ * its beginning; text[0..n) is all of it that has come so far, of which each
+ * byte is looked at once. Gives the bytes until there, 0: it goes on. A first
+ * byte that opens nothing is an end by itself; brackets that do not match are
+ * found by who reads it. */
+struct json_scan {
+    size_t at;
+    unsigned depth;
+    bool string, escape;
+};
+size_t json_scan(struct json_scan *s, const char *text, size_t n);
+
 /* Is it meant as JSON? It begins with a brace. */
 bool json_looks_like(const char *text);
 

@@ -24,6 +24,7 @@
 
 #define SILENT_NS 1000000000ull
 #define PAUSE_NS 10000000ull
+#define SERVER_PASSED 4 /* descriptors with one message */
 
 /* syscalls loop if control: close */
 static void server_hang_up(struct client *c)
@@ -31,9 +32,8 @@ static void server_hang_up(struct client *c)
     loop_del(&c->ev);
     close(c->ev.fd);
     c->ev.fd = -1;
-    free(c->in.buf);
+    c->server->talk->end(c);
     text_free(&c->out);
-    c->in.buf = NULL;
 }
 
 /* Who is being answered keeps its place until it is: see server_answer. */
@@ -52,6 +52,8 @@ static void server_lose(struct client *c)
  * syscalls loop if control: sendto */
 static bool server_flush(struct client *c)
 {
+    if (c->out.cut) /* it does not take what it has asked for */
+        return false;
     while (c->sent < c->out.n) {
         ssize_t got = send(c->ev.fd, c->out.p + c->sent, c->out.n - c->sent,
                            MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -67,39 +69,53 @@ static bool server_flush(struct client *c)
     return !c->last;
 }
 
-void server_answer(struct client *c, int code, const char *type,
-                   struct text *body)
+bool server_done(struct client *c)
 {
     c->asked = false;
     if (!c->ev.loop) { /* it is lost */
-        text_free(body);
         server_hang_up(c);
-        return;
+        return false;
     }
-    if (body->cut) {
-        text_free(body);
-        text_put(body, "{\"fault_message\":\"The answer is too long.\"}");
-        code = 400;
-        type = "application/json";
-    }
-    c->last |= c->in.last || c->in.bad;
-    http_answer(&c->out, c->server->name, code, type, body, c->last);
-    text_free(body);
-    if (!c->in.bad)
-        http_done(&c->in);
     loop_again(&c->ev);
+    return true;
 }
 
-static void server_is_bad(struct client *c)
+void server_say(struct client *c)
 {
-    struct text body = {0};
-    text_put(&body, "{\"fault_message\":");
-    text_quote(&body, c->in.bad);
-    text_add(&body, "}", 1);
-    server_answer(c, 400, "application/json", &body);
+    if (c->ev.loop && !c->asked)
+        loop_again(&c->ev);
 }
 
 /* ---------------------------------------------------------------- requests */
+
+/* With the descriptors that come along.
+ *
+ * syscalls loop if control: recvmsg */
+static ssize_t server_recv(struct client *c, char *to, size_t room)
+{
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int) * SERVER_PASSED)];
+    } ctl;
+    struct iovec iov = {to, room};
+    struct msghdr m = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = &ctl,
+                       .msg_controllen = sizeof(ctl)};
+    ssize_t got = recvmsg(c->ev.fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    struct cmsghdr *h = got < 0 ? NULL : CMSG_FIRSTHDR(&m);
+    for (; h; h = CMSG_NXTHDR(&m, h)) {
+        if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < n; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(h) + i * sizeof(int), sizeof(int));
+            c->server->talk->passed(c, fd);
+        }
+    }
+    return got;
+}
 
 /* False: nothing more will come of it.
  *
@@ -107,37 +123,19 @@ static void server_is_bad(struct client *c)
 static bool server_read(struct client *c)
 {
     size_t room;
-    char *to = http_room(&c->in, &room);
+    char *to = c->server->talk->room(c, &room);
     if (c->ended || !room)
         return true;
-    ssize_t got = recv(c->ev.fd, to, room, MSG_DONTWAIT);
+    ssize_t got = c->server->talk->passed
+                      ? server_recv(c, to, room)
+                      : recv(c->ev.fd, to, room, MSG_DONTWAIT);
     if (got < 0)
         return errno == EAGAIN;
     c->ended = !got;
-    c->in.n += (size_t)got;
+    c->server->talk->came(c, (size_t)got);
     if (got)
         c->when = now_ns();
     return true;
-}
-
-static void server_next(struct client *c)
-{
-    switch (http_next(&c->in)) {
-    case HTTP_MORE:
-        c->last |= c->ended;
-        return;
-    case HTTP_CONTINUE:
-        text_add(&c->out, http_continue, strlen(http_continue));
-        return;
-    case HTTP_REQUEST:
-        c->asked = true;
-        c->server->request(c);
-        return;
-    case HTTP_BAD:
-        if (!c->last)
-            server_is_bad(c);
-        return;
-    }
 }
 
 /* What there is to wait for, until the next turn. */
@@ -160,7 +158,7 @@ static void server_turn(struct event *ev, uint32_t got)
     if (read) {
         there = server_read(c);
         if (there)
-            server_next(c);
+            c->server->talk->next(c);
     }
     if (!there || (!c->asked && !server_flush(c))) {
         server_lose(c);
@@ -180,10 +178,10 @@ static void server_adopt(struct server *s, struct client *c, int fd)
         .ev = {.fd = fd, .want = EPOLLIN, .ready = server_turn},
         .when = now_ns(),
     };
-    char *buf = malloc(HTTP_BUFFER);
-    http_init(&c->in, buf);
-    if (!buf || loop_add(s->loop, &c->ev))
+    if (!s->talk->begin(c) || loop_add(s->loop, &c->ev))
         server_hang_up(c);
+    else if (c->out.n)
+        loop_again(&c->ev); /* it is greeted */
 }
 
 /* A place, perhaps of one who does not use it; NULL: there is none. */
@@ -206,12 +204,10 @@ static struct client *server_place(struct server *s)
  * it sees that the connection is gone. */
 static void server_turn_away(struct server *s, int fd)
 {
-    struct text body = {0}, out = {0};
-    text_put(&body, "{\"fault_message\":\"Too many open connections.\"}");
-    http_answer(&out, s->name, 503, "application/json", &body, true);
-    if (!out.cut)
+    struct text out = {0};
+    s->talk->refuse(s, &out);
+    if (!out.cut && out.n)
         send(fd, out.p, out.n, MSG_DONTWAIT | MSG_NOSIGNAL);
-    text_free(&body);
     text_free(&out);
     close(fd);
     s->turned_away++;
@@ -254,12 +250,105 @@ static void server_accept(struct event *ev, uint32_t got)
     }
 }
 
+/* -------------------------------------------------------------------- HTTP */
+
+static bool server_http_begin(struct client *c)
+{
+    char *buf = malloc(HTTP_BUFFER);
+    http_init(&c->in, buf);
+    return buf != NULL;
+}
+
+static void server_http_end(struct client *c)
+{
+    free(c->in.buf);
+    c->in.buf = NULL;
+}
+
+static char *server_http_room(struct client *c, size_t *room)
+{
+    return http_room(&c->in, room);
+}
+
+static void server_http_came(struct client *c, size_t n)
+{
+    c->in.n += n;
+}
+
+void server_answer(struct client *c, int code, const char *type,
+                   struct text *body)
+{
+    if (!server_done(c)) {
+        text_free(body);
+        return;
+    }
+    if (body->cut) {
+        text_free(body);
+        text_put(body, "{\"fault_message\":\"The answer is too long.\"}");
+        code = 400;
+        type = "application/json";
+    }
+    c->last |= c->in.last || c->in.bad;
+    http_answer(&c->out, c->server->name, code, type, body, c->last);
+    text_free(body);
+    if (!c->in.bad)
+        http_done(&c->in);
+}
+
+static void server_http_is_bad(struct client *c)
+{
+    struct text body = {0};
+    text_put(&body, "{\"fault_message\":");
+    text_quote(&body, c->in.bad);
+    text_add(&body, "}", 1);
+    server_answer(c, 400, "application/json", &body);
+}
+
+static void server_http_next(struct client *c)
+{
+    switch (http_next(&c->in)) {
+    case HTTP_MORE:
+        c->last |= c->ended;
+        return;
+    case HTTP_CONTINUE:
+        text_add(&c->out, http_continue, strlen(http_continue));
+        return;
+    case HTTP_REQUEST:
+        c->asked = true;
+        c->server->request(c);
+        return;
+    case HTTP_BAD:
+        if (!c->last)
+            server_http_is_bad(c);
+        return;
+    }
+}
+
+static void server_http_refuse(const struct server *s, struct text *out)
+{
+    struct text body = {0};
+    text_put(&body, "{\"fault_message\":\"Too many open connections.\"}");
+    http_answer(out, s->name, 503, "application/json", &body, true);
+    text_free(&body);
+}
+
+static const struct talk server_http = {
+    .begin = server_http_begin,
+    .room = server_http_room,
+    .came = server_http_came,
+    .next = server_http_next,
+    .end = server_http_end,
+    .refuse = server_http_refuse,
+};
+
 /* ----------------------------------------------------------- begin and end */
 
 int server_begin(struct server *s, struct loop *l, int fd)
 {
     thread_uses(USE_CONTROL);
     s->loop = l;
+    if (!s->talk)
+        s->talk = &server_http;
     s->listen =
         (struct event){.fd = fd, .want = EPOLLIN, .ready = server_accept};
     timer_init(&s->pause, l, server_go_on);

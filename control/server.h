@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Clients of a listening socket, on the main loop: several at once, a request
- * of each at a time, nobody waited for. */
+ * of each at a time, nobody waited for; in HTTP or what else the owner speaks.
+ */
 #ifndef SERVER_H
 #define SERVER_H
 
@@ -11,24 +12,45 @@
 #define SERVER_CLIENTS 10 /* as Firecracker's server has it */
 
 struct server;
+struct client;
+
+/* How bytes become requests, and who says what. */
+struct talk {
+    /* One has come; what is first said goes to c->out. False: no memory. */
+    bool (*begin)(struct client *c);
+    /* Where what it sends is put, and how much; it has: `n` bytes. */
+    char *(*room)(struct client *c, size_t *room);
+    void (*came)(struct client *c, size_t n);
+    /* Takes up one request, if there is one: c->out, or c->asked and
+     * server_done later. */
+    void (*next)(struct client *c);
+    void (*end)(struct client *c);
+    /* What is said to one too many. */
+    void (*refuse)(const struct server *s, struct text *out);
+    /* Optional: a descriptor came along, which is the callee's. */
+    void (*passed)(struct client *c, int fd);
+};
 
 struct client {
     struct server *server;
     struct event ev; /* fd -1: nobody */
-    struct http in;
+    struct http in;  /* HTTP's */
+    void *owner;     /* another talk's */
     struct text out;
     size_t sent;   /* of `out` */
     uint64_t when; /* ns, of its last sign of life */
     bool ended;    /* it sends no more */
     bool last;     /* hung up on when `out` is sent */
-    bool asked;    /* its request is being done: server_answer comes */
+    bool asked;    /* its request is being done: server_answer comes, or
+                      server_done */
 };
 
 /* Embedded in its owner. Everything on the main loop's thread, or before it
  * runs. */
 struct server {
-    /* The owner's. A client's request is in c->in; answered at once or later,
-     * but once, by server_answer. */
+    const struct talk *talk; /* the owner's; NULL: HTTP, with the next row */
+    /* A client's request is in c->in; answered at once or later, but once, by
+     * server_answer. */
     void (*request)(struct client *c);
     /* Optional: may this one, whose descriptor it is, be a client? */
     bool (*admit)(struct server *s, int fd);
@@ -47,6 +69,11 @@ int server_begin(struct server *s, struct loop *l, int fd);
 /* `body`, of this type (empty: none), is taken over. */
 void server_answer(struct client *c, int code, const char *type,
                    struct text *body);
+/* Another talk's: what was asked is done, and c->out has the answer. False: the
+ * client is no more. */
+bool server_done(struct client *c);
+/* c->out has something unasked for. */
+void server_say(struct client *c);
 void server_end(struct server *s);
 
 #endif
