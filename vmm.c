@@ -35,6 +35,7 @@
 #include "control/jail.h"
 #include "control/metrics.h"
 #include "control/models.h"
+#include "control/monitor.h"
 #include "control/pc.h"
 #include "control/plan.h"
 #include "control/textfile.h"
@@ -125,9 +126,10 @@ static void vmm_shutdown_overdue(struct timer *t)
 /* A guest that does not listen to its power button is ended at once. */
 static void vmm_ask_for_shutdown(void)
 {
-    if (running.m->paused)
+    bool at_once = config.vm.no_shutdown; /* who drives it presses buttons */
+    if (running.m->paused && !at_once)
         log_line("SIGTERM: the guest is paused and hears nothing; ending it");
-    if (running.m->paused || running.asked || !config.shutdown_s ||
+    if (at_once || running.m->paused || running.asked || !config.shutdown_s ||
         !acpi_power_button(running.m)) {
         vm_quit(running.m, 128 + SIGTERM);
         return;
@@ -320,6 +322,15 @@ static void vmm_guest_runs(struct machine *m)
     ready_runs(m, vmm_is_ready);
 }
 
+/* -S */
+static void vmm_guest_waits(struct machine *m)
+{
+    if (!config.daemonize)
+        log_move();
+    notify_status("the guest waits to be resumed");
+    ready_runs(m, vmm_is_ready);
+}
+
 static bool vmm_alive(void *m)
 {
     return vm_answers(m);
@@ -331,6 +342,8 @@ static int vmm_run(struct machine *m)
     timer_init(&first, m->loop, vmm_loop_runs);
     timer_arm(&first, now_ns());
     notify_watch(m->loop, vmm_alive, m);
+    if (config.stopped)
+        machine_pause(m);
     int err = vm_run(m);
     timer_cancel(&first);
     return err;
@@ -351,12 +364,15 @@ static int vmm_check(struct needs *needs)
     if (!err)
         err = control_check();
     if (!err)
+        err = monitor_check();
+    if (!err)
         err = listen_check_rest();
     if (!err && needs->shared_ram && config.memory.alone)
         err = fail(-EINVAL, "-object memory-backend-…: share=off, but a "
                             "vhost-user process must share guest memory");
     config.vm.shared_ram |= needs->shared_ram;
     config.vm.runs = vmm_guest_runs;
+    config.vm.waits = vmm_guest_waits;
     return err;
 }
 
@@ -391,6 +407,8 @@ static int vmm_open(struct machine *m)
     if (!err)
         err = snapshot_open(m, restore_memory());
     if (!err)
+        err = monitor_begin(m, &config, &classes);
+    if (!err)
         err = textfile_open(m);
     if (!err)
         err = pidfile_keep();
@@ -418,6 +436,7 @@ static void vmm_end(struct machine *m)
         vmm_print_stats(m);
     control_end();
     snapshot_close();
+    monitor_end();
     textfile_end();
     fcmetrics_end();
     /* NICs use backends, backends use the machine's loop. */

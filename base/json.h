@@ -25,8 +25,8 @@ int json_opts(struct opts *o, const char *text, size_t len);
 /* The same of a program's request, where null is not said. */
 int json_request(struct opts *o, const char *text, size_t len);
 
-/* The same, but for one member of the object, "apart", which is no option: where
- * its value is in the text, as it is written; NULL: there is none. */
+/* The same, but for one member of the object, "apart", which is no option:
+ * where its value is in the text, as it is written; NULL: there is none. */
 struct json_piece {
     const char *p;
     size_t n;

@@ -17,6 +17,7 @@
 #include "control/cmdline.h"
 #include "control/control.h"
 #include "control/models.h"
+#include "control/monitor.h"
 #include "control/pc.h"
 #include "control/plan.h"
 #include "control/textfile.h"
@@ -189,6 +190,8 @@ static const struct option options[] = {
          "chardev:ID (stdio); the second is ttyS1"),
     FLAG("-no-reboot", vm.no_reboot,
          "a reset ends the run (exit code 3)"),
+    FLAG("-no-shutdown", vm.no_shutdown,
+         "a guest that has ended stays, paused, until quit"),
     FLAG("-no-acpi", boot.no_acpi, "the guest finds no ACPI tables"),
     PC("-name", "NAME", "default MAC addresses are made of it"),
     PC("-uuid", "UUID", "the guest finds it in SMBIOS"),
@@ -201,6 +204,13 @@ static const struct option options[] = {
          "print what is in it"),
     CALL("-control", "PATH[,group=G]...", control_option,
          "a socket for vmm ctl and HTTP clients; help lists keys"),
+    CALL("-qmp", "TO", monitor_qmp,
+         "QMP at unix:PATH tcp:HOST:PORT stdio pty chardev:ID"),
+    CALL("-monitor", "TO", monitor_hmp, "HMP there; -serial mon:stdio: Ctrl-A c"),
+    CALL("-mon", "chardev=ID[,mode=control]", monitor_mon,
+         "the same at a -chardev; mode=control is QMP"),
+    CALL("-qmp-pretty", "TO", monitor_qmp_pretty, NULL),
+    FLAG("-S", stopped, "the guest does not start before it is resumed"),
     CALL("-allow-path", "DIR", helper_allow,
          "files below it may be opened once the guest runs"),
     TEXT("-D", "FILE", log, "messages go there (SIGHUP opens it anew)"),
@@ -242,8 +252,6 @@ static const struct option options[] = {
     ONLY("-display", "none", "there are no graphics; -display none"),
     ONLY("-vga", "none", "there are no graphics; -vga none"),
     ONLY("-vnc", "none", "there are no graphics; -vnc none"),
-    ONLY("-monitor", "none null", "there is no monitor"),
-    ONLY("-qmp", "none null", "there is no monitor"),
     ONLY("-parallel", "none null", "there is no parallel port"),
     ONLY("-audio", "none", "there is no sound"),
     ONLY("-audiodev",
@@ -253,11 +261,6 @@ static const struct option options[] = {
          "no such action"),
 
     /* Refused, with the reason. */
-    REFUSED("-S", "the guest runs at once; there is no monitor to start it"),
-    REFUSED("-no-shutdown",
-            "a guest that powers off ends the run; there is no monitor to "
-            "quit it"),
-    REFUSED("-mon -qmp-pretty", "there is no monitor"),
     REFUSED("-cdrom", "there is no CD-ROM; -drive file=FILE,readonly=on"),
     REFUSED("-fda -fdb -sd -mtdblock -pflash", "no such drive; -drive"),
     REFUSED("-snapshot", "what is written to a disk is kept"),
@@ -286,7 +289,7 @@ static const struct option options[] = {
     REFUSED("-add-fd -set", "name the descriptor itself: fd="),
     REFUSED("-debugcon", "there is no debug port; -serial"),
     REFUSED("-echr", "the escape character is Ctrl-A"),
-    REFUSED("-preconfig", "there is no monitor"),
+    REFUSED("-preconfig", "options are given on the command line"),
 };
 /* clang-format on */
 

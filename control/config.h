@@ -16,6 +16,7 @@ struct config {
     int nserial;
     const char *pidfile, *log; /* -D */
     bool daemonize;
+    bool stopped;        /* -S */
     unsigned shutdown_s; /* from SIGTERM to the end of a guest that stays */
     char name_text[128];
     bool timestamps; /* in log lines */

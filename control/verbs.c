@@ -45,10 +45,14 @@ static int verbs_pause(void *thing, const void *told, struct text *out)
 
 static int verbs_resume(void *thing, const void *told, struct text *out)
 {
+    struct machine *m = ((struct control *)thing)->m;
     (void)told, (void)out;
     if (snapshot_writes())
         return fail(-EBUSY, "resume: its memory is being written");
-    machine_resume(((struct control *)thing)->m);
+    if (m->over)
+        return fail(-EBUSY, "the guest has ended (-no-shutdown); reset starts "
+                            "it again");
+    machine_resume(m);
     return 0;
 }
 
@@ -56,7 +60,7 @@ static int verbs_reset(void *thing, const void *told, struct text *out)
 {
     struct machine *m = ((struct control *)thing)->m;
     (void)told, (void)out;
-    m->ops->request(m, STOP_RESET);
+    machine_ask(m, STOP_RESET);
     return 0;
 }
 
@@ -64,7 +68,7 @@ static int verbs_quit(void *thing, const void *told, struct text *out)
 {
     struct machine *m = ((struct control *)thing)->m;
     (void)told, (void)out;
-    m->ops->request(m, STOP_POWEROFF);
+    machine_ask(m, STOP_POWEROFF);
     return 0;
 }
 
@@ -134,12 +138,14 @@ static int verbs_capture(void *thing, const void *told, struct text *out)
 
 struct disk_told {
     const char *id, *path;
+    uint64_t size;
 };
 static const struct field disk_fields[] = {
     FIELD(TEXT, "id", struct disk_told, id, .arg = "ID",
           .help = "a drive, or a disk of it"),
     FIELD(TEXT, "path", struct disk_told, path, .arg = "[FILE]",
           .help = "takes its place; below an -allow-path"),
+    FIELD(SIZE, "size", struct disk_told, size, .help = "to have from now on"),
     {.name = ""},
 };
 
@@ -225,9 +231,11 @@ static int verbs_disk(void *thing, const void *told, struct text *out)
             b = blockdev_find(opts_str(&d->opts, "drive", ""));
     if (!b)
         return fail(-ENOENT, "disk: there is no drive or disk %s", t->id);
+    if (t->path && t->size)
+        return fail(-EINVAL, "disk: path= and size=: one of them");
     if (t->path)
         return verbs_swap(c, b, t->path);
-    return b->resize ? b->resize(b, 0)
+    return b->resize ? b->resize(b, t->size)
                      : fail(-EOPNOTSUPP, "disk: %s has one size", b->id);
 }
 

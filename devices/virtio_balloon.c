@@ -367,6 +367,7 @@ static void balloon_config_write(struct virtio *v, unsigned off, const void *p,
     if (has(v->features, BALLOON_F_PAGE_POISON))
         b->config.poison_val = c.poison_val;
     balloon_tell(b);
+    machine_note(&v->dev, NEWS_BALLOON);
 }
 
 #define BALLOON(uses, kind, key, member, ...)                                  \

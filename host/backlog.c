@@ -34,10 +34,10 @@ bool backlog_put(struct backlog *b, const void *run, size_t n)
     return wake;
 }
 
-bool backlog_full(struct backlog *b)
+bool backlog_over(struct backlog *b, size_t n)
 {
     pthread_mutex_lock(&b->lock);
-    bool full = !b->sink && !backlog_gone(b) && b->head - b->tail == BACKLOG;
+    bool full = !b->sink && !backlog_gone(b) && b->head - b->tail >= n;
     b->held |= full;
     pthread_mutex_unlock(&b->lock);
     return full;

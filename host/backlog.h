@@ -20,7 +20,7 @@ struct backlog {
     bool reader;          /* somebody reads */
     bool sink;            /* nobody will ever read: drop at once */
     bool woken;           /* the loop knows that there is something */
-    bool held;            /* backlog_full() said yes */
+    bool held;            /* backlog_over() said yes */
     bool stalled;         /* the reader was given up on */
     uint64_t head, tail;  /* bytes put, bytes taken */
     struct counts n;
@@ -35,8 +35,9 @@ void backlog_init(struct backlog *b);
  * these bytes, one who is not the oldest ones. True: the loop is to be woken.
  */
 bool backlog_put(struct backlog *b, const void *run, size_t n);
-/* No room, and the reader may still come back for it. Any thread. */
-bool backlog_full(struct backlog *b);
+/* So many bytes wait, and the reader may still come back for them. Any thread.
+ */
+bool backlog_over(struct backlog *b, size_t n);
 struct counts backlog_counts(struct backlog *b);
 /* `n` bytes came the other way. */
 void backlog_came(struct backlog *b, unsigned n);
@@ -46,7 +47,7 @@ void backlog_came(struct backlog *b, unsigned n);
 unsigned backlog_peek(struct backlog *b, uint8_t *buf, unsigned max,
                       uint64_t *at);
 
-/* The loop's thread, too. These give back whether backlog_full() had said yes,
+/* The loop's thread, too. These give back whether backlog_over() had said yes,
  * which is no longer so: the guest may go on. */
 /* The reader took `got` bytes, everything up to `upto`. */
 bool backlog_taken(struct backlog *b, uint64_t upto, uint64_t got);

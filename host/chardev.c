@@ -21,8 +21,8 @@ static struct chardev *chardevs;
 
 /* What the keys say, before it is looked at as a whole. */
 struct chardev_keys {
-    const char *type, *id, *path, *host, *port, *logfile;
-    uint8_t append, logappend, server, wait, abstract, ignored;
+    const char *type, *id, *path, *host, *port, *logfile, *fd;
+    uint8_t append, logappend, mux, server, wait, nowait, abstract, ignored;
     uint16_t reconnect;
     uint32_t reconnect_ms;
 };
@@ -34,6 +34,8 @@ static const struct field common_keys[] = {
           .help = "a copy of the output"),
     FIELD(FLAG, "logappend", struct chardev_keys, logappend,
           .help = "to the end of that file"),
+    FIELD(FLAG, "mux", struct chardev_keys, mux,
+          .help = "a serial port's and a monitor's in one: Ctrl-A c"),
     {.name = ""},
 };
 
@@ -61,12 +63,15 @@ static const struct field socket_keys[] = {
           .help = "numeric, or localhost"),
     FIELD(TEXT, "port", struct chardev_keys, port, .arg = "PORT",
           .help = "of TCP"),
+    FIELD(TEXT, "fd", struct chardev_keys, fd, .arg = "N",
+          .help = "a socket that is open already"),
     FIELD(FLAG, "abstract", struct chardev_keys, abstract,
           .help = "path= is an abstract name"),
     FIELD(FLAG, "server", struct chardev_keys, server, .def = AUTO,
           .help = "listen; otherwise connect"),
     FIELD(FLAG, "wait", struct chardev_keys, wait, .def = AUTO,
           .help = "with server=on: start when somebody has connected"),
+    FIELD(FLAG, "nowait", struct chardev_keys, nowait), /* wait=off, once */
     FIELD(NUMBER, "reconnect", struct chardev_keys, reconnect, .max = 3600,
           .help = "seconds until it connects again"),
     FIELD(NUMBER, "reconnect-ms", struct chardev_keys, reconnect_ms,
@@ -99,6 +104,19 @@ static int chardev_find_type(const char *what, const char *name)
     return fail(-EINVAL, "%s %s: no such type; there are%s", what, name, list);
 }
 
+/* A socket that is listened at, by who starts us. */
+static int chardev_read_fd(struct chardev *c, const struct chardev_keys *k)
+{
+    if (k->path || k->host || k->port || c->server != ON)
+        return fail(-EINVAL,
+                    "%s: fd= is a socket that is listened at: with server=on, "
+                    "without path=, host= and port=",
+                    c->label);
+    c->listens = listen_given(c->label, k->fd);
+    snprintf(c->addr.text, sizeof(c->addr.text), "fd:%s", k->fd);
+    return c->listens < 0 ? c->listens : 0;
+}
+
 /* QEMU's meanings, but for -serial unix:PATH and tcp:HOST:PORT without server=
  * and reconnect=: those listen without waiting, which is what one wants of a
  * console (in QEMU they connect). A server= is QEMU's, who waits. */
@@ -107,7 +125,10 @@ static int chardev_read_socket(struct chardev *c, const struct chardev_keys *k)
     c->reconnect_ms = k->reconnect_ms ? k->reconnect_ms : k->reconnect * 1000u;
     c->server =
         k->server == ON || (k->server == AUTO && !c->id && !c->reconnect_ms);
-    c->wait = k->wait == ON || (k->wait == AUTO && k->server == ON);
+    c->wait =
+        k->wait == ON || (k->wait == AUTO && k->server == ON && !k->nowait);
+    if (k->fd)
+        return chardev_read_fd(c, k);
     if (k->path ? k->host || k->port : !k->host && !k->port)
         return fail(-EINVAL, "%s: either path= or host= and port= is needed",
                     c->label);
@@ -133,6 +154,7 @@ static int chardev_read_keys(struct chardev *c, struct chardev_keys *k)
     c->append = k->append;
     c->logfile = k->logfile;
     c->logappend = k->logappend;
+    c->mux = k->mux;
     if (c->logappend && !c->logfile)
         return fail(-EINVAL, "%s: logappend= needs logfile=", c->label);
     if (c->type == CHARDEV_FILE && (!c->path || !*c->path))
@@ -217,6 +239,22 @@ int chardev_add(const char *arg)
     return err;
 }
 
+struct chardev *chardev_next(const struct chardev *c)
+{
+    return c ? c->next : chardevs;
+}
+
+void chardev_describe(const struct chardev *c, char *out, size_t size)
+{
+    if (c->type == CHARDEV_SOCKET)
+        snprintf(out, size, "disconnected:%s%s", c->addr.text,
+                 c->server ? ",server=on" : "");
+    else if (c->type == CHARDEV_PTY)
+        snprintf(out, size, "pty:%s", c->pty);
+    else
+        snprintf(out, size, "%s", types[c->type].name);
+}
+
 struct chardev *chardev_find(const char *id)
 {
     struct chardev *c = chardevs;
@@ -234,7 +272,8 @@ void chardev_free(void)
 /* --------------------------------------------------------------- -serial */
 
 #define SERIAL_TO                                                              \
-    "stdio, null, none, pty, file:PATH, unix:PATH, tcp:HOST:PORT, chardev:ID"
+    "stdio, null, none, pty, file:PATH, unix:PATH, tcp:HOST:PORT, "            \
+    "chardev:ID, mon:TO"
 
 static int chardev_read_form(struct chardev *c, const char *rest,
                              const char *first)
@@ -262,12 +301,7 @@ static int chardev_read_word(struct chardev *c, const char *to)
             c->type = words[i].type;
             return 0;
         }
-    if (!strncmp(to, "mon:", 4))
-        return fail(-EINVAL,
-                    "-serial %s: there is no monitor; write -serial "
-                    "%s (Ctrl-A x quits)",
-                    to, to + 4);
-    return fail(-EINVAL, "-serial %s: not one of " SERIAL_TO, to);
+    return fail(-EINVAL, "%s: not one of " SERIAL_TO, c->label);
 }
 
 static int chardev_read_to(struct chardev *c, const char *to)
@@ -278,7 +312,6 @@ static int chardev_read_to(struct chardev *c, const char *to)
     } forms[] = {{"file:", "path", CHARDEV_FILE},
                  {"unix:", "path", CHARDEV_SOCKET},
                  {"tcp:", "host", CHARDEV_SOCKET}};
-    snprintf(c->label, sizeof(c->label), "-serial %s", to);
     for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
         size_t n = strlen(forms[i].prefix);
         if (strncmp(to, forms[i].prefix, n))
@@ -306,38 +339,86 @@ static int chardev_take_serial(struct chardev *c)
     return fd < 0 && fd != -ENOENT ? fd : 0;
 }
 
-int chardev_serial(const char *to, struct chardev **out)
+/* The chardev that an option's TO is: named, or one of its own. */
+static int chardev_for(const char *opt, const char *to, struct chardev **out)
 {
     struct chardev *c;
     if (!strncmp(to, "chardev:", 8)) {
-        c = chardev_find(to + 8);
-        if (!c)
-            return fail(-EINVAL, "-serial %s: there is no such -chardev", to);
-    } else {
-        c = calloc(1, sizeof(*c));
-        if (!c)
-            return fail(-ENOMEM, "-serial: out of memory");
-        int err = chardev_read_to(c, to);
-        if (err) {
-            chardev_drop(c);
-            return err;
-        }
-        chardev_keep(c);
+        *out = chardev_find(to + 8);
+        return *out
+                   ? 0
+                   : fail(-EINVAL, "%s %s: there is no such -chardev", opt, to);
     }
-    for (struct chardev *d = chardevs; d; d = d->next)
-        if (d->taken &&
-            (d == c || (d->type == CHARDEV_STDIO && c->type == d->type))) {
-            int err = fail(-EINVAL, "-serial %s: %s is in use already", to,
-                           d->id ? d->id : types[d->type].name);
-            if (!c->id)
-                chardev_drop(c);
-            return err;
-        }
+    *out = c = calloc(1, sizeof(*c));
+    if (!c)
+        return fail(-ENOMEM, "%s: out of memory", opt);
+    snprintf(c->label, sizeof(c->label), "%s %s", opt, to);
+    bool mon = !strcmp(opt, "-serial") && !strncmp(to, "mon:", 4);
+    int err = chardev_read_to(c, mon ? to + 4 : to);
+    c->mux = c->monitor = mon;
+    if (err)
+        chardev_drop(c);
+    else
+        chardev_keep(c);
+    return err;
+}
+
+/* Nobody else has it, nor the terminal that it is. */
+static int chardev_is_free(const char *opt, const char *to, struct chardev *c)
+{
+    for (struct chardev *d = chardevs; d; d = d->next) {
+        if (!d->taken ||
+            (d != c && (d->type != CHARDEV_STDIO || c->type != d->type)))
+            continue;
+        int err = fail(-EINVAL, "%s %s: %s is in use already", opt, to,
+                       d->id ? d->id : types[d->type].name);
+        if (!c->id)
+            chardev_drop(c);
+        return err;
+    }
+    return 0;
+}
+
+int chardev_serial(const char *to, struct chardev **out)
+{
+    struct chardev *c;
+    int err = chardev_for("-serial", to, &c);
+    if (!err)
+        err = chardev_is_free("-serial", to, c);
+    if (err)
+        return err;
     c->taken = true;
     *out = c;
-    int err =
-        c->type == CHARDEV_SOCKET && c->server ? chardev_take_serial(c) : 0;
+    err = c->type == CHARDEV_SOCKET && c->server && !c->listens
+              ? chardev_take_serial(c)
+              : 0;
     return err ? err : chardev_need_helper(c);
+}
+
+int chardev_monitor(const char *opt, const char *to, struct chardev **out)
+{
+    struct chardev *c = !strcmp(opt, "-mon") ? chardev_find(to) : NULL;
+    int err = 0;
+    if (!c && !strcmp(opt, "-mon"))
+        return fail(-EINVAL, "-mon chardev=%s: there is no such -chardev", to);
+    if (!c)
+        err = chardev_for(opt, to, &c);
+    if (!err && !(c->mux && c->taken))
+        err = chardev_is_free(opt, to, c);
+    if (err)
+        return err;
+    *out = c;
+    if (c->mux && c->taken)
+        return 0; /* the serial port's, who has looked at it */
+    c->taken = true;
+    if (c->type == CHARDEV_STDIO || c->type == CHARDEV_PTY)
+        return 0;
+    if (c->type != CHARDEV_SOCKET || !c->server)
+        return fail(-EINVAL,
+                    "%s %s: a monitor is at stdio, pty, or a socket with "
+                    "server=on",
+                    opt, to);
+    return chardev_need_helper(c);
 }
 
 static void chardev_lend(struct chardev *c, struct peer *peer)

@@ -27,6 +27,7 @@ struct console_user {
     void (*drained)(void *owner); /* console_full() is false again */
     void (*quit)(void *owner);    /* Ctrl-A x */
     void (*came)(void *owner);    /* whom console_waits() waits for */
+    void (*entered)(void *owner); /* optional: has the keys by Ctrl-A c */
 };
 
 /* Says where; opens nothing. Lives until chardev_free. */
@@ -36,6 +37,7 @@ struct chardev {
     const char *id; /* NULL: -serial's own */
     enum chardev_type type;
     const char *path; /* file */
+    char pty[32];     /* the other side of one that is open */
     bool append;
     struct addr addr;      /* socket */
     bool server, wait;     /* listens; and its user waits for somebody */
@@ -44,6 +46,8 @@ struct chardev {
     int listens;           /* where it is listened for already; 0: not yet */
     const char *logfile;   /* a copy of the output, or NULL */
     bool logappend;
+    bool mux;                /* a serial port's and a monitor's in one, */
+    bool monitor;            /* which no -mon names */
     bool taken;              /* by the one user it may have */
     struct peer *peer;       /* of chardev_meet(); that user's */
     struct program *program; /* who is met, where it is one of ours */
@@ -58,6 +62,14 @@ struct chardev *chardev_find(const char *id);
  * unix:PATH, tcp:HOST:PORT, the latter with keys; taken at
  * once, until chardev_release. 0 or -errno (said). */
 int chardev_serial(const char *to, struct chardev **out);
+/* The same for a monitor's option: an id, where it is -mon, or a TO. What it is
+ * cannot wait for somebody to take its bytes: stdio, pty, or a socket that is
+ * listened at. */
+int chardev_monitor(const char *opt, const char *to, struct chardev **out);
+/* The one after it (NULL: the first), or NULL. */
+struct chardev *chardev_next(const struct chardev *c);
+/* Its name and what it is, as QEMU shows them: "pty:/dev/pts/3". */
+void chardev_describe(const struct chardev *c, char *out, size_t size);
 /* For who speaks over a UNIX socket: the chardev `id`, or one without an id
  * that connects to `path`; taken. `peer` is what the connection will be, and
  * counts. 0 or -errno (said, beginning with `what`). */

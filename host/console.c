@@ -48,11 +48,36 @@ static struct console *consoles;
 
 /* ----------------------------------------------------------------- input */
 
+/* The keys are the other user's; the n before were for this one. Gives how many
+ * of them are still to be handed on. */
+static unsigned console_switch(struct console *c, const uint8_t *p, unsigned n)
+{
+    struct console_user other = c->other;
+    if (!other.owner)
+        return n;
+    if (n)
+        c->user.input(c->user.owner, p, n);
+    c->other = c->user;
+    c->user = other;
+    if (other.entered)
+        other.entered(other.owner);
+    return 0;
+}
+
+/* What both can take. */
+static unsigned console_room(const struct console *c)
+{
+    unsigned room = c->user.room(c->user.owner);
+    unsigned other = c->other.owner ? c->other.room(c->other.owner) : room;
+    return other < room ? other : room;
+}
+
 /* Takes Ctrl-A and what follows it out of the keys. Returns how many are left
  * for the guest. */
 static unsigned console_unescape(struct console *c, uint8_t *p, unsigned n)
 {
     static const char help[] = "\r\nCtrl-A x       quit\r\n"
+                               "Ctrl-A c       monitor, and back\r\n"
                                "Ctrl-A h       this help\r\n"
                                "Ctrl-A Ctrl-A  Ctrl-A for the guest\r\n";
     unsigned left = 0;
@@ -68,8 +93,10 @@ static unsigned console_unescape(struct console *c, uint8_t *p, unsigned n)
             p[left++] = ESCAPE;
         else if (p[i] == 'x' || p[i] == 'X')
             c->user.quit(c->user.owner);
+        else if (p[i] == 'c' || p[i] == 'C')
+            left = console_switch(c, p, left);
         else if (p[i] == 'h' || p[i] == 'H' || p[i] == '?')
-            console_put_run(c, help, sizeof(help) - 1);
+            console_say(c, help, sizeof(help) - 1);
     }
     return left;
 }
@@ -85,7 +112,7 @@ static void console_in_ready(struct event *ev, uint32_t got)
 {
     struct console *c = container_of(ev, struct console, in.ev);
     uint8_t buf[256];
-    unsigned room = c->user.room(c->user.owner);
+    unsigned room = console_room(c);
     (void)got;
     if (room > sizeof(buf))
         room = sizeof(buf);
@@ -95,7 +122,7 @@ static void console_in_ready(struct event *ev, uint32_t got)
         c->throttled = true;
         pthread_mutex_unlock(&c->b.lock);
         /* It may have made room before it could see that we wait for it. */
-        if (c->user.room(c->user.owner))
+        if (console_room(c))
             console_unthrottle(c);
         return;
     }
@@ -107,8 +134,9 @@ static void console_in_ready(struct event *ev, uint32_t got)
         console_input_over(c);
         return;
     }
-    unsigned left =
-        c->end.keys ? console_unescape(c, buf, (unsigned)n) : (unsigned)n;
+    unsigned left = c->end.keys || c->other.owner
+                        ? console_unescape(c, buf, (unsigned)n)
+                        : (unsigned)n;
     backlog_came(&c->b, left);
     if (left)
         c->user.input(c->user.owner, buf, left);
@@ -282,7 +310,7 @@ static int console_open_dev(struct console *c, struct chardev *dev)
     else if (dev->type == CHARDEV_FILE)
         err = endpoint_file(&c->end, c->label, dev->path, dev->append);
     else if (dev->type == CHARDEV_PTY)
-        err = endpoint_pty(&c->end, c->label);
+        err = endpoint_pty(&c->end, c->label, dev->pty, sizeof(dev->pty));
     if (!err)
         console_use(c);
     return err;
@@ -320,6 +348,25 @@ int console_open(struct loop *l, struct chardev *dev,
     else
         *out = c;
     return err;
+}
+
+struct console *console_of(const struct chardev *dev)
+{
+    struct console *c = consoles;
+    while (c && c->dev != dev)
+        c = c->next;
+    return c;
+}
+
+void console_share(struct console *c, const struct console_user *user)
+{
+    if (user) {
+        c->other = *user;
+        return;
+    }
+    if (c->user.entered) /* has the keys now: only a second user has that */
+        c->user = c->other;
+    c->other = (struct console_user){0};
 }
 
 bool console_waits(const struct console *c)

@@ -16,12 +16,21 @@ struct console;
 int console_open(struct loop *l, struct chardev *dev,
                  const struct console_user *user, struct console **out);
 void console_close(struct console *c); /* flushes first */
+/* The one that has opened `dev`; NULL: none has. */
+struct console *console_of(const struct chardev *dev);
+/* Ctrl-A c gives the keys to this user, and back to the first; NULL: no longer.
+ * Loop's thread, or before it runs. */
+void console_share(struct console *c, const struct console_user *user);
 /* server=on,wait=on, and nobody has connected yet. */
 bool console_waits(const struct console *c);
 
 /* One byte for the host. Any thread. Never waits: when the buffer is full the
  * byte is lost and counted (see console_full). */
 void console_put(struct console *c, uint8_t byte);
+/* So many at once, which nothing comes between. */
+void console_say(struct console *c, const void *p, size_t n);
+/* Would much more be lost? Then the user is told by drained(), too. */
+bool console_busy(struct console *c);
 /* Should the device hold its guest back? True while the buffer is full and the
  * reader may still come back for it (one second). Any thread. */
 bool console_full(struct console *c);

@@ -75,7 +75,7 @@ void console_stream_close(struct stream *s)
 
 /* ---------------------------------------------------------------- output */
 
-void console_put_run(struct console *c, const void *run, size_t n)
+void console_say(struct console *c, const void *run, size_t n)
 {
     if (backlog_put(&c->b, run, n))
         event_signal(c->wake.fd);
@@ -83,14 +83,27 @@ void console_put_run(struct console *c, const void *run, size_t n)
 
 void console_put(struct console *c, uint8_t byte)
 {
-    console_put_run(c, &byte, 1);
+    console_say(c, &byte, 1);
     if (c->log)
-        console_put_run(c->log, &byte, 1);
+        console_say(c->log, &byte, 1);
 }
 
 bool console_full(struct console *c)
 {
-    return backlog_full(&c->b) || (c->log && console_full(c->log));
+    return backlog_over(&c->b, BACKLOG) || (c->log && console_full(c->log));
+}
+
+bool console_busy(struct console *c)
+{
+    return backlog_over(&c->b, BACKLOG / 4);
+}
+
+/* Whoever waited for room: either user may. */
+void console_tell_drained(struct console *c)
+{
+    c->user.drained(c->user.owner);
+    if (c->other.owner)
+        c->other.drained(c->other.owner);
 }
 
 void console_count(struct console *c, const char *id, struct tally *t)
@@ -120,7 +133,7 @@ void console_lose_reader(struct console *c)
     timer_cancel(&c->flush);
     timer_cancel(&c->stall);
     if (was_held)
-        c->user.drained(c->user.owner);
+        console_tell_drained(c);
 }
 
 static void console_lose_client(struct console *c)
@@ -144,7 +157,7 @@ static void console_file_stuck(struct console *c, int err)
     }
     timer_arm(&c->flush, now_ns() + RETRY_NS);
     if (was_held)
-        c->user.drained(c->user.owner);
+        console_tell_drained(c);
 }
 
 static void console_file_flows(struct console *c)
@@ -171,7 +184,7 @@ int console_drain(struct console *c)
         if (got < 0)
             return (int)got;
         if (backlog_taken(&c->b, at + (uint64_t)got, (uint64_t)got))
-            c->user.drained(c->user.owner);
+            console_tell_drained(c);
         if (got < (ssize_t)n)
             return -EAGAIN;
     }
@@ -217,5 +230,5 @@ void console_stall_due(struct timer *t)
 {
     struct console *c = container_of(t, struct console, stall);
     if (backlog_stall(&c->b))
-        c->user.drained(c->user.owner);
+        console_tell_drained(c);
 }

@@ -23,11 +23,12 @@ struct stream {
 
 struct console {
     struct loop *loop;
-    struct chardev *dev; /* NULL: a logfile */
-    char label[80];      /* "-serial file:log": opens each line */
-    struct console_user user;
-    struct stream in, out; /* fd -1: none */
-    struct event wake;     /* bytes to write, or room for input */
+    struct chardev *dev;       /* NULL: a logfile */
+    char label[80];            /* "-serial file:log": opens each line */
+    struct console_user user;  /* who has the keys */
+    struct console_user other; /* after Ctrl-A c; owner NULL: nobody */
+    struct stream in, out;     /* fd -1: none */
+    struct event wake;         /* bytes to write, or room for input */
     struct timer flush, stall;
     struct endpoint end;
     bool escaped;   /* Ctrl-A was seen */
@@ -52,14 +53,13 @@ void console_stream_set(struct stream *s, int fd, bool socket,
 void console_stream_wait(struct console *c, struct stream *s, uint32_t want);
 void console_stream_pause(struct stream *s);
 void console_stream_close(struct stream *s);
-/* One run of bytes, which nothing of another thread's comes between. Any
- * thread. */
-void console_put_run(struct console *c, const void *run, size_t n);
 /* Writes out what waits, BACKLOG bytes at most. 0: empty; -EAGAIN;
  * -EINPROGRESS: more has come meanwhile; another -errno: the reader is gone. */
 int console_drain(struct console *c);
 /* The same, and what follows from it. */
 void console_flush(struct console *c);
+/* There is room again. */
+void console_tell_drained(struct console *c);
 /* The reader is no more: nobody is waited for, nothing is written. */
 void console_lose_reader(struct console *c);
 /* Handlers: something has come for an empty backlog a while ago; out is ready;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -62,7 +63,7 @@ int endpoint_file(struct endpoint *e, const char *label, const char *path,
 
 /* The other side stays open here, so that its users come and go; raw, so that
  * nothing said to it comes back. */
-int endpoint_pty(struct endpoint *e, const char *label)
+int endpoint_pty(struct endpoint *e, const char *label, char *pts, size_t size)
 {
     struct termios t;
     int fd = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
@@ -78,6 +79,7 @@ int endpoint_pty(struct endpoint *e, const char *label)
             close(fd);
         return err;
     }
+    snprintf(pts, size, "%s", name);
     cfmakeraw(&t);
     tcsetattr(e->pty, TCSANOW, &t);
     log_line("%s: char device redirected to %s", label, name);

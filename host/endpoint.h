@@ -21,12 +21,13 @@ struct endpoint {
 /* No descriptors. */
 void endpoint_init(struct endpoint *e);
 
-/* Each opens one; `label` begins an error's line. A file is neither emptied nor
- * kept before endpoint_begin(). 0 or -errno (said). */
+/* Each opens one (`pts` becomes the name of a pty); `label` begins an error's
+ * line. A file is neither emptied nor kept before endpoint_begin(). 0 or -errno
+ * (said). */
 int endpoint_stdio(struct endpoint *e);
 int endpoint_file(struct endpoint *e, const char *label, const char *path,
                   bool append);
-int endpoint_pty(struct endpoint *e, const char *label);
+int endpoint_pty(struct endpoint *e, const char *label, char *pts, size_t size);
 /* A socket, not waiting, with so many who may wait at it; or -errno. */
 int endpoint_listen(const struct addr *a, int backlog);
 

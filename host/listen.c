@@ -101,21 +101,40 @@ int listen_take(const char *name)
     return -ENOENT;
 }
 
-int listen_socket(const char *what, const char *name)
+static bool listen_listens(int fd)
 {
-    int fd = listen_take(name), type = 0, listens = 0;
+    int type = 0, listens = 0;
     socklen_t len = sizeof(int);
-    if (fd < 0)
-        return fd;
     getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
     getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len);
-    if (type != SOCK_STREAM || !listens)
+    return type == SOCK_STREAM && listens;
+}
+
+int listen_socket(const char *what, const char *name)
+{
+    int fd = listen_take(name);
+    if (fd < 0)
+        return fd;
+    if (!listen_listens(fd))
         return fail(-EINVAL,
                     "%s: descriptor %d (LISTEN_FDNAMES %s): no stream socket "
                     "that is listened at",
                     what, fd, name);
     addr_own_fd(fd);
     return fd;
+}
+
+int listen_given(const char *what, const char *number)
+{
+    uint64_t n = 0;
+    const char *p = number;
+    if (!scan_number(&p, INT32_MAX, &n) || *p || n < FIRST ||
+        !listen_listens((int)n))
+        return fail(-EINVAL, "%s: fd=%s: no stream socket that is listened at",
+                    what, number);
+    fd_take((int)n);
+    addr_own_fd((int)n);
+    return (int)n;
 }
 
 int listen_check_rest(void)

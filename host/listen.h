@@ -16,6 +16,10 @@ int listen_take(const char *name);
  * (said, beginning with `what`): it is none. */
 int listen_socket(const char *what, const char *name);
 
+/* A stream socket that is listened at, by its number, made not to wait; -EINVAL
+ * (said, beginning with `what`): it is none. */
+int listen_given(const char *what, const char *number);
+
 /* All who may take one have. 0, or -EINVAL (said): one is left. */
 int listen_check_rest(void);
 

@@ -156,6 +156,7 @@ void machine_pause(struct machine *m)
     for (struct device *d = m->devices; d; d = d->next)
         device_hold(d);
     TRACE(VM, "paused");
+    machine_tell(m, NEWS_PAUSED, true, 0);
 }
 
 void machine_resume(struct machine *m)
@@ -168,7 +169,30 @@ void machine_resume(struct machine *m)
         device_resume(d);
     if (m->ops->unpark)
         m->ops->unpark(m);
+    machine_tell(m, NEWS_RESUMED, true, 0);
     machine_release(m);
+}
+
+void machine_ask(struct machine *m, enum machine_stop why)
+{
+    m->asked = true;
+    m->ops->request(m, why);
+}
+
+void machine_tell(struct machine *m, enum machine_news what, bool asked,
+                  int why)
+{
+    const struct news n = {.what = what, .asked = asked, .why = why};
+    if (m->tell)
+        m->tell(m, &n);
+}
+
+void machine_note(struct device *dev, enum machine_news what)
+{
+    if (!dev->m->news_fd)
+        return;
+    if (!(atomic_fetch_or(&dev->news, 1u << what) & 1u << what))
+        event_signal(dev->m->news_fd);
 }
 
 int machine_do(struct machine *m, const char *id, const char *verb,

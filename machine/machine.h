@@ -157,7 +157,8 @@ struct machine_ops {
      * devices); NULL hva unmaps. Page-aligned. -errno. */
     int (*map)(struct machine *m, uint64_t gpa, void *hva, uint64_t size,
                bool readonly);
-    /* Asks the machine to stop or restart; returns at once. Any thread. */
+    /* The guest wants the machine to stop or restart (the operator:
+     * machine_ask); returns at once. Any thread. */
     void (*request)(struct machine *m, enum machine_stop why);
     /* Optional. The processors leave the guest, and its clocks stand still;
      * and they go on. See machine_pause. */
@@ -171,12 +172,33 @@ struct machine_ops {
     /* Optional. Has `job(arg)` done by a thread for calls that take their time;
      * while another one is under way the caller waits for that. */
     void (*work)(struct machine *m, void (*job)(void *arg), void *arg);
+    /* Optional. The number of the thread that runs a processor. */
+    int (*cpu_thread)(const struct machine *m, unsigned cpu);
     /* Optional. Counters of its own, and of its devices. */
     void (*stats)(struct machine *m, struct tally *t);
 };
 
 struct pci_bus;
 struct device;
+
+/* What has happened to it, for who wants to hear of it. */
+enum machine_news {
+    NEWS_PAUSED,
+    NEWS_RESUMED,
+    NEWS_BUTTON, /* the power button was pressed */
+    NEWS_RESET,  /* `why`: STOP_RESET */
+    NEWS_END,    /* the run's, or the guest's with -no-shutdown: `why` */
+    NEWS_PANICKED,
+    /* Of a device (machine_note). */
+    NEWS_BALLOON,   /* it has another size */
+    NEWS_RX_FILTER, /* other frames are to come */
+};
+struct news {
+    enum machine_news what;
+    bool asked; /* by the operator, not the guest; PANICKED: and it stays */
+    int why;    /* an enum machine_stop, or 128 and a signal's number */
+    struct device *dev;
+};
 
 struct machine {
     const struct machine_ops *ops;
@@ -198,6 +220,13 @@ struct machine {
     const char *pinned;     /* who else holds guest memory ("a vhost-user
                                process"): nothing of it can go back; or NULL */
     struct device *failed;  /* half made: the loop may know them */
+    bool asked;             /* machine_ask: the request is an operator's */
+    bool over;              /* the guest has ended for `why`, and nothing but a
+                               reset goes on from there (-no-shutdown) */
+    int why;                /* an enum machine_stop */
+    /* Optional. On the main loop's thread. */
+    void (*tell)(struct machine *m, const struct news *n);
+    int news_fd; /* of an event that machine_note signals; 0: nobody's */
 };
 
 /* What devices take something from that is neither a network nor a disk, as
@@ -253,7 +282,8 @@ struct device {
     bool (*sent)(struct device *dev);
     /* Optional. Closes what lives outside the process (taps, children). */
     void (*destroy)(struct device *dev);
-    bool held;  /* between device_hold and device_resume */
+    _Atomic unsigned news; /* bits: 1 << NEWS_*, of machine_note */
+    bool held;             /* between device_hold and device_resume */
     bool fresh; /* its state came by device_load, and it has not run since */
     struct device *next;
 };
@@ -311,6 +341,15 @@ void machine_release(struct machine *m);
  * is so already. Main loop's thread, or before it runs. */
 void machine_pause(struct machine *m);
 void machine_resume(struct machine *m);
+
+/* The operator wants it to stop, or to restart. Main loop's thread. */
+void machine_ask(struct machine *m, enum machine_stop why);
+/* It has happened. Main loop's thread. */
+void machine_tell(struct machine *m, enum machine_news what, bool asked,
+                  int why);
+/* Something has happened to the device, perhaps often. Any thread, under the
+ * device's lock or not. */
+void machine_note(struct device *dev, enum machine_news what);
 
 /* Has the device `id` (NULL: the first that can) do what a verb of its class
  * says; see base/verb.h. -ENOENT: there is no such device, or it has no such

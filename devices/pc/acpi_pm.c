@@ -245,6 +245,7 @@ static bool pm_press(struct acpi_pm *pm)
     pm_update_sci(pm);
     bool heard = pm->en & PM1_PWRBTN;
     pthread_mutex_unlock(&pm->lock);
+    machine_tell(pm->dev.m, NEWS_BUTTON, true, 0);
     return heard;
 }
 

@@ -427,7 +427,7 @@ static void serial_destroy(struct device *dev)
 static void serial_host_quit(void *owner)
 {
     struct machine *m = ((struct serial *)owner)->dev.m;
-    m->ops->request(m, STOP_POWEROFF);
+    machine_ask(m, STOP_POWEROFF);
 }
 
 static void serial_host_came(void *owner)

@@ -14,7 +14,8 @@ struct vm_config {
     unsigned threads, package; /* CPUs of a core, of a package: powers of two
                                   where there are several */
     bool no_reboot;
-    bool shared_ram; /* for vhost-user */
+    bool no_shutdown; /* a guest that has ended stays as it is */
+    bool shared_ram;  /* for vhost-user */
     struct ram_config memory;
     const char *kvm; /* "/dev/kvm" */
     struct boot *boot;
@@ -22,6 +23,8 @@ struct vm_config {
     /* Optional. The vCPUs run, from here or again after a reset. On the main
      * loop's thread. */
     void (*runs)(struct machine *m);
+    /* Optional. All is there, but a pause keeps them from the first start. */
+    void (*waits)(struct machine *m);
 };
 
 #endif

@@ -428,5 +428,6 @@ const struct machine_ops kvm_machine_ops = {
     .can_save = vm_can_save,
     .save = vm_save,
     .work = vm_work,
+    .cpu_thread = vm_cpu_thread,
     .stats = vm_stats,
 };

@@ -109,6 +109,7 @@ extern const struct machine_ops kvm_machine_ops;
 /* vm.c */
 void vm_park(struct machine *m);
 void vm_unpark(struct machine *m);
+int vm_cpu_thread(const struct machine *m, unsigned cpu);
 void vm_stats(struct machine *m, struct tally *t);
 void vm_work(struct machine *m, void (*job)(void *arg), void *arg);
 

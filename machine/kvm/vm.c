@@ -67,6 +67,8 @@ static void vm_load_end(struct vm *vm)
         err = vm_open_guest(vm);
     if (!err) {
         machine_release(&vm->m);
+        if (vm->m.paused && !vm->first && vm->cfg.waits)
+            vm->cfg.waits(&vm->m);
         return;
     }
     vm->start_err = vm->started ? 0 : err;
@@ -127,6 +129,7 @@ static void vm_restart(struct vm *vm)
     vm_reset_devices(vm);
     kvm_close_vm(vm);
     vm->resets++;
+    vm->m.over = false;
     TRACE(VM, "reset %llu", (unsigned long long)vm->resets);
     atomic_store(&vm->why, -1);
     vm_load_begin(vm);
@@ -159,6 +162,29 @@ static bool vm_restart_waits(struct vm *vm)
     return true;
 }
 
+/* -no-shutdown: who drives this VMM wants to see how it ended. */
+static void vm_stay(struct vm *vm, int why)
+{
+    atomic_store(&vm->why, -1);
+    vm->m.over = true;
+    vm->m.why = why;
+    machine_pause(&vm->m);
+}
+
+static void vm_end_by(struct vm *vm, int why, bool asked)
+{
+    bool quit = asked && why == STOP_POWEROFF;
+    bool stays = vm->cfg.no_shutdown && !quit && why != STOP_FAULT;
+    if (why == STOP_PANIC)
+        machine_tell(&vm->m, NEWS_PANICKED, stays, why);
+    if (why != STOP_PANIC || !stays)
+        machine_tell(&vm->m, NEWS_END, asked, why);
+    if (stays)
+        vm_stay(vm, why);
+    else
+        loop_stop(vm->m.loop, why);
+}
+
 static void vm_on_request(struct event *ev, uint32_t got)
 {
     (void)got;
@@ -169,15 +195,20 @@ static void vm_on_request(struct event *ev, uint32_t got)
     if (atomic_load(&vm->loaded))
         vm_load_end(vm);
     int why = atomic_load(&vm->why);
+    bool asked = vm->m.asked;
     if (why < 0)
         return;
+    vm->m.asked = false;
     vcpus_pause(vm);
-    if (why != STOP_RESET || vm->cfg.no_reboot)
-        loop_stop(vm->m.loop, why);
-    else if (vm->loading) /* it is being reset */
+    if (why != STOP_RESET || vm->cfg.no_reboot) {
+        vm_end_by(vm, why, asked);
+    } else if (vm->loading) { /* it is being reset */
         atomic_store(&vm->why, -1);
-    else if (!vm_restart_waits(vm))
-        vm_restart(vm);
+    } else {
+        machine_tell(&vm->m, NEWS_RESET, asked, why);
+        if (!vm_restart_waits(vm))
+            vm_restart(vm);
+    }
 }
 
 bool vm_answers(struct machine *m)
@@ -189,7 +220,13 @@ bool vm_answers(struct machine *m)
 void vm_quit(struct machine *m, int status)
 {
     vcpus_pause(vm_of(m));
+    machine_tell(m, NEWS_END, true, status);
     loop_stop(m->loop, status);
+}
+
+int vm_cpu_thread(const struct machine *m, unsigned cpu)
+{
+    return atomic_load(&((const struct vm *)m)->vcpu[cpu].thread.tid);
 }
 
 /* ------------------------------------------------------------------- life */

@@ -1,0 +1,623 @@
+/* SPDX-License-Identifier: MIT */
+/* QMP and HMP on a fake machine, over a real socket: how messages are found,
+ * what each command does and answers, and who is told of what. */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "control/qmp.h"
+#include "devices/list.h"
+#include "host/chardev.h"
+#include "host/helper.h"
+#include "tests/unit/fake.h"
+#include "tests/unit/fakeblk.h"
+
+static const struct device_class *const devices[] = {DEVICE_ROWS NULL};
+static const struct plan_classes known = {.devices = devices};
+
+static struct {
+    struct machine *m;
+    struct config config;
+    struct fake_net *net;
+    char path[64], hmp[64];
+    bool up;
+    int fd;
+} q;
+
+static void on_link(void *nic, bool up)
+{
+    CHECK(nic == &q);
+    q.up = up;
+}
+
+static int dial(const char *path)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    strcpy(at.sun_path, path);
+    REQUIRE_EQ(connect(fd, (void *)&at, sizeof(at)), 0);
+    fake_run_loop(q.m);
+    return fd;
+}
+
+/* What came, "closed" at the end of it. */
+static const char *hears(int fd)
+{
+    static char text[1 << 18];
+    size_t n = 0;
+    ssize_t got;
+    for (;;) {
+        fake_run_loop(q.m);
+        got = recv(fd, text + n, sizeof(text) - 1 - n, MSG_DONTWAIT);
+        if (got <= 0)
+            break;
+        n += (size_t)got;
+    }
+    text[n] = '\0';
+    return got || n ? text : "closed";
+}
+
+static const char *says(int fd, const char *text)
+{
+    CHECK_EQ(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+    return hears(fd);
+}
+
+/* Of a command, without arguments unless there are some. */
+static const char *ask(const char *name, const char *arguments)
+{
+    char text[1024];
+    snprintf(text, sizeof(text), "{\"execute\":\"%s\"%s%s}", name,
+             arguments ? ",\"arguments\":" : "", arguments ? arguments : "");
+    return says(q.fd, text);
+}
+
+#define OK "{\"return\": {}}\r\n"
+
+static void begin(void)
+{
+    static char qmp[80], hmp[80];
+    memset(&q, 0, sizeof(q));
+    q.m = fake_pc(8 << 20);
+    q.m->ncpus = 2;
+    q.m->name = "web \"1\"";
+    REQUIRE_EQ(fake_device(q.m, &acpi_pm_class, "acpi-pm", ""), 0);
+    q.net = fake_net_new("n0", 1);
+    fake_net_dev(q.net)->link_changed = on_link;
+    fake_net_dev(q.net)->nic = &q;
+    snprintf(q.path, sizeof(q.path), "/tmp/vmm-qmp-%d", getpid());
+    snprintf(q.hmp, sizeof(q.hmp), "/tmp/vmm-hmp-%d", getpid());
+    snprintf(qmp, sizeof(qmp), "unix:%s,server=on,wait=off", q.path);
+    snprintf(hmp, sizeof(hmp), "unix:%s,server,nowait", q.hmp);
+    REQUIRE_EQ(monitor_qmp(qmp), 0);
+    REQUIRE_EQ(monitor_hmp(hmp), 0);
+    REQUIRE_EQ(monitor_check(), 0);
+    REQUIRE_EQ(helper_begin(geteuid(), getegid()), 0);
+    REQUIRE_EQ(helper_watch(q.m->loop), 0);
+    REQUIRE_EQ(monitor_begin(q.m, &q.config, &known), 0);
+    q.fd = dial(q.path);
+    CHECK_HAS(hears(q.fd), "{\"QMP\": {\"version\": {\"qemu\": ");
+}
+
+static void talks(void)
+{
+    begin();
+    CHECK_STR(ask("qmp_capabilities", NULL), OK);
+}
+
+static void end(void)
+{
+    monitor_end();
+    netdev_close_all();
+    blockdev_close_all();
+    chardev_free();
+    helper_end(); /* removes the sockets */
+    CHECK_EQ(access(q.path, F_OK), -1);
+    fake_free(q.m);
+}
+
+TEST(qmp_sockets_are_for_their_maker_alone)
+{
+    struct stat st;
+    begin();
+    REQUIRE_EQ(stat(q.path, &st), 0);
+    CHECK_EQ(st.st_mode & 0777, 0600);
+    end();
+}
+
+TEST(qmp_nothing_goes_before_capabilities)
+{
+    begin();
+    CHECK_HAS(ask("stop", NULL),
+              "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": "
+              "\"Expecting capabilities negotiation with");
+    machine_pause(q.m); /* nobody is told */
+    CHECK_HAS(ask("qmp_capabilities", "{\"enable\":[\"oob\"]}"),
+              "Capability oob is not available");
+    CHECK_STR(ask("qmp_capabilities", "{\"enable\":[]}"), OK);
+    CHECK_HAS(ask("qmp_capabilities", NULL), "already complete");
+    end();
+}
+
+TEST(qmp_messages_end_where_their_brackets_do)
+{
+    static const char one[] =
+        " {\"execute\" : \"query-name\",\n \"id\": \"a}\\\"{\"}\r\n";
+    static const char answer[] =
+        "{\"return\": {\"name\": \"web \\\"1\\\"\"}, \"id\": \"a}\\\"{\"}\r\n";
+    talks();
+    fake_set_wall(7);
+    CHECK_STR(says(q.fd, one), answer);
+    for (const char *p = one; *p; p++) { /* in pieces */
+        char c[2] = {*p, '\0'};
+        CHECK_STR(says(q.fd, c), *p == '}' && p[1] == '\r' ? answer : "");
+    }
+    CHECK_STR(says(q.fd, "{\"execute\":\"stop\",\"id\":[1,null]}{\"execute\":"
+                         "\"query-kvm\",\"id\":-2.5e3}"),
+              "{\"timestamp\": {\"seconds\": 7, \"microseconds\": 0}, "
+              "\"event\": \"STOP\"}\r\n"
+              "{\"return\": {}, \"id\": [1,null]}\r\n"
+              "{\"return\": {\"enabled\": true, \"present\": true}, "
+              "\"id\": -2.5e3}\r\n");
+    end();
+}
+
+TEST(qmp_what_is_no_message_is_said_and_passed_over)
+{
+    talks();
+    CHECK_HAS(says(q.fd, "cont\n"), "\"JSON parse error, an object");
+    CHECK_HAS(says(q.fd, "{\"execute\":}"), "\"JSON parse error: JSON, byte");
+    CHECK_HAS(says(q.fd, "{\"execute\":\"x\"]"), "JSON parse error");
+    CHECK_HAS(says(q.fd, "{}"), "lacks member 'execute'");
+    CHECK_HAS(says(q.fd, "{\"execute\":\"stop\",\"control\":{\"a\":1}}"),
+              "QMP input member 'control.a' is unexpected");
+    CHECK_HAS(says(q.fd, "{\"execute\":\"stop\",\"id\":{\"a\":x}}"),
+              "JSON parse error");
+    CHECK_HAS(ask("stop", "{\"now\":true}"), "now");
+    CHECK(!q.m->paused);
+    CHECK_HAS(ask("nope", NULL), "{\"error\": {\"class\": \"CommandNotFound\", "
+                                 "\"desc\": \"The command nope has not");
+    CHECK_HAS(ask("migrate", "{\"uri\":\"x\"}"), "not moved over QMP");
+    CHECK_HAS(ask("device_add", NULL), "no hot-plug");
+    CHECK_HAS(ask("stop", NULL), "\"STOP\"}\r\n" OK);
+    end();
+}
+
+TEST(qmp_a_message_without_end_ends_the_connection)
+{
+    char text[4096];
+    talks();
+    memset(text, '[', sizeof(text));
+    text[0] = '{';
+    const char *got = "";
+    for (int i = 0; i < JSON_TEXT / 4096; i++) {
+        CHECK_STR(got, "");
+        CHECK_EQ(send(q.fd, text, sizeof(text), MSG_NOSIGNAL), sizeof(text));
+        text[0] = '[';
+        got = hears(q.fd);
+    }
+    CHECK_HAS(got, "too long");
+    CHECK_STR(hears(q.fd), "closed");
+    close(dial(q.path));
+    end();
+}
+
+TEST(qmp_many_small_messages_are_each_answered)
+{
+    static char text[JSON_TEXT];
+    static const char one[] = "{\"execute\":\"query-kvm\"}";
+    unsigned n = 0, answers = 0;
+    talks();
+    for (size_t k = sizeof(one) - 1; (n + 1) * k < sizeof(text); n++)
+        memcpy(text + n * k, one, k);
+    size_t len = n * (sizeof(one) - 1);
+    for (size_t at = 0; at < len || answers < n;) {
+        ssize_t sent =
+            at < len ? send(q.fd, text + at, len - at, MSG_DONTWAIT) : 0;
+        at += sent > 0 ? (size_t)sent : 0;
+        const char *p = hears(q.fd);
+        REQUIRE(*p);
+        while ((p = strstr(p, "{\"return\""))) {
+            answers++;
+            p++;
+        }
+    }
+    CHECK_EQ(answers, n);
+    end();
+}
+
+TEST(qmp_verbs_do_what_they_say)
+{
+    talks();
+    CHECK_HAS(ask("query-status", NULL), "\"status\": \"running\"");
+    ask("stop", NULL);
+    CHECK(q.m->paused);
+    CHECK_HAS(ask("query-status", NULL),
+              "{\"running\": false, \"singlestep\": false, "
+              "\"status\": \"prelaunch\"}");
+    q.m->started = true;
+    CHECK_HAS(ask("query-status", NULL), "\"status\": \"paused\"");
+    CHECK_HAS(ask("cont", NULL), "\"event\": \"RESUME\"}\r\n" OK);
+    CHECK(!q.m->paused);
+    CHECK_STR(ask("system_reset", NULL), OK);
+    CHECK_EQ(fake_last_request(q.m), STOP_RESET);
+    CHECK_HAS(ask("system_powerdown", NULL),
+              "\"event\": \"POWERDOWN\"}\r\n" OK);
+    CHECK_STR(ask("quit", NULL), OK);
+    CHECK_EQ(fake_last_request(q.m), STOP_POWEROFF);
+    CHECK(q.m->asked);
+    end();
+}
+
+TEST(qmp_a_guest_that_has_ended_is_only_reset)
+{
+    talks();
+    q.m->over = true;
+    q.m->why = STOP_PANIC;
+    machine_pause(q.m);
+    hears(q.fd);
+    CHECK_HAS(ask("query-status", NULL), "\"guest-panicked\"");
+    q.m->why = STOP_POWEROFF;
+    CHECK_HAS(ask("query-status", NULL), "\"shutdown\"");
+    CHECK_HAS(ask("cont", NULL), "reset starts it again");
+    CHECK(q.m->paused);
+    end();
+}
+
+TEST(qmp_links_go_down_and_up)
+{
+    talks();
+    CHECK_STR(ask("set_link", "{\"name\":\"n0\",\"up\":false}"), OK);
+    CHECK(!netdev_link(fake_net_dev(q.net)));
+    CHECK_STR(ask("set_link", "{\"name\":\"n0\",\"up\":true}"), OK);
+    CHECK(q.up);
+    CHECK_HAS(ask("set_link", "{\"name\":\"n1\",\"up\":true}"),
+              "\"class\": \"DeviceNotFound\"");
+    CHECK_HAS(ask("set_link", "{\"name\":\"n0\"}"),
+              "Parameter 'up' is missing");
+    end();
+}
+
+TEST(qmp_balloon_has_a_size_and_tells_of_it)
+{
+    talks();
+    CHECK_HAS(ask("query-balloon", NULL), "\"class\": \"DeviceNotActive\"");
+    CHECK_HAS(ask("balloon", "{\"value\":1048576}"), "DeviceNotActive");
+    REQUIRE_EQ(fake_device(q.m, &virtio_balloon_class, "balloon", ""), 0);
+    CHECK_STR(ask("query-balloon", NULL),
+              "{\"return\": {\"actual\": 8388608}}\r\n");
+    CHECK_STR(ask("balloon", "{\"value\":4194304}"), OK);
+    CHECK_HAS(ask("balloon", "{\"value\":8388609}"), "GenericError");
+    struct device *d = q.m->devices;
+    while (d->cls != &virtio_balloon_class)
+        d = d->next;
+    for (int i = 0; i < 100; i++) /* as a guest does that is in a hurry */
+        machine_note(d, NEWS_BALLOON);
+    const char *got = hears(q.fd);
+    CHECK_HAS(got, "\"event\": \"BALLOON_CHANGE\", "
+                   "\"data\": {\"actual\": 8388608}}\r\n");
+    CHECK(!strstr(strstr(got, "event") + 1, "event"));
+    machine_note(d, NEWS_BALLOON);
+    CHECK_STR(hears(q.fd), "");
+    fake_sleep_ns(q.m, 200000000);
+    CHECK_HAS(hears(q.fd), "BALLOON_CHANGE");
+    end();
+}
+
+TEST(qmp_events_say_why)
+{
+    static const struct {
+        enum machine_news what;
+        bool asked;
+        int why;
+        const char *says;
+    } rows[] = {
+        {NEWS_RESET, false, STOP_RESET,
+         "\"RESET\", \"data\": {\"guest\": true, \"reason\": \"guest-reset\"}"},
+        {NEWS_RESET, true, STOP_RESET,
+         "{\"guest\": false, \"reason\": \"host-qmp-system-reset\"}"},
+        {NEWS_END, false, STOP_POWEROFF,
+         "\"SHUTDOWN\", \"data\": {\"guest\": true, \"reason\": "
+         "\"guest-shutdown\"}"},
+        {NEWS_END, true, STOP_POWEROFF, "\"host-qmp-quit\""},
+        {NEWS_END, true, 128 + 15, "\"host-signal\""},
+        {NEWS_END, false, STOP_FAULT,
+         "{\"guest\": false, \"reason\": \"host-error\"}"},
+        {NEWS_PANICKED, true, STOP_PANIC,
+         "\"GUEST_PANICKED\", \"data\": {\"action\": \"pause\"}"},
+    };
+    talks();
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        machine_tell(q.m, rows[i].what, rows[i].asked, rows[i].why);
+        CHECK_HAS(hears(q.fd), rows[i].says);
+    }
+    end();
+}
+
+TEST(qmp_several_clients_are_told_and_answered)
+{
+    talks();
+    int other = dial(q.path), silent = dial(q.path);
+    hears(silent);
+    says(other, "{\"execute\":\"qmp_capabilities\"}");
+    ask("stop", NULL);
+    CHECK_HAS(hears(other), "\"STOP\"");
+    CHECK_STR(hears(silent), "");
+    close(other);
+    CHECK_HAS(ask("cont", NULL), OK);
+    end();
+}
+
+TEST(qmp_disks_are_shown_and_grow)
+{
+    talks();
+    CHECK_STR(ask("query-block", NULL), "{\"return\": []}\r\n");
+    struct fake_blk *f = fake_blk_new(NULL);
+    CHECK_HAS(ask("query-block", NULL), "\"node-name\": \"d0\"");
+    CHECK_HAS(ask("query-named-block-nodes", NULL),
+              "\"virtual-size\": 1048576");
+    f->b.read_bytes = 512;
+    f->b.reads = 1;
+    CHECK_HAS(ask("query-blockstats", NULL), "{\"rd_bytes\": 512, ");
+    CHECK_HAS(ask("block_resize", "{\"node-name\":\"nope\",\"size\":1024}"),
+              "DeviceNotFound");
+    CHECK_HAS(ask("block_resize", "{\"size\":1024}"), "'node-name'");
+    CHECK_HAS(
+        ask("blockdev-change-medium", "{\"id\":\"d0\",\"filename\":\"x\"}"),
+        "error");
+    end();
+}
+
+/* Sends a descriptor along. */
+static const char *passes(const char *text, int fd)
+{
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } ctl = {.head = {.cmsg_len = CMSG_LEN(sizeof(int)),
+                      .cmsg_level = SOL_SOCKET,
+                      .cmsg_type = SCM_RIGHTS}};
+    struct iovec iov = {(void *)text, strlen(text)};
+    struct msghdr m = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = &ctl,
+                       .msg_controllen = sizeof(ctl)};
+    memcpy(CMSG_DATA(&ctl.head), &fd, sizeof(int));
+    CHECK_EQ(sendmsg(q.fd, &m, 0), strlen(text));
+    return hears(q.fd);
+}
+
+TEST(qmp_descriptors_come_by_name)
+{
+    int p[2];
+    char c = 0;
+    talks();
+    REQUIRE_EQ(pipe(p), 0);
+    CHECK_HAS(ask("getfd", "{\"fdname\":\"a\"}"),
+              "No file descriptor supplied");
+    CHECK_STR(passes("{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"a\"}}",
+                     p[1]),
+              OK);
+    int fd = qmp_take_fd("a");
+    REQUIRE(fd > p[1]);
+    CHECK_EQ(write(fd, "x", 1), 1);
+    CHECK_EQ(read(p[0], &c, 1), 1);
+    close(fd);
+    CHECK_EQ(qmp_take_fd("a"), -ENOENT);
+    CHECK_HAS(ask("closefd", "{\"fdname\":\"a\"}"), "named 'a' not found");
+    passes("{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"b\"}}", p[1]);
+    CHECK_STR(ask("closefd", "{\"fdname\":\"b\"}"), OK);
+    /* What nobody names goes with its bringer. */
+    for (int i = 0; i < 2 * MONITOR_FDS; i++)
+        passes(" ", p[1]);
+    close(p[1]);
+    close(q.fd);
+    fake_run_loop(q.m);
+    CHECK_EQ(read(p[0], &c, 1), 0);
+    end();
+}
+
+/* ------------------------------------------------------------------- schema */
+
+static bool is(const char **p, const char **sig);
+
+static void blanks(const char **p)
+{
+    while (**p == ' ' || **p == ',')
+        ++*p;
+}
+
+static bool is_text(const char **p)
+{
+    if (*(*p)++ != '"')
+        return false;
+    for (; **p && **p != '"'; ++*p)
+        *p += **p == '\\';
+    return *(*p)++ == '"';
+}
+
+/* Passes over a type. */
+static void skip(const char **sig)
+{
+    int depth = 0;
+    do {
+        depth += **sig == '{' || **sig == '[';
+        depth -= **sig == '}' || **sig == ']';
+        ++*sig;
+    } while (depth);
+}
+
+static bool is_object(const char **p, const char **sig)
+{
+    ++*p;
+    while (**sig != '}') {
+        size_t n = strcspn(*sig, ":?");
+        bool may_miss = (*sig)[n] == '?';
+        const char *key = *sig;
+        *sig += n + may_miss + 1;
+        blanks(p);
+        if (**p == '"' && !strncmp(*p + 1, key, n) && (*p)[n + 1] == '"') {
+            *p += n + 4; /* "": and a blank */
+            if (!is(p, sig))
+                return false;
+        } else if (may_miss) {
+            skip(sig);
+        } else {
+            return false;
+        }
+        *sig += **sig == ',';
+    }
+    ++*sig;
+    blanks(p);
+    return *(*p)++ == '}';
+}
+
+static bool is_list(const char **p, const char **sig)
+{
+    const char *of = *sig;
+    ++*p;
+    for (blanks(p); **p != ']'; blanks(p)) {
+        *sig = of;
+        if (!is(p, sig))
+            return false;
+    }
+    ++*p;
+    *sig = of;
+    skip(sig);
+    return *(*sig)++ == ']';
+}
+
+/* Is what is at *p of the type at *sig? Both move behind it. */
+static bool is(const char **p, const char **sig)
+{
+    char c = *(*sig)++;
+    const char *any = "{}";
+    size_t n = strspn(*p, "-0123456789");
+    switch (c) {
+    case '{':
+        return **p == '{' && is_object(p, sig);
+    case '[':
+        return **p == '[' && is_list(p, sig);
+    case 's':
+        return is_text(p);
+    case 'i':
+        *p += n;
+        return n > 0;
+    case 'b':
+        n = !strncmp(*p, "true", 4) ? 4 : !strncmp(*p, "false", 5) ? 5 : 0;
+        *p += n;
+        return n > 0;
+    default: /* v */
+        if (**p != '{')
+            return false;
+        (void)any;
+        skip(p);
+        return true;
+    }
+}
+
+TEST(qmp_each_answer_is_of_its_type)
+{
+    const struct qmp_command *c;
+    talks();
+    REQUIRE_EQ(fake_device(q.m, &virtio_balloon_class, "balloon", ""), 0);
+    fake_blk_new(NULL);
+    for (unsigned i = 0; (c = qmp_command(i)); i++) {
+        if (!c->gives)
+            continue;
+        const char *args =
+            !c->need                       ? NULL
+            : !strcmp(c->need, "typename") ? "{\"typename\":\"e1000\"}"
+            : !strcmp(c->need, "path")     ? "{\"path\":\"/\"}"
+                                           : "{\"command-line\":\"info\"}";
+        const char *p = ask(c->name, args), *sig = c->gives;
+        CHECK_HAS(p, "{\"return\": ");
+        p += strlen("{\"return\": ");
+        if (!is(&p, &sig) || *sig || strcmp(p, "}\r\n") != 0)
+            FAIL("%s: %s is no %s", c->name, p, c->gives);
+    }
+    end();
+}
+
+TEST(qmp_schema_has_each_command_and_event)
+{
+    const struct qmp_command *c;
+    char text[128];
+    static char schema[1 << 18];
+    talks();
+    snprintf(schema, sizeof(schema), "%s", ask("query-qmp-schema", NULL));
+    for (unsigned i = 0; (c = qmp_command(i)); i++) {
+        snprintf(text, sizeof(text),
+                 "{\"name\": \"%s\", \"meta-type\": \"command\"", c->name);
+        CHECK_HAS(schema, text);
+    }
+    for (unsigned i = 0; i < QMP_EVENTS; i++) {
+        snprintf(text, sizeof(text),
+                 "{\"name\": \"%s\", \"meta-type\": \"event\"",
+                 qmp_events[i].name);
+        CHECK_HAS(schema, text);
+    }
+    CHECK_HAS(schema, "\"members\": [{\"name\": \"name\", \"type\": \"str\"}, "
+                      "{\"name\": \"up\", \"type\": \"bool\"}]");
+    CHECK(!strstr(schema, "device_add") && !strstr(schema, "migrate\""));
+    end();
+}
+
+/* ---------------------------------------------------------------------- HMP */
+
+TEST(hmp_answers_and_prompts)
+{
+    talks();
+    int fd = dial(q.hmp);
+    CHECK_STR(hears(fd), "QEMU 7.2.0 monitor - type 'help' for more "
+                         "information\r\n(qemu) ");
+    CHECK_STR(says(fd, "\r\n\n"), "(qemu) (qemu) ");
+    CHECK_HAS(says(fd, "info version\n"), "7.2.0 (vmm " VERSION ")\r\n(qemu) ");
+    CHECK_STR(says(fd, "info status\r"), "VM status: running\r\n(qemu) ");
+    says(fd, "stop\n");
+    CHECK_HAS(hears(q.fd), "\"STOP\"");
+    CHECK_STR(says(fd, "info status\n"),
+              "VM status: paused (prelaunch)\r\n(qemu) ");
+    CHECK_STR(says(fd, "c\n"), "(qemu) ");
+    CHECK_HAS(says(fd, "info cpus\n"), " CPU #1: thread_id=0\r\n");
+    CHECK_HAS(says(fd, "info balloon\n"), "No balloon device");
+    CHECK_HAS(says(fd, "balloon 4\n"), "No balloon device");
+    CHECK_STR(says(fd, "set_link n0 off\n"), "(qemu) ");
+    CHECK(!netdev_link(fake_net_dev(q.net)));
+    CHECK_HAS(says(fd, "set_link n0 left\n"), "Error: set_link: write");
+    CHECK_HAS(says(fd, "info nothing\n"), "Error: info: there is no nothing");
+    CHECK_HAS(says(fd, "rm -rf /\n"), "unknown command: 'rm'");
+    CHECK_HAS(says(fd, "help cont\n"), "cont  -- it goes on\r\n(qemu) ");
+    CHECK_STR(says(fd, "system_powerdown\n"), "(qemu) ");
+    CHECK_STR(says(fd, "system_reset\nquit\n"), "(qemu) (qemu) ");
+    CHECK_EQ(fake_last_request(q.m), STOP_POWEROFF);
+    end();
+}
+
+TEST(hmp_of_qmp_says_each_line_of_info_in_two_words)
+{
+    talks();
+    const char *p = ask("human-monitor-command", "{\"command-line\":\"info\"}");
+    CHECK_HAS(p, "info version  -- what this is\\u000d\\u000a");
+    CHECK_HAS(ask("human-monitor-command",
+                  "{\"command-line\":\"nope\",\"cpu-index\":0}"),
+              "{\"return\": \"Error: unknown command: 'nope'");
+    end();
+}
+
+TEST(hmp_a_line_without_end_is_cut)
+{
+    char text[4096];
+    talks();
+    int fd = dial(q.hmp);
+    hears(fd);
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    for (int i = 0; i < 40; i++)
+        CHECK_STR(says(fd, text), "");
+    CHECK_HAS(says(fd, "\n"), "unknown command: 'xxxx");
+    end();
+}
