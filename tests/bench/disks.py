@@ -11,23 +11,28 @@ from vms import GUEST, VM, Failed, command, guest_shell, sh, wait_for
 # peer: how its disk is opened
 PEERS = {
     "vmm-none": "cache=none,aio=threads",
+    "vmm-none-uring": "cache=none,aio=io_uring",
     "qemu-none-threads": "cache=none,aio=threads",
     "qemu-none-native": "cache=none,aio=native",
     "qemu-none-uring": "cache=none,aio=io_uring",
     "vmm-cached": "cache=writeback,aio=threads",
+    "vmm-cached-uring": "cache=writeback,aio=io_uring",
     "qemu-cached-threads": "cache=writeback,aio=threads",
     "qemu-cached-uring": "cache=writeback,aio=io_uring",
 }
 NAMES = {
-    "vmm-none": "vmm, cache=none", "was-none": "the other build, cache=none",
-    "vmm-cached": "vmm, writeback", "was-cached": "the other build, writeback",
+    "vmm-none": "vmm none, threads", "was-none": "the other build none, threads",
+    "vmm-none-uring": "vmm none, io_uring", "was-none-uring": "the other build none, io_uring",
+    "vmm-cached": "vmm writeback, threads", "was-cached": "the other build writeback, threads",
+    "vmm-cached-uring": "vmm writeback, io_uring", "was-cached-uring": "the other build writeback, io_uring",
     "qemu-none-threads": "QEMU none, threads", "qemu-none-native": "QEMU none, native",
     "qemu-none-uring": "QEMU none, io_uring", "qemu-cached-threads": "QEMU writeback, threads",
     "qemu-cached-uring": "QEMU writeback, io_uring",
 }
-ORDER = ["vmm-none", "was-none", "qemu-none-threads", "qemu-none-native", "qemu-none-uring", "vmm-cached", "was-cached",
-         "qemu-cached-threads", "qemu-cached-uring"]
-PAIRS = [(p, q) for p in ("vmm-none", "vmm-cached") for q in PEERS if q.startswith(p.replace("vmm", "qemu", 1))]
+ORDER = ["vmm-none", "was-none", "vmm-none-uring", "was-none-uring", "qemu-none-threads", "qemu-none-native",
+         "qemu-none-uring", "vmm-cached", "was-cached", "vmm-cached-uring", "was-cached-uring", "qemu-cached-threads",
+         "qemu-cached-uring"]
+PAIRS = [(p, q) for p in PEERS for q in PEERS if p.startswith("vmm") and q.startswith(p.replace("-uring", "").replace("vmm", "qemu", 1))]
 SIZE = 256  # MiB, as much as the lab's memory holds beside a guest's
 
 # row: rw, bs, depth, what else fio is told
