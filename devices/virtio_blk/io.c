@@ -56,7 +56,7 @@ static size_t vblk_req_size(const struct vblk_queue *q)
 }
 
 /* The last one freed first: as many pages are touched as there were requests
- * at a time. Never NULL: `most` and one to look with. */
+ * at a time. NULL: all are under way. */
 static struct vblk_req *vblk_take(struct vblk_queue *q)
 {
     struct vblk_req *r = q->free;
@@ -64,6 +64,9 @@ static struct vblk_req *vblk_take(struct vblk_queue *q)
         q->free = r->next;
         return r;
     }
+    q->full = q->fresh == q->most;
+    if (q->full)
+        return NULL;
     r = (void *)((char *)q->pool + vblk_req_size(q) * q->fresh++);
     r->q = q;
     return r;
@@ -110,6 +113,13 @@ static void vblk_show_now(struct event *ev, uint32_t got)
     vblk_show(q);
 }
 
+/* There is memory for a request again. */
+static void vblk_go_on(struct vblk_queue *q)
+{
+    q->full = false;
+    loop_again(&q->d->v.kick[q->vq - q->d->v.vq].ev);
+}
+
 /* Back to the ring, with `len` bytes written, the status included. A queue that
  * is off, or broken, is told nothing. */
 static void vblk_give(struct vblk_req *r, uint8_t status, uint32_t len)
@@ -118,8 +128,7 @@ static void vblk_give(struct vblk_req *r, uint8_t status, uint32_t len)
     q->inflight--;
     vblk_release(r);
     if (q->full)
-        loop_again(&q->d->v.kick[q->vq - q->d->v.vq].ev);
-    q->full = false;
+        vblk_go_on(q);
     if (!vblk_on(q) || q->vq->state != VQ_READY)
         return;
     if (status == S_IOERR)
@@ -378,10 +387,12 @@ static void vblk_held_back(struct vblk_queue *q, bool had)
 }
 
 /* The next request of the ring; what vq_pop gives. EMPTY, too, where it is held
- * back. */
+ * back, or there is no memory for it. */
 static enum vq_got vblk_next(struct vblk_queue *q)
 {
     struct vblk_req *r = vblk_take(q);
+    if (!r)
+        return VQ_EMPTY;
     enum vq_got got = vq_pop(q->vq, &r->chain, r->iov, q->vq->size_max);
     if (got != VQ_CHAIN) {
         vblk_release(r);
@@ -419,15 +430,14 @@ void vblk_run(struct vblk_queue *q)
     uint32_t before = vq->walked;
     vq_kicks_off(vq);
     for (int n = 1;; n++) {
-        q->full = q->inflight == q->most;
-        if (q->full)
-            break;
         enum vq_got got = vblk_next(q);
         if (got == VQ_EMPTY && d->gate.due) {
             vblk_held_back(q, n > 1);
             break;
         }
         if (got == VQ_EMPTY) {
+            if (q->full)
+                break;
             if (!loop_look(d->v.dev.m->loop, &q->look) && vq_rearm(vq))
                 continue;
             break;
@@ -505,7 +515,7 @@ int vblk_queue_init(struct vblk *d, unsigned n)
         .look = vblk_look_waits, .ready = vblk_look_work, .arm = vblk_look_arm};
     size_t most = POOL_MAX / d->nq / vblk_req_size(q);
     q->most = most < q->vq->size_max ? (unsigned)most : q->vq->size_max + 1u;
-    q->pool = calloc(q->most + 1u, vblk_req_size(q));
+    q->pool = calloc(q->most, vblk_req_size(q));
     return q->pool ? 0 : -ENOMEM;
 }
 

@@ -61,9 +61,9 @@ struct vblk_queue {
     void *pool;      /* of requests */
     unsigned fresh;  /* of the pool, never used so far */
     struct vblk_req *free;
-    unsigned most;      /* requests at a time, */
-    unsigned inflight;  /* of these taken from the ring, not given back; */
-    bool full;          /* all: the ring may have more */
+    unsigned most;      /* of the pool: that many there are */
+    bool full;          /* all of them are under way: the ring may have more */
+    unsigned inflight;  /* taken from the ring, not given back */
     unsigned unshown;   /* given back, not shown to the driver */
     struct event show;  /* shows them at the end of the turn */
     struct poller look; /* at the ring */

@@ -106,8 +106,9 @@ class Guest:
             f"--size={SIZE}m --time_based --runtime={int(seconds) + 60} --norandommap --gtod_reduce=1 {more} >/tmp/fio 2>&1 &")
 
         def moves():
-            if guest_shell("pidof fio || true").strip() == "":
-                raise Failed("fio: " + guest_shell("tail -n 1 /tmp/fio").strip())
+            said = guest_shell("pidof fio >/dev/null || tail -n 1 /tmp/fio").strip()
+            if said:
+                raise Failed("fio: " + said)
             return self.look()["requests"] > before + 20
 
         wait_for(40, "request of fio's", moves)
