@@ -283,3 +283,81 @@ test_disk_fio_direct() {
     fio_resets cache=none num-queues=2
     umount "$disk_dir"
 }
+
+# ------------------------------------------------------------ while the guest runs
+
+# patch PATH JSON: the API's PATCH, which says nothing when it is done.
+patch() {
+    local told
+    told=$(curl -sS --max-time 20 --unix-socket control -X PATCH -d "$2" "http://localhost/$1") || fail "PATCH $1: curl: $?"
+    is "$told" '' "the answer to PATCH $1 $2"
+}
+verified_more() { [ "$(g 'cat /tmp/rounds 2>/dev/null | wc -l')" -gt "$1" ]; }
+# verified WHAT: fio has verified twice, so once from begin to end, since it was so.
+verified() {
+    local rounds
+    rounds=$(g 'cat /tmp/rounds 2>/dev/null | wc -l')
+    wait_for 120 "fio's verifying after $1" verified_more $((rounds + 1))
+    ! g_ok 'test -e /tmp/bad' || fail "fio finds, after $1: $(g 'tail -n 5 /tmp/bad')"
+}
+disk_has() { g_ok "$one; test \$(blockdev --getsize64 /dev/\$disk) = $(($1 << 20))"; }
+guest_mib() { g "awk '/MemTotal/ { print int(\$2 / 1024) }' /proc/meminfo"; }
+guest_above() { [ "$(guest_mib)" -gt "$1" ]; }
+guest_below() { [ "$(guest_mib)" -lt "$1" ]; }
+
+e2e lab/long disk_fio_grown_swapped "by API and vmm ctl, under fio's verifying: a disk grows, other files take its place, a balloon is inflated and deflated"
+test_disk_fio_grown_swapped() {
+    truncate -s 32M disk
+    # Who opens files later is nobody.
+    mkdir let
+    chmod 711 .. . let
+    mem=320M boot_disk -drive "file=$E2E_TOOLS,format=raw,if=virtio,readonly=on" -control control -allow-path "$T/let" \
+        -drive file=disk,format=raw,if=none,id=d1 -device virtio-blk-pci,drive=d1,serial=one -smp 2 \
+        -device virtio-balloon-pci,id=b
+    fio_written
+    g "$one; while [ ! -e /tmp/enough ]; do fio $job --verify_only >/tmp/last 2>&1 || cp /tmp/last /tmp/bad; echo >>/tmp/rounds; done >/dev/null 2>&1 &"
+    verified "nothing"
+
+    truncate -s 64M disk
+    "$VMM" ctl control disk d1
+    wait_for 30 "a disk of 64 MiB" disk_has 64
+    truncate -s 96M disk
+    patch drives/d1 '{"drive_id":"d1"}'
+    wait_for 30 "a disk of 96 MiB" disk_has 96
+    verified "growing"
+
+    # Nobody writes: copies are the same disk.
+    cp disk let/second
+    cp disk let/third
+    chmod 666 let/*
+    truncate -s 128M let/second
+    "$VMM" ctl control disk d1 "$T/let/second"
+    wait_for 30 "a disk of 128 MiB" disk_has 128
+    patch drives/d1 "{\"drive_id\":\"d1\",\"path_on_host\":\"$T/let/third\"}"
+    wait_for 30 "a disk of 96 MiB again" disk_has 96
+    verified "two swaps"
+
+    local all
+    all=$(guest_mib)
+    patch balloon '{"amount_mib":128}'
+    wait_for 60 "an inflated balloon" guest_below $((all - 100))
+    verified "inflating"
+    "$VMM" ctl control balloon id=b size=320M
+    wait_for 60 "a deflated balloon" guest_above $((all - 10))
+    "$VMM" ctl control balloon id=b size=256M
+    wait_for 60 "a balloon of 64 MiB" guest_below $((all - 40))
+    patch balloon '{"amount_mib":0}'
+    wait_for 60 "a deflated balloon" guest_above $((all - 10))
+    verified "the balloon"
+
+    # What is written now, beyond the old end too, is in the last file, and in no other.
+    g_ok ': >/tmp/enough'
+    wait_for 120 "the end of fio" g_ok '! pidof fio'
+    local before
+    before=$(sha256sum disk let/second)
+    g_limit=180 g_ok "$one; fio --name=new --filename=/dev/\$disk --direct=1 --rw=write --bs=64k --offset=80m --size=8m --verify=crc32c" ||
+        fail "not written beyond the old end"
+    is "$(sha256sum disk let/second)" "$before" "sha256 of the files before"
+    is "$(g "$one; sha256sum </dev/\$disk" | cut -d ' ' -f 1)" "$(sum_of cat let/third)" "sha256 of the last file"
+    poweroff_linux
+}
