@@ -213,6 +213,8 @@ static const struct option options[] = {
     FLAG("-S", stopped, "the guest does not start before it is resumed"),
     CALL("-allow-path", "DIR", helper_allow,
          "files below it may be opened once the guest runs"),
+    CALL("-allow-tap", "NAME|PREFIX*", helper_allow_tap,
+         "TAPs that may take a netdev's place then"),
     TEXT("-D", "FILE", log, "messages go there (SIGHUP opens it anew)"),
     FLAG("-daemonize", daemonize, "go on in the background once it is ready"),
     CALL("-ready", "run|guest", ready_option,

@@ -10,7 +10,9 @@
 #include "control/verbs.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "block/block.h"
 #include "control/metrics.h"
@@ -72,6 +74,76 @@ static int verbs_quit(void *thing, const void *told, struct text *out)
     return 0;
 }
 
+/* ------------------------------------------------------- what takes its time
+ */
+
+#define LATER_NS 8000000000ull /* for the helper to open something */
+
+/* The one thing that is being opened: the sandbox can open none, so the helper
+ * process does it, which may take its time. */
+static struct later {
+    struct helper_ask ask;
+    struct timer deadline;
+    struct blockdev *b; /* whose file it is, */
+    struct netdev *nd;  /* or interface */
+    char name[4096];
+    int fd[NET_QUEUES_MAX];
+    unsigned nfd;
+    void *who;
+    void (*answer)(void *who, int err, const char *why); /* NULL: none is */
+} later;
+
+static int verbs_busy(const char *verb)
+{
+    return fail(-EBUSY, "%s: something else is being opened; ask again", verb);
+}
+
+static void verbs_answer(int err, const char *why)
+{
+    void (*answer)(void *who, int err, const char *why) = later.answer;
+    timer_cancel(&later.deadline);
+    helper_forget(&later.ask); /* closes what comes late */
+    later.answer = NULL;
+    answer(later.who, err, why);
+}
+
+static void verbs_close_queues(void)
+{
+    while (later.nfd)
+        close(later.fd[--later.nfd]);
+}
+
+static void verbs_too_late(struct timer *t)
+{
+    char why[512];
+    (void)t;
+    verbs_close_queues();
+    snprintf(why, sizeof(why), "%.400s: it could not be opened in %d s",
+             later.name, (int)(LATER_NS / 1000000000));
+    verbs_answer(-ETIMEDOUT, why);
+}
+
+/* The helper is asked: the answer comes later, or not at all. */
+static int verbs_wait(struct control *c)
+{
+    later.who = c->who;
+    later.answer = c->answer;
+    timer_init(&later.deadline, c->m->loop, verbs_too_late);
+    timer_arm(&later.deadline, now_ns() + LATER_NS);
+    return -EINPROGRESS;
+}
+
+void verbs_end(void)
+{
+    snapshot_abandon();
+    if (!later.answer)
+        return;
+    timer_cancel(&later.deadline);
+    helper_forget(&later.ask);
+    verbs_close_queues();
+    later.answer = NULL;
+}
+
 /* ------------------------------------------------------------------ cables */
 
 struct link_told {
@@ -108,6 +180,89 @@ static int verbs_link(void *thing, const void *told, struct text *out)
         return fail(-ENOENT, "link: there is no netdev or NIC %s", t->id);
     netdev_plug(nd, t->state);
     return 0;
+}
+
+struct netdev_told {
+    const char *id, *ifname;
+};
+static const struct field netdev_verb_fields[] = {
+    FIELD(TEXT, "id", struct netdev_told, id, .arg = "ID",
+          .help = "a netdev, or a NIC"),
+    FIELD(TEXT, "ifname", struct netdev_told, ifname, .arg = "TAP",
+          .help = "takes its place; an -allow-tap"),
+    {.name = ""},
+};
+
+static const char *verbs_why_no_tap(int err)
+{
+    switch (err) {
+    case -ENODEV:
+        return "there is no such interface";
+    case -EBUSY:
+        return "another process uses it";
+    case -EINVAL:
+        return "is no TAP, or was made with other flags (vnet_hdr, "
+               "multi_queue)";
+    default:
+        return strerror(-err);
+    }
+}
+
+/* One queue after the other. */
+static int verbs_ask_tap(void)
+{
+    return helper_tap(&later.ask, later.name, later.nd->vnet_hdr,
+                      later.nd->nq > 1);
+}
+
+static void verbs_tap_open(struct helper_ask *a, int err, const int fd[2])
+{
+    char why[512] = "";
+    (void)a;
+    if (!err)
+        later.fd[later.nfd++] = fd[0];
+    if (!err && later.nfd < later.nd->nq) {
+        err = verbs_ask_tap();
+        if (!err)
+            return;
+    }
+    log_catch(why, sizeof(why));
+    if (err) {
+        fail(err, "netdev: %s: %s", later.name, verbs_why_no_tap(err));
+        verbs_close_queues();
+    } else {
+        later.nfd = 0;
+        err = later.nd->swap(later.nd, later.fd, later.name);
+    }
+    log_catch(NULL, 0);
+    verbs_answer(err, why);
+}
+
+static int verbs_move(void *thing, const void *told, struct text *out)
+{
+    struct control *c = thing;
+    const struct netdev_told *t = told;
+    (void)out;
+    if (!t->id || !t->ifname)
+        return fail(-EINVAL, "netdev: id= and ifname= are needed: ID TAP");
+    struct netdev *nd = verbs_netdev(c->m, t->id);
+    if (!nd)
+        return fail(-ENOENT, "netdev: there is no netdev or NIC %s", t->id);
+    if (!nd->swap)
+        return fail(-EOPNOTSUPP,
+                    "netdev: no interface can take the place of "
+                    "%s",
+                    nd->id);
+    if (later.answer)
+        return verbs_busy("netdev");
+    snprintf(later.name, sizeof(later.name), "%s", t->ifname);
+    later.nd = nd;
+    later.ask.done = verbs_tap_open;
+    int err = verbs_ask_tap();
+    if (err == -EACCES || err == -EPIPE)
+        return fail(-EACCES, "netdev: %.40s: is no -allow-tap NAME", t->ifname);
+    return err ? fail(err, "netdev: %.40s: %s", t->ifname, strerror(-err))
+               : verbs_wait(c);
 }
 
 static const char *const capture_words[] = {"off", "on", NULL};
@@ -149,16 +304,6 @@ static const struct field disk_fields[] = {
     {.name = ""},
 };
 
-/* The one file that is being opened: the sandbox has none, so the helper
- * process does it, which may take its time. */
-static struct swap {
-    struct helper_ask ask;
-    struct blockdev *b; /* NULL: none is */
-    char path[4096];
-    void *who;
-    void (*answer)(void *who, int err, const char *why);
-} swap;
-
 /* The helper's errors, which are the kernel's. */
 static const char *verbs_why(int err)
 {
@@ -173,49 +318,36 @@ static const char *verbs_why(int err)
     }
 }
 
-static void verbs_opened(struct helper_ask *a, int err, const int fd[2])
+static void verbs_file_open(struct helper_ask *a, int err, const int fd[2])
 {
-    struct swap *s = container_of(a, struct swap, ask);
     char why[512] = "";
+    (void)a;
     log_catch(why, sizeof(why));
     if (err)
-        fail(err, "disk: %s: %s", s->path, verbs_why(err));
+        fail(err, "disk: %s: %s", later.name, verbs_why(err));
     else
-        err = s->b->swap(s->b, fd[0], s->path);
+        err = later.b->swap(later.b, fd[0], later.name);
     log_catch(NULL, 0);
-    s->b = NULL;
-    s->answer(s->who, err, why);
+    verbs_answer(err, why);
 }
 
 static int verbs_swap(struct control *c, struct blockdev *b, const char *path)
 {
-    struct swap *s = &swap;
     if (!b->swap)
         return fail(-EOPNOTSUPP, "disk: no file can take the place of %s",
                     b->id);
-    if (s->b)
-        return fail(-EBUSY, "disk: another file is being opened");
-    if (*path != '/' || strlen(path) >= sizeof(s->path))
+    if (later.answer)
+        return verbs_busy("disk");
+    if (*path != '/' || strlen(path) >= sizeof(later.name))
         return fail(-EINVAL, "disk: path=: must be absolute: %.200s", path);
-    strcpy(s->path, path);
-    s->ask = (struct helper_ask){.done = verbs_opened};
-    s->who = c->who;
-    s->answer = c->answer;
-    int err = helper_open(&s->ask, s->path, !b->readonly);
+    strcpy(later.name, path);
+    later.b = b;
+    later.ask.done = verbs_file_open;
+    int err = helper_open(&later.ask, path, !b->readonly);
     if (err == -EACCES || err == -EPIPE)
         return fail(-EACCES, "disk: %s: lies below no -allow-path DIR", path);
-    if (err)
-        return fail(err, "disk: %s: %s", path, strerror(-err));
-    s->b = b;
-    return -EINPROGRESS;
-}
-
-void verbs_end(void)
-{
-    if (swap.b)
-        helper_forget(&swap.ask);
-    swap.b = NULL;
-    snapshot_abandon();
+    return err ? fail(err, "disk: %s: %s", path, strerror(-err))
+               : verbs_wait(c);
 }
 
 static int verbs_disk(void *thing, const void *told, struct text *out)
@@ -283,6 +415,8 @@ const struct verb verbs[] = {
     {"quit", "the run ends, as by a power-off, at once", NULL, 0, verbs_quit},
     {"link", "a cable is pulled or put back", link_fields,
      sizeof(struct link_told), verbs_link},
+    {"netdev", "another TAP takes the place of a netdev's", netdev_verb_fields,
+     sizeof(struct netdev_told), verbs_move},
     {"capture", "a capture leaves frames out or goes on", capture_fields,
      sizeof(struct link_told), verbs_capture},
     {"disk", "it has grown, or another file takes its place", disk_fields,

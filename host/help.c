@@ -27,6 +27,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/if_tun.h>
 #include <linux/openat2.h>
 #include <poll.h>
 #include <signal.h>
@@ -398,6 +399,28 @@ static void help_on_log(const struct help_ask *a)
     help_answer(a->tag, fd < 0 ? fd : 0, &fd, fd >= 0);
 }
 
+bool help_allows_tap(const struct help *h, const char *ifname)
+{
+    for (unsigned i = 0; i < h->ntap; i++) {
+        size_t n = strlen(h->tap[i]) - 1;
+        if (!strcmp(ifname, h->tap[i]) ||
+            (h->tap[i][n] == '*' && !strncmp(ifname, h->tap[i], n)))
+            return true;
+    }
+    return false;
+}
+
+/* As the operator. A queue alone may be one of an interface that has several.
+ */
+static void help_on_tap(const struct help_ask *a)
+{
+    unsigned flags = IFF_TAP | IFF_NO_PI | (a->write ? IFF_VNET_HDR : 0);
+    int fd = if_open_tap(a->ifname, flags | (a->what ? IFF_MULTI_QUEUE : 0));
+    if (fd == -EINVAL && !a->what)
+        fd = if_open_tap(a->ifname, flags | IFF_MULTI_QUEUE);
+    help_answer(a->tag, fd < 0 ? fd : 0, &fd, fd >= 0);
+}
+
 /* ----------------------------------------------------------------- the end */
 
 /* Where the name is, and which file has it. */
@@ -561,6 +584,8 @@ static bool help_well_formed(struct help_ask *a, size_t n, bool cut, int lent)
         return a->what < help->ndir && len;
     case HELP_LOG:
         return help->log_name && !len;
+    case HELP_TAP:
+        return a->what <= 1 && !len && help_allows_tap(help, a->ifname);
     case HELP_LEND:
         return !sealed && a->what >= 1 && a->what <= help->nway && !len;
     default:
@@ -575,6 +600,7 @@ static uint64_t help_capabilities(void)
 {
     uint64_t need = help->ndir ? BIT(CAP_SETUID) | BIT(CAP_SETGID) : 0;
     need |= help->log_name ? BIT(CAP_DAC_OVERRIDE) : 0;
+    need |= help->ntap ? BIT(CAP_NET_ADMIN) | BIT(CAP_DAC_OVERRIDE) : 0;
     for (unsigned i = 0; i < help->nway; i++)
         need |= help->way[i].argv ? ~0ull : BIT(CAP_DAC_OVERRIDE);
     for (const struct task *t = tasks; t; t = t->next)
@@ -659,6 +685,8 @@ static bool help_serve(void)
         help_on_open(&a);
     } else if (a.op == HELP_LOG) {
         help_on_log(&a);
+    } else if (a.op == HELP_TAP) {
+        help_on_tap(&a);
     } else if (a.op == HELP_LEND) {
         help->way[a.what - 1].lent = lent;
     } else if (a.op == HELP_SEAL) {

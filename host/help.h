@@ -13,6 +13,7 @@
 
 #define HELP_WAYS_MAX 64 /* what can be connected to; numbers from 1 on */
 #define HELP_DIRS_MAX 16
+#define HELP_TAPS_MAX 16
 
 /* What is connected to: a program that is started anew each time, with a socket
  * whose number its last argument ends with, or an address. */
@@ -34,6 +35,8 @@ struct help {
     unsigned nway;
     int dir[HELP_DIRS_MAX]; /* O_PATH: files below may be opened */
     unsigned ndir;
+    const char *tap[HELP_TAPS_MAX]; /* names that may be opened; PREFIX* */
+    unsigned ntap;
     int log_dir;    /* the same: of the log, */
     char *log_name; /* which is opened anew; NULL: there is none */
     /* Whom the asker becomes: files are opened as that user, and nothing is
@@ -53,6 +56,8 @@ enum help_op {
                        * answered by an int32_t, 0 or -errno; closed without,
                        * there is no such file */
     HELP_LOG,         /* the log anew: answered, with it */
+    HELP_TAP,         /* a queue of ifname: answered, with it; what: 1: one of
+                         several */
     /* To be done when the asker is no more; without answer, and no more taken
      * after HELP_SEAL. */
     HELP_SCRIPT,  /* run `text` with ifname */
@@ -68,7 +73,7 @@ enum help_op {
 struct help_ask {
     uint16_t op, what;
     uint32_t tag;   /* the answer's */
-    uint32_t write; /* HELP_OPEN: else only read */
+    uint32_t write; /* HELP_OPEN: else only read; HELP_TAP: with headers */
     uint32_t port;  /* HELP_CONNECT of a way with ports */
     char ifname[IFNAMSIZ];
     char text[PATH_MAX];
@@ -81,6 +86,7 @@ struct help_answer {
 };
 #define HELP_FDS 2 /* with an answer, at most */
 
+bool help_allows_tap(const struct help *h, const char *ifname);
 /* Serves `sock` until its other end is closed, does what is to be done then,
  * and ends the process: one that was forked for it. */
 _Noreturn void help_main(struct help *h, int sock);

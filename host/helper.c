@@ -130,6 +130,21 @@ int helper_allow(const char *dir)
     return 0;
 }
 
+int helper_allow_tap(const char *name)
+{
+    const char *end = name + strcspn(name, "/: \t\n*");
+    if (!*name || strlen(name) >= IFNAMSIZ || (*end && strcmp(end, "*") != 0))
+        return fail(-EINVAL,
+                    "-allow-tap %s: must be an interface's name, or PREFIX*",
+                    name);
+    if (list.ntap == HELP_TAPS_MAX)
+        return fail(-EINVAL, "-allow-tap %s: at most %d", name, HELP_TAPS_MAX);
+    needed = true;
+    helper_purpose("TAP %s", name);
+    list.tap[list.ntap++] = name;
+    return 0;
+}
+
 bool helper_allows(const char *path)
 {
     bool below = false;
@@ -496,6 +511,19 @@ int helper_named(int maker)
     int32_t err;
     ssize_t n = recv(maker, &err, sizeof(err), MSG_DONTWAIT);
     return n == sizeof(err) ? err : n < 0 ? -errno : -EPIPE;
+}
+
+int helper_tap(struct helper_ask *a, const char *ifname, bool headers,
+               bool several)
+{
+    struct help_ask what = {.op = HELP_TAP,
+                            .what = several,
+                            .tag = helper_next_tag(),
+                            .write = headers};
+    if (strlen(ifname) >= IFNAMSIZ || !help_allows_tap(&list, ifname))
+        return -EACCES;
+    strcpy(what.ifname, ifname);
+    return helper_send(a, &what);
 }
 
 int helper_reopen_log(struct helper_ask *a)

@@ -37,6 +37,8 @@ int helper_need_script(const char *script);
 void helper_need_unlink(const struct addr *a);
 /* Files below this directory may be opened: -allow-path. Said. */
 int helper_allow(const char *dir);
+/* TAP interfaces of this name, or PREFIX*, may be opened: -allow-tap. Said. */
+int helper_allow_tap(const char *name);
 /* Does this one lie there, where it really is? */
 bool helper_allows(const char *path);
 
@@ -92,6 +94,11 @@ int helper_create(struct helper_ask *a, const char *path);
  * without, the file is gone. */
 int helper_name(int maker);
 int helper_named(int maker);
+/* fd[0] will be a queue of a TAP that is there: the only one, or one of
+ * several; with virtio headers or bare. The same; -EACCES: the name is not
+ * allowed. */
+int helper_tap(struct helper_ask *a, const char *ifname, bool headers,
+               bool several);
 /* fd[0] will be the log anew: its name may be another file's now. The same. */
 int helper_reopen_log(struct helper_ask *a);
 /* done() will not be called. */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Interfaces and bridges of the host. */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -89,6 +91,23 @@ int if_raise_mac(const char *ifname)
         return err;
     ifr.ifr_hwaddr.sa_data[0] = (char)0xfe;
     return if_ioctl(SIOCSIFHWADDR, &ifr);
+}
+
+int if_open_tap(const char *ifname, unsigned flags)
+{
+    struct ifreq ifr;
+    int err = if_mtu(ifname); /* who may makes one by opening it */
+    int fd =
+        err < 0 ? err : open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return err < 0 ? err : -errno;
+    if_name_copy(&ifr, ifname);
+    ifr.ifr_flags = (short)flags;
+    if (ioctl(fd, TUNSETIFF, &ifr) == 0)
+        return fd;
+    err = -errno;
+    close(fd);
+    return err;
 }
 
 bool can_net_admin(void)

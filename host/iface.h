@@ -15,6 +15,11 @@ int if_set_bridge(const char *bridge, const char *ifname, bool member);
  * its own, and would change it with each VM that comes and goes. */
 int if_raise_mac(const char *ifname);
 
+/* A queue's file of a TAP interface that is there, which does not block; with
+ * IFF_* `flags` of <linux/if_tun.h>. The descriptor or -errno: -ENODEV: there
+ * is none of the name; -EINVAL: it is no TAP, or was made with other flags. */
+int if_open_tap(const char *ifname, unsigned flags);
+
 bool can_net_admin(void); /* CAP_NET_ADMIN in effect */
 
 #endif

@@ -113,6 +113,11 @@ struct netdev {
     int (*set_offload)(struct netdev *nd, unsigned bits);
     /* How many queues, from q[0], carry packets from now on. NULL: all. */
     int (*set_queues)(struct netdev *nd, unsigned n);
+    /* Another interface in its place, by open descriptors, one for each of its
+     * queues, which are taken over: the cable is out for a moment, so that the
+     * guest announces itself. On the main loop's thread. 0 or -errno (said).
+     * NULL: cannot. */
+    int (*swap)(struct netdev *nd, const int *fd, const char *ifname);
     /* Ends it, also one that was opened in part: closes, runs the down-script,
      * ends children, unlinks. Frees its struct. NULL: not opened. */
     void (*close)(struct netdev *nd);

@@ -58,5 +58,6 @@ int tap_set_queues(struct netdev *nd, unsigned n);
 /* tap_links.c: hears of the interface's end, where that is allowed, and of one
  * of its name. 0 or -errno. */
 int tap_links_watch(struct tap *t, struct loop *l);
+int tap_swap(struct netdev *nd, const int *fd, const char *ifname);
 
 #endif

@@ -13,6 +13,7 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -37,38 +38,19 @@ static void tap_links_gone(struct tap *t)
     netdev_set_link(&t->nd, false);
 }
 
-/* A queue's file as it was, of an interface that is there again; -errno. */
-static int tap_links_queue(struct tap *t)
+/* Files of an interface, one for each queue, take the place of those that are
+ * there; all of them are closed. 0 or -errno.
+ *
+ * syscalls loop if tap: ioctl(TUNSETVNETHDRSZ|TUNSETSNDBUF) dup3 close, where
+ * another interface takes the place, which only a test with two has */
+static int tap_links_take(struct tap *t, const int *fd)
 {
-    int hdr = NET_HDR_LEN;
-    struct ifreq ifr = {.ifr_flags = (short)t->flags};
-    int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    memcpy(ifr.ifr_name, t->ifname, IFNAMSIZ);
-    if (ioctl(fd, TUNSETIFF, &ifr) == 0 &&
-        (!t->nd.vnet_hdr || ioctl(fd, TUNSETVNETHDRSZ, &hdr) == 0) &&
-        (!t->sndbuf || ioctl(fd, TUNSETSNDBUF, &t->sndbuf) == 0))
-        return fd;
-    int err = -errno;
-    close(fd);
-    return err;
-}
-
-/* An interface of the name is there again: its files take the dead ones' place.
- * It is somebody's who made it: it stays when we end. -errno. */
-static int tap_links_again(struct tap *t)
-{
-    int fd[NET_QUEUES_MAX], err = 0;
-    unsigned n = 0;
-    while (n < t->nd.nq && !err) {
-        fd[n] = tap_links_queue(t);
-        if (fd[n] < 0)
-            err = fd[n];
-        else
-            n++;
-    }
-    for (unsigned i = 0; i < n; i++) {
+    int hdr = NET_HDR_LEN, err = 0;
+    for (unsigned i = 0; i < t->nd.nq && !err; i++)
+        if ((t->nd.vnet_hdr && ioctl(fd[i], TUNSETVNETHDRSZ, &hdr)) ||
+            (t->sndbuf && ioctl(fd[i], TUNSETSNDBUF, &t->sndbuf)))
+            err = -errno;
+    for (unsigned i = 0; i < t->nd.nq; i++) {
         if (!err)
             dup3(fd[i], t->q[i].fd, O_CLOEXEC);
         close(fd[i]);
@@ -79,6 +61,44 @@ static int tap_links_again(struct tap *t)
     tap_set_offload(&t->nd, t->offload);
     tap_set_queues(&t->nd, t->active ? t->active : t->nd.nq);
     return 0;
+}
+
+/* An interface of the name is there again. It is somebody's who made it: it
+ * stays when we end. -errno. */
+static int tap_links_again(struct tap *t)
+{
+    int fd[NET_QUEUES_MAX];
+    for (unsigned n = 0; n < t->nd.nq; n++) {
+        fd[n] = if_open_tap(t->ifname, t->flags);
+        if (fd[n] >= 0)
+            continue;
+        int err = fd[n];
+        while (n)
+            close(fd[--n]);
+        return err;
+    }
+    return tap_links_take(t, fd);
+}
+
+int tap_swap(struct netdev *nd, const int *fd, const char *ifname)
+{
+    struct tap *t = container_of(nd, struct tap, nd);
+    timer_cancel(&t->retry);
+    netdev_set_link(nd, false);
+    int err = tap_links_take(t, fd);
+    netdev_set_link(nd, !atomic_load(&t->dead));
+    if (err)
+        return fail(err, "%s: interface %s: %s", nd->id, ifname,
+                    strerror(-err));
+    if (t->links.fd >= 0 && !t->links.loop)
+        loop_add(t->retry.loop, &t->links);
+    log_line("%s: interface %s has taken the place of %s", nd->id, ifname,
+             t->ifname);
+    snprintf(t->ifname, sizeof(t->ifname), "%s", ifname);
+    opts_move(NULL, &nd->opts, "ifname", NULL);
+    err = opts_add(&nd->opts, "ifname", ifname);
+    t->o.ifname = opts_str(&nd->opts, "ifname", NULL);
+    return err;
 }
 
 /* Is there an interface of the name again? One that cannot be used is looked at

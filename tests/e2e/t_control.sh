@@ -195,4 +195,49 @@ test_control_disk() {
     curl -s -o answer -w '%{http_code}' --unix-socket s -X PATCH http://x/drives/hd0 -d '{"drive_id":"hd1"}' >code
     is "$(<code) $(<answer)" '400 {"fault_message":"The id from the path does not match the id from the body!"}' "another id"
 }
+
+e2e kvm control_netdev "another TAP takes the place of a NIC's while the guest runs: pings go on over that one"
+test_control_netdev() {
+    local model
+    ip link add br0 type bridge forward_delay 0
+    ip addr add 10.0.0.1/24 dev br0
+    ip link set br0 up
+    for tap in tap0 mv0; do
+        ip tuntap add $tap mode tap
+        ip link set $tap up master br0
+    done
+    ip link add mvbr type bridge
+    ip tuntap add mv3 mode tap multi_queue
+    for model in virtio-net-pci e1000; do
+        model=$model boot_bundled '' -control s -allow-tap 'mv*' -allow-tap tap0
+        pings 10.0.0.2 56
+        ask_refused 'no netdev or NIC x' netdev x mv0
+        ask_refused 'needed' netdev net0
+        ask_refused 'is no -allow-tap NAME' netdev net0 lo
+        ask_refused 'no such interface' netdev net0 mv9
+        ask_refused 'is no TAP' netdev net0 mvbr
+        pings 10.0.0.2 56
+        ask netdev net0 mv0
+        # This guest does not announce itself: the bridge forgets it with the carrier, in a second.
+        wait_for 10 "a bridge that forgets" no_port tap0
+        pings 10.0.0.2 56 8000
+        matches "$(bridge fdb show dev mv0)" 52:54:00:00:00:02 "who is behind mv0"
+        [[ $(ip link show tap0) != *LOWER_UP* ]] || fail "tap0 is open still"
+        ask netdev net0 mv3 # of several queues: one of them
+        err_has 'net0: interface mv3 has taken the place of mv0' || fail "not said: $(<err)"
+        ask pause
+        ask netdev net0 tap0
+        ask resume
+        wait_for 10 "a bridge that forgets" no_port mv0
+        pings 10.0.0.2 56
+        [[ $(ip link show mv0) != *LOWER_UP* ]] || fail "mv0 is open still"
+        [ $model != virtio-net-pci ] || command -v curl >/dev/null || skip "curl is not installed"
+        matches "$(curl -s --unix-socket s http://x/vm/config)" '"host_dev_name":"tap0"' "its name"
+        stop
+    done
+    ip link del br0
+    ip link del mvbr
+    for tap in tap0 mv0 mv3; do ip link del $tap; done
+}
+no_port() { ! bridge fdb show dev "$1" | grep -q 52:54:00:00:00:02; }
 opened() { ls -l "/proc/$vmm_pid/fd"; }

@@ -2,12 +2,15 @@
 /* The API on a fake machine: routes, answers, and what is refused. */
 #include "control/api.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "control/metrics.h"
 #include "devices/list.h"
+#include "host/helper.h"
 #include "tests/unit/fakeblk.h"
 
 static struct served {
@@ -64,10 +67,8 @@ static void end(void)
     fake_free(api.m);
 }
 
-/* The answer: "204", or "200 BODY". */
-static const char *ask(const char *method, const char *path, const char *body)
+static void say(const char *method, const char *path, const char *body)
 {
-    static char got[1 << 16], out[1 << 16];
     char text[1024];
     int n = snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\n", method, path);
     if (body)
@@ -77,13 +78,29 @@ static const char *ask(const char *method, const char *path, const char *body)
                   body ? body : "");
     CHECK_EQ(send(api.fd, text, (size_t)n, 0), n);
     fake_run_loop(api.m);
+}
+
+/* The answer: "204", or "200 BODY"; NULL: not yet. */
+static const char *heard(void)
+{
+    static char got[1 << 16], out[1 << 16];
     ssize_t len = recv(api.fd, got, sizeof(got) - 1, MSG_DONTWAIT);
+    if (len < 0)
+        return NULL;
     REQUIRE(len > 20);
     got[len] = '\0';
     const char *end = strstr(got, "\r\n\r\n");
     REQUIRE(end != NULL);
     snprintf(out, sizeof(out), "%.3s%s%s", got + 9, end[4] ? " " : "", end + 4);
     return out;
+}
+
+static const char *ask(const char *method, const char *path, const char *body)
+{
+    say(method, path, body);
+    const char *got = heard();
+    REQUIRE(got != NULL);
+    return got;
 }
 
 TEST(api_says_what_the_machine_is)
@@ -269,4 +286,59 @@ TEST(api_patches_rate_limits)
     devices_destroy(api.m);
     blockdev_close_all();
     end();
+}
+
+/* The helper: the one child. */
+static pid_t helper_process(void)
+{
+    pid_t pid = 0;
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
+    FILE *f = fopen(path, "r");
+    REQUIRE(f != NULL && fscanf(f, "%d", &pid) == 1);
+    fclose(f);
+    return pid;
+}
+
+static int swapped;
+
+static int on_swap(struct blockdev *b, int fd, const char *path)
+{
+    (void)b;
+    close(fd);
+    swapped++;
+    return strcmp(path, "/proc/self/comm") ? fail(-EINVAL, "other") : 0;
+}
+
+/* A helper that does not answer, for it is stopped: the client is told in time,
+ * others can ask, and the answer that comes late counts for nothing. */
+TEST(api_an_open_that_hangs_ends_in_time)
+{
+    begin();
+    struct fake_blk *f = fake_blk_new(NULL);
+    f->b.swap = on_swap;
+    swapped = 0;
+    REQUIRE_EQ(helper_allow("/proc/self"), 0);
+    REQUIRE_EQ(helper_begin(geteuid(), getegid()), 0);
+    REQUIRE_EQ(helper_watch(api.m->loop), 0);
+    REQUIRE_EQ(helper_seal(), 0);
+    kill(helper_process(), SIGSTOP);
+    const char *body = "{\"path_on_host\":\"/proc/self/comm\"}";
+    say("PATCH", "/drives/d0", body);
+    fake_sleep_ns(api.m, 7999999999);
+    CHECK(!heard());
+    fake_sleep_ns(api.m, 1);
+    CHECK_HAS(heard(), "/proc/self/comm: it could not be opened in 8 s");
+    say("PATCH", "/drives/d0", body); /* that one waits again */
+    CHECK(!heard());
+    kill(helper_process(), SIGCONT);
+    const char *got = NULL;
+    FAKE_SOON(api.m, (got = heard()) != NULL);
+    CHECK_STR(got, "204");
+    CHECK_EQ(swapped, 1);
+    loop_del(&f->ev);
+    blockdev_close_all();
+    end();
+    verbs_end();
+    helper_end();
 }

@@ -23,6 +23,8 @@ static struct raw {
     pid_t pid;
 } raw;
 
+static bool raw_taps; /* may open some */
+
 static void raw_fork(void)
 {
     int sv[2];
@@ -43,6 +45,10 @@ static void raw_begin_as(uid_t uid, const struct addr *a, const char *dir)
     raw.help = (struct help){.uid = uid, .gid = uid};
     if (a)
         raw.help.way[raw.help.nway++].addr = *a;
+    if (raw_taps) {
+        raw.help.tap[raw.help.ntap++] = "mv*";
+        raw.help.tap[raw.help.ntap++] = "tap7";
+    }
     if (dir) {
         raw.help.dir[0] = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
         REQUIRE(raw.help.dir[raw.help.ndir++] >= 0);
@@ -184,12 +190,19 @@ TEST(helper_messages_that_are_not_of_the_form)
         {{.op = HELP_LOWER, .ifname = "lo"}, 0, false},
         {{.op = HELP_UNLINK, .text = "/etc/passwd"}, 0, false},
         {{.op = HELP_PIDFILE, .text = "/etc/passwd"}, 0, false},
+        {{.op = HELP_TAP, .ifname = "lo"}, 0, false},
+        {{.op = HELP_TAP}, 0, false},
+        {{.op = HELP_TAP, .ifname = "mv0", .what = 2}, 0, false},
+        {{.op = HELP_TAP, .ifname = "mv0", .text = "x"}, 0, false},
+        {{.op = HELP_TAP, .ifname = "mv0", .write = 2}, 0, false},
     };
     struct addr a = unix_addr(nt_path("s"));
     text_file(nt_path("f"), "x", 0600);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         int l = bound(&a), fd;
+        raw_taps = true;
         raw_begin(&a, nt_path(""));
+        raw_taps = false;
         raw_ask((struct help_ask){.op = HELP_UNLINK}, a.un.sun_path);
         if (!bad[i].before_seal)
             raw_ask((struct help_ask){.op = HELP_SEAL}, "");
@@ -370,6 +383,40 @@ TEST(helper_opens_no_magic_link_and_no_device)
         CHECK_EQ(fd, -1);
     }
     raw_end();
+}
+
+/* None is made, whoever may: that it is there was the operator's doing. */
+TEST(helper_opens_taps_that_are_there_and_allowed)
+{
+    static const char *const no[] = {"",    "*a",  "a*b",
+                                     "a/b", "a b", "longer-than-15ch"};
+    int fd;
+    raw_taps = true;
+    raw_begin(NULL, nt_path(""));
+    raw_taps = false;
+    raw_ask((struct help_ask){.op = HELP_SEAL}, "");
+    raw_ask((struct help_ask){.op = HELP_TAP, .tag = 3, .ifname = "mv-none"},
+            "");
+    CHECK_EQ(raw_answer(3, &fd, 1000), -ENODEV);
+    CHECK_EQ(fd, -1);
+    raw_ask((struct help_ask){.op = HELP_TAP, .tag = 4, .ifname = "tap7"}, "");
+    CHECK_EQ(raw_answer(4, &fd, 1000), -ENODEV);
+    CHECK(!help_allows_tap(&raw.help, "tap77"));
+    CHECK(!help_allows_tap(&raw.help, "m"));
+    CHECK(!help_allows_tap(&raw.help, ""));
+    CHECK(help_allows_tap(&raw.help, "mv"));
+    raw_end();
+    for (size_t i = 0; i < ARRAY_LEN(no); i++) {
+        CHECK_EQ(helper_allow_tap(no[i]), -EINVAL);
+        CHECK_HAS(test_log(), "must be an interface's name, or PREFIX*");
+    }
+    CHECK_EQ(helper_allow_tap("*"), 0);
+    struct helper_ask a = {0};
+    CHECK_EQ(helper_tap(&a, "longer-than-15ch", true, false), -EACCES);
+    CHECK_EQ(helper_tap(&a, "tap0", true, false), -EPIPE);
+    helper_end();
+    CHECK_EQ(helper_tap(&a, "tap0", true, false), -EACCES);
+    nt_clean();
 }
 
 TEST(helper_opens_as_the_user_and_block_devices)
