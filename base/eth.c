@@ -293,3 +293,16 @@ uint32_t eth_crc(uint32_t crc, const void *p, size_t len)
         c = eth_crc_clmul(c, b, len, &done);
     return ~eth_crc_bytes(c, b + done, len - done);
 }
+
+/* ------------------------------------------------------------ announcement */
+
+void eth_rarp(uint8_t frame[ETH_RARP_LEN], const uint8_t mac[6])
+{
+    static const uint8_t rarp[10] = {0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3};
+    memset(frame, 0, ETH_RARP_LEN);
+    memset(frame, 0xff, 6);
+    memcpy(frame + 6, mac, 6);
+    memcpy(frame + 12, rarp, sizeof(rarp));
+    memcpy(frame + 22, mac, 6);
+    memcpy(frame + 32, mac, 6);
+}

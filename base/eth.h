@@ -67,4 +67,8 @@ struct seg {
  * How much payload it has. */
 uint32_t seg_headers(const struct seg *s, const uint8_t *body, uint8_t *h);
 
+/* A RARP request (RFC 903) of `mac`: says who is here, asks nobody. */
+#define ETH_RARP_LEN 60
+void eth_rarp(uint8_t frame[ETH_RARP_LEN], const uint8_t mac[6]);
+
 #endif

@@ -9,13 +9,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/parts.h"
+#include "host/terminal.h"
 
 #define STATE_MAX (64u << 20)
 
@@ -100,8 +103,23 @@ static int restore_load(const char *path, struct saved *s)
     return err ? err : saved_open(s, path);
 }
 
+/* Of pages that the file has no more, or that cannot be read. In a signal
+ * handler: no lock, no allocation. */
+static void restore_on_bus(int sig)
+{
+    char text[4200], *p = text;
+    (void)sig;
+    p = stpcpy(p, "guest memory: ");
+    p = stpncpy(p, told.mem, 4095);
+    p = stpcpy(p, " was cut short, or cannot be read; the VMM ends\n");
+    log_dying(text, (size_t)(p - text));
+    terminal_restore();
+    syscall(SYS_exit_group, STOP_FAULT);
+}
+
 int restore_check(struct config *c)
 {
+    struct sigaction sa = {.sa_handler = restore_on_bus};
     struct stat st;
     struct saved *s = &told.saved;
     if (!told.state)
@@ -116,6 +134,8 @@ int restore_check(struct config *c)
         return fail(-EINVAL, "%s: has %llu bytes, the saved machine %llu",
                     told.mem, (unsigned long long)st.st_size,
                     (unsigned long long)s->ram);
+    sigfillset(&sa.sa_mask);
+    sigaction(SIGBUS, &sa, NULL);
     s->paused = told.paused;
     c->vm.saved = s;
     c->vm.ram = s->ram;

@@ -97,6 +97,18 @@ int nic_check(struct nic *nic, struct device *dev, struct needs *needs,
     return err;
 }
 
+/* One that does not get through is not sent again: the guest tells, too. */
+void nic_announce(struct nic *nic, const uint8_t mac[6])
+{
+    uint8_t p[NET_HDR_LEN + ETH_RARP_LEN] = {0};
+    struct iovec iov = {p, sizeof(p)};
+    struct netdev *nd = nic->nd;
+    if (!nd || nd->vhost == VHOST_USER || !netdev_link(nd))
+        return;
+    eth_rarp(p + NET_HDR_LEN, mac);
+    nd->q[0]->send(nd->q[0], &iov, 1);
+}
+
 /* ------------------------------------------------------------- rate limits */
 
 static uint64_t nic_gate_wait(struct nic *nic, const struct limit *l,

@@ -92,6 +92,10 @@ extern const struct field nic_fields[];
 int nic_check(struct nic *nic, struct device *dev, struct needs *needs,
               const char *model);
 
+/* Tells the network that `mac` is here now, without the guest: of a machine
+ * that was somewhere else. On the loop of its first queue. */
+void nic_announce(struct nic *nic, const uint8_t mac[6]);
+
 /* The second half, once the netdev is open: its limits, if it was told some. 0
  * or -errno (said). */
 int nic_limit_open(struct nic *nic);

@@ -226,11 +226,10 @@ static void stream_plug(struct stream *s, int fd)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* A RARP request (RFC 903) from the guest: says who is here, asks nobody. */
+/* Who is here. */
 static void stream_announce(struct stream *s)
 {
-    uint8_t p[NET_HDR_LEN + 60] = {0}, *eth = p + NET_HDR_LEN;
-    static const uint8_t rarp[10] = {0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3};
+    uint8_t p[NET_HDR_LEN + ETH_RARP_LEN] = {0};
     static const uint8_t none[6];
     struct iovec iov = {p, sizeof(p)};
     uint8_t mac[6];
@@ -239,11 +238,7 @@ static void stream_announce(struct stream *s)
     pthread_mutex_unlock(&s->lock);
     if (!memcmp(mac, none, 6))
         return;
-    memset(eth, 0xff, 6);
-    memcpy(eth + 6, mac, 6);
-    memcpy(eth + 12, rarp, sizeof(rarp));
-    memcpy(eth + 22, mac, 6);
-    memcpy(eth + 32, mac, 6);
+    eth_rarp(p + NET_HDR_LEN, mac);
     stream_send(&s->be, &iov, 1);
 }
 

@@ -229,6 +229,17 @@ static uint64_t e1000_due(uint64_t left)
     return left ? now_ns() + left : 0;
 }
 
+/* By its first address, if the driver has one there. */
+static void e1000_announce(struct e1000 *e)
+{
+    uint32_t lo = reg_get(e, RAL), hi = reg_get(e, RAH);
+    uint8_t mac[6];
+    memcpy(mac, &lo, 4);
+    memcpy(mac + 4, &hi, 2);
+    if (hi & RAH_AV && reg_get(e, TCTL) & TCTL_EN)
+        nic_announce(&e->nic, mac);
+}
+
 void e1000_resume(struct device *dev)
 {
     struct e1000 *e = container_of(dev, struct e1000, dev);
@@ -242,6 +253,8 @@ void e1000_resume(struct device *dev)
     if (cable != (e->phy.up || e->phy.starting))
         e1000_phy_cable(e, cable);
     e1000_phy_start(e);
+    if (dev->fresh)
+        e1000_announce(e);
     e1000_unlock(e);
     e1000_irq_resume(e);
     e1000_wake(e);

@@ -95,6 +95,13 @@ static void vmgenid_reset(struct device *dev)
     vmgenid_write(vmgenid_of(dev));
 }
 
+/* What this machine began with is not what the guest has seen. */
+static int vmgenid_loaded(struct device *dev)
+{
+    vmgenid_write(vmgenid_of(dev));
+    return 0;
+}
+
 static void vmgenid_resume(struct device *dev)
 {
     if (dev->fresh)
@@ -141,5 +148,6 @@ const struct device_class vmgenid_class = {
     .size = sizeof(struct vmgenid),
     .check = vmgenid_check,
     .create = vmgenid_create,
+    .loaded = vmgenid_loaded,
     .verbs = vmgenid_verbs,
 };

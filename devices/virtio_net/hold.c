@@ -204,6 +204,8 @@ static void vnet_go_on(void *arg)
     vnet_rx_go_on(p);
     timer_go(&p->rx_coal.timer, p->rx_coal.left);
     timer_go(&p->tx_coal.timer, p->tx_coal.left);
+    if (p->n->v.dev.fresh && p == p->n->pair[0] && p->n->v.started)
+        nic_announce(&p->n->nic, p->n->config.mac);
     pthread_mutex_unlock(&p->lock);
 }
 

@@ -292,6 +292,16 @@ static bool vcpu_park(struct vcpu *c)
     return go_on;
 }
 
+static void vcpu_say_fault(const struct vcpu *c, int err)
+{
+    const char *image = c->vm->cfg.memory.image;
+    if (err == EFAULT && image)
+        log_line("vCPU %u: guest memory: %s was cut short, or cannot be read",
+                 c->id, image);
+    else
+        log_line("vCPU %u: KVM_RUN: %s", c->id, strerror(err));
+}
+
 /* An access that came out is finished by the next KVM_RUN only: before a park
  * one that does no more than this, lest half of an instruction is what is saved
  * of the guest (api.rst, KVM_RUN).
@@ -316,7 +326,7 @@ static void vcpu_thread(void *arg)
         } else if (err == EINTR || err == EAGAIN) {
             vcpu_count(c, KVM_EXIT_INTR);
         } else {
-            log_line("vCPU %u: KVM_RUN: %s", c->id, strerror(err));
+            vcpu_say_fault(c, err);
             vcpu_stop(c, STOP_FAULT);
         }
     }

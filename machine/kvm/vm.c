@@ -333,6 +333,7 @@ static int vm_go_on(struct vm *vm)
     err = saved_load_devices(&vm->m, s);
     free(s->p);
     s->p = NULL;
+    vm->m.started = !err; /* somewhere else */
     if (!err && !s->paused)
         machine_resume(&vm->m);
     return err;

@@ -60,3 +60,148 @@ test_snapshot_describe() {
     is $rc 2 "exit status of a damaged one"
     matches "$(<err)" 'a.state: is damaged' "what is said"
 }
+
+e2e kvm snapshot_announces "a restored machine says by RARP where it is, before its guest does anything"
+test_snapshot_announces() {
+    local model
+    chmod 777 .
+    for model in virtio-net-pci e1000; do
+        model=$model boot_bundled '' -control s -allow-path "$T"
+        pings 10.0.0.2 56
+        save a
+        stop
+        start -restore a.state,mem=a.mem -netdev tap,id=n0,ifname=tap0,pcap=f.pcap -device "$model,netdev=n0,mac=52:54:00:00:00:02" -serial null
+        wait_for 30 "an announcement" announced
+        stop
+    done
+}
+# 52:54:00:00:00:02 to all, type 8035, in a capture.
+announced() { od -An -v -tx1 f.pcap | tr -d ' \n' | grep -q 'ffffffffffff5254000000028035'; }
+
+e2e kvm snapshot_diff "a difference has only what was written since, and over the last file it is the memory of now"
+test_snapshot_diff() {
+    chmod 777 .
+    boot_bundled '' -control s -allow-path "$T"
+    save a
+    save b type=diff
+    [ "$(stat -c %b b.mem)" -le "$(stat -c %b a.mem)" ] || fail "$(stat -c %b b.mem) blocks differ of $(stat -c %b a.mem)"
+    "$VMM" ctl s pause
+    save c type=diff
+    save d
+    save e type=diff
+    is "$(stat -c %b e.mem)" 0 "blocks that differ while it is paused"
+    stop
+    merge b.mem a.mem
+    merge c.mem a.mem
+    cmp a.mem d.mem || fail "the differences over the first are not the last"
+    # What was restored differs from its file by what it wrote since.
+    start -restore d.state,mem=d.mem,paused=on -tap tap0 -control s -allow-path "$T" -serial null
+    wait_for 10 "the machine" vm_paused
+    is "$("$VMM" ctl s status | sed -n 's/^state //p')" Paused state
+    save f type=diff
+    save g
+    cmp d.mem g.mem || fail "a machine that has not run has other memory"
+    "$VMM" ctl s resume
+    pings 10.0.0.2 56
+}
+vm_paused() { "$VMM" ctl s status 2>/dev/null | grep -q '^state Paused'; }
+# merge DIFF FILE: what is no hole in DIFF is FILE's.
+merge() {
+    python3 - "$@" <<'EOP'
+import os, sys
+diff, whole = os.open(sys.argv[1], os.O_RDONLY), os.open(sys.argv[2], os.O_WRONLY)
+end = 0
+while True:
+    try:
+        at = os.lseek(diff, end, os.SEEK_DATA)
+    except OSError:
+        break
+    end = os.lseek(diff, at, os.SEEK_HOLE)
+    while at < end:
+        at += os.pwrite(whole, os.pread(diff, min(end - at, 1 << 20), at), at)
+EOP
+}
+
+e2e kvm snapshot_faults "no room, no right, no -allow-path, killed while it saves: nothing is left behind, what was there stays, and the guest goes on"
+test_snapshot_faults() {
+    local rc=0
+    mkdir small closed
+    chmod 777 . small
+    mount -t tmpfs -o size=64k none small
+    chmod 777 small
+    boot_bundled '' -control s -allow-path "$T"
+    save a
+    cp a.state kept
+    save small/a && fail "saved without room"
+    is "$(ls -A small)" '' "files left without room"
+    save closed/a && fail "saved where nobody may write"
+    save ../b && fail "saved outside of -allow-path"
+    "$VMM" ctl s snapshot state=/tmp/x.state mem=/tmp/x.mem 2>err && fail "saved below no -allow-path"
+    matches "$(<err)" 'below no -allow-path' "what is said"
+    "$VMM" ctl s snapshot state="$T/same" mem="$T/same" 2>err && fail "saved both in one"
+    curl -s --unix-socket s -X PUT http://x/snapshot/create -d "{\"snapshot_path\":\"$T/c\",\"mem_file_path\":\"$T/d\"}" >said
+    matches "$(<said)" 'not paused' "a client's snapshot of a machine that runs"
+    cmp a.state kept || fail "the first snapshot is another"
+    is "$(files)" './a.mem ./a.state ' files
+    pings 10.0.0.2 56
+    save z &
+    kill -KILL "$vmm_pid"
+    wait $! || true
+    wait_for 10 "the end of all of it" no_halves
+    restore a
+    pings 10.0.0.2 56
+}
+# Of what was under way when its VMM was killed all is there, or nothing.
+no_halves() { [ -z "$(find . -name '.*.[0-9]*' -type f)" ] && ! pgrep -x vmm-helper >/dev/null; }
+
+e2e kvm snapshot_cut "the memory's file is cut short under a machine that was restored: a line names it, and the run ends"
+test_snapshot_cut() {
+    chmod 777 .
+    boot_bundled '' -control s -allow-path "$T"
+    save a
+    stop
+    restore a
+    pings 10.0.0.2 56
+    truncate -s 0 a.mem
+    ping -n -q -i 0.002 -c 20 -W 1 10.0.0.2 >/dev/null || true
+    ends 20 6
+    err_has 'a.mem.*cut short' || fail "$(<"$T/err")"
+}
+
+# linux_moves SMP OPTIONS...: Linux with a NIC of $model, moved in the middle of traffic both ways; then data is the same, its clock
+# has gone on, and its kernel has no complaint.
+linux_moves() {
+    local smp=$1 before round
+    shift
+    chmod 777 .
+    tap tap0 10.0.0.1/24
+    truncate -s 16M disk.raw
+    chmod 666 disk.raw
+    local machine=(-netdev tap,id=n0,ifname=tap0 -device "${model:-virtio-net-pci},netdev=n0,mac=52:54:00:00:00:02${device-}"
+        -drive "file=$T/disk.raw,format=raw" -device virtio-rng-pci -device virtio-balloon-pci -control s -allow-path "$T" "$@")
+    start -kernel "$E2E_VMLINUX" -initrd "$E2E_FULL" -smp "$smp" -append "$linux_words ip=10.0.0.2/24" "${machine[@]}"
+    wait_for 90 "'guest: up'" out_has 'guest: up'
+    serve_data 2
+    g_ok 'dmesg -c >/dev/null'
+    load
+    for round in 1 2 3; do
+        before=$(g 'cut -d" " -f1 /proc/uptime')
+        save a
+        stop
+        start -restore a.state,mem=a.mem "${machine[@]}"
+        wait_for 60 "the guest, restored" vm_runs
+        wait_for 60 "an answer" g_ok true
+        awk -v a="$before" -v b="$(g 'cut -d" " -f1 /proc/uptime')" 'BEGIN { exit !(b >= a && b < a + 60) }' || fail "round $round: uptime went from $before to another time"
+        g_ok 'dd if=/dev/urandom of=/dev/vda bs=64k count=8 conv=fsync 2>/dev/null' || fail "round $round: the disk"
+    done
+    move_both 10.0.0.2
+    g 'dmesg' >dmesg
+    ! grep -Ei 'lockup|stall|hung|timed out|unstable|BUG|Call Trace' dmesg || fail "the kernel complains"
+}
+
+e2e lab/long snapshot_linux_virtio "Linux is saved and restored in mid-traffic three times (virtio-net, split ring, two CPUs)"
+test_snapshot_linux_virtio() { linux_moves 2; }
+e2e lab/long snapshot_linux_packed "the same with packed rings and one CPU"
+test_snapshot_linux_packed() { device=,packed=on linux_moves 1; }
+e2e lab/long snapshot_linux_e1000 "the same with e1000 and two CPUs"
+test_snapshot_linux_e1000() { model=e1000 linux_moves 2; }

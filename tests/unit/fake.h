@@ -146,5 +146,7 @@ unsigned fake_net_queues(struct fake_net *f);
 /* Calls of send and recv so far, those that would block included. */
 unsigned fake_net_sends(struct fake_net *f);
 unsigned fake_net_recvs(struct fake_net *f);
+/* Announcements (RARP) so far, which are not among the packets. */
+unsigned fake_net_announced(struct fake_net *f);
 
 #endif

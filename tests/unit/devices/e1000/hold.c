@@ -362,8 +362,10 @@ TEST(e1000_hold_half_a_packet_waits_for_its_other_half)
     drv_context(d, &c);
     drv_desc(d, DRV_TXBUF, 300 | DATA, (POPTS_IXSM | POPTS_TXSM) << 8);
     drv_go(d);
+    CHECK_EQ(fake_net_announced(d->net), 0);
     move(d);
     run(d);
+    CHECK_EQ(fake_net_announced(d->net), 1);
     CHECK_EQ(fake_net_take(d->net, 0, NULL, got, sizeof(got)), -1);
     move(d);
     drv_desc(d, DRV_TXBUF + 300, (len - 300) | DATA | TXD_EOP | TXD_RS, 0);

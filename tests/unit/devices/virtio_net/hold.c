@@ -372,7 +372,9 @@ TEST(vnet_hold_announces_after_a_move_and_not_after_a_rest)
     fake_run_loop(d.m);
     CHECK_EQ(drv_r16(d.m, d.config + 6), 1);
     CHECK_EQ(vd_config_irqs(&d), 0);
+    CHECK_EQ(fake_net_announced(d.net), 0);
     move(&d);
+    CHECK_EQ(fake_net_announced(d.net), 1);
     CHECK_EQ(drv_r16(d.m, d.config + 6), 3);
     CHECK_EQ(vd_config_irqs(&d), 1);
     command(&d, 3, 0, NULL, 0);
