@@ -122,6 +122,8 @@ def measure(bench, guest, row, costs_of):
     time.sleep(bench.seconds)
     after = guest.look()
     d = {k: after[k] - before[k] for k in after}
+    if d["seconds"] <= 0:
+        raise Failed("the guest restarted")
     cost = costs.per(max(1, d["requests"]))
     cost["merged_percent"] = 100 * (1 - d["sent"] / max(1, d["requests"] + d["flushes"]))
     if row == "disk_flush":
