@@ -61,6 +61,7 @@ int restore_option(const char *arg)
 static int restore_open(const char *path, struct stat *st)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    st->st_size = 0;
     if (fd < 0)
         return fail(-errno, "%s: %s", path, strerror(errno));
     if (fstat(fd, st) || !S_ISREG(st->st_mode)) {

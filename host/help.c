@@ -315,11 +315,9 @@ static int help_give_name(int dir, const char *now, const char *name)
 static void help_make_file(const struct help_ask *a, int dir, const char *name)
 {
     char now[NAME_MAX + 1], word;
-    int sv[2], fd[HELP_FDS];
-    int n = snprintf(now, sizeof(now), ".%.200s.%d", name, (int)getpid());
-    fd[0] = n < (int)sizeof(now)
-                ? openat(dir, now, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)
-                : -ENAMETOOLONG;
+    int sv[2] = {-1, -1}, fd[HELP_FDS];
+    snprintf(now, sizeof(now), ".%.200s.%d", name, (int)getpid());
+    fd[0] = openat(dir, now, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     int err = fd[0] < 0 ? -errno : 0;
     if (!err && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
         err = -errno;

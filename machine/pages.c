@@ -220,7 +220,7 @@ int pages_write(struct pages *p, const struct ram *ram, int fd, bool diff)
     uint64_t size = pages_size(ram);
     int err = 0;
     pages_forget(p);
-    p->next = calloc(size / PAGE, sizeof(*p->next));
+    p->next = calloc(size / PAGE + 1, sizeof(*p->next));
     if (!p->next)
         return -ENOMEM;
     if (ftruncate(fd, (off_t)size) < 0)

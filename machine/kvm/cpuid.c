@@ -109,38 +109,35 @@ static void cpuid_ensure_subleaf(struct kvm_cpuid2 *cpuid, uint32_t function)
     e->index = 1;
 }
 
-/* What vCPU `c` is told; the caller's to free. 0 or -errno.
+/* What vCPU `c` is told; the caller's to free. NULL and errno.
  *
  * syscalls loop: ioctl(KVM_CHECK_EXTENSION|KVM_GET_SUPPORTED_CPUID) */
-static int cpuid_make(const struct vm *vm, const struct vcpu *c,
-                      struct kvm_cpuid2 **out)
+static struct kvm_cpuid2 *cpuid_make(const struct vm *vm, const struct vcpu *c)
 {
     struct kvm_cpuid2 *cpuid =
         calloc(1, sizeof(*cpuid) + ENTRIES_MAX * sizeof(cpuid->entries[0]));
     if (!cpuid)
-        return -ENOMEM;
+        return NULL;
     cpuid->nent = ENTRIES_MAX;
     if (ioctl(vm->kvm, KVM_GET_SUPPORTED_CPUID, cpuid) < 0) {
-        int err = -errno;
+        int err = errno;
         free(cpuid);
-        return err;
+        errno = err;
+        return NULL;
     }
     cpuid_ensure_subleaf(cpuid, 0xb);
     for (uint32_t i = 0; i < cpuid->nent; i++)
         cpuid_adjust(&cpuid->entries[i], c, vm->cfg.package, vm->cfg.threads);
-    *out = cpuid;
-    return 0;
+    return cpuid;
 }
 
 /* syscalls loop: ioctl(KVM_SET_CPUID2) */
 int cpuid_set(struct vm *vm, struct vcpu *c)
 {
-    struct kvm_cpuid2 *cpuid;
-    int err = cpuid_make(vm, c, &cpuid);
-    if (err)
-        return err;
-    if (ioctl(c->fd, KVM_SET_CPUID2, cpuid) < 0)
-        err = -errno;
+    struct kvm_cpuid2 *cpuid = cpuid_make(vm, c);
+    if (!cpuid)
+        return -errno;
+    int err = ioctl(c->fd, KVM_SET_CPUID2, cpuid) < 0 ? -errno : 0;
     free(cpuid);
     return err;
 }
@@ -149,10 +146,9 @@ int cpuid_set(struct vm *vm, struct vcpu *c)
 
 int cpuid_save(struct vm *vm, struct parts *out)
 {
-    struct kvm_cpuid2 *cpuid;
-    int err = cpuid_make(vm, &vm->vcpu[0], &cpuid);
-    if (err)
-        return fail(err, "CPUID: %s", strerror(-err));
+    struct kvm_cpuid2 *cpuid = cpuid_make(vm, &vm->vcpu[0]);
+    if (!cpuid)
+        return fail(-errno, "CPUID: %s", strerror(errno));
     parts_put(out, "cpuid", cpuid->entries,
               cpuid->nent * sizeof(cpuid->entries[0]));
     free(cpuid);
@@ -205,11 +201,10 @@ static int cpuid_check_all(const struct kvm_cpuid2 *cpuid,
 
 int cpuid_check(struct vm *vm, const struct part *saved)
 {
-    struct kvm_cpuid2 *cpuid;
-    int err = cpuid_make(vm, &vm->vcpu[0], &cpuid);
-    if (err)
-        return fail(err, "CPUID: %s", strerror(-err));
-    err = cpuid_check_all(cpuid, saved);
+    struct kvm_cpuid2 *cpuid = cpuid_make(vm, &vm->vcpu[0]);
+    if (!cpuid)
+        return fail(-errno, "CPUID: %s", strerror(errno));
+    int err = cpuid_check_all(cpuid, saved);
     free(cpuid);
     return err;
 }

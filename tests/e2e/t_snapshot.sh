@@ -16,7 +16,6 @@ restore() {
     start -restore "$name.state,mem=$name.mem" -tap "tap0,mac=52:54:00:00:00:02,model=${model:-virtio-net-pci}" -control s -allow-path "$T" "$@"
     wait_for 30 "the guest, restored" vm_runs
 }
-vm_runs() { "$VMM" ctl s status 2>/dev/null | grep -q '^state Running'; }
 # files: those of snapshots, whole or not.
 files() { find . -name '*.mem*' -o -name '*.state*' | sort | tr '\n' ' '; }
 
@@ -97,14 +96,13 @@ test_snapshot_diff() {
     # What was restored differs from its file by what it wrote since.
     start -restore d.state,mem=d.mem,paused=on -tap tap0 -control s -allow-path "$T" -serial null
     wait_for 10 "the machine" vm_paused
-    is "$("$VMM" ctl s status | sed -n 's/^state //p')" Paused state
     save f type=diff
     save g
     cmp d.mem g.mem || fail "a machine that has not run has other memory"
     "$VMM" ctl s resume
     pings 10.0.0.2 56
 }
-vm_paused() { "$VMM" ctl s status 2>/dev/null | grep -q '^state Paused'; }
+vm_paused() { [ "$(vm_state 2>/dev/null)" = Paused ]; }
 # merge DIFF FILE: what is no hole in DIFF is FILE's.
 merge() {
     python3 - "$@" <<'EOP'
@@ -146,7 +144,7 @@ test_snapshot_faults() {
     pings 10.0.0.2 56
     save z &
     kill -KILL "$vmm_pid"
-    wait $! || true
+    ends 10 any
     wait_for 10 "the end of all of it" no_halves
     restore a
     pings 10.0.0.2 56
@@ -177,6 +175,7 @@ linux_moves() {
     tap tap0 10.0.0.1/24
     truncate -s 16M disk.raw
     chmod 666 disk.raw
+    # shellcheck disable=SC2054  # they are keys of one option
     local machine=(-netdev tap,id=n0,ifname=tap0 -device "${model:-virtio-net-pci},netdev=n0,mac=52:54:00:00:00:02${device-}"
         -drive "file=$T/disk.raw,format=raw" -device virtio-rng-pci -device virtio-balloon-pci -control s -allow-path "$T" "$@")
     start -kernel "$E2E_VMLINUX" -initrd "$E2E_FULL" -smp "$smp" -append "$linux_words ip=10.0.0.2/24" "${machine[@]}"
