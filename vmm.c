@@ -32,6 +32,7 @@
 #include "control/control.h"
 #include "control/ctl.h"
 #include "control/fcmetrics.h"
+#include "control/firecracker.h"
 #include "control/jail.h"
 #include "control/metrics.h"
 #include "control/models.h"
@@ -207,11 +208,13 @@ static bool vmm_may_be_ignored(int sig)
 /* Blocked before any thread exists, so all of them arrive here. */
 static int vmm_watch_signals(struct machine *m)
 {
-    static const int watched[] = {SIGTERM, SIGINT,  SIGHUP, SIGQUIT,
-                                  SIGUSR1, SIGUSR2, SIGCONT};
+    /* The last ones end a Firecracker at once, as they end any process. */
+    static const int watched[] = {SIGUSR1, SIGUSR2, SIGCONT, SIGTERM,
+                                  SIGINT,  SIGHUP,  SIGQUIT};
+    const size_t n = config.firecracker ? 3 : ARRAY_LEN(watched);
     sigset_t set;
     sigemptyset(&set);
-    for (size_t i = 0; i < ARRAY_LEN(watched); i++)
+    for (size_t i = 0; i < n; i++)
         if (!vmm_may_be_ignored(watched[i]))
             sigaddset(&set, watched[i]);
     sigprocmask(SIG_BLOCK, &set, NULL);
@@ -319,6 +322,7 @@ static void vmm_guest_runs(struct machine *m)
         log_move();
     textfile_begin();
     fcmetrics_begin(m);
+    firecracker_runs();
     ready_runs(m, vmm_is_ready);
 }
 
@@ -403,6 +407,8 @@ static int vmm_open(struct machine *m)
     if (!err)
         err = plan_open(m);
     if (!err)
+        err = firecracker_open(m);
+    if (!err)
         err = control_begin(m, &config);
     if (!err)
         err = snapshot_open(m, restore_memory());
@@ -439,6 +445,8 @@ static void vmm_end(struct machine *m)
     monitor_end();
     textfile_end();
     fcmetrics_end();
+    loop_del(&running.ev);
+    close(running.ev.fd);
     /* NICs use backends, backends use the machine's loop. */
     devices_destroy(m);
     pidfile_close();
@@ -451,9 +459,51 @@ static void vmm_end(struct machine *m)
     terminal_restore();
 }
 
-int main(int argc, char **argv)
+/* From what is planned to the end. An exit code. */
+static int vmm_live(void)
 {
     struct machine *m = NULL;
+    struct needs needs = {.name = config.name};
+    int err = vmm_check(&needs);
+    if (err) {
+        plan_free();
+        models_free();
+        return vmm_exit_code(err);
+    }
+    if ((config.daemonize && daemon_fork()) || vmm_make(&m)) {
+        plan_free();
+        return EXIT_START;
+    }
+    m->name = config.name;
+    m->pci_asked = needs.pci_asked;
+    log_watch(m->loop);
+    err = vmm_open(m);
+    err = err ? vmm_exit_code(err) : vmm_run(m);
+    vmm_end(m);
+    return err < 0 ? EXIT_START : err;
+}
+
+/* The same of what an API, or a config file, says. */
+static int vmm_firecracker(const struct fcargs *args)
+{
+    int code = firecracker_begin(&config, args);
+    if (code)
+        return code;
+    do {
+        if (firecracker_wait()) {
+            plan_free();
+            code = EXIT_START;
+        } else {
+            code = vmm_live();
+        }
+    } while (firecracker_again(&code));
+    firecracker_end();
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct fcargs args;
     if (argc > 1 && !strcmp(argv[1], "ctl"))
         return ctl_main(argc - 1, argv + 1);
     if (jail_meant(argc, argv))
@@ -464,25 +514,12 @@ int main(int argc, char **argv)
     log_open(STDERR_FILENO);
     if (listen_early())
         return EXIT_USAGE;
-    int err = cmdline_parse(&config, &classes, argc, argv);
+    bool fc = fcargs_meant(argc, argv);
+    int err = fc ? fcargs_parse(&config, &args, argc, argv)
+                 : cmdline_parse(&config, &classes, argc, argv);
     if (err)
-        return err > 0 ? vmm_told() : EXIT_USAGE;
+        return err > 0 ? vmm_told() : fc ? FC_EXIT_ARGUMENTS : EXIT_USAGE;
     log_name(config.name);
     log_timestamps(config.timestamps);
-    struct needs needs = {.name = config.name};
-    err = vmm_check(&needs);
-    if (err) {
-        plan_free();
-        models_free();
-        return vmm_exit_code(err);
-    }
-    if ((config.daemonize && daemon_fork()) || vmm_make(&m))
-        return EXIT_START;
-    m->name = config.name;
-    m->pci_asked = needs.pci_asked;
-    log_watch(m->loop);
-    err = vmm_open(m);
-    err = err ? vmm_exit_code(err) : vmm_run(m);
-    vmm_end(m);
-    return err < 0 ? EXIT_START : err;
+    return fc ? vmm_firecracker(&args) : vmm_live();
 }

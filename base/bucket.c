@@ -88,7 +88,7 @@ void limit_take(struct limit *l, uint64_t bytes, uint64_t now)
 
 /* ------------------------------------------------------------------- told */
 
-static const struct field bucket_fields[] = {
+const struct field bucket_fields[] = {
     FIELD(SIZE, "size", struct bucket_told, size, .help = "tokens; 0: none"),
     FIELD(SIZE, "one_time_burst", struct bucket_told, one_time_burst,
           .help = "used before them, once"),

@@ -44,6 +44,7 @@ struct limit_told {
 extern const struct field limit_fields[]; /* of a struct limit_told */
 /* A size without a time? 0 or -EINVAL (said). */
 int limit_check(const struct limit_told *told);
+extern const struct field bucket_fields[]; /* of a struct bucket_told */
 /* A bucket that nothing is said of stays as it is; one of size 0, or that comes
  * back in 0 ms, is none. */
 void limit_set(struct limit *l, const struct limit_told *told);

@@ -263,6 +263,125 @@ static int json_read(struct json *j, struct opts *o, const char *text,
     return err;
 }
 
+/* -------------------------------------------------------------------- text */
+
+static int json_copy_string(struct json *j, struct text *out)
+{
+    char c[5];
+    j->at++;
+    text_add(out, "\"", 1);
+    while (j->at < j->end && *j->at != '"') {
+        size_t k = json_character(j, c);
+        if (!k)
+            return json_bad(j, "no character of a string");
+        if ((unsigned char)*c < 0x20)
+            text_put(out, "\\u%04x", (unsigned char)*c);
+        else if (*c == '"' || *c == '\\')
+            text_put(out, "\\%c", *c);
+        else
+            text_add(out, c, k);
+    }
+    text_add(out, "\"", 1);
+    return json_take(j, '"') ? 0 : json_bad(j, "the string does not end");
+}
+
+static size_t json_digits(const char *p)
+{
+    return strspn(p, "0123456789");
+}
+
+/* RFC 8259 §6 */
+static bool json_is_number(const char *p)
+{
+    p += *p == '-';
+    size_t n = json_digits(p);
+    if (!n || (*p == '0' && n > 1))
+        return false;
+    p += n;
+    if (*p == '.') {
+        n = json_digits(++p);
+        p += n;
+    }
+    if (n && (*p | 32) == 'e') {
+        p++;
+        p += *p == '-' || *p == '+';
+        n = json_digits(p);
+        p += n;
+    }
+    return n && !*p;
+}
+
+static int json_copy_word(struct json *j, struct text *out)
+{
+    size_t n = 0;
+    while (j->at < j->end && n < sizeof(j->value) - 1 && *j->at &&
+           !strchr(",]}: \t\r\n\"{[", *j->at))
+        j->value[n++] = *j->at++;
+    j->value[n] = '\0';
+    if (!word_among(j->value, "true false null") && !json_is_number(j->value))
+        return json_bad(j, "no value that is understood");
+    text_add(out, j->value, n);
+    return 0;
+}
+
+static int json_copy(struct json *j, struct text *out);
+
+/* What is between a brace or a bracket and its end. */
+static int json_copy_members(struct json *j, char end, struct text *out)
+{
+    int err = 0;
+    if (json_take(j, end))
+        return 0;
+    do {
+        if (out->p[out->n - 1] != '{' && out->p[out->n - 1] != '[')
+            text_add(out, ",", 1);
+        if (end == '}') {
+            err = json_peek(j) == '"'
+                      ? json_copy_string(j, out)
+                      : json_bad(j, "a string in double quotes belongs here");
+            if (!err && !json_take(j, ':'))
+                err = json_bad(j, "a colon belongs here");
+            text_add(out, ":", 1);
+        }
+        if (!err)
+            err = json_copy(j, out);
+    } while (!err && !out->cut && json_take(j, ','));
+    return err || json_take(j, end) ? err
+                                    : json_bad(j, "a comma or its end is "
+                                                  "missing");
+}
+
+static int json_copy(struct json *j, struct text *out)
+{
+    int c = json_peek(j);
+    if (c == '"')
+        return json_copy_string(j, out);
+    if (c != '{' && c != '[')
+        return json_copy_word(j, out);
+    if (j->depth == JSON_NESTED)
+        return json_bad(j, "too deep");
+    j->depth++;
+    text_add(out, j->at++, 1);
+    int err = out->cut ? 0 : json_copy_members(j, c == '{' ? '}' : ']', out);
+    text_add(out, c == '{' ? "}" : "]", 1);
+    j->depth--;
+    return err;
+}
+
+int json_compact(const char *what, const char *text, size_t len,
+                 struct text *out)
+{
+    struct opts o;
+    struct json j = {.o = &o, .at = text, .begin = text, .end = text + len};
+    opts_init(&o, what);
+    int err = json_copy(&j, out);
+    if (!err && !out->cut && json_peek(&j) >= 0)
+        err = json_bad(&j, "nothing more belongs here");
+    if (!err && out->cut)
+        err = json_bad(&j, "too long");
+    return err;
+}
+
 int json_opts(struct opts *o, const char *text, size_t len)
 {
     struct json j = {.nulls = false};

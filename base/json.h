@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "base/opts.h"
+#include "base/text.h"
 
 #define JSON_DEPTH 8    /* objects and arrays in each other */
 #define JSON_TEXT 65536 /* bytes of a text, at most */
@@ -45,6 +46,24 @@ struct json_scan {
     bool string, escape;
 };
 size_t json_scan(struct json_scan *s, const char *text, size_t n);
+/* JSON that is kept as a text: the same without blanks, each string written in
+ * one way, so that it need not be looked at again. Appends it to *out. 0, or
+ * -EINVAL (said, beginning with `what`). */
+#define JSON_NESTED 32
+int json_compact(const char *what, const char *text, size_t len,
+                 struct text *out);
+/* Of such texts, which end where their value does: appends `target` as the
+ * merge patch (RFC 7396) makes it, members by name. */
+void json_merge(const char *target, const char *patch, struct text *out);
+/* The members of an object, or elements of an array (key ""), in order, until
+ * one does not give 0; gives that. A key is as it is written, so without
+ * escapes where it is plain. Nothing where it is neither. */
+int json_each(const char *value,
+              int (*each)(void *ctx, const char *key, const char *val,
+                          size_t len),
+              void *ctx);
+/* The value of a member, and how long it is; NULL: it has none. */
+const char *json_member_of(const char *object, const char *key, size_t *len);
 
 /* Is it meant as JSON? It begins with a brace. */
 bool json_looks_like(const char *text);

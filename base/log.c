@@ -35,7 +35,7 @@ unsigned trace_mask;
 #define SECOND_NS 1000000000ull
 
 static char prefix[80] = "vmm: "; /* or "vmm NAME: " */
-static bool named, stamped;
+static bool named, stamped, silent;
 
 static struct {
     pthread_mutex_t lock;
@@ -148,6 +148,8 @@ static void log_on_room(struct event *ev, uint32_t got)
 
 static void log_put_line(const char *line, size_t n)
 {
+    if (silent)
+        return;
     pthread_mutex_lock(&out.lock);
     int err = log_catch_up();
     bool first = !err;
@@ -236,6 +238,13 @@ void log_name(const char *name)
     snprintf(prefix, sizeof(prefix) - 2, "vmm%s%s", name ? " " : "",
              name ? name : "");
     strcat(prefix, ": ");
+}
+
+void log_form(const char *before, bool off)
+{
+    snprintf(prefix, sizeof(prefix), "%s", before);
+    named = stamped = true;
+    silent = off;
 }
 
 void log_watch(struct loop *l)

@@ -370,6 +370,52 @@ static int api_snapshot(struct control *ctl, const char *rest, struct opts *o,
     return snapshot_begin(&told, ctl->who, ctl->answer);
 }
 
+/* What Firecracker's clients call a balloon's counters. */
+static const char *const balloon_names[][2] = {
+    {"stat_swap_in", "swap_in"},
+    {"stat_swap_out", "swap_out"},
+    {"stat_major_faults", "major_faults"},
+    {"stat_minor_faults", "minor_faults"},
+    {"stat_free", "free_memory"},
+    {"stat_total", "total_memory"},
+    {"stat_available", "available_memory"},
+    {"stat_disk_caches", "disk_caches"},
+    {"stat_htlb_pgalloc", "hugetlb_allocations"},
+    {"stat_htlb_pgfail", "hugetlb_failures"},
+};
+struct balloon_tally {
+    struct tally t;
+    struct text *out;
+};
+
+static void api_take_balloon(struct tally *t, const struct count *c)
+{
+    struct text *out = ((struct balloon_tally *)t)->out;
+    const unsigned long long val = c->val;
+    if (word_among(c->name, "target actual"))
+        text_put(out, "%s\"%s_pages\":%llu,\"%s_mib\":%llu",
+                 out->n > 1 ? "," : "", c->name, val >> 12, c->name, val >> 20);
+    for (size_t i = 0; i < ARRAY_LEN(balloon_names); i++)
+        if (!strcmp(c->name, balloon_names[i][0]))
+            text_put(out, ",\"%s\":%llu", balloon_names[i][1], val);
+}
+
+static int api_balloon_stats(struct control *ctl, const char *rest,
+                             struct opts *o, struct text *out)
+{
+    struct balloon_tally t = {{api_take_balloon}, out};
+    struct device *d = ctl->m->devices;
+    (void)rest;
+    while (d && !verb_find(d->cls ? d->cls->verbs : NULL, "balloon"))
+        d = d->next;
+    if (!d)
+        return fail(-ENOENT, "balloon: there is none");
+    text_put(out, "{");
+    device_stats(d, &t.t);
+    text_put(out, "}");
+    return api_no_keys(o);
+}
+
 /* ------------------------------------------------------------------- routes */
 
 static const struct route {
@@ -387,13 +433,13 @@ static const struct route {
     {HTTP_PATCH, "/vm", api_state, false},
     {HTTP_PATCH, "/drives/", api_drive, false},
     {HTTP_PATCH, "/network-interfaces/", api_nic, false},
+    {HTTP_GET, "/balloon/statistics", api_balloon_stats, false},
     {HTTP_PATCH, "/balloon", api_balloon, false},
     {HTTP_PATCH, "/balloon/statistics", api_interval, false},
     {HTTP_PUT, "/actions", api_action, false},
     {HTTP_PUT, "/snapshot/create", api_snapshot, false},
     {HTTP_PUT, "/verbs/", api_verb, true},
 };
-static const char *const method_names[] = {"GET", "PUT", "PATCH", "DELETE"};
 
 static const struct route *api_route(const struct http *h, const char **rest)
 {
@@ -410,21 +456,29 @@ static const struct route *api_route(const struct http *h, const char **rest)
     return NULL;
 }
 
-static int api_run(struct control *ctl, const struct http *h, struct text *out)
+int api_check_body(const struct http *h, bool bare)
 {
-    struct opts o;
-    const char *method = method_names[h->method], *rest;
-    const struct route *r = api_route(h, &rest);
-    int err = 0;
-    if (!r)
-        return fail(-ENOENT, "Invalid request method and/or path: %s %s.",
-                    method, h->path + 1);
     if (h->method == HTTP_GET && h->body)
         return fail(-EINVAL, "GET request cannot have a body.");
-    if (h->method != HTTP_GET && !h->body && !r->bare)
-        return fail(-EINVAL, "Empty %s request.", method);
+    if (h->method != HTTP_GET && !h->body && !bare)
+        return fail(-EINVAL, "Empty %s request.", http_methods[h->method]);
+    return 0;
+}
+
+int api_run(struct control *ctl, const struct http *h, struct text *out)
+{
+    struct opts o;
+    const char *rest;
+    const struct route *r = api_route(h, &rest);
+    if (!r)
+        return fail(-ENOENT, "Invalid request method and/or path: %s %s.",
+                    http_methods[h->method], h->path + 1);
+    if (!ctl->m)
+        return fail(-EBUSY, "The requested operation is not supported before "
+                            "starting the microVM.");
+    int err = api_check_body(h, r->bare);
     opts_init(&o, h->path);
-    if (h->body)
+    if (!err && h->body)
         err = json_request(&o, http_body(h), h->body);
     if (!err)
         err = r->run(ctl, rest, &o, out);
@@ -432,12 +486,11 @@ static int api_run(struct control *ctl, const struct http *h, struct text *out)
     return err;
 }
 
-static void api_answer(struct client *c, int err, const char *why,
-                       struct text *out)
+void api_answer(struct client *c, int err, const char *why, struct text *out)
 {
     int code = out->n ? 200 : 204;
     if (err) {
-        code = 400;
+        code = err == -EFBIG ? 413 : 400;
         text_free(out);
         text_put(out, "{\"fault_message\":");
         text_quote(out, why);

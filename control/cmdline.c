@@ -369,6 +369,8 @@ static int cmdline_usage(const char *arg)
         "  vmm ctl SOCKET status                  asks one that runs: vmm ctl "
         "help\n"
         "  vmm jail --id ID --exec-file FILE ...  in a jail: vmm jail --help\n"
+        "  vmm --api-sock SOCKET                  Firecracker's API: vmm "
+        "--no-api --help\n"
         "\nOn the terminal Ctrl-A x quits, Ctrl-A h helps. SIGTERM presses the "
         "power\nbutton, SIGUSR1 prints counters, SIGUSR2 pulls or plugs the "
         "cables.\n"

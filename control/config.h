@@ -29,6 +29,7 @@ struct config {
         uint64_t size;
     } memory;
     bool stats;
+    bool firecracker; /* control/firecracker.h */
 };
 
 #endif

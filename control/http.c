@@ -16,16 +16,18 @@
 
 #include "base/bytes.h"
 
+const char *const http_methods[] = {"GET", "PUT", "PATCH", "DELETE"};
+
 const char http_continue[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
-void http_init(struct http *h, char *buf)
+void http_init(struct http *h, char *buf, size_t body_max)
 {
-    *h = (struct http){.buf = buf};
+    *h = (struct http){.buf = buf, .most = body_max};
 }
 
 char *http_room(struct http *h, size_t *room)
 {
-    *room = HTTP_BUFFER - h->n;
+    *room = HTTP_ROOM(h->most) - h->n;
     return h->buf + h->n;
 }
 
@@ -34,16 +36,15 @@ char *http_room(struct http *h, size_t *room)
 /* "GET /path HTTP/1.1" */
 static const char *http_request_line(struct http *h, char *line)
 {
-    static const char *const methods[] = {"GET", "PUT", "PATCH", "DELETE"};
     char *path = strchr(line, ' ');
     char *version = path ? strchr(path + 1, ' ') : NULL;
     unsigned m = 0;
     if (!version)
         return "The request line is no METHOD PATH VERSION.";
     *path++ = *version++ = '\0';
-    while (m < ARRAY_LEN(methods) && strcmp(methods[m], line))
+    while (m < ARRAY_LEN(http_methods) && strcmp(http_methods[m], line))
         m++;
-    if (m == ARRAY_LEN(methods))
+    if (m == ARRAY_LEN(http_methods))
         return "Invalid HTTP Method: there are GET, PUT, PATCH and DELETE.";
     if (strcmp(version, "HTTP/1.1") && strcmp(version, "HTTP/1.0"))
         return "Unsupported HTTP version: there are HTTP/1.1 and HTTP/1.0.";
@@ -63,8 +64,11 @@ static const char *http_length(struct http *h, const char *val, bool *given)
         return "Invalid Content-Length.";
     for (; *val; val++) {
         n = n * 10 + (size_t)(*val - '0');
-        if (n > HTTP_BODY_MAX)
-            return "The body is longer than 51200 bytes.";
+        if (n > h->most)
+            return h->most == HTTP_BODY_MAX
+                       ? "The body is longer than 51200 bytes."
+                       : "The body is longer than "
+                         "--http-api-max-payload-size.";
     }
     if (*given && n != h->body)
         return "Two different Content-Length headers.";
@@ -213,6 +217,8 @@ static const char *http_reason(int code)
         return "No Content";
     case 400:
         return "Bad Request";
+    case 413:
+        return "Payload Too Large";
     default:
         return "Service Unavailable";
     }

@@ -11,13 +11,15 @@
 
 #define HTTP_HEAD_MAX 8192  /* request line and header lines */
 #define HTTP_BODY_MAX 51200 /* as Firecracker's server has it */
-#define HTTP_BUFFER (HTTP_HEAD_MAX + HTTP_BODY_MAX)
+#define HTTP_ROOM(body_max) ((size_t)HTTP_HEAD_MAX + (body_max))
 
 enum http_method { HTTP_GET, HTTP_PUT, HTTP_PATCH, HTTP_DELETE };
+extern const char *const http_methods[];
 
 /* What a client has sent and is not done with. */
 struct http {
-    char *buf;     /* HTTP_BUFFER bytes, lent */
+    char *buf;     /* HTTP_ROOM(most) bytes, lent */
+    size_t most;   /* bytes of a body */
     size_t n;      /* that are there */
     size_t looked; /* of them for the head's end */
     /* Of the request at the beginning: */
@@ -37,7 +39,7 @@ enum http_event {
     HTTP_BAD,      /* `bad` says why; what follows cannot be understood */
 };
 
-void http_init(struct http *h, char *buf);
+void http_init(struct http *h, char *buf, size_t body_max);
 /* Where what comes next is to be put, and how much of it; *room 0: the request
  * that is there is to be answered first. */
 char *http_room(struct http *h, size_t *room);

@@ -19,6 +19,7 @@
 #include "control/asked.h"
 #include "control/disks.h"
 #include "control/models.h"
+#include "host/chardev.h"
 
 /* How each option is parsed: what a first word without "=" is the value of; or
  * all of it is the value of `file`. */
@@ -51,25 +52,51 @@ static struct dump *dumps[PLAN_MAX];
 static int ndumps;
 static struct object *made; /* by -object, for devices */
 
-int plan_take(const char *opt, const char *arg)
+/* One more of an option, empty; NULL (said): too many. */
+static struct opts *plan_add(const char *opt, const struct form **form)
 {
     size_t i = 0;
     while (strcmp(forms[i].opt, opt))
         i++;
-    if (ncame == PLAN_MAX)
-        return fail(-EINVAL, "%s: at most %d such options", opt, PLAN_MAX);
+    if (ncame == PLAN_MAX) {
+        fail(-EINVAL, "%s: at most %d such options", opt, PLAN_MAX);
+        return NULL;
+    }
     came[ncame] = calloc(1, sizeof(*came[0]));
-    if (!came[ncame])
-        return fail(-ENOMEM, "%s: out of memory", opt);
-    struct opts *o = &came[ncame]->o;
-    came[ncame++]->form = &forms[i];
-    if (forms[i].file) {
+    if (!came[ncame]) {
+        fail(-ENOMEM, "%s: out of memory", opt);
+        return NULL;
+    }
+    *form = came[ncame]->form = &forms[i];
+    return &came[ncame++]->o;
+}
+
+int plan_take_opts(const char *opt, struct opts *o)
+{
+    const struct form *form;
+    struct opts *to = plan_add(opt, &form);
+    if (!to) {
+        opts_free(o);
+        return -EINVAL;
+    }
+    *to = *o;
+    o->n = 0;
+    return 0;
+}
+
+int plan_take(const char *opt, const char *arg)
+{
+    const struct form *form;
+    struct opts *o = plan_add(opt, &form);
+    if (!o)
+        return -EINVAL;
+    if (form->file) {
         opts_init(o, opt);
-        int err = opts_add(o, forms[i].file, arg);
-        return err ? err : opts_add(o, "index", forms[i].index);
+        int err = opts_add(o, form->file, arg);
+        return err ? err : opts_add(o, "index", form->index);
     }
     if (!json_looks_like(arg))
-        return opts_parse(o, opt, arg, forms[i].first);
+        return opts_parse(o, opt, arg, form->first);
     opts_init(o, opt);
     return json_opts(o, arg, strlen(arg));
 }
@@ -365,5 +392,6 @@ void plan_free(void)
     asked_free(&devices);
     asked_free(&disks);
     asked_free(&boards);
+    chardev_release_all();
     objects_free(&made);
 }

@@ -12,6 +12,8 @@
  * -device and -object in, as key=value text or as JSON. 0, or -EINVAL (said).
  */
 int plan_take(const char *opt, const char *arg);
+/* The same of who has its keys: `o` is taken over in each case. */
+int plan_take_opts(const char *opt, struct opts *o);
 /* A part of the board; `key` (NULL: none) is told it as an option. 0 or -errno
  * (said). */
 int plan_board(const struct device_class *cls, const char *what,

@@ -254,8 +254,10 @@ static void server_accept(struct event *ev, uint32_t got)
 
 static bool server_http_begin(struct client *c)
 {
-    char *buf = malloc(HTTP_BUFFER);
-    http_init(&c->in, buf);
+    const struct server *s = c->server;
+    size_t most = s->body_max ? s->body_max : HTTP_BODY_MAX;
+    char *buf = malloc(HTTP_ROOM(most));
+    http_init(&c->in, buf, most);
     return buf != NULL;
 }
 

@@ -55,6 +55,7 @@ struct server {
     /* Optional: may this one, whose descriptor it is, be a client? */
     bool (*admit)(struct server *s, int fd);
     const char *name;     /* the "Server:" of its answers */
+    size_t body_max;      /* of a request's body; 0: HTTP_BODY_MAX bytes */
     uint64_t turned_away; /* connections, as there were too many */
 
     struct loop *loop;

@@ -338,12 +338,15 @@ static int verbs_swap(struct control *c, struct blockdev *b, const char *path)
                     b->id);
     if (later.answer)
         return verbs_busy("disk");
-    if (*path != '/' || strlen(path) >= sizeof(later.name))
+    if (*path != '/' && !c->dir)
         return fail(-EINVAL, "disk: path=: must be absolute: %.200s", path);
-    strcpy(later.name, path);
+    int n = snprintf(later.name, sizeof(later.name), "%s%s%s",
+                     *path == '/' ? "" : c->dir, *path == '/' ? "" : "/", path);
+    if (n >= (int)sizeof(later.name))
+        return fail(-ENAMETOOLONG, "disk: path=: too long: %.200s", path);
     later.b = b;
     later.ask.done = verbs_file_open;
-    int err = helper_open(&later.ask, path, !b->readonly);
+    int err = helper_open(&later.ask, later.name, !b->readonly);
     if (err == -EACCES || err == -EPIPE)
         return fail(-EACCES, "disk: %s: lies below no -allow-path DIR", path);
     return err ? fail(err, "disk: %s: %s", path, strerror(-err))

@@ -11,6 +11,7 @@
 struct control {
     struct machine *m;
     const struct config *config;
+    const char *dir; /* where a path begins that is not absolute; NULL: none */
     /* Set while a verb runs: who asked. One that answers later gives
      * -EINPROGRESS, and calls answer(who, …) once, with 0, or -errno and why.
      */

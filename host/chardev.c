@@ -488,3 +488,12 @@ void chardev_release(struct chardev *c)
     if (!c->id)
         chardev_drop(c);
 }
+
+void chardev_release_all(void)
+{
+    for (struct chardev *c = chardevs, *next; c; c = next) {
+        next = c->next;
+        if (c->taken)
+            chardev_release(c);
+    }
+}

@@ -85,6 +85,8 @@ int chardev_of(struct program *p, struct peer *peer, struct chardev **out);
 int chardev_need_helper(struct chardev *c);
 /* Ends its connection, too. */
 void chardev_release(struct chardev *c);
+/* Those of devices that were not made. */
+void chardev_release_all(void);
 void chardev_free(void);
 
 /* meet.c: connects before the machine runs, and waits for it: a server, or a

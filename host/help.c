@@ -12,7 +12,8 @@
  * drops it), none of its answers is waited for, and what takes its time (a file
  * system that hangs) is a process of its own, of which there are few.
  *
- * A path is opened as the user the asker is, by a child that has become that
+ * A path is opened as the user the asker is (unless the operator has it
+ * otherwise: helper_as_operator), by a child that has become that
  * user: below its directory, through no magic link, and only what is a file or
  * a block device, which is looked at before it is opened, as opening a device
  * can be an act. A new file is made under another name, and has its own when
@@ -364,7 +365,7 @@ static void help_on_open(const struct help_ask *a)
         opens[i].makes = a->op == HELP_CREATE;
         return;
     }
-    int err = help_become(help->uid, help->gid);
+    int err = help->own ? 0 : help_become(help->uid, help->gid);
     if (err)
         help_answer(a->tag, err, NULL, 0);
     else

@@ -33,6 +33,7 @@ struct help_way {
 struct help {
     struct help_way way[HELP_WAYS_MAX];
     unsigned nway;
+    bool own;               /* as this process, not as the asker's user */
     int dir[HELP_DIRS_MAX]; /* O_PATH: files below may be opened */
     unsigned ndir;
     const char *tap[HELP_TAPS_MAX]; /* names that may be opened; PREFIX* */

@@ -41,6 +41,10 @@ int helper_allow(const char *dir);
 int helper_allow_tap(const char *name);
 /* Does this one lie there, where it really is? */
 bool helper_allows(const char *path);
+/* They are opened as whoever starts this process could open them, not as whom
+ * it becomes: all below those directories is in the hands of who takes this
+ * process over. */
+void helper_as_operator(void);
 
 /* The file that messages go to may be opened anew: -D. Said. */
 int helper_log(const char *path);

@@ -110,6 +110,23 @@ int if_open_tap(const char *ifname, unsigned flags)
     return err;
 }
 
+int if_try_tap(const char *ifname)
+{
+    struct ifreq ifr;
+    if (strlen(ifname) >= sizeof(ifr.ifr_name))
+        return -ENAMETOOLONG;
+    int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if_name_copy(&ifr, ifname);
+    ifr.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+    int err = ioctl(fd, TUNSETIFF, &ifr) < 0 ? -errno : 0;
+    close(fd);
+    /* One that was made otherwise, with several queues, or is a macvtap: who
+     * opens it knows how. */
+    return err == -EINVAL ? 0 : err;
+}
+
 bool can_net_admin(void)
 {
     struct __user_cap_header_struct h = {_LINUX_CAPABILITY_VERSION_3, 0};

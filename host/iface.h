@@ -20,6 +20,9 @@ int if_raise_mac(const char *ifname);
  * is none of the name; -EINVAL: it is no TAP, or was made with other flags. */
 int if_open_tap(const char *ifname, unsigned flags);
 
+/* Can this TAP be had? It is opened and let go; one that is not there is made,
+ * and goes again. 0 or -errno. */
+int if_try_tap(const char *ifname);
 bool can_net_admin(void); /* CAP_NET_ADMIN in effect */
 
 #endif

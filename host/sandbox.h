@@ -9,6 +9,8 @@
 /* -sandbox and -runas: 0; 1: help is out; -EINVAL (said). */
 int sandbox_option(const char *arg);
 int sandbox_runas(const char *arg);
+/* All but the lists of system calls. */
+void sandbox_without_filter(void);
 
 /* Whom sandbox_enter() will make of this process, if it can. */
 void sandbox_user(uid_t *uid, gid_t *gid);

@@ -20,6 +20,7 @@ struct vm_config {
     const char *kvm; /* "/dev/kvm" */
     struct boot *boot;
     struct saved *saved; /* goes on from there; NULL: boots */
+    struct loop *loop;   /* the main loop, the caller's; NULL: it is made */
     /* Optional. The vCPUs run, from here or again after a reset. On the main
      * loop's thread. */
     void (*runs)(struct machine *m);

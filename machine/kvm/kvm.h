@@ -83,6 +83,7 @@ struct vm {
     bool loading;
     _Atomic bool loaded;
     int load_err, start_err;
+    char load_why[512]; /* of load_err */
     struct fault triple, looping;
     struct timer restart; /* a reset that waits; see vm.c */
     uint64_t started;     /* ns, by the last start or reset */

@@ -30,7 +30,9 @@
 static void vm_load(void *arg)
 {
     struct vm *vm = arg;
+    log_catch(vm->load_why, sizeof(vm->load_why));
     vm->load_err = boot_load(&vm->m, vm->cfg.boot, &vm->entry);
+    log_catch(NULL, 0);
     atomic_store(&vm->loaded, true);
     event_signal(vm->request.fd);
 }
@@ -63,6 +65,8 @@ static void vm_load_end(struct vm *vm)
     vm->loading = false;
     atomic_store(&vm->loaded, false);
     int err = vm->load_err;
+    if (err && *vm->load_why) /* who waits for the start hears it here */
+        fail(err, "%s", vm->load_why);
     if (!err)
         err = vm_open_guest(vm);
     if (!err) {
@@ -260,7 +264,8 @@ static int vm_open_kvm(struct vm *vm)
 static int vm_make_world(struct vm *vm)
 {
     struct machine *m = &vm->m;
-    int err = loop_new(&m->loop);
+    m->loop = vm->cfg.loop;
+    int err = m->loop ? 0 : loop_new(&m->loop);
     if (err)
         return fail(err, "event loop: %s", strerror(-err));
     m->pio = bus_new("pio");
@@ -377,7 +382,11 @@ void vm_free(struct machine *m)
     kvm_close_vm(vm);
     bus_free(m->pio);
     bus_free(m->mmio);
-    loop_free(m->loop);
+    loop_del(&vm->request);
+    timer_cancel(&vm->restart);
+    timer_cancel(&vm->settle);
+    if (!vm->cfg.loop)
+        loop_free(m->loop);
     if (vm->request.fd >= 0)
         close(vm->request.fd);
     if (vm->kvm >= 0)

@@ -35,9 +35,9 @@ static struct found read_all(const uint8_t *p, size_t n, size_t step)
 {
     struct http h;
     struct found f = {0};
-    char *buf = malloc(HTTP_BUFFER);
+    char *buf = malloc(HTTP_ROOM(HTTP_BODY_MAX));
     assert(buf);
-    http_init(&h, buf);
+    http_init(&h, buf, HTTP_BODY_MAX);
     for (size_t at = 0;;) {
         enum http_event e = http_next(&h);
         if (e == HTTP_REQUEST)

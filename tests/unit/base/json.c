@@ -137,3 +137,101 @@ TEST(json_is_known_by_its_brace)
     CHECK(json_looks_like("{}") && json_looks_like(" {\"a\":1}"));
     CHECK(!json_looks_like("tap,id=x") && !json_looks_like(""));
 }
+
+/* Without blanks, or the error's line. */
+static const char *compact(const char *text)
+{
+    static char out[4096];
+    struct text t = {0};
+    int err = json_compact("x", text, strlen(text), &t);
+    snprintf(out, sizeof(out), "%s", err ? test_log() : t.p);
+    text_free(&t);
+    return out;
+}
+
+TEST(json_text_is_kept_without_blanks_and_in_one_way_of_writing)
+{
+    CHECK_STR(compact(" { \"a\" : [ 1 , -0.5e+3,true ,null,\"\" ] ,\n"
+                      "\"b\":{ } , \"c\" : [ ]} "),
+              "{\"a\":[1,-0.5e+3,true,null,\"\"],\"b\":{},\"c\":[]}");
+    CHECK_STR(compact("\"\\u0041\\/\\n\\u00e9\\\"\\\\\""),
+              "\"A/\\u000a\xc3\xa9\\\"\\\\\"");
+    CHECK_STR(compact("{\"\\u0061\":1,\"a\":2}"), "{\"a\":1,\"a\":2}");
+}
+
+TEST(json_text_that_is_none_is_refused)
+{
+    static const char *const bad[] = {
+        "",       " ",         "{",           "}",     "{\"a\"}", "{\"a\":}",
+        "{a:1}",  "[1,]",      "[,1]",        "{,}",   "01",      "1.",
+        ".5",     "-",         "1e",          "+1",    "nul",     "truefalse",
+        "\"",     "\"\\x\"",   "\"\\u0000\"", "[1 2]", "1 1",     "{\"a\":1,}",
+        "\"\t\"", "[\"a\":1]", "{1:1}",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        CHECK_HAS(compact(bad[i]), "JSON, byte ");
+    char deep[3 * JSON_NESTED] = "";
+    memset(deep, '[', JSON_NESTED);
+    memset(deep + JSON_NESTED, ']', JSON_NESTED);
+    CHECK_STR(compact(deep), deep);
+    memset(deep, '[', JSON_NESTED + 1);
+    memset(deep + JSON_NESTED + 1, ']', JSON_NESTED + 1);
+    CHECK_HAS(compact(deep), "too deep");
+}
+
+TEST(json_merge_is_rfc_7396)
+{
+    static const char *const cases[][3] = {
+        {"{\"a\":\"b\"}", "{\"a\":\"c\"}", "{\"a\":\"c\"}"},
+        {"{\"a\":\"b\"}", "{\"b\":\"c\"}", "{\"a\":\"b\",\"b\":\"c\"}"},
+        {"{\"a\":\"b\"}", "{\"a\":null}", "{}"},
+        {"{\"a\":\"b\",\"b\":\"c\"}", "{\"a\":null}", "{\"b\":\"c\"}"},
+        {"{\"a\":[\"b\"]}", "{\"a\":\"c\"}", "{\"a\":\"c\"}"},
+        {"{\"a\":\"c\"}", "{\"a\":[\"b\"]}", "{\"a\":[\"b\"]}"},
+        {"{\"a\":{\"b\":\"c\"}}", "{\"a\":{\"b\":\"d\",\"c\":null}}",
+         "{\"a\":{\"b\":\"d\"}}"},
+        {"{\"a\":[{\"b\":\"c\"}]}", "{\"a\":[1]}", "{\"a\":[1]}"},
+        {"[\"a\",\"b\"]", "[\"c\",\"d\"]", "[\"c\",\"d\"]"},
+        {"{\"a\":\"b\"}", "[\"c\"]", "[\"c\"]"},
+        {"{\"a\":\"foo\"}", "null", "null"},
+        {"{\"a\":\"foo\"}", "\"bar\"", "\"bar\""},
+        {"{\"e\":null}", "{\"a\":1}", "{\"a\":1,\"e\":null}"},
+        {"[1,2]", "{\"a\":\"b\",\"c\":null}", "{\"a\":\"b\"}"},
+        {"{}", "{\"a\":{\"bb\":{\"ccc\":null}}}", "{\"a\":{\"bb\":{}}}"},
+        /* the last of one name; names that begin alike; brackets in texts */
+        {"{\"a\":1,\"a\":2}", "{\"b\":3,\"b\":null}", "{\"a\":2}"},
+        {"{\"ab\":1,\"a\":2}", "{\"a\":3}", "{\"a\":3,\"ab\":1}"},
+        {"{\"x\":\"}]\\\"\"}", "{\"y\":\"{[,\"}",
+         "{\"x\":\"}]\\\"\",\"y\":\"{[,\"}"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct text out = {0};
+        json_merge(cases[i][0], cases[i][1], &out);
+        CHECK_STR(out.p, cases[i][2]);
+        text_free(&out);
+    }
+}
+
+static int seen(void *ctx, const char *key, const char *val, size_t len)
+{
+    char *out = ctx;
+    sprintf(out + strlen(out), "%s=%.*s;", key, (int)len, val);
+    return !strcmp(key, "end") ? -EINTR : 0;
+}
+
+TEST(json_members_and_elements_are_found_in_their_order)
+{
+    char out[256] = "";
+    size_t n;
+    const char *text = "{\"b\":[1,{\"c\":2}],\"a\":\",\",\"end\":0,\"z\":1}";
+    CHECK_EQ(json_each(text, seen, out), -EINTR);
+    CHECK_STR(out, "b=[1,{\"c\":2}];a=\",\";end=0;");
+    *out = '\0';
+    CHECK_EQ(json_each("[1,[2,3],{}]", seen, out), 0);
+    CHECK_STR(out, "=1;=[2,3];={};");
+    CHECK_EQ(json_each("12", seen, out), 0);
+    CHECK_STR(json_member_of(text, "z", &n), "1}");
+    CHECK_EQ(n, 1);
+    CHECK(!json_member_of(text, "c", &n));
+    CHECK(!json_member_of("[1]", "c", &n));
+}

@@ -8,7 +8,7 @@
 #include "base/bytes.h"
 #include "tests/unit/test.h"
 
-static char buffer[HTTP_BUFFER];
+static char buffer[HTTP_ROOM(HTTP_BODY_MAX)];
 
 /* Gives `step` bytes at a time of a text; what came of it:
  * "PUT /x body|GET /y |bad: why|". */
@@ -18,7 +18,7 @@ static const char *read_http(const char *text, size_t n, size_t step)
     static const char *const names[] = {"GET", "PUT", "PATCH", "DELETE"};
     struct http h;
     size_t room, at = 0;
-    http_init(&h, buffer);
+    http_init(&h, buffer, HTTP_BODY_MAX);
     *out = '\0';
     for (;;) {
         char *end = out + strlen(out);
@@ -143,7 +143,7 @@ TEST(http_what_is_not_understood_ends_it)
 
 TEST(http_lengths_are_bounded_and_the_longest_fit)
 {
-    static char text[2 * HTTP_BUFFER];
+    static char text[2 * HTTP_ROOM(HTTP_BODY_MAX)];
     size_t n = (size_t)sprintf(text, "GET / HTTP/1.1\r\nA: ");
     memset(text + n, 'x', sizeof(text) - n);
     CHECK_HAS(read_http(text, sizeof(text), 1000), "8192");
@@ -159,8 +159,9 @@ TEST(http_lengths_are_bounded_and_the_longest_fit)
         text, "PUT / HTTP/1.1\r\nContent-Length: %d\r\nA: ", HTTP_BODY_MAX);
     text[n] = 'x';
     memcpy(text + HTTP_HEAD_MAX - 4, "\r\n\r\n", 4);
-    memcpy(text + HTTP_BUFFER, "GET / HTTP/1.1\r\n\r\n", 18);
-    CHECK_HAS(read_http(text, HTTP_BUFFER + 18, 1000), "x|GET / |");
+    memcpy(text + HTTP_ROOM(HTTP_BODY_MAX), "GET / HTTP/1.1\r\n\r\n", 18);
+    CHECK_HAS(read_http(text, HTTP_ROOM(HTTP_BODY_MAX) + 18, 1000),
+              "x|GET / |");
 }
 
 TEST(http_6_answers_have_a_length_but_204)
