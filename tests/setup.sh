@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Install the Debian packages that a purpose (run, check, lint, bench, coverage, fresh, lab, deb) needs and this machine lacks.
+# Install the Debian packages that a purpose (run, check, long, lint, bench, coverage, fresh, lab, deb) needs and this machine
+# lacks, and fetch the clients that tests/clients/get has.
 #
 # usage: tests/setup.sh [-n] PURPOSE...
 #   -n   only say what is missing (exit status 1 if anything is)
@@ -55,6 +56,10 @@ grub-pc-bin         check bench           GRUB as a kernel image
 python3             check lint bench coverage  fake peers, the drawing of the rooms, plots
 procps              check bench           sysctl
 acpica-tools        check                 iasl, which reads the ACPI tables back
+golang-go           check                 builds Firecracker's Go SDK and its tests
+ca-certificates     check                 HTTPS to where Go's modules and Python's packages are
+curl                check                 a client of the API
+python3-pip         long                  fetches clients in Python
 clang               check lint coverage   sanitizers and fuzzing
 libclang-rt-CLANG-dev check lint coverage  their runtime and headers, only recommended by clang
 llvm                coverage              llvm-cov, llvm-profdata
@@ -75,7 +80,7 @@ TABLE
 . "$(dirname "$0")/kvm.sh"
 
 usage() {
-    sed -n '5,6p' "$0" | cut -c3- >&2
+    sed -n '6,7p' "$0" | cut -c3- >&2
     exit 2
 }
 
@@ -135,7 +140,7 @@ update() {
     done
 }
 
-dry=no
+dry=''
 [ "${1-}" != -n ] || { dry=yes; shift; }
 [ $# -gt 0 ] || usage
 purposes=
@@ -144,9 +149,9 @@ for arg in "$@"; do
     case $arg in
     run) purposes="$purposes run"; [ -z "$(why_no_kvm)" ] || purposes="$purposes lab" ;;
     check | bench) purposes="$purposes $arg lab" ;;
-    lint | lab | coverage | fresh) purposes="$purposes $arg" ;;
+    long | lint | lab | coverage | fresh) purposes="$purposes $arg" ;;
     deb) purposes="$purposes run deb" ;;
-    *) echo "setup: unknown purpose '$arg' (known: run, check, lint, bench, coverage, fresh, lab, deb)" >&2; usage ;;
+    *) echo "setup: unknown purpose '$arg' (known: run, check, long, lint, bench, coverage, fresh, lab, deb)" >&2; usage ;;
     esac
 done
 
@@ -161,10 +166,30 @@ look() {
     lack=${lack% }
 }
 
+# clients [-n]: fetches those that the purposes want; with -n status 1 if one is not there.  Without the network tests go on
+# without them, and say so.
+clients() {
+    for purpose in $purposes; do
+        case $purpose in
+        check) client=sdk ;;
+        long) client=python ;;
+        *) continue ;;
+        esac
+        if [ -n "${1-}" ]; then
+            "$(dirname "$0")/clients/get" -n "$client" || { echo "setup: missing for $purpose: the client $client" >&2; return 1; }
+        else
+            timeout 900 "$(dirname "$0")/clients/get" "$client" >/dev/null || echo "setup: going on without $client" >&2
+        fi
+    done
+}
+
 look
-[ -n "$lack" ] || exit 0
+if [ -z "$lack" ]; then
+    clients ${dry:+-n}
+    exit
+fi
 echo "setup: missing for$purposes: $lack" >&2
-[ $dry = no ] || exit 1
+[ -z "$dry" ] || exit 1
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -179,3 +204,4 @@ if ! apt install -y --no-install-recommends $lack >"$log" 2>&1; then
     exit 1
 fi
 echo "setup: installed: $lack" >&2
+clients
