@@ -126,7 +126,7 @@ func run() error {
 		return err
 	}
 	m.Handlers.FcInit = m.Handlers.FcInit.AppendAfter(firecracker.CreateMachineHandlerName,
-		firecracker.NewCreateBalloonHandler(0, true, 1))
+		firecracker.NewCreateBalloonHandler(0, false, 1))
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		text, err := do(ctx, m, strings.Fields(lines.Text()))
 		if err != nil {
