@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import api
 import boots
 import compare
 import disks
@@ -682,9 +683,9 @@ def size(bench):
 
 GROUPS = {
     "network": network, "bundled": bundled, "floor": floor, "start": start, "density": density, "size": size,
-    "boot": boots.boot, "disk": lambda bench: disks.disk(bench, Costs),
+    "api": lambda bench: api.api(bench, words_for(bench, "quiet")), "boot": boots.boot, "disk": lambda bench: disks.disk(bench, Costs),
 }
 PLACES = {
     "network": ["lab"], "bundled": ["here", "lab"], "floor": ["here", "lab"], "start": ["here", "lab"],
-    "density": ["here"], "size": ["here"], "boot": ["lab"], "disk": ["lab"],
+    "density": ["here"], "size": ["here"], "api": ["here"], "boot": ["lab"], "disk": ["lab"],
 }

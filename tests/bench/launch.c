@@ -7,6 +7,10 @@
  *   --line TEXT     until TEXT is on its standard output
  *   --first TEXT    with --line: tell as well when TEXT was there ("": a byte)
  *   --ping ADDRESS  until the first reply to an ICMP echo
+ *   --api PATH      until the first byte of an answer of an HTTP server at this
+ *                   socket, which is removed before
+ *   --say FILE      with --api: what it is sent; with --ping too: and the reply
+ *                   to the echo is waited for (default: GET /)
  *   --timeout MS    give up after so long (default 30000)
  *   --repeat MS     start it again and again for so long, count the starts
  *
@@ -15,8 +19,9 @@
  *
  * Theory of operation. The zero of time is taken in the child, right before
  * its execve; nothing is between the program and its kernel then. Pings go out
- * each half millisecond. The program is killed once the event is there; each
- * start sees an empty pipe and a new process.
+ * each half millisecond, a socket is dialled twenty times in one. The program
+ * is killed once the event is there; each start sees an empty pipe and a new
+ * process.
  */
 
 #include <arpa/inet.h>
@@ -34,6 +39,8 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -42,9 +49,14 @@ static struct {
     bool serial;
     const char *line, *first;
     struct sockaddr_in ping;
+    struct sockaddr_un api;
+    const char *say;
+    size_t say_bytes;
     int64_t timeout, repeat; /* ns */
     char **argv;
-} opt = {.timeout = 30000 * INT64_C(1000000)};
+} opt = {.timeout = 30000 * INT64_C(1000000),
+         .say = "GET / HTTP/1.1\r\n\r\n",
+         .say_bytes = sizeof("GET / HTTP/1.1\r\n\r\n") - 1};
 
 struct shared {
     volatile int64_t exec_ns;
@@ -53,6 +65,7 @@ struct shared {
 
 static struct shared *shared;
 static int icmp = -1;
+static int api = -1;     /* connected */
 static int64_t first_ns; /* when --first's text was seen */
 
 static int64_t now(void)
@@ -160,23 +173,47 @@ static bool got_line(int fd)
     return !opt.line || strstr(text, opt.line);
 }
 
+/* A server that is not there yet is no error. */
+static void dial(void)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && !connect(fd, (struct sockaddr *)&opt.api, sizeof(opt.api)) &&
+        send(fd, opt.say, opt.say_bytes, MSG_NOSIGNAL) ==
+            (ssize_t)opt.say_bytes)
+        api = fd;
+    else if (fd >= 0)
+        close(fd);
+}
+
+/* Is that the event? */
+static bool got_answer(bool ping)
+{
+    char buf[4096];
+    return recv(api, buf, sizeof(buf), MSG_DONTWAIT) > 0 && !ping;
+}
+
 /* The time of the event, or 0 with *why set. */
 static int64_t wait_event(pid_t pid, int out, int64_t limit, const char **why)
 {
-    struct pollfd p[2] = {{out, POLLIN, 0}, {-1, 0, 0}};
-    struct timespec half_ms = {0, 500000};
+    struct pollfd p[3] = {{out, POLLIN, 0}, {-1, 0, 0}, {-1, 0, 0}};
+    struct timespec tick = {0, 100000000};
     char drain[4096];
-    bool ping = opt.ping.sin_family;
+    bool ping = opt.ping.sin_family, dials = opt.api.sun_family;
 
     if (ping)
         p[1] = (struct pollfd){icmp, POLLIN, 0};
     for (;;) {
         if (ping)
             send_ping();
-        int n = ppoll(p, 2, ping ? &half_ms : &(struct timespec){0, 100000000},
-                      NULL);
+        if (dials && api < 0)
+            dial();
+        p[2] = (struct pollfd){api, POLLIN, 0};
+        tick.tv_nsec = dials && api < 0 ? 50000 : ping ? 500000 : 100000000;
+        int n = ppoll(p, 3, &tick, NULL);
         int64_t t = now();
 
+        if (n > 0 && (p[2].revents & POLLIN) && got_answer(ping))
+            return t;
         if (n > 0 && (p[1].revents & POLLIN) && got_reply())
             return t;
         if (n > 0 && (p[0].revents & POLLIN)) {
@@ -212,6 +249,8 @@ static int64_t start_once(const char **why)
     if (icmp >= 0)
         got_reply();
     memset(shared, 0, sizeof(*shared));
+    if (opt.api.sun_family)
+        unlink(opt.api.sun_path);
     pid_t pid = fork();
     if (pid < 0)
         die("fork");
@@ -222,6 +261,9 @@ static int64_t start_once(const char **why)
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
     close(out[0]);
+    if (api >= 0)
+        close(api);
+    api = -1;
     return t ? t - shared->exec_ns : 0;
 }
 
@@ -229,6 +271,18 @@ static void usage(void)
 {
     fprintf(stderr, "launch: see the head of launch.c\n");
     exit(2);
+}
+
+static void read_say(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    char *text = fd < 0 || fstat(fd, &st) ? NULL : malloc((size_t)st.st_size);
+    if (!text || read(fd, text, (size_t)st.st_size) != st.st_size)
+        die(path);
+    close(fd);
+    opt.say = text;
+    opt.say_bytes = (size_t)st.st_size;
 }
 
 static void parse(int argc, char **argv)
@@ -252,8 +306,14 @@ static void parse(int argc, char **argv)
             opt.timeout = atoll(argv[i]) * 1000000;
         else if (!strcmp(name, "--repeat"))
             opt.repeat = atoll(argv[i]) * 1000000;
-        else if (!strcmp(name, "--ping") &&
-                 inet_pton(AF_INET, argv[i], &opt.ping.sin_addr) == 1)
+        else if (!strcmp(name, "--say"))
+            read_say(argv[i]);
+        else if (!strcmp(name, "--api") &&
+                 strlen(argv[i]) < sizeof(opt.api.sun_path)) {
+            opt.api.sun_family = AF_UNIX;
+            strcpy(opt.api.sun_path, argv[i]);
+        } else if (!strcmp(name, "--ping") &&
+                   inet_pton(AF_INET, argv[i], &opt.ping.sin_addr) == 1)
             opt.ping.sin_family = AF_INET;
         else
             usage();

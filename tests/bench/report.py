@@ -6,6 +6,7 @@ import json
 import os
 import statistics
 
+import api
 import boots
 import compare
 import disks
@@ -47,6 +48,7 @@ ROWS = {
     "idle_wakes_many": ("wake-ups of many idle VMs, together", "1/s", "less"),
     "binary_bytes": ("bytes to install", "B", "less"),
     "syscall_names": ("distinct system calls, exec to end", "", "less"),
+    **api.ROWS,
     **boots.rows(),
     **disks.rows(),
     "run": ("the run", "", "more"),
@@ -61,6 +63,7 @@ TITLES = {
     ("start", "lab"): "Start, in the lab",
     ("density", "here"): "Density, bundled guest, on this machine's own KVM",
     ("size", "here"): "Size",
+    ("api", "here"): "Firecracker's API, bundled guest, on this machine's own KVM",
     ("boot", "lab"): "What boots, in the lab, ms",
     ("disk", "lab"): "Disks, Linux guest, in the lab",
 }

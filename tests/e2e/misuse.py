@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Clients of a machine's API as they must not be: ten thousand connections, clients that never read, never write, write half,
+"""Clients of a machine's API as they must not be: thousands of connections, clients that never read, never write, write half,
 write rubbish, write too much.  Then an honest one, whom they keep waiting a second at most.
 
-usage: misuse.py SOCKET
+usage: misuse.py SOCKET [CONNECTIONS]
 Prints "answered" once the honest one is, and what else went otherwise than it should.
 """
 import socket
@@ -57,7 +57,7 @@ except BlockingIOError:
     pass
 silent = [dial() for _ in range(9)]
 silent[0].send(b"PUT /actions HTTP/1.1\r\nContent-Length: 51200\r\n\r\n{")
-for _ in range(10000):
+for _ in range(int((sys.argv + [10000])[2])):
     s = socket.socket(socket.AF_UNIX)
     s.setblocking(False)
     try:

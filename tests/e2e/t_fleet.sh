@@ -319,7 +319,7 @@ test_fleet_misused() {
     fleet_answers
     before=$(anonymous)
     ping -n -q -i 0.01 -c 300 -W 20 10.0.0.2 >pinged &
-    python3 "$E2E_ROOT/tests/e2e/misuse.py" fc.sock >told
+    python3 "$E2E_ROOT/tests/e2e/misuse.py" fc.sock 1000 >told
     wait $!
     is "$(<told)" answered "an honest client, after it"
     matches "$(<pinged)" ' 0% packet loss' "pings meanwhile"
