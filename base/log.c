@@ -243,7 +243,8 @@ void log_name(const char *name)
 void log_form(const char *before, bool off)
 {
     snprintf(prefix, sizeof(prefix), "%s", before);
-    named = stamped = true;
+    named = true;
+    stamped = *before;
     silent = off;
 }
 

@@ -54,8 +54,8 @@ void log_move(void);
 void log_take(int fd);
 void log_name(const char *name); /* the machine's; NULL: none */
 void log_timestamps(bool on);    /* the time of day before each line, in UTC */
-/* Lines have this before them and the time of day before that; or (`off`) are
- * not written. */
+/* Lines have this before them and the time of day before that, or, where it is
+ * empty, neither; or (`off`) they are not written. */
 void log_form(const char *before, bool off);
 /* With a loop, what waits goes out as soon as it can, not with the next line.
  * NULL before that loop is freed. */

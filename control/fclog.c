@@ -3,8 +3,8 @@
  *
  *     2026-11-26T10:47:21.123456Z [ID:main:WARN] text
  *
- * Whatever is said here is worth a warning: there is no more to be had with
- * another level, and less only with Off. */
+ * Whatever is said here is worth a warning, but for the first line: there is no
+ * more to be had with another level, and less only with Off. */
 #include "control/fclog.h"
 
 #include <errno.h>
@@ -23,13 +23,15 @@ void fclog_id(const char *name)
     id = name;
 }
 
-enum { LEVEL_OFF, LEVEL_ERROR, LEVEL_WARN, LEVEL_INFO, LEVEL_UNKNOWN = 7 };
+enum { LEVEL_OFF, LEVEL_INFO = 3, LEVEL_UNKNOWN = 7 };
 static const struct {
     const char *word, *shown;
+    bool info;
 } levels[LEVEL_UNKNOWN] = {
-    {"Off", ""},         {"Error", "ERROR"}, {"Warn", "WARN"},
-    {"Info", "WARN"},    {"Debug", "WARN"},  {"Trace", "WARN"},
-    {"Warning", "WARN"},
+    {"Off", "", false},         {"Error", "ERROR", false},
+    {"Warn", "WARN", false},    {"Info", "WARN", true},
+    {"Debug", "WARN", true},    {"Trace", "WARN", true},
+    {"Warning", "WARN", false},
 };
 
 static int fclog_open(const char *what, const char *path)
@@ -44,10 +46,18 @@ static int fclog_open(const char *what, const char *path)
     return 0;
 }
 
+static void fclog_form(const struct fclog *l, const char *level, bool off)
+{
+    char prefix[80];
+    snprintf(prefix, sizeof(prefix), "[%s:main%s%s%s] ", id,
+             l->show_level ? ":" : "", l->show_level ? level : "",
+             l->show_origin ? ":vmm" : "");
+    log_form(prefix, off);
+}
+
 int fclog_set(const char *what, const struct fclog *l)
 {
     unsigned level = l->level ? 0 : LEVEL_INFO;
-    char prefix[80];
     while (l->level && level < LEVEL_UNKNOWN &&
            strcasecmp(l->level, levels[level].word))
         level++;
@@ -59,10 +69,13 @@ int fclog_set(const char *what, const struct fclog *l)
     int err = l->path ? fclog_open(what, l->path) : 0;
     if (err)
         return err;
-    snprintf(prefix, sizeof(prefix), "[%s:main%s%s%s] ", id,
-             l->show_level ? ":" : "", l->show_level ? levels[level].shown : "",
-             l->show_origin ? ":vmm" : "");
-    log_form(prefix, level == LEVEL_OFF);
+    /* Where information is left out, Firecracker up to 1.4 had this line all
+     * the same, bare, and clients of that time look for it. */
+    if (levels[level].info)
+        fclog_form(l, "INFO", false);
+    else
+        log_form("", level == LEVEL_OFF);
     log_line("Running Firecracker v" FC_VERSION);
+    fclog_form(l, levels[level].shown, level == LEVEL_OFF);
     return 0;
 }

@@ -72,7 +72,7 @@ test_firecracker_boot() {
     put /actions '{"action_type":"SendCtrlAltDel"}'
     put /actions '{"action_type":"FlushMetrics"}'
     pings 10.0.0.2 56 8000
-    matches "$(head -1 log)" ':WARN\] Running Firecracker v' "the log"
+    matches "$(head -1 log)" ':INFO\] Running Firecracker v' "the log"
     [ "$(wc -l <metrics)" -ge 2 ] || fail "lines of metrics: $(wc -l <metrics)"
     kill -TERM "$vmm_pid"
     ends 2 143
