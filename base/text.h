@@ -19,8 +19,11 @@ struct text {
 void text_add(struct text *t, const void *p, size_t n);
 void text_put(struct text *t, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-/* In double quotes, as JSON wants it (RFC 8259 §7). What is not UTF-8 stays as
- * it is: it is the operator's own. */
+/* Bytes of the UTF-8 character that a NUL-terminated text begins with (RFC 3629
+ * §4); 0: it is none. */
+size_t text_character(const char *s);
+/* In double quotes, as JSON wants it (RFC 8259 §7, §8.1): a byte that is not
+ * UTF-8 becomes U+FFFD. */
 void text_quote(struct text *t, const char *s);
 void text_free(struct text *t);
 

@@ -8,12 +8,14 @@
 #include "control/ctl.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -64,14 +66,23 @@ static int ctl_put_key(struct text *body, const char *key, size_t n,
     return 0;
 }
 
-/* The arguments as a JSON object. */
+/* The "=" behind what can be a key; NULL: a value, though it may have one. */
+static const char *ctl_equals(const char *arg)
+{
+    size_t n = strspn(arg, "abcdefghijklmnopqrstuvwxyz0123456789-_.");
+    return n && arg[n] == '=' ? arg + n : NULL;
+}
+
+/* The arguments as a JSON object. A device's verb, which no table here has, is
+ * told its id first. */
 static int ctl_body(const struct verb *v, char **args, struct text *body)
 {
-    const struct field *f = v ? v->fields : NULL;
+    static const struct field only_id[] = {{.name = "id"}, {.name = ""}};
+    const struct field *f = v ? v->fields : only_id;
     int err = 0;
     text_put(body, "{");
     for (; *args && !err; args++) {
-        const char *eq = strchr(*args, '=');
+        const char *eq = ctl_equals(*args);
         if (eq)
             err = ctl_put_key(body, *args, (size_t)(eq - *args), eq + 1);
         else if (!f || !f->name[0])
@@ -96,7 +107,6 @@ static int ctl_dial(const char *path, int seconds)
         return -EINVAL;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd >= 0 && !connect(fd, &a.sa, a.len)) {
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
         setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
         return fd;
     }
@@ -107,13 +117,24 @@ static int ctl_dial(const char *path, int seconds)
     return -err;
 }
 
-/* All that comes, until the other side hangs up. 0 or -errno. */
-static int ctl_listen(int fd, struct text *answer)
+/* All that comes, until the other side hangs up, in `seconds` altogether. 0 or
+ * -errno. */
+static int ctl_listen(int fd, int seconds, struct text *answer)
 {
     char buf[4096];
-    ssize_t n;
-    while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
-        text_add(answer, buf, (size_t)n);
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int64_t end = real_ms() + seconds * 1000ll, left;
+    ssize_t n = 1;
+    while (n > 0 && !answer->cut) {
+        left = end - real_ms();
+        if (left <= 0 || poll(&p, 1, (int)left) == 0)
+            return -EAGAIN;
+        n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            n = 1;
+        else if (n > 0)
+            text_add(answer, buf, (size_t)n);
+    }
     return n < 0 ? -errno : answer->cut ? -EFBIG : 0;
 }
 
@@ -130,7 +151,7 @@ static int ctl_talk(const char *path, const char *verb, const struct text *body,
              "Connection: close\r\nContent-Length: %zu\r\n\r\n%s",
              verb, body->n, body->p);
     ssize_t n = out.cut ? -1 : send(fd, out.p, out.n, MSG_NOSIGNAL);
-    int err = n < 0 ? -errno : ctl_listen(fd, answer);
+    int err = n < 0 ? -errno : ctl_listen(fd, seconds, answer);
     if (!err && !answer->n)
         err = -ECONNRESET;
     text_free(&out);
@@ -142,6 +163,23 @@ static int ctl_talk(const char *path, const char *verb, const struct text *body,
 
 /* ------------------------------------------------------------------ answer */
 
+/* The other side may be anybody's: what a terminal would take for an order
+ * becomes a question mark, in place. */
+static const char *ctl_plain(const char *text, bool lines)
+{
+    size_t n;
+    for (char *s = (char *)(uintptr_t)text; *s; s += n ? n : 1) {
+        unsigned char c = (unsigned char)*s;
+        n = text_character(s);
+        if (!n || (n == 1 && (c < 0x20 || c == 0x7f) && c != '\t' &&
+                   !(lines && c == '\n')))
+            *s = '?';
+        else if (n == 2 && c == 0xc2 && (unsigned char)s[1] < 0xa0) /* C1 */
+            s[0] = s[1] = '?';
+    }
+    return text;
+}
+
 /* An object's members as lines "key value"; false: it is no such object. */
 static bool ctl_print_members(const char *json, size_t n)
 {
@@ -152,7 +190,8 @@ static bool ctl_print_members(const char *json, size_t n)
     int err = json_request(&o, json, n);
     log_catch(NULL, 0);
     for (int i = 0; !err && i < o.n; i++)
-        printf("%s %s\n", o.kv[i].key, o.kv[i].val);
+        printf("%s %s\n", ctl_plain(o.kv[i].key, false),
+               ctl_plain(o.kv[i].val, false));
     opts_free(&o);
     return !err;
 }
@@ -165,7 +204,8 @@ static void ctl_say_fault(const char *path, const char *json, size_t n)
     log_catch(why, sizeof(why));
     json_request(&o, json, n);
     log_catch(NULL, 0);
-    log_line("ctl %s: %s", path, opts_str(&o, "fault_message", json));
+    log_line("ctl %s: %s", path,
+             ctl_plain(opts_str(&o, "fault_message", json), false));
     opts_free(&o);
 }
 
@@ -180,12 +220,12 @@ static int ctl_show(const char *path, const struct text *answer, bool json)
     size_t n = answer->n - (size_t)(body - answer->p);
     if (*code != '2') {
         if (json)
-            printf("%s\n", body);
+            printf("%s\n", ctl_plain(body, true));
         ctl_say_fault(path, body, n);
         return *code == '4' ? CTL_REFUSED : CTL_NOBODY;
     }
     if (n && (json || *body != '{' || !ctl_print_members(body, n)))
-        printf("%s%s", body, body[n - 1] == '\n' ? "" : "\n");
+        printf("%s%s", ctl_plain(body, true), body[n - 1] == '\n' ? "" : "\n");
     return fflush(stdout) || ferror(stdout) ? CTL_REFUSED : 0;
 }
 

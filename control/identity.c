@@ -18,6 +18,10 @@ int pc_name(struct config *c, const struct told *t)
 {
     char process[16] = ""; /* prctl's limit */
     int err = pc_copy(t, "guest", t->guest, c->name_text, sizeof(c->name_text));
+    for (const char *p = c->name_text; !err && *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            err = fail(-EINVAL, "-name: a control character (0x%02x) in it",
+                       (unsigned char)*p);
     if (!err)
         err = pc_copy(t, "process", t->process, process, sizeof(process));
     if (!err && c->name_text[0])

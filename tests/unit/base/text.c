@@ -53,3 +53,26 @@ TEST(text_quotes_as_rfc_8259_7_wants_it)
         text_free(&t);
     }
 }
+
+TEST(text_what_is_not_utf_8_is_replaced)
+{
+    static const struct {
+        const char *from, *to;
+    } rows[] = {
+        {"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80",
+         "\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\""},
+        {"a\xff", "\"a\\ufffd\""},
+        {"\xc3", "\"\\ufffd\""},
+        {"\xc3z", "\"\\ufffdz\""},
+        {"\xc0\x80", "\"\\ufffd\\ufffd\""},            /* overlong */
+        {"\xed\xa0\x80", "\"\\ufffd\\ufffd\\ufffd\""}, /* a surrogate */
+        {"\xf4\x90\x80\x80", "\"\\ufffd\\ufffd\\ufffd\\ufffd\""},
+        {"\xf8\x88\x80\x80", "\"\\ufffd\\ufffd\\ufffd\\ufffd\""},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct text t = {0};
+        text_quote(&t, rows[i].from);
+        CHECK_STR(t.p, rows[i].to);
+        text_free(&t);
+    }
+}

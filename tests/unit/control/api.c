@@ -180,6 +180,7 @@ TEST(api_refuses_with_400_and_a_reason)
         {"PATCH", "/network-interfaces/a", "{\"rate_limiter\":{\"a\":1}}",
          "no key \\\"rate_limiter.a\\\""},
         {"PATCH", "/network-interfaces/a", "{}", "there is no device a"},
+        {"PATCH", "/vm", "{\"a\xff\":1}", "no key \\\"a\\ufffd\\\""},
         {"PATCH", "/balloon", "{}", "missing field `amount_mib`"},
         {"PATCH", "/balloon", "{\"amount_mib\":8}", "no more than that"},
         {"PATCH", "/balloon", "{\"amount_mib\":4}", "no such verb"},
