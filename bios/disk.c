@@ -386,7 +386,8 @@ static void kind(regs r, const struct disk *d)
     set_carry(r, 0);
 }
 
-/* AH = 48h: as much of it as the caller has room for. */
+/* AH = 48h: as much of it as the caller has room for; with the device path of 8
+ * bytes that EDD-3.0 has, or the 16 of T13's, which Linux wants. */
 struct edd {
     u16 size, flags;
     u32 cylinders, heads, per_track, sectors, sectors_high;
@@ -395,9 +396,9 @@ struct edd {
     u16 key;
     u8 path_len, reserved[3];
     u32 bus, type[2];
-    u8 path[8], device[8], reserved2, sum;
+    u8 path[8], device[18]; /* the last one is a sum */
 } __attribute__((packed));
-_Static_assert(sizeof(struct edd) == 0x42, "EDD-3");
+_Static_assert(sizeof(struct edd) == 0x4a, "EDD-3");
 
 static u8 edd(regs r, const struct disk *d)
 {
@@ -411,7 +412,6 @@ static u8 edd(regs r, const struct disk *d)
         .bytes = SECTOR,
         .dpte = 0xffffffff, /* there are no ports */
         .key = 0xbedd,
-        .path_len = 36,
         .bus = 0x20494350,                /* "PCI " */
         .type = {0x49534353, 0x20202020}, /* "SCSI", the nearest */
         .path = {0, d->slot},
@@ -422,9 +422,13 @@ static u8 edd(regs r, const struct disk *d)
     room = mem16(r->si);
     if (room < 0x1a)
         return DISK_INVALID;
-    e.size = room < 0x1e ? 0x1a : room < 0x42 ? 0x1e : 0x42;
-    for (unsigned i = 30; i < 65; i++)
-        e.sum = (u8)(e.sum - ((u8 *)&e)[i]);
+    e.size = room < 0x1e   ? 0x1a
+             : room < 0x42 ? 0x1e
+             : room < 0x4a ? 0x42
+                           : 0x4a;
+    e.path_len = (u8)(e.size - 30);
+    for (unsigned i = 30; i < 57 && e.size > 30; i++) /* all else is 0 */
+        ((u8 *)&e)[e.size - 1] -= ((u8 *)&e)[i];
     for (unsigned i = 0; i < e.size; i++)
         mem8(r->si + i) = ((u8 *)&e)[i];
     return DISK_OK;

@@ -89,10 +89,14 @@ test_bios_int13() {
 0f00 0 0 ff 600 1f 0 0|0100 0000 0000 0080 01
 4800 0 0 ff 600 0 600 2|0000 0000 0000 0080 00 1e00
 0000 0 0 ff 0 0 61a 6|0000 0000 0000 0080 00 ffffffff 0000
-0f00 0 0 ff 600 50 0 0|0100 0000 0000 0080 01
+0f00 0 0 ff 600 42 0 0|0100 0000 0000 0080 01
 4800 0 0 ff 600 0 600 2|0000 0000 0000 0080 00 4200
 0900 0 0 ff 0 0 61a 16|0000 0000 0000 0080 00 ffffffff ddbe 24000000 50434920 5343534920202020
 1100 0 0 ff 0 0 630 14|0000 0000 0000 0080 00 0001000000000000 0000000000000000 00 92 0000
+0f00 0 0 ff 600 ffff 0 0|0100 0000 0000 0080 01
+4800 0 0 ff 600 0 600 2|0000 0000 0000 0080 00 4a00
+1100 0 0 ff 0 0 61e 6|0000 0000 0000 0080 00 ddbe 2c000000
+1100 0 0 ff 0 0 630 1c|0000 0000 0000 0080 00 0001000000000000 00000000000000000000000000000000 00 8a 0000
 4600 0 0 ff 0 0 0 0|b200 0000 0000 0080 01
 4700 0 0 ff 600 0 0 0|0000 0000 0000 0080 00
 0500 0 0 ff 0 0 0 0|0100 0000 0000 0080 01
@@ -153,4 +157,75 @@ test_bios_served() {
     qemu-img convert -q -f raw -O qcow2 one one.qcow2
     until_nothing -drive file=one.qcow2,format=qcow2,if=virtio
     out_has '^disk1 80' || fail "$(cat out)"
+}
+
+# ---------------------------------------------------------------------- GRUB
+
+# grub_disk FILE LABEL: a partition table (dos, or gpt with a BIOS boot partition), an ext4 with what is in tree, and GRUB where
+# grub-install puts it: its core behind the boot sector, or in that partition.
+grub_disk() {
+    local core=1
+    [ -e /usr/lib/grub/i386-pc/boot.img ] || skip "package grub-pc-bin is not installed"
+    truncate -s 64M "$1"
+    local table=('label: dos' 'start=4096, type=83, bootable')
+    if [ "$2" = gpt ]; then
+        core=2048
+        table=('label: gpt' 'start=2048, size=2048, type=21686148-6449-6E6F-744E-656564454649' 'start=4096, type=linux')
+    fi
+    printf '%s\n' "${table[@]}" | sfdisk -q "$1"
+    mke2fs -q -F -t ext4 -E "offset=$((4096 * 512))" -d tree "$1" 61M >mke2fs.log 2>&1 || fail "mke2fs: $(tail -n 1 mke2fs.log)"
+    grub-mkimage -O i386-pc -p "(hd0,$([ "$2" = gpt ] && echo gpt2 || echo msdos1))/grub" -o core.img \
+        biosdisk part_msdos part_gpt ext2 normal echo cat linux linux16 reboot
+    dd if=/usr/lib/grub/i386-pc/boot.img of="$1" bs=440 count=1 conv=notrunc status=none
+    dd if=core.img of="$1" seek=$core conv=notrunc status=none
+    poke "$1" 92 "$(le $core 8)"
+    # The core's first sector ends with where the others are.
+    poke "$1" $((core * 512 + 500)) "$(le $((core + 1)) 8)"
+}
+
+# grub_boots LABEL
+grub_boots() {
+    rm -rf tree
+    mkdir -p tree/grub
+    echo 'found its file' >tree/mark
+    printf '%s\n' 'cat /mark' reboot >tree/grub/grub.cfg
+    grub_disk "$1" "$1"
+    start -no-reboot -hda "$1"
+    ends 60 3
+    plain_out_has '^found its file' || fail "GRUB on $1: $(tail -n 20 out)"
+}
+
+e2e lab bios_grub "GRUB boots from an MBR and from a GPT with a BIOS boot partition, and reads its files"
+test_bios_grub() {
+    grub_boots dos
+    grub_boots gpt
+}
+
+# grub_linux LABEL COMMAND: GRUB's command for the kernel loads Debian's, which finds its disk.
+grub_linux() {
+    rm -rf tree
+    mkdir -p tree/grub
+    echo 'found its file' >tree/mark
+    cp "$E2E_KERNEL" tree/vmlinuz
+    cp "$E2E_DISK" tree/initrd
+    cat >tree/grub/grub.cfg <<END
+$2 /vmlinuz $linux_words run="modprobe -a ext4 edd; mount -t ext4 /dev/vda$([ "$1" = gpt ] && echo 2 || echo 1) /mnt && cat /mnt/mark; cd /sys/firmware/edd && cat int13_dev80/host_bus int13_dev80/interface int13_dev80/sectors; ls -l int13_dev80/pci_dev"
+${2/linux/initrd} /initrd
+boot
+END
+    grub_disk "$1" "$1"
+    start -hda "$1" -m 384M
+    ends 120 0
+    plain_out_has '^found its file' || fail "$2 on $1: $(tail -n 20 out)"
+}
+
+e2e lab/long bios_grub_linux "GRUB loads Linux by its 32-bit entry (MBR) and its 16-bit one (GPT); its driver finds the disk, and EDD the first one's details"
+test_bios_grub_linux() {
+    grub_linux dos linux
+    grub_linux gpt linux16
+    # What its setup code had from INT 13h.
+    local line
+    for line in 'PCI.*00:01.0 *channel: 0' 'SCSI.*id: 0 *lun: 0' "^$((64 << 11))" 'pci_dev.*0000:00:01.0'; do
+        plain_out_has "$line" || fail "EDD, no $line: $(tail -n 9 out)"
+    done
 }
