@@ -46,8 +46,47 @@ static bool cmdline_asks_help(const char *word)
     return word_among(word, "help ?");
 }
 
+struct isa_told {
+    const char *chardev, *id;
+    uint8_t index;
+};
+static const struct field isa_fields[] = {
+    FIELD(TEXT, "driver", struct isa_told, id),
+    FIELD(TEXT, "id", struct isa_told, id, .arg = "ID"),
+    FIELD(TEXT, "chardev", struct isa_told, chardev, .arg = "ID"),
+    FIELD(NUMBER, "index", struct isa_told, index, .max = SERIALS_MAX - 1,
+          .def = SERIALS_MAX),
+    {.name = ""},
+};
+
+/* QEMU's other way to say -serial chardev:ID. */
+static int cmdline_opt_isa_serial(const char *arg)
+{
+    static char to[SERIALS_MAX][80];
+    struct isa_told told;
+    struct opts o;
+    int at = config.nserial;
+    int err = opts_parse(&o, "-device isa-serial", arg, "driver");
+    if (!err)
+        err = fields_read(isa_fields, &told, &o);
+    if (!err && (!told.chardev || strlen(told.chardev) > 70))
+        err = fail(-EINVAL, "-device isa-serial: chardev= is missing");
+    if (!err &&
+        (at == SERIALS_MAX || (told.index != SERIALS_MAX && told.index != at)))
+        err = fail(-EINVAL, "-device isa-serial: at most %d, in their order",
+                   SERIALS_MAX);
+    if (!err) {
+        snprintf(to[at], sizeof(to[at]), "chardev:%.70s", told.chardev);
+        config.serial[config.nserial++] = to[at];
+    }
+    opts_free(&o);
+    return err;
+}
+
 static int cmdline_opt_device(const char *arg)
 {
+    if (!strncmp(arg, "isa-serial", 10) && strchr(",", arg[10]))
+        return cmdline_opt_isa_serial(arg);
     if (cmdline_asks_help(arg)) {
         models_help(classes->devices);
         return 1;
@@ -87,6 +126,8 @@ static int cmdline_opt_object(const char *arg)
                 cmdline_print_words(classes->devices[i]->object->types);
         return 1;
     }
+    if (!strncmp(arg, "secret,", 7)) /* a key that nothing here needs */
+        return 0;
     if (!strncmp(arg, "memory-backend-", 15) ||
         !strncmp(arg, "qom-type=memory-backend-", 24) ||
         (json_looks_like(arg) && strstr(arg, "\"memory-backend-")))

@@ -273,6 +273,25 @@ static int qmp_human(struct monitor *mo, const struct qmp_told *t,
     return 0;
 }
 
+/* Engines switch the events of a migration on before they know whether there
+ * will be one. */
+static int qmp_migrate_set(struct monitor *mo, const struct qmp_told *t,
+                           struct text *out)
+{
+    const char *what, *on;
+    (void)mo, (void)out;
+    for (int i = 0; (what = opts_nth(t->args, "capabilities.capability", i));
+         i++) {
+        on = opts_nth(t->args, "capabilities.state", i);
+        if (strcmp(what, "events") && (!on || strcmp(on, "off")))
+            return fail(-EINVAL,
+                        "there is no capability %s: a machine is not "
+                        "moved over QMP",
+                        what);
+    }
+    return 0;
+}
+
 /* ------------------------------------------------- descriptors by a name */
 
 #define FDS_MAX 64
@@ -357,6 +376,12 @@ static const struct field human_fields[] = {
 static const struct field fd_fields[] = {
     QMP_KEY(TEXT, "fdname", name, .arg = "NAME"), QMP_END};
 
+static const struct field capability_fields[] = {
+    QMP_KEY(LIST, "capability", name, .arg = "WORD"),
+    QMP_KEY(LIST, "state", name, .arg = "on|off"), QMP_END};
+static const struct field migrate_set_fields[] = {
+    FIELDS_OF(capability_fields, "capabilities", struct qmp_told, id), QMP_END};
+
 const struct qmp_command qmp_commands[] = {
     {"qmp_capabilities", capabilities_fields, NULL, NULL, qmp_capabilities},
     {"stop", NULL, NULL, NULL, qmp_stop},
@@ -369,6 +394,8 @@ const struct qmp_command qmp_commands[] = {
     {"block_resize", resize_fields, "size", NULL, qmp_resize},
     {"blockdev-change-medium", medium_fields, "filename", NULL, qmp_medium},
     {"human-monitor-command", human_fields, "command-line", "s", qmp_human},
+    {"migrate-set-capabilities", migrate_set_fields, NULL, NULL,
+     qmp_migrate_set},
     {"getfd", fd_fields, "fdname", NULL, qmp_getfd},
     {"closefd", fd_fields, "fdname", NULL, qmp_closefd},
     {.name = NULL},

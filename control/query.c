@@ -328,29 +328,35 @@ void query_path(struct text *out, const struct device *d)
     text_quote(out, path);
 }
 
-static void query_put_type(struct text *out, bool *first, const char *name)
+/* Each of a list of words. */
+static void query_put_types(struct text *out, bool *first, const char *names)
 {
-    query_comma(out, first);
-    text_put(out, "{\"name\": \"%s\", \"parent\": \"device\"}", name);
+    for (size_t n; *names; names += n + (names[n] == ' ')) {
+        n = strcspn(names, " ");
+        query_comma(out, first);
+        text_put(out, "{\"name\": \"%.*s\", \"parent\": \"device\"}", (int)n,
+                 names);
+    }
 }
 
 /* What -device, -object and -cpu can name. */
 RUN(query_types)
 {
-    static const char *const others[] = {
-        "memory-backend-ram", "memory-backend-file", "memory-backend-memfd",
-        "isa-serial",         "host-x86_64-cpu",     "max-x86_64-cpu"};
+    static const char others[] =
+        "memory-backend-ram memory-backend-file memory-backend-memfd "
+        "filter-dump secret isa-serial host-x86_64-cpu max-x86_64-cpu";
     bool first = true;
     (void)mo, (void)t;
     text_put(out, "[");
     for (int i = 0; monitors.known->devices[i]; i++) {
         const struct device_class *cls = monitors.known->devices[i];
-        query_put_type(out, &first, cls->name);
+        query_put_types(out, &first, cls->name);
+        if (cls->object)
+            query_put_types(out, &first, cls->object->types);
         for (const struct device_alias *a = cls->aliases; a && a->name; a++)
-            query_put_type(out, &first, a->name);
+            query_put_types(out, &first, a->name);
     }
-    for (size_t i = 0; i < ARRAY_LEN(others); i++)
-        query_put_type(out, &first, others[i]);
+    query_put_types(out, &first, others);
     text_put(out, "]");
     return 0;
 }
@@ -388,6 +394,13 @@ RUN(query_properties)
     text_put(out, "[");
     fields_each((*c)->fields, &o, OPTION, query_put_property, out);
     text_put(out, "]");
+    return 0;
+}
+
+RUN(query_migrate)
+{
+    (void)mo, (void)t;
+    text_put(out, "[{\"capability\": \"events\", \"state\": true}]");
     return 0;
 }
 
@@ -466,7 +479,7 @@ const struct qmp_command query_commands[] = {
     {"query-chardev", NULL, NULL, "[{label:s,filename:s,frontend-open:b}]",
      query_chardev},
     {"query-migrate-capabilities", NULL, NULL, "[{capability:s,state:b}]",
-     query_nothing},
+     query_migrate},
     {"query-command-line-options", option_fields, NULL,
      "[{option:s,parameters:[" NAMED "]}]", query_nothing},
     {"query-qmp-schema", NULL, NULL, "[v]", query_schema},

@@ -12,7 +12,8 @@
 
 struct schema {
     struct text *out;
-    unsigned types; /* numbered so far */
+    unsigned types;   /* numbered so far */
+    bool texts, anys; /* [str] and [any] are there */
 };
 
 static void schema_begin(struct schema *s, const char *name, const char *kind)
@@ -29,6 +30,11 @@ static void schema_list(struct schema *s, const char **sig, char name[16])
     schema_type(s, sig, of);
     ++*sig; /* ] */
     snprintf(name, 16, "[%.13s]", of);
+    bool text = !strcmp(of, "str"), any = !strcmp(of, "any");
+    if ((text && s->texts) || (any && s->anys))
+        return; /* a name is there once */
+    s->texts |= text;
+    s->anys |= any;
     schema_begin(s, name, "array");
     text_put(s->out, ", \"element-type\": \"%s\"}", of);
 }
@@ -80,6 +86,14 @@ struct schema_args {
 static int schema_arg(void *ctx, const struct field_at *fa)
 {
     struct schema_args *a = ctx;
+    const char *dot =
+        strchr(fa->name, '.'); /* a list of objects, of any sort */
+    if (dot) {
+        if (!strstr(a->sig.p, ":[v]"))
+            text_put(&a->sig, "%s%.*s:[v]", a->sig.n > 1 ? "," : "",
+                     (int)(dot - fa->name), fa->name);
+        return 0;
+    }
     bool needed = a->need && word_among(fa->name, a->need);
     const char *type =
         fa->f->type == FIELD_LIST                                  ? "[s]"
