@@ -50,7 +50,7 @@ nftables            check bench           the NAT example
 dnsmasq-base        check                 DHCP server for the bundled guest's client
 libvirt-clients     check                 virsh
 libvirt-daemon      check                 its drivers: a domain in this VMM
-libvirt-daemon-driver-qemu check           the one for QEMU
+libvirt-daemon-driver-qemu check            the one for QEMU
 passt               check                 rootless networking
 ipxe                check bench           network boot tests
 ipxe-qemu           check bench           its ROMs for QEMU's NICs
