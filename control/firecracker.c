@@ -47,6 +47,7 @@ static struct {
     struct server server;
     struct client *asker; /* of the start; NULL: nobody */
     bool started;         /* asked for */
+    bool lent;            /* the loop is not ours to end */
     bool from_file;       /* by the config file */
     bool ran;
     char why[512];    /* it did not start */
@@ -54,6 +55,7 @@ static struct {
     char dir[4096];   /* where relative paths begin */
     /* A PATCH that is not answered yet. */
     struct {
+        void *who;
         struct item *item;
         struct text body;
     } patch;
@@ -419,6 +421,7 @@ static int fc_patch(const struct http *h, const struct fcpart *p,
     struct item *it = p ? item_find(p, id) : NULL;
     int err = api_run(&fc.ctl, h, out);
     if (err == -EINPROGRESS) { /* one at a time: a drive's other file */
+        fc.patch.who = fc.ctl.who;
         fc.patch.item = it;
         text_free(&fc.patch.body);
         text_put(&fc.patch.body, "%s", body);
@@ -490,9 +493,10 @@ int firecracker_request(const struct http *h, struct text *out)
 static void fc_later(void *who, int err, const char *why)
 {
     struct text none = {0};
-    if (!err)
+    if (!err && who == fc.patch.who)
         fc_patched(fc.patch.item, fc.patch.body.p);
-    fc.patch.item = NULL;
+    if (who == fc.patch.who)
+        fc.patch.item = NULL;
     api_answer(who, err, why, &none);
 }
 
@@ -680,7 +684,8 @@ int firecracker_begin(struct config *cfg, const struct fcargs *a)
         fc.ctl.dir = fc.dir;
     helper_as_operator(); /* who is to be asked is */
     int err = fc_take_args();
-    if (!err)
+    fc.lent = cfg->vm.loop;
+    if (!err && !fc.lent)
         err = loop_new(&cfg->vm.loop);
     if (!err)
         err = fc_open_socket();
@@ -778,6 +783,7 @@ void firecracker_end(void)
         fc_forget(&items[--nitems]);
     text_free(&fc.mmds);
     text_free(&fc.patch.body);
-    loop_free(fc.cfg->vm.loop);
+    if (!fc.lent)
+        loop_free(fc.cfg->vm.loop);
     memset(&fc, 0, sizeof(fc));
 }

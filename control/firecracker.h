@@ -30,8 +30,8 @@ int fcargs_parse(struct config *cfg, struct fcargs *a, int argc, char **argv);
 /* For main(), in this order, on its thread; all but the first do nothing where
  * it was not called.
  *
- * Opens the socket, on a loop that is made here and is the machine's later, and
- * takes the config file in. 0, or an exit code (said). */
+ * Opens the socket, on a loop that is made here unless there is one, and is the
+ * machine's later; takes the config file in. 0, or an exit code (said). */
 int firecracker_begin(struct config *cfg, const struct fcargs *a);
 /* What it does inside, and for tests: what a config file says, what a request
  * asks for, and is a start asked for? 0, -EINPROGRESS (it is answered later),

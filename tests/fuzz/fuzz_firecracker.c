@@ -65,6 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static char text[1 << 16];
     static struct config config;
+    static struct loop *loop; /* there are few to be had here */
     struct fcargs args = {.id = "fuzz", .mmds = 4096, .no_api = true};
     struct needs needs = {0};
     char *save = NULL;
@@ -73,7 +74,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     memcpy(text, data, size);
     text[size] = '\0';
-    config = (struct config){.vm = {.ram = 128 << 20, .cpus = 1}};
+    if (!loop && loop_new(&loop))
+        return 0;
+    config = (struct config){.vm = {.ram = 128 << 20, .cpus = 1, .loop = loop}};
     if (firecracker_begin(&config, &args))
         return 0;
     for (char *line = strtok_r(text, "\n", &save); line;
