@@ -13,7 +13,7 @@ struct fclog {
     uint8_t show_level, show_origin;
 };
 /* The machine's id, for each line; before the rest. It lives on. */
-void fclog_id(const char *id);
+void fclog_id(const char *name);
 /* Lines have this form, and go to `path` where one is said, which is a file or
  * a FIFO. 0 or -errno (said, beginning with `what`). Before the guest runs. */
 int fclog_set(const char *what, const struct fclog *l);
