@@ -253,7 +253,7 @@ static int api_do(struct control *ctl, const char *verb, const char *id,
 static int api_drive(struct control *ctl, const char *rest, struct opts *o,
                      struct text *out)
 {
-    struct part_told told;
+    struct part_told told = {0};
     struct opts limit, disk;
     opts_init(&limit, o->what);
     opts_init(&disk, o->what);

@@ -63,7 +63,7 @@ static const struct field isa_fields[] = {
 static int cmdline_opt_isa_serial(const char *arg)
 {
     static char to[SERIALS_MAX][80];
-    struct isa_told told;
+    struct isa_told told = {0};
     struct opts o;
     int at = config.nserial;
     int err = opts_parse(&o, "-device isa-serial", arg, "driver");

@@ -261,7 +261,7 @@ static void doctor_cpu(void)
 
 static int doctor_kvm(void)
 {
-    struct doctor_guest g;
+    struct doctor_guest g = {0};
     static const char *const args[] = {"-serial", "stdio", "-append",
                                        "test=poweroff", NULL};
     int err = doctor_device("/dev/kvm", "kvm",
@@ -364,7 +364,7 @@ static int doctor_passt(bool needed)
 
 static void doctor_user(void)
 {
-    struct doctor_guest g;
+    struct doctor_guest g = {0};
     static const char *const args[] = {"-serial", "stdio",   "-nic", "user",
                                        "-append", "ip=dhcp", NULL};
     if (doctor_guest(&g, args, "guest: net up", START_MS)) {

@@ -157,6 +157,7 @@ static int doctor_interface(void)
 /* Reads `nft list ruleset`. malloc'ed; NULL: it cannot be. */
 static char *doctor_rules(void)
 {
+    /* NOLINTNEXTLINE(cert-env33-c): these very words */
     FILE *f = popen("nft list ruleset 2>/dev/null", "re");
     enum { MOST = 1 << 20 };
     char *text = calloc(1, MOST);
@@ -308,7 +309,7 @@ static int doctor_boot(struct doctor_guest *g, const char *words,
 
 static int doctor_guest_answers(void)
 {
-    struct doctor_guest g;
+    struct doctor_guest g = {0};
     char words[80];
     snprintf(words, sizeof(words), "ip=%s/%d,gw=%s", net.guest, net.bits,
              net.host);
@@ -322,7 +323,7 @@ static int doctor_guest_answers(void)
 
 static void doctor_dhcp(void)
 {
-    struct doctor_guest g;
+    struct doctor_guest g = {0};
     if (doctor_boot(&g, "ip=dhcp", "guest: net up", DHCP_MS)) {
         doctor_note("dhcp", NULL,
                     "no server answers on %s: guests need addresses of their "

@@ -90,7 +90,7 @@ static const struct field mon_fields[] = {
 
 int monitor_mon(const char *arg)
 {
-    struct mon_told told;
+    struct mon_told told = {0};
     if (word_among(arg, "help ?")) {
         fields_help(mon_fields);
         return 1;

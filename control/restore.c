@@ -174,7 +174,7 @@ int restore_describe(const char *arg)
     struct part part;
     int err = restore_load(arg, &s);
     if (!err) {
-        printf("format %u\nram %llu\ncpus %u\nguest %s\n", PARTS_VERSION,
+        printf("format %d\nram %llu\ncpus %u\nguest %s\n", PARTS_VERSION,
                (unsigned long long)s.ram, s.cpus,
                s.guest ? "built in" : "another");
         for (size_t at = 0; parts_next(s.p, s.len, &at, &part);)

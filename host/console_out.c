@@ -75,9 +75,9 @@ void console_stream_close(struct stream *s)
 
 /* ---------------------------------------------------------------- output */
 
-void console_say(struct console *c, const void *run, size_t n)
+void console_say(struct console *c, const void *p, size_t n)
 {
-    if (backlog_put(&c->b, run, n))
+    if (backlog_put(&c->b, p, n))
         event_signal(c->wake.fd);
 }
 

@@ -67,7 +67,7 @@ static int tap_links_take(struct tap *t, const int *fd)
  * stays when we end. -errno. */
 static int tap_links_again(struct tap *t)
 {
-    int fd[NET_QUEUES_MAX];
+    int fd[NET_QUEUES_MAX] = {0};
     for (unsigned n = 0; n < t->nd.nq; n++) {
         fd[n] = if_open_tap(t->ifname, t->flags);
         if (fd[n] >= 0)

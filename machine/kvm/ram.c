@@ -223,20 +223,36 @@ static int ram_copy(uint8_t *p, const struct ram_config *c)
     }
 }
 
+/* What memory is mapped from, or -1: nothing; -errno (said). */
+static int ram_open(uint64_t size, const struct ram_config *c, bool file,
+                    uint64_t *page)
+{
+    if (!file)
+        return c->image ? c->fd : -1;
+    return c->path ? ram_open_path(c->path, size, page)
+                   : ram_open_memfd(size, *page);
+}
+
+/* What a private page of a file is without us is the file's, no zeros; of a
+ * huge page only the whole could go. */
+static const char *ram_pinned(const struct ram_config *c, bool lies,
+                              uint64_t page)
+{
+    if (page)
+        return "a huge page";
+    if (c->path && !c->shared)
+        return "the file of mem-path";
+    return lies ? "the file of the saved memory" : NULL;
+}
+
 int ram_make(struct ram *ram, uint64_t size, const struct ram_config *c,
              void **map, size_t *map_size, const char **pinned)
 {
     uint64_t page = c->page == 1 ? ram_default_page() : c->page;
     bool file = c->path || c->shared || page;
     bool lies = c->image && !file; /* there, until it is written */
-    int fd = -1;
+    int fd = ram_open(size, c, file, &page);
     ram->fd = -1;
-    if (lies)
-        fd = c->fd;
-    else if (c->path)
-        fd = ram_open_path(c->path, size, &page);
-    else if (file)
-        fd = ram_open_memfd(size, page);
     if (file && fd < 0)
         return fd;
     if (c->shared)
@@ -260,12 +276,7 @@ int ram_make(struct ram *ram, uint64_t size, const struct ram_config *c,
                     ram_mib(size), strerror(-err));
     *map = p;
     *map_size = size;
-    /* What a private page of a file is without us is the file's, no zeros; of
-     * a huge page only the whole could go. */
-    *pinned = page                    ? "a huge page"
-              : c->path && !c->shared ? "the file of mem-path"
-              : lies                  ? "the file of the saved memory"
-                                      : NULL;
+    *pinned = ram_pinned(c, lies, page);
     madvise(p, size, c->sparse ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
     /* A core dump is for whoever mends this program, not for the guest's
      * secrets. */

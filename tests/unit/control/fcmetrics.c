@@ -134,7 +134,7 @@ TEST(fcmetrics_a_fifo_needs_no_reader_and_a_full_one_loses_lines)
     fc.blk->b.reads = 7;
     CHECK_EQ(fcmetrics_flush(), -EAGAIN);
     test_log();
-    const char *all = content(), *last = NULL;
+    const char *all = content(), *last = all;
     int whole = 0;
     for (const char *p = all; (p = strchr(p, '\n')); p++, whole++)
         last = p + 1;

@@ -545,29 +545,29 @@ TEST(qmp_each_answer_is_of_its_type)
 TEST(qmp_schema_has_each_command_and_event)
 {
     const struct qmp_command *c;
-    char text[128];
-    static char schema[1 << 18];
+    char row[128];
+    static char all[1 << 18];
     talks();
-    snprintf(schema, sizeof(schema), "%s", ask("query-qmp-schema", NULL));
+    snprintf(all, sizeof(all), "%s", ask("query-qmp-schema", NULL));
     for (unsigned i = 0; (c = qmp_command(i)); i++) {
-        snprintf(text, sizeof(text),
+        snprintf(row, sizeof(row),
                  "{\"name\": \"%s\", \"meta-type\": \"command\"", c->name);
-        CHECK_HAS(schema, text);
+        CHECK_HAS(all, row);
     }
     for (unsigned i = 0; i < QMP_EVENTS; i++) {
-        snprintf(text, sizeof(text),
+        snprintf(row, sizeof(row),
                  "{\"name\": \"%s\", \"meta-type\": \"event\"",
                  qmp_events[i].name);
-        CHECK_HAS(schema, text);
+        CHECK_HAS(all, row);
     }
-    for (const char *p = schema; (p = strstr(p, "{\"name\": \"["));) {
-        snprintf(text, sizeof(text), "%.*s", (int)strcspn(p, ","), p);
-        p += strlen(text);
-        CHECK(!strstr(p, text)); /* libvirt counts on it */
+    for (const char *p = all; (p = strstr(p, "{\"name\": \"["));) {
+        snprintf(row, sizeof(row), "%.*s", (int)strcspn(p, ","), p);
+        p += strlen(row);
+        CHECK(!strstr(p, row)); /* libvirt counts on it */
     }
-    CHECK_HAS(schema, "\"members\": [{\"name\": \"name\", \"type\": \"str\"}, "
-                      "{\"name\": \"up\", \"type\": \"bool\"}]");
-    CHECK(!strstr(schema, "device_add") && !strstr(schema, "migrate\""));
+    CHECK_HAS(all, "\"members\": [{\"name\": \"name\", \"type\": \"str\"}, "
+                   "{\"name\": \"up\", \"type\": \"bool\"}]");
+    CHECK(!strstr(all, "device_add") && !strstr(all, "migrate\""));
     end();
 }
 
