@@ -163,7 +163,8 @@ int control_begin(struct machine *m, const struct config *config)
     if (err) {
         if (fd >= 0)
             close(fd);
-        return fail(err, "-control %s: %s", told.path, strerror(-err));
+        return fail(err, "-control %s: %s", told.path,
+                    addr_bind_why(&told.addr, err));
     }
     told.blind = geteuid() != 0; /* the sandbox is a user namespace then */
     if (!told.owner)

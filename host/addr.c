@@ -220,6 +220,19 @@ int addr_bind(int fd, const struct addr *a)
     return bind(fd, &a->sa, a->len) < 0 ? -errno : 0;
 }
 
+const char *addr_bind_why(const struct addr *a, int err)
+{
+    struct stat st;
+    if (err != -EADDRINUSE || !addr_is_file(a) || lstat(a->un.sun_path, &st))
+        return strerror(-err);
+    if (S_ISDIR(st.st_mode))
+        return "is a directory; name a file in it that is not there yet";
+    if (!S_ISSOCK(st.st_mode))
+        return "is there already, and no socket; remove it, or name another "
+               "path";
+    return "another process listens there; end it, or name another path";
+}
+
 int addr_dial(const struct addr *a)
 {
     int fd =

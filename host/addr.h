@@ -51,6 +51,8 @@ void addr_own_fd(int fd);
 /* bind, first removing a UNIX socket that nobody listens at any more. Its file
  * is the caller's to have removed (host/helper.h). */
 int addr_bind(int fd, const struct addr *a);
+/* Why it failed with `err`, and what to do. */
+const char *addr_bind_why(const struct addr *a, int err);
 /* The socket whose path is that of `a`, "_" and `n`. 0 or -ENAMETOOLONG. */
 int addr_beside(const struct addr *a, uint32_t n, struct addr *out);
 /* Is it a file? */

@@ -212,14 +212,9 @@ int vsock_host_open(struct vsock *s)
 {
     const char *id = s->v.dev.id;
     int err = endpoint_listen(&s->addr, BACKLOG);
-    if (err == -EADDRINUSE)
-        return fail(err,
-                    "%s: uds_path=%s: another process listens there; end it, "
-                    "or name another path",
-                    id, s->uds_path);
     if (err < 0)
         return fail(err, "%s: uds_path=%s: cannot listen: %s", id, s->uds_path,
-                    strerror(-err));
+                    addr_bind_why(&s->addr, err));
     s->listen =
         (struct event){.fd = err, .want = EPOLLIN, .ready = host_accept};
     err = loop_add(s->v.dev.m->loop, &s->listen);

@@ -81,6 +81,27 @@ TEST(vsock_uds_path_that_is_live_is_refused_and_one_that_is_not_is_taken)
     vs_free(&again);
 }
 
+TEST(vsock_uds_path_that_is_no_socket_is_refused_with_what_to_do)
+{
+    char path[] = "/tmp/vmm-vsock-XXXXXX", text[64];
+    struct machine *m = fake_pc(1 << 20);
+    for (int dir = 0; dir < 2; dir++) {
+        memcpy(path + strlen(path) - 6, "XXXXXX", 6);
+        int fd = dir ? -1 : mkstemp(path);
+        if (dir)
+            REQUIRE(mkdtemp(path) != NULL);
+        else
+            REQUIRE_EQ(close(fd), 0);
+        snprintf(text, sizeof(text), "guest-cid=4,uds_path=%s", path);
+        CHECK_EQ(fake_device(m, &virtio_vsock_class, "vsock", text),
+                 -EADDRINUSE);
+        CHECK_HAS(test_log(), dir ? "is a directory; name a file in it"
+                                  : "no socket; remove it, or name another");
+        CHECK_EQ(dir ? rmdir(path) : unlink(path), 0); /* it is still there */
+    }
+    fake_free(m);
+}
+
 /* ------------------------------------------------------- host to guest */
 
 BOTH_RINGS(vsock_connect_from_the_host_and_bytes_both_ways)
