@@ -153,4 +153,10 @@ void blockdev_close_all(void);
 void blockdev_stats(struct tally *t);
 extern struct blockdev *blockdevs;
 
+/* The format of images that begin as this file does, or NULL: none that is
+ * known, or it cannot be read. */
+const char *blockdev_looks_like(int fd);
+/* The key that says: nobody named a format, and raw was assumed. */
+#define BLOCKDEV_GUESSED "format-guessed"
+
 #endif

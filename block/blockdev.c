@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/bytes.h"
 #include "block/block.h"
 
 struct blockdev *blockdevs;
@@ -168,4 +170,23 @@ void blockdev_end(struct blockdev *b, struct blk_req *r, int err)
                   (unsigned long long)r->offset, strerror(-err));
     r->err = err;
     r->done(r);
+}
+
+const char *blockdev_looks_like(int fd)
+{
+    static const struct {
+        char magic[9];
+        const char *format;
+    } known[] = {{"QFI\xfb", "qcow2"},     {"KDMV", "vmdk"},
+                 {"conectix", "vpc"},      {"vhdxfile", "vhdx"},
+                 {"QED", "qed"},           {"<<< ", "vdi"},
+                 {"WithoutF", "parallels"}};
+    char head[8] = "";
+    ssize_t n = pread(fd, head, sizeof(head), 0);
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        size_t len = strlen(known[i].magic);
+        if (n >= (ssize_t)len && !memcmp(head, known[i].magic, len))
+            return known[i].format;
+    }
+    return NULL;
 }

@@ -251,6 +251,21 @@ static int file_look(struct file *f, struct backing *at, const char *who,
 
 static int file_resize(struct blockdev *b, uint64_t size);
 
+/* Nobody said that raw is meant: an image of another format, or what a guest
+ * may have written, does not become one by a swap.
+ *
+ * syscalls loop if disk: pread64, of a file that is to take another's place */
+static int file_check_format(const struct file *f, int fd, const char *who)
+{
+    const char *guessed = opts_str(&f->b.opts, BLOCKDEV_GUESSED, NULL);
+    const char *format = guessed ? blockdev_looks_like(fd) : NULL;
+    return format ? fail(-EINVAL,
+                         "%s: begins like a %s image; a -drive with format=raw "
+                         "takes it, and gives the guest these bytes",
+                         who, format)
+                  : 0;
+}
+
 /* Its own file is looked at again: its locks are another's to a second
  * descriptor.
  *
@@ -270,6 +285,8 @@ static int file_swap(struct blockdev *b, int fd, const char *path)
         err = own ? 0 : fail(-ENOMEM, "%s: out of memory", who);
     if (!err && flags >= 0 && !b->readonly && (flags & O_ACCMODE) != O_RDWR)
         err = fail(-EACCES, "%s: opened for reading only", who);
+    if (!err)
+        err = file_check_format(f, fd, who);
     if (!err)
         err = file_look(f, &at, who, false);
     if (err) {
@@ -467,6 +484,7 @@ static const struct opts_quiet file_quiet[] = {
     {"force-share", "off", "locking=off"},
     {"drop-cache", NULL, NULL},
     {"check-cache-dropped", NULL, NULL},
+    {BLOCKDEV_GUESSED, NULL, NULL},
     {0}};
 
 static const struct field file_fields[] = {

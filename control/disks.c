@@ -296,34 +296,22 @@ static const char *disks_filename(const char *what, const char *file)
 }
 
 /* An image whose format nobody named, and that begins like one of another
- * format, is not taken as raw, nor as what a guest may have written there. */
-static int disks_probe(const char *what, const char *path)
+ * format, is not taken as raw, nor as what a guest may have written there. The
+ * same holds for what takes its place later. */
+static int disks_probe(const char *what, const char *path, struct opts *o)
 {
-    static const struct {
-        char magic[9];
-        const char *format;
-    } known[] = {{"QFI\xfb", "qcow2"},     {"KDMV", "vmdk"},
-                 {"conectix", "vpc"},      {"vhdxfile", "vhdx"},
-                 {"QED", "qed"},           {"<<< ", "vdi"},
-                 {"WithoutF", "parallels"}};
-    char head[8] = "";
     struct stat st;
     int fd = -1;
     if (!stat(path, &st) && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0)
-        return 0; /* whoever opens it says so */
-    ssize_t n = pread(fd, head, sizeof(head), 0);
-    close(fd);
-    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
-        size_t len = strlen(known[i].magic);
-        if (n >= (ssize_t)len && !memcmp(head, known[i].magic, len))
-            return fail(-EINVAL,
-                        "%s: %s begins like a %s image; format=raw gives the "
-                        "guest these bytes, format=%s what is in it",
-                        what, path, known[i].format, known[i].format);
-    }
-    return 0;
+    const char *format = fd < 0 ? NULL : blockdev_looks_like(fd);
+    if (fd >= 0) /* else whoever opens it says so */
+        close(fd);
+    return format ? fail(-EINVAL,
+                         "%s: %s begins like a %s image; format=raw gives the "
+                         "guest these bytes, format=%s what is in it",
+                         what, path, format, format)
+                  : opts_add(o, BLOCKDEV_GUESSED, "on");
 }
 
 static int disks_check_drive(const struct plan_classes *c,
@@ -451,7 +439,7 @@ static int disks_fill(const struct plan_classes *c, struct asked *a,
         err = opts_add(&a->o, "filename", path);
     path = opts_str(&a->o, "filename", NULL);
     if (!err && path && !d->format)
-        err = disks_probe(what, path);
+        err = disks_probe(what, path, &a->o);
     if (!err)
         err = disks_add_cache(&a->o, d->cache);
     return err ? err : disks_name(backs, a, d);

@@ -776,6 +776,26 @@ TEST(file_swap_finishes_on_the_old_one)
     disk_close();
 }
 
+/* What takes the place of a drive whose format nobody named. */
+TEST(file_swap_takes_no_image_of_another_format_unless_raw_was_said)
+{
+    for (int said = 0; said < 2; said++) {
+        unsigned char buf[512];
+        const char *old = disk_file(NULL, 4096), *new = disk_file(NULL, 4096);
+        struct blockdev *d =
+            disk_open(on(old, said ? "" : "," BLOCKDEV_GUESSED "=on"));
+        int fd = open(new, O_RDWR);
+        REQUIRE_EQ(pwrite(fd, "QFI\xfb", 4, 0), 4);
+        CHECK_EQ(d->swap(d, fd, new), said ? 0 : -EINVAL);
+        CHECK_EQ(disk_do(d, BLK_READ, 0, buf, 512), 0);
+        CHECK_EQ(buf[0], said ? 'Q' : 1); /* or the old one is still there */
+        const char *log = test_log();
+        if (!said)
+            CHECK_HAS(log, "begins like a qcow2 image; a -drive with");
+        disk_close();
+    }
+}
+
 /* Which is how Firecracker's clients say that it has grown. */
 TEST(file_swap_of_the_same_file_is_a_look_at_its_size)
 {

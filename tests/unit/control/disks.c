@@ -80,7 +80,7 @@ TEST(disks_drive_is_a_blockdev_and_a_disk)
               "locking=off read-only=on serial=S1");
     CHECK_STR(said(backs.at[1]),
               "cache.direct=off cache.no-flush=on cache.writeback=off "
-              "filename=/z id=d");
+              "filename=/z format-guessed=on id=d");
     REQUIRE_EQ(disks.n, 1);
     CHECK_STR(disks.at[0]->dev->name, "virtio-blk-pci");
     CHECK_HAS(said(disks.at[0]), "drive=virtio0");
