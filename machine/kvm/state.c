@@ -107,10 +107,12 @@ static const struct kvm_call first_calls[] = {
 static const struct kvm_call last_calls[] = {CALL(DEBUGREGS, debugregs),
                                              CALL(LAPIC, lapic)};
 
+/* syscalls loop if control: ioctl(KVM_GET_XSAVE2), where a CPU's registers take
+ * more than 4 KiB (AMX) */
 /* Loading is done before the loop is confined.
  *
  * syscalls loop if control: ioctl(KVM_GET_MP_STATE|KVM_GET_REGS|KVM_GET_SREGS|
- * KVM_GET_XSAVE|KVM_GET_XSAVE2|KVM_GET_XCRS|KVM_GET_DEBUGREGS|KVM_GET_LAPIC|
+ * KVM_GET_XSAVE|KVM_GET_XCRS|KVM_GET_DEBUGREGS|KVM_GET_LAPIC|
  * KVM_GET_VCPU_EVENTS|KVM_GET_IRQCHIP|KVM_GET_PIT2|KVM_GET_CLOCK) */
 static int kvm_state_call(int fd, unsigned long req, void *arg,
                           const char *verb, const char *name, unsigned cpu)

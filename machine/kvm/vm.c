@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -228,9 +229,16 @@ void vm_quit(struct machine *m, int status)
     loop_stop(m->loop, status);
 }
 
+/* One that has been made says its number first thing; libvirt gives a machine
+ * up that does not know it.
+ *
+ * syscalls loop if control: sched_yield, where who asks is that quick */
 int vm_cpu_thread(const struct machine *m, unsigned cpu)
 {
-    return atomic_load(&((const struct vm *)m)->vcpu[cpu].thread.tid);
+    const struct thread *t = &((const struct vm *)m)->vcpu[cpu].thread;
+    while (t->runs && !atomic_load(&t->tid))
+        sched_yield();
+    return atomic_load(&t->tid);
 }
 
 /* ------------------------------------------------------------------- life */

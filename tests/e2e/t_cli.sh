@@ -477,10 +477,6 @@ test_cli_recorded_lines() {
         -cpu host,+kvm_pv_eoi,+kvm_pv_unhalt -m 512 -netdev type=tap,id=net0,ifname=tap0 \
         -device virtio-net-pci,mac=52:54:00:00:00:01,netdev=net0,bus=pci.0,addr=0x12,id=net0,rx_queue_size=1024,tx_queue_size=256,bootindex=102 \
         -machine type=pc+pve0
-    refuses 2 '-S: ' -S
-    refuses 2 '-no-shutdown: ' -no-shutdown
-    refuses 2 '-qmp unix:' -qmp unix:/a,server,nowait
-    refuses 2 '-monitor unix:' -monitor unix:/a,server,nowait
     refuses 1 'disk hd0: /x: No such file' -drive format=raw,if=none,id=hd0,file=/x
     refuses 2 '-blockdev file' -blockdev '{"driver":"file"}'
     refuses 2 'virtio-blk-pci' -device virtio-blk-pci,id=blk0,drive=hd0
