@@ -14,6 +14,7 @@
 
 #include "base/json.h"
 #include "control/fcmetrics.h"
+#include "control/serial.h"
 #include "control/snapshot.h"
 #include "net/net.h"
 
@@ -416,6 +417,13 @@ static int api_balloon_stats(struct control *ctl, const char *rest,
     return api_no_keys(o);
 }
 
+static int api_serial(struct control *ctl, const char *rest, struct opts *o,
+                      struct text *out)
+{
+    (void)rest, (void)o, (void)out;
+    return serial_attach(ctl->m, ctl->who);
+}
+
 /* ------------------------------------------------------------------- routes */
 
 static const struct route {
@@ -430,6 +438,7 @@ static const struct route {
     {HTTP_GET, "/vm/config", api_config, false},
     {HTTP_GET, "/stats", api_stats, false},
     {HTTP_GET, "/metrics", api_metrics, false},
+    {HTTP_GET, "/serial", api_serial, false},
     {HTTP_PATCH, "/vm", api_state, false},
     {HTTP_PATCH, "/drives/", api_drive, false},
     {HTTP_PATCH, "/network-interfaces/", api_nic, false},

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -21,6 +22,7 @@
 #include "base/text.h"
 #include "control/verbs.h"
 #include "host/addr.h"
+#include "host/terminal.h"
 
 enum { CTL_REFUSED = 1, CTL_USAGE = 2, CTL_NOBODY = 3 };
 #define CTL_SECONDS 10        /* for an answer */
@@ -44,6 +46,7 @@ static int ctl_help(void)
     }
     puts("  powerdown            press the power button\n"
          "  ctrl-alt-del         press these keys\n"
+         "  serial               attach to the guest's first serial port\n"
          "and what else a device of it can do, with id= where several can.\n\n"
          "Exit codes: 0 done, 1 refused, 2 usage, 3 nobody answers.");
     return 0;
@@ -229,6 +232,129 @@ static int ctl_show(const char *path, const struct text *answer, bool json)
     return fflush(stdout) || ferror(stdout) ? CTL_REFUSED : 0;
 }
 
+/* ------------------------------------------------------------------ serial */
+
+#define CTL_LEAVE 0x1d /* Ctrl-] */
+
+/* Both do no more than tcsetattr() and the like, which may be called here. */
+// NOLINTBEGIN(bugprone-signal-handler,cert-sig30-c)
+static void ctl_on_end(int sig)
+{
+    terminal_restore();
+    signal(sig, SIG_DFL);
+    raise(sig);
+}
+
+static void ctl_on_continue(int sig)
+{
+    (void)sig;
+    terminal_take();
+}
+// NOLINTEND(bugprone-signal-handler,cert-sig30-c)
+
+static bool ctl_write(const char *p, size_t n)
+{
+    while (n) {
+        ssize_t got = write(STDOUT_FILENO, p, n);
+        if (got < 0 && errno != EINTR)
+            return false;
+        p += got > 0 ? got : 0;
+        n -= got > 0 ? (size_t)got : 0;
+    }
+    return true;
+}
+
+/* Keys on their way. False: they are over. Of a terminal those are lost that a
+ * guest does not take, so that it can be left always. */
+static bool ctl_keys(int fd, bool keys)
+{
+    char buf[256];
+    ssize_t n = read(STDIN_FILENO, buf, sizeof(buf));
+    if (n < 0 && errno == EINTR)
+        return true;
+    const char *end = n > 0 && keys ? memchr(buf, CTL_LEAVE, (size_t)n) : NULL;
+    if (end)
+        n = end - buf;
+    if (n > 0)
+        send(fd, buf, (size_t)n, MSG_NOSIGNAL | (keys ? MSG_DONTWAIT : 0));
+    return n > 0 && !end;
+}
+
+/* Until either side ends. Behind the end of a file, what it said is waited for
+ * to be taken. */
+static int ctl_attached(int fd, bool keys)
+{
+    char buf[4096];
+    struct pollfd p[2] = {{.fd = fd, .events = POLLIN},
+                          {.fd = STDIN_FILENO, .events = POLLIN}};
+    for (;;) {
+        int some = poll(p, 2, p[1].fd < 0 ? CTL_SECONDS * 1000 : -1);
+        if (some < 0 && errno == EINTR)
+            continue;
+        if (some <= 0)
+            return fail(-EAGAIN, "ctl: the guest did not take all of it");
+        ssize_t n = p[0].revents ? recv(fd, buf, sizeof(buf), 0) : -1;
+        if (p[0].revents && n <= 0)
+            return 0;
+        if (n > 0 && !ctl_write(buf, (size_t)n))
+            return fail(-EIO, "ctl: stdout: %s", strerror(errno));
+        if (!p[1].revents || ctl_keys(fd, keys))
+            continue;
+        if (keys)
+            return 0;
+        p[1].fd = -1;
+        shutdown(fd, SHUT_WR);
+    }
+}
+
+/* The answer's head, byte by byte: what follows is the guest's. */
+static int ctl_head(int fd, struct text *answer)
+{
+    char c;
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    while (!answer->n || !strstr(answer->p, "\r\n\r\n")) {
+        if (answer->n > 4096 || poll(&p, 1, CTL_SECONDS * 1000) <= 0 ||
+            recv(fd, &c, 1, 0) != 1)
+            return fail(-ECONNRESET, "ctl: no answer");
+        text_add(answer, &c, 1);
+    }
+    return 0;
+}
+
+static int ctl_serial(const char *path)
+{
+    static const char ask[] = "GET /serial HTTP/1.1\r\nHost: localhost\r\n"
+                              "Connection: Upgrade\r\nUpgrade: serial\r\n\r\n";
+    struct text answer = {0};
+    bool keys = isatty(STDIN_FILENO);
+    int fd = ctl_dial(path, CTL_SECONDS), rc = CTL_NOBODY;
+    if (fd < 0)
+        return fd == -EINVAL ? CTL_USAGE : CTL_NOBODY;
+    send(fd, ask, sizeof(ask) - 1, MSG_NOSIGNAL);
+    if (ctl_head(fd, &answer))
+        goto out;
+    if (strncmp(answer.p, "HTTP/1.1 101", 12) != 0) {
+        shutdown(fd, SHUT_WR);
+        rc = ctl_listen(fd, CTL_SECONDS, &answer) ? CTL_NOBODY
+                                                  : ctl_show(path, &answer, 0);
+        goto out;
+    }
+    if (keys) {
+        log_line("ctl %s: attached; Ctrl-] leaves", path);
+        for (const int *s = (const int[]){SIGINT, SIGTERM, SIGHUP, SIGQUIT, 0};
+             *s; s++)
+            signal(*s, ctl_on_end);
+        signal(SIGCONT, ctl_on_continue);
+        terminal_raw(STDIN_FILENO);
+    }
+    rc = ctl_attached(fd, keys) ? CTL_REFUSED : 0;
+    terminal_restore();
+out:
+    text_free(&answer);
+    close(fd);
+    return rc;
+}
+
 /* The option may stand anywhere, and goes. */
 static int ctl_take_json(int argc, char **argv, bool *json)
 {
@@ -255,6 +381,8 @@ int ctl_main(int argc, char **argv)
         log_line("ctl: write vmm ctl SOCKET VERB; vmm ctl help lists them");
         return CTL_USAGE;
     }
+    if (!strcmp(verb, "serial") && argc == 3)
+        return ctl_serial(path);
     int err = ctl_body(verb_find(verbs, verb), argv + 3, &body);
     if (!err && !strcmp(verb, "stats") && !json && body.n == 2) {
         text_free(&body);

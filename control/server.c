@@ -32,7 +32,9 @@ static void server_hang_up(struct client *c)
     loop_del(&c->ev);
     close(c->ev.fd);
     c->ev.fd = -1;
-    c->server->talk->end(c);
+    c->talk->end(c);
+    if (c->talk != c->server->talk)
+        c->server->talk->end(c);
     text_free(&c->out);
 }
 
@@ -80,6 +82,14 @@ bool server_done(struct client *c)
     return true;
 }
 
+void server_become(struct client *c, const struct talk *talk, void *owner)
+{
+    http_done(&c->in);
+    c->talk = talk;
+    c->owner = owner;
+    server_done(c);
+}
+
 void server_say(struct client *c)
 {
     if (c->ev.loop && !c->asked)
@@ -111,7 +121,7 @@ static ssize_t server_recv(struct client *c, char *to, size_t room)
         for (size_t i = 0; i < n; i++) {
             int fd;
             memcpy(&fd, CMSG_DATA(h) + i * sizeof(int), sizeof(int));
-            c->server->talk->passed(c, fd);
+            c->talk->passed(c, fd);
         }
     }
     return got;
@@ -123,16 +133,15 @@ static ssize_t server_recv(struct client *c, char *to, size_t room)
 static bool server_read(struct client *c)
 {
     size_t room;
-    char *to = c->server->talk->room(c, &room);
+    char *to = c->talk->room(c, &room);
     if (c->ended || !room)
         return true;
-    ssize_t got = c->server->talk->passed
-                      ? server_recv(c, to, room)
-                      : recv(c->ev.fd, to, room, MSG_DONTWAIT);
+    ssize_t got = c->talk->passed ? server_recv(c, to, room)
+                                  : recv(c->ev.fd, to, room, MSG_DONTWAIT);
     if (got < 0)
         return errno == EAGAIN;
     c->ended = !got;
-    c->server->talk->came(c, (size_t)got);
+    c->talk->came(c, (size_t)got);
     if (got)
         c->when = now_ns();
     return true;
@@ -143,22 +152,23 @@ static uint32_t server_wants(const struct client *c)
 {
     if (c->asked)
         return 0;
-    return c->out.n ? EPOLLOUT : c->ended ? 0 : EPOLLIN;
+    return c->out.n ? EPOLLOUT : c->ended || c->full ? 0 : EPOLLIN;
 }
 
 static void server_turn(struct event *ev, uint32_t got)
 {
     struct client *c = container_of(ev, struct client, ev);
     bool there = true, read = !c->out.n;
-    if (c->asked) {
-        if (got & (EPOLLERR | EPOLLHUP))
-            server_lose(c);
+    if ((c->asked || c->full) && got & (EPOLLERR | EPOLLHUP)) {
+        server_lose(c);
         return;
     }
+    if (c->asked)
+        return;
     if (read) {
         there = server_read(c);
         if (there)
-            c->server->talk->next(c);
+            c->talk->next(c);
     }
     if (!there || (!c->asked && !server_flush(c))) {
         server_lose(c);
@@ -175,6 +185,7 @@ static void server_adopt(struct server *s, struct client *c, int fd)
 {
     *c = (struct client){
         .server = s,
+        .talk = s->talk,
         .ev = {.fd = fd, .want = EPOLLIN, .ready = server_turn},
         .when = now_ns(),
     };

@@ -33,14 +33,16 @@ struct talk {
 
 struct client {
     struct server *server;
-    struct event ev; /* fd -1: nobody */
-    struct http in;  /* HTTP's */
-    void *owner;     /* another talk's */
+    const struct talk *talk; /* the server's, or what it has become */
+    struct event ev;         /* fd -1: nobody */
+    struct http in;          /* HTTP's */
+    void *owner;             /* another talk's */
     struct text out;
     size_t sent;   /* of `out` */
     uint64_t when; /* ns, of its last sign of life */
     bool ended;    /* it sends no more */
     bool last;     /* hung up on when `out` is sent */
+    bool full;     /* no more can be taken of it now: it is not read from */
     bool asked;    /* its request is being done: server_answer comes, or
                       server_done */
 };
@@ -73,6 +75,10 @@ void server_answer(struct client *c, int code, const char *type,
 /* Another talk's: what was asked is done, and c->out has the answer. False: the
  * client is no more. */
 bool server_done(struct client *c);
+/* Instead of server_answer: from now on the client speaks `talk`, whose
+ * begin() is not called; end() is, before that of the server's own. c->out has
+ * the answer, c->in what came behind the request. */
+void server_become(struct client *c, const struct talk *talk, void *owner);
 /* c->out has something unasked for. */
 void server_say(struct client *c);
 void server_end(struct server *s);

@@ -58,6 +58,13 @@ void backlog_came(struct backlog *b, unsigned n)
     pthread_mutex_unlock(&b->lock);
 }
 
+void backlog_lost(struct backlog *b, uint64_t n)
+{
+    pthread_mutex_lock(&b->lock);
+    b->n.dropped += n;
+    pthread_mutex_unlock(&b->lock);
+}
+
 unsigned backlog_peek(struct backlog *b, uint8_t *buf, unsigned max,
                       uint64_t *at)
 {

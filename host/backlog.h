@@ -39,6 +39,8 @@ bool backlog_put(struct backlog *b, const void *run, size_t n);
  */
 bool backlog_over(struct backlog *b, size_t n);
 struct counts backlog_counts(struct backlog *b);
+/* `n` bytes that were taken reached nobody. */
+void backlog_lost(struct backlog *b, uint64_t n);
 /* `n` bytes came the other way. */
 void backlog_came(struct backlog *b, unsigned n);
 

@@ -157,8 +157,64 @@ void console_unthrottle(struct console *c)
     pthread_mutex_lock(&c->b.lock);
     bool waiting = c->throttled;
     pthread_mutex_unlock(&c->b.lock);
-    if (waiting)
+    if (waiting || atomic_load(&c->typed))
         event_signal(c->wake.fd);
+}
+
+/* Whose port it is: the other user of two is a monitor. */
+static const struct console_user *console_device(const struct console *c)
+{
+    return c->user.entered ? &c->other : &c->user;
+}
+
+size_t console_type(struct watcher *w, const void *p, size_t n)
+{
+    struct console *c = w->console;
+    const struct console_user *u = console_device(c);
+    size_t done = 0;
+    while (done < n) {
+        size_t room = u->room(u->owner);
+        if (!room) {
+            atomic_store(&c->typed, true);
+            /* It may have made room before it could see that we wait. */
+            if (!u->room(u->owner))
+                break;
+            continue;
+        }
+        if (room > n - done)
+            room = n - done;
+        backlog_came(&c->b, (unsigned)room);
+        u->input(u->owner, (const uint8_t *)p + done, (unsigned)room);
+        done += room;
+    }
+    return done;
+}
+
+void console_watch(struct console *c, struct watcher *w)
+{
+    w->console = c;
+    w->next = c->watchers;
+    c->watchers = w;
+    backlog_read(&c->copies);
+    atomic_store(&c->watched, true);
+}
+
+void console_unwatch(struct watcher *w)
+{
+    struct watcher **p = &w->console->watchers;
+    while (*p != w)
+        p = &(*p)->next;
+    *p = w->next;
+    atomic_store(&w->console->watched, w->console->watchers != NULL);
+}
+
+static void console_wake_watchers(struct console *c)
+{
+    if (atomic_exchange(&c->typed, false))
+        for (struct watcher *w = c->watchers; w; w = w->next)
+            w->room(w);
+    if (atomic_load(&c->watched) && !c->show.due)
+        timer_arm(&c->show, now_ns() + FLUSH_NS);
 }
 
 static void console_wake_ready(struct event *ev, uint32_t got)
@@ -177,6 +233,7 @@ static void console_wake_ready(struct event *ev, uint32_t got)
         console_stream_wait(c, &c->in, EPOLLIN);
     if (output && !c->flush.due && !c->out.added)
         timer_arm(&c->flush, now_ns() + FLUSH_NS);
+    console_wake_watchers(c);
 }
 
 /* --------------------------------------------------------------- sockets */
@@ -287,6 +344,8 @@ static struct console *console_new(struct loop *l, const char *label,
     backlog_init(&c->b);
     timer_init(&c->flush, l, console_flush_due);
     timer_init(&c->stall, l, console_stall_due);
+    timer_init(&c->show, l, console_show_due);
+    backlog_init(&c->copies);
     c->next = consoles;
     consoles = c;
     c->wake = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
@@ -424,6 +483,7 @@ void console_close(struct console *c)
         *p = c->next;
     timer_cancel(&c->flush);
     timer_cancel(&c->stall);
+    timer_cancel(&c->show);
     if (c->peered)
         peer_end(&c->peer);
     else if (c->peer.listen_fd >= 0)

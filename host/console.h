@@ -21,6 +21,20 @@ struct console *console_of(const struct chardev *dev);
 /* Ctrl-A c gives the keys to this user, and back to the first; NULL: no longer.
  * Loop's thread, or before it runs. */
 void console_share(struct console *c, const struct console_user *user);
+/* Who reads along and types beside the one it was opened for. Embedded in its
+ * owner; the loop's thread. */
+struct watcher {
+    /* What the guest says; gives how much of it could not be taken. */
+    size_t (*shows)(struct watcher *w, const uint8_t *p, size_t n);
+    void (*room)(struct watcher *w); /* console_type() takes more again */
+    struct console *console;
+    struct watcher *next;
+};
+void console_watch(struct console *c, struct watcher *w);
+void console_unwatch(struct watcher *w);
+/* Keys for the guest: how many of them it takes. If not all, room() follows. */
+size_t console_type(struct watcher *w, const void *p, size_t n);
+
 /* server=on,wait=on, and nobody has connected yet. */
 bool console_waits(const struct console *c);
 
@@ -28,7 +42,7 @@ bool console_waits(const struct console *c);
  * byte is lost and counted (see console_full). */
 void console_put(struct console *c, uint8_t byte);
 /* So many at once, which nothing comes between. */
-void console_say(struct console *c, const void *p, size_t n);
+void console_say(struct console *c, const void *run, size_t n);
 /* Would much more be lost? Then the user is told by drained(), too. */
 bool console_busy(struct console *c);
 /* Should the device hold its guest back? True while the buffer is full and the

@@ -31,6 +31,13 @@ static const struct field log_count_fields[] = {
     {.name = ""},
 };
 
+static const struct field watch_count_fields[] = {
+    COUNT("watch_bytes", struct counts, out, "bytes for vmm ctl serial"),
+    COUNT("watch_dropped", struct counts, dropped,
+          "bytes that one of these did not take in time"),
+    {.name = ""},
+};
+
 /* --------------------------------------------------------------- streams */
 
 void console_stream_set(struct stream *s, int fd, bool socket,
@@ -86,6 +93,9 @@ void console_put(struct console *c, uint8_t byte)
     console_say(c, &byte, 1);
     if (c->log)
         console_say(c->log, &byte, 1);
+    if (atomic_load_explicit(&c->watched, memory_order_relaxed) &&
+        backlog_put(&c->copies, &byte, 1))
+        event_signal(c->wake.fd);
 }
 
 bool console_full(struct console *c)
@@ -110,6 +120,9 @@ void console_count(struct console *c, const char *id, struct tally *t)
 {
     struct counts n = backlog_counts(&c->b);
     fields_count(count_fields, &n, id, t);
+    n = backlog_counts(&c->copies);
+    if (n.out || n.dropped)
+        fields_count(watch_count_fields, &n, id, t);
     if (!c->log)
         return;
     n = backlog_counts(&c->log->b);
@@ -212,6 +225,26 @@ void console_flush(struct console *c)
     } else if (c->lost_then) {
         console_file_flows(c);
     }
+}
+
+/* To each as much as it takes; the guest waits for none of them. */
+void console_show_due(struct timer *t)
+{
+    struct console *c = container_of(t, struct console, show);
+    uint8_t buf[CHUNK];
+    uint64_t at, lost = 0;
+    unsigned n = 0;
+    for (int i = 0; i < BACKLOG / CHUNK; i++) {
+        n = backlog_peek(&c->copies, buf, sizeof(buf), &at);
+        if (!n)
+            break;
+        for (struct watcher *w = c->watchers; w; w = w->next)
+            lost += w->shows(w, buf, n);
+        backlog_taken(&c->copies, at + n, n);
+    }
+    backlog_lost(&c->copies, lost);
+    if (n)
+        timer_arm(&c->show, now_ns());
 }
 
 void console_flush_due(struct timer *t)

@@ -5,6 +5,7 @@
 #ifndef CONSOLE_STATE_H
 #define CONSOLE_STATE_H
 
+#include <stdatomic.h>
 #include <sys/types.h>
 
 #include "base/log.h"
@@ -41,6 +42,12 @@ struct console {
     struct fault trouble;
     struct console *log; /* logfile= */
 
+    struct watcher *watchers;
+    atomic_bool watched;   /* by any: any thread */
+    atomic_bool typed;     /* one waits for room: any thread */
+    struct backlog copies; /* for them, while there are any */
+    struct timer show;
+
     struct backlog b;
     struct console *next;
 };
@@ -67,5 +74,7 @@ void console_lose_reader(struct console *c);
 void console_flush_due(struct timer *t);
 void console_out_ready(struct event *ev, uint32_t got);
 void console_stall_due(struct timer *t);
+/* Something has come for those who watch. */
+void console_show_due(struct timer *t);
 
 #endif

@@ -29,6 +29,7 @@ static inline gpa_t gpa(uint64_t v)
 }
 
 #define RAM_REGIONS 2
+struct console;
 struct ram_region {
     uint64_t gpa, size; /* bytes, page aligned */
     uint8_t *hva;
@@ -209,6 +210,7 @@ struct machine {
     struct device *devices; /* in order of creation */
     unsigned ncpus;
     unsigned serials;                 /* serial ports made so far */
+    struct console *serial;           /* the first one's, or NULL */
     unsigned holds;                   /* machine_hold */
     bool paused;                      /* machine_pause */
     bool started;                     /* the guest has run */

@@ -421,6 +421,8 @@ static void serial_stats(struct device *dev, struct tally *t)
 static void serial_destroy(struct device *dev)
 {
     struct serial *s = container_of(dev, struct serial, dev);
+    if (s->dev.m->serial == s->console)
+        s->dev.m->serial = NULL;
     console_close(s->console);
 }
 
@@ -500,7 +502,8 @@ static int serial_create(struct machine *m, struct device *dev)
     int err = serial_wire(s, m, com[m->serials].irq);
     if (err)
         return err;
-    m->serials++;
+    if (!m->serials++)
+        m->serial = s->console;
     serial_reset(&s->dev);
     device_register(m, &s->dev);
     s->holds = console_waits(s->console);

@@ -97,6 +97,27 @@ test_control_verbs() {
     grep -Eq '^vmm_resets_total\{id="vm"\} +1$' m.prom || fail "at the end: $(grep resets m.prom)"
 }
 
+e2e kvm control_serial "vmm ctl serial: what the guest says, beside -serial null; Ctrl-] leaves, the terminal is as before"
+test_control_serial() {
+    start -control s -serial null
+    wait_for 30 "the guest" vm_runs
+    timeout 60 python3 "$here/terminal.py" 'wait attached;send \x1d;end 0' "$VMM" ctl s serial >shown 2>&1 || fail "$(tail -n 8 shown)"
+    mkfifo keys
+    "$VMM" ctl s serial <keys >said &
+    local client=$!
+    exec 7>keys
+    wait_for 30 "what the guest says" reset_says
+    exec 7>&-
+    wait $client || fail "exit status $? at the end of its input"
+    stop
+}
+# Attached or not yet: what is said before is lost, so it is said again.
+reset_says() {
+    ask reset
+    nap 0.3
+    grep -aq 'guest: boot' said
+}
+
 e2e kvm control_who "the socket is its maker's alone, or of a group that is asked for; nobody else gets in"
 test_control_who() {
     start -control s -append quiet

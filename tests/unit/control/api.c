@@ -343,3 +343,41 @@ TEST(api_an_open_that_hangs_ends_in_time)
     verbs_end();
     helper_end();
 }
+
+/* What comes next, as text; "": nothing does. */
+static const char *raw(void)
+{
+    static char got[1 << 16];
+    fake_run_loop(api.m);
+    fake_sleep_ns(api.m, 1000000); /* it waits half of that for more */
+    ssize_t n = recv(api.fd, got, sizeof(got) - 1, MSG_DONTWAIT);
+    got[n > 0 ? n : 0] = '\0';
+    return got;
+}
+
+TEST(api_serial_carries_bytes_both_ways_and_nobody_waits)
+{
+    begin();
+    CHECK_HAS(ask("GET", "/serial", NULL), "400 ");
+    REQUIRE_EQ(fake_device(api.m, &serial_class, "serial", "to=null"), 0);
+    say("GET", "/serial", NULL);
+    CHECK_HAS(raw(), "HTTP/1.1 101 ");
+    guest_write(api.m, true, 0x3f8, 1, '!');
+    CHECK_STR(raw(), "!");
+    /* The FIFO is off: one byte at a time, the others wait. */
+    CHECK_EQ(send(api.fd, "ab", 2, 0), 2);
+    fake_run_loop(api.m);
+    CHECK_EQ(guest_read(api.m, true, 0x3f8, 1), 'a');
+    fake_run_loop(api.m);
+    CHECK_EQ(guest_read(api.m, true, 0x3f8, 1), 'b');
+    /* A client that takes nothing: the transmitter stays empty. */
+    for (int i = 0; i < 1000000; i++) {
+        guest_write(api.m, true, 0x3f8, 1, 'x');
+        if (i % 4096 == 0) {
+            fake_run_loop(api.m);
+            fake_sleep_ns(api.m, 1000000);
+        }
+    }
+    CHECK(guest_read(api.m, true, 0x3fd, 1) & 0x20);
+    end();
+}
