@@ -42,7 +42,7 @@ bool console_waits(const struct console *c);
  * byte is lost and counted (see console_full). */
 void console_put(struct console *c, uint8_t byte);
 /* So many at once, which nothing comes between. */
-void console_say(struct console *c, const void *run, size_t n);
+void console_say(struct console *c, const void *p, size_t n);
 /* Would much more be lost? Then the user is told by drained(), too. */
 bool console_busy(struct console *c);
 /* Should the device hold its guest back? True while the buffer is full and the
