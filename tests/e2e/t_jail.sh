@@ -26,6 +26,8 @@ jail_refused() {
 # tree CONTROLLER: where that cgroup of version 1 is, if it is.
 tree() { awk -v c="$1" '$3 == "cgroup" && $4 ~ "(^|,)" c "(,|$)" { print $2 }' /proc/self/mounts; }
 
+nobody_in() { [ -z "$(<"$1/cgroup.procs")" ] && grep -q 'populated 0' "$1/cgroup.events"; }
+
 e2e kvm jail_layout "the jail's root directory, whose guest answers pings; user, rights and limits of the VMM; the binary is not copied"
 test_jail_layout() {
     jail_begin
@@ -119,6 +121,7 @@ test_jail_cgroups() {
     matches "$(<"/proc/$pid/cgroup")" "0::/$group" "its group"
     kill -KILL "$pid"
     wait_for 10 "its end" no_vmm
+    wait_for 10 "nobody in its group, which could not have groups below it" nobody_in "v2/$group"
     rm -r j/*
     local has
     has=$(<v2/cgroup.controllers)
