@@ -19,7 +19,7 @@ restore() {
 # files: those of snapshots, whole or not.
 files() { find . -name '*.mem*' -o -name '*.state*' | sort | tr '\n' ' '; }
 
-e2e kvm snapshot_goes_on "saved and restored in mid-traffic, each time in a new process, both models; the guest's vector registers live"
+e2e kvm snapshot_goes_on "saved and restored in mid-traffic, each time in a new process, both models"
 test_snapshot_goes_on() {
     local model
     chmod 777 .
