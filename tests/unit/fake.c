@@ -461,8 +461,9 @@ void fake_tick_ns(uint64_t ns)
 void fake_sleep_ns(struct machine *m, uint64_t ns)
 {
     uint64_t end = clock_ns + ns;
-    /* A hundred steps at most: fine enough for every timer in here. */
-    uint64_t step = ns / 100 ? ns / 100 : 1;
+    /* A thousand steps at most: fine enough for every timer in here, and some
+     * time for other processes, whose answers come meanwhile. */
+    uint64_t step = ns / 1000 ? ns / 1000 : 1;
     while (clock_ns < end) {
         clock_ns += step < end - clock_ns ? step : end - clock_ns;
         fake_run_loop(m);

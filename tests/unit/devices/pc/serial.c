@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pty.h>
 #include <signal.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -708,6 +709,12 @@ static int listen_on(const char *path)
     return fd;
 }
 
+static bool somebody_at(int listener)
+{
+    struct pollfd p = {.fd = listener, .events = POLLIN};
+    return poll(&p, 1, 0) > 0;
+}
+
 TEST(console_unix_server_off_connects_and_comes_back)
 {
     const char *path = temp_path();
@@ -719,6 +726,7 @@ TEST(console_unix_server_off_connects_and_comes_back)
     say(m, COM, "a");
     int l = listen_on(path);
     fake_sleep_ns(m, 1100000000);
+    FAKE_SOON(m, somebody_at(l));
     int peer = accept(l, NULL, NULL);
     FAKE_SOON(m, recv(peer, got, 1, MSG_PEEK | MSG_DONTWAIT) > 0);
     CHECK_EQ(recv(peer, got, sizeof(got), MSG_DONTWAIT), 1);
@@ -726,6 +734,7 @@ TEST(console_unix_server_off_connects_and_comes_back)
     fake_run_loop(m);
     say(m, COM, "b");
     fake_sleep_ns(m, 1100000000);
+    FAKE_SOON(m, somebody_at(l));
     peer = accept(l, NULL, NULL);
     FAKE_SOON(m, recv(peer, got, 1, MSG_PEEK | MSG_DONTWAIT) > 0);
     CHECK_EQ(recv(peer, got, sizeof(got), MSG_DONTWAIT), 1);
