@@ -32,8 +32,6 @@ static bool fuzz_is_harmless(const char *text, size_t n)
     bool good = !json_compact("fuzz", text, n, &json);
     for (size_t i = 0; i < ARRAY_LEN(keys) && good; i++)
         good = !strstr(json.p, keys[i]);
-    if (!good && json.p && !json.cut)
-        good = false;
     text_free(&json);
     return good;
 }
