@@ -4,14 +4,14 @@
 # usage: control/completion.sh VMM
 set -eu
 
-# The option lines: "  -name ARG   what it does"; then "  -a, -b ARG," for those
+# The option lines: "-name ARG   what it does"; then "  -a, -b ARG," for those
 # that QEMU has, too.
 "$1" -help | awk '
     / as QEMU has them:/ { others = 1; next }
     others && /^$/ { exit }
     others && /^  -/ { gsub(/,$/, ""); n = split($0, part, /, +/) }
     others && /^  -/ { for (i = 1; i <= n; i++) print part[i]; next }
-    /^  -/ { print $1, ($2 ~ /^[A-Z0-9a-z|]+[,|=\[.]?/ && !/^  -[a-z-]+  /) ? $2 : "" }
+    /^-/ && !seen[$1]++ { print $1, ($2 ~ /^[A-Z0-9a-z|]+[,|=\[.]?/ && !/^-[a-z-]+  /) ? $2 : "" }
 ' | awk '
     { names = names " " $1 }
     $2 ~ /^FILE/ { files = files "|" $1 }

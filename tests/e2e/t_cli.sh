@@ -372,7 +372,7 @@ test_cli_documents() {
     sed -nE '/^\.SH OPTIONS/,/^\.SH SIGNALS/{ /^\.B[IR]? /s/\\-/-/gp }' "$root/vmm.1" | sed 's/\\f[IRB]//g' | option_names >manpage
     diff table manpage >differ || fail "table (<) and man page (>): $(grep '^[<>]' differ | tr '\n' ' ')"
     "$VMM" -help >help
-    sed -nE 's/^  (-[a-z]+[a-z-]*|-[A-Z]|-\?).*/\1/p' help | while read -r name; do
+    sed -nE 's/^ {0,2}(-[a-z]+[a-z-]*|-[A-Z]|-\?).*/\1/p' help | while read -r name; do
         grep -qx -- "$name" table || echo "$name"
     done >unknown
     [ ! -s unknown ] || fail "-help has options that are not in the table: $(tr '\n' ' ' <unknown)"
@@ -380,7 +380,7 @@ test_cli_documents() {
     sed -nE 's/^    (TEXT|FLAG|CALL|PC|PLAN)\("(-[^" ]*).*/\2/p' "$root/control/cmdline.c" | while read -r name; do
         grep -qE -- "(^|[ ,])$name([ ,]|\$)" help || echo "-help lacks $name"
     done >lacks
-    sed -nE '/^Also/q; s/^  (-[a-z]+|-[A-Z]) .{20}.*/\1/p' help | grep -vx -e -help -e -version | while read -r name; do
+    sed -nE '/^Also/q; s/^(-[a-z]+|-[A-Z]) .{20}.*/\1/p' help | grep -vx -e -help -e -version | while read -r name; do
         grep -qE -- "\`[^\`]*${name}[ ,\`]" "$root/README.md" || echo "the README lacks $name"
     done >>lacks
     [ ! -s lacks ] || fail "$(tr '\n' ';' <lacks)"

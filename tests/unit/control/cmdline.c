@@ -3,6 +3,7 @@
 #include "control/cmdline.h"
 
 #include <errno.h>
+#include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -170,6 +171,52 @@ TEST(cmdline_what_cannot_be_meant_is_refused_with_the_reason)
         refuses(rows[i][0], rows[i][1]);
 }
 
+/* What Ganeti 3.0's KVM hypervisor writes, by its parameters. */
+TEST(cmdline_what_ganeti_writes_is_taken)
+{
+    static const char *const lines[] = {
+        "-name i1.fleet.test -m 128 -smp 1 -pidfile /p -device virtio-balloon "
+        "-daemonize -D /l -machine pc,accel=kvm -kernel /k "
+        "-append root=/dev/vda1~ro~console=ttyS0,38400 "
+        "-monitor unix:/m,server,nowait -serial unix:/s,server,nowait -usb "
+        "-nographic -uuid 8d0b8e3c-52a1-4d5e-8f0e-bc2dd9c7a4f1 -netdev "
+        "type=tap,id=nic-1,fd=8 -device virtio-net-pci,id=nic-1,bus=pci.0,"
+        "addr=0xd,netdev=nic-1,mac=aa:00:00:11:22:33 "
+        "-qmp unix:/q,server,nowait -qmp unix:/k,server,nowait "
+        "-device virtio-blk-pci,id=disk-1,bus=pci.0,addr=0xc,drive=disk-1 "
+        "-drive file=/d,format=raw,if=none,aio=threads,cache=none,"
+        "discard=unmap,id=disk-1 -S",
+        "-smp 4,cores=2,threads=1,sockets=2 -no-acpi -no-reboot -serial none "
+        "-mem-path /h -mem-prealloc -display none -cpu host -vga none "
+        "-runas root -k en-us -net none -boot c",
+        "-netdev type=tap,id=n,fds=8:9,vhostfds=10:11,vhost=on "
+        "-device virtio-net-pci,netdev=n,mac=aa:00:00:11:22:33,mq=on,vectors=6",
+        "-netdev type=tap,id=netdev0,fd=8 "
+        "-device e1000,netdev=netdev0,mac=aa:00:00:11:22:33",
+        "-drive file=/d,format=raw,if=virtio,aio=native,cache=none",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++)
+        takes(lines[i]);
+}
+
+/* What an instance cannot have here: its parameters, as they come. */
+TEST(cmdline_what_ganeti_writes_is_refused_with_the_reason)
+{
+    static const char *const rows[][2] = {
+        {"-soundhw ac97", "no sound"},
+        {"-usbdevice tablet", "no USB"},
+        {"-vnc 127.0.0.1:5100", "no graphics"},
+        {"-spice addr=127.0.0.1,port=1,disable-ticketing", "no graphics"},
+        {"-vga qxl", "no graphics"},
+        {"-chroot /var/run/ganeti/c", "empty root"},
+        {"-incoming tcp:10.0.0.1:8102", "-restore goes on"},
+        {"-rtc base=localtime", "UTC"},
+        {"-cpu qemu64", "host and max"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        refuses(rows[i][0], rows[i][1]);
+}
+
 TEST(cmdline_devices_without_names_are_as_many_as_asked_for)
 {
     char *argv[] = {"vmm", "-device", "virtio-rng-pci", "-device",
@@ -202,12 +249,55 @@ static void say_help(void)
 TEST(cmdline_help_names_each_device_and_backend)
 {
     const char *help = test_stdout(say_help), *at;
-    CHECK((at = strstr(help, "\n  -netdev ")) != NULL);
+    CHECK((at = strstr(help, "\n-netdev ")) != NULL);
     for (int i = 0; nets[i]; i++)
         CHECK_HAS(at, nets[i]->name);
-    CHECK((at = strstr(help, "\n  -device ")) != NULL);
+    CHECK((at = strstr(help, "\n-device ")) != NULL);
     for (int i = 0; models[i]; i++)
         CHECK_HAS(at, models[i]->name);
+}
+
+static void say_machines(void)
+{
+    CHECK_EQ(parse("-machine ?"), 1);
+}
+
+static void say_models(void)
+{
+    CHECK_EQ(parse("-device ?"), 1);
+}
+
+/* In lines that are each a text of its own, as Ganeti 3.0 looks. */
+static bool finds(const char *text, const char *pattern)
+{
+    regex_t re;
+    CHECK_EQ(regcomp(&re, pattern, REG_EXTENDED | REG_NEWLINE), 0);
+    bool found = !regexec(&re, text, 0, NULL, 0);
+    regfree(&re);
+    return found;
+}
+
+TEST(cmdline_help_is_what_ganeti_looks_for)
+{
+    static const char *const said[] = {
+        "^-qmp[[:space:]]",
+        "^-netdev[[:space:]]",
+        "^-netdev tap.*,vhost=on\\|off",
+        "^-machine[[:space:]]",
+        "^-uuid[[:space:]]",
+        "^-netdev tap.*,fds=x:y:[.]{3}:z",
+    };
+    char help[16384], first[128];
+    snprintf(help, sizeof(help), "%s", test_stdout(say_help));
+    for (size_t i = 0; i < ARRAY_LEN(said); i++)
+        if (!finds(help, said[i]))
+            FAIL("-help lacks %s", said[i]);
+    snprintf(first, sizeof(first), "%.*s", (int)strcspn(help, "\n"), help);
+    CHECK(finds(first, "^[^0-9]* 7\\.2\\.0")); /* its first number */
+    CHECK(!finds(help, ",boot=on"));
+    CHECK(finds(test_stdout(say_machines), "^pc .*\\(default\\)"));
+    CHECK(finds(test_stdout(say_models), "^name \"virtio-net-pci\""));
+    CHECK(finds(test_stdout(say_models), "^name \"virtio-blk-pci\""));
 }
 
 TEST(cmdline_memory_sizes)
