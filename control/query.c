@@ -321,6 +321,26 @@ RUN(query_chardev)
     return 0;
 }
 
+/* A NIC's, or all NICs'. */
+RUN(query_rx_filter)
+{
+    bool first = true;
+    int err = 0;
+    (void)mo;
+    text_put(out, "[");
+    for (struct device *d = monitors.ctl.m->devices; d && !err; d = d->next) {
+        const struct verb *v =
+            d->cls ? verb_find(d->cls->verbs, "rx-filter") : NULL;
+        if (!v || (t->name && strcmp(t->name, d->id)))
+            continue;
+        query_comma(out, &first);
+        err = v->run(d, NULL, out);
+    }
+    text_put(out, "]");
+    return t->name && first ? fail(-EINVAL, "there is no NIC %s", t->name)
+                            : err;
+}
+
 void query_path(struct text *out, const struct device *d)
 {
     char path[160];
@@ -431,6 +451,8 @@ RUN(query_schema)
 
 static const struct field path_fields[] = {
     QMP_KEY(TEXT, "path", path, .arg = "PATH"), QMP_END};
+static const struct field name_fields[] = {
+    QMP_KEY(TEXT, "name", name, .arg = "ID"), QMP_END};
 static const struct field typename_fields[] = {
     QMP_KEY(TEXT, "typename", type, .arg = "TYPE"), QMP_END};
 static const struct field list_fields[] = {
@@ -478,6 +500,11 @@ const struct qmp_command query_commands[] = {
      query_blockstats},
     {"query-chardev", NULL, NULL, "[{label:s,filename:s,frontend-open:b}]",
      query_chardev},
+    {"query-rx-filter", name_fields, NULL,
+     "[{name:s,promiscuous:b,multicast:s,unicast:s,vlan:s,broadcast-allowed:b,"
+     "multicast-overflow:b,unicast-overflow:b,main-mac:s,vlan-table:[i],"
+     "unicast-table:[s],multicast-table:[s]}]",
+     query_rx_filter},
     {"query-migrate-capabilities", NULL, NULL, "[{capability:s,state:b}]",
      query_migrate},
     {"query-command-line-options", option_fields, NULL,

@@ -10,10 +10,13 @@
 
 #include "control/qmp.h"
 
+static const char *const builtin[][2] = {
+    {"str", "string"}, {"int", "int"}, {"bool", "boolean"}, {"any", "value"}};
+
 struct schema {
     struct text *out;
-    unsigned types;   /* numbered so far */
-    bool texts, anys; /* [str] and [any] are there */
+    unsigned types; /* numbered so far */
+    unsigned lists; /* of builtin types, that are there: a bit each */
 };
 
 static void schema_begin(struct schema *s, const char *name, const char *kind)
@@ -30,11 +33,13 @@ static void schema_list(struct schema *s, const char **sig, char name[16])
     schema_type(s, sig, of);
     ++*sig; /* ] */
     snprintf(name, 16, "[%.13s]", of);
-    bool text = !strcmp(of, "str"), any = !strcmp(of, "any");
-    if ((text && s->texts) || (any && s->anys))
-        return; /* a name is there once */
-    s->texts |= text;
-    s->anys |= any;
+    for (unsigned i = 0; i < ARRAY_LEN(builtin); i++) {
+        if (strcmp(of, builtin[i][0]))
+            continue;
+        if (s->lists >> i & 1)
+            return; /* a name is there once */
+        s->lists |= 1u << i;
+    }
     schema_begin(s, name, "array");
     text_put(s->out, ", \"element-type\": \"%s\"}", of);
 }
@@ -133,10 +138,6 @@ static void schema_event(struct schema *s, const struct qmp_event *e)
 
 void schema_put(struct text *out)
 {
-    static const char *const builtin[][2] = {{"str", "string"},
-                                             {"int", "int"},
-                                             {"bool", "boolean"},
-                                             {"any", "value"}};
     struct schema s = {.out = out};
     const struct qmp_command *c;
     text_put(out, "[");

@@ -109,6 +109,63 @@ void nic_announce(struct nic *nic, const uint8_t mac[6])
     nd->q[0]->send(nd->q[0], &iov, 1);
 }
 
+/* ---------------------------------------------------------- receive filter */
+
+void nic_filter_changed(struct nic *nic, struct device *dev)
+{
+    if (!atomic_exchange(&nic->filter_told, true))
+        machine_note(dev, NEWS_RX_FILTER);
+}
+
+void nic_filter_asked(struct nic *nic)
+{
+    atomic_store(&nic->filter_told, false);
+}
+
+static void nic_put_macs(struct text *out, const char *key,
+                         const uint8_t (*mac)[6], unsigned n)
+{
+    text_put(out, ", \"%s\": [", key);
+    for (unsigned i = 0; i < n; i++)
+        text_put(out, "%s\"%02x:%02x:%02x:%02x:%02x:%02x\"", i ? ", " : "",
+                 mac[i][0], mac[i][1], mac[i][2], mac[i][3], mac[i][4],
+                 mac[i][5]);
+    text_put(out, "]");
+}
+
+static const char *nic_bool(bool b)
+{
+    return b ? "true" : "false";
+}
+
+void nic_put_filter(const struct nic *nic, const struct nic_filter *f,
+                    struct text *out)
+{
+    const uint8_t *m = f->mac;
+    bool first = true;
+    text_put(out, "{\"name\": ");
+    text_quote(out, nic->id);
+    text_put(out,
+             ", \"promiscuous\": %s, \"multicast\": \"%s\", "
+             "\"unicast\": \"%s\", \"vlan\": \"%s\", "
+             "\"broadcast-allowed\": %s, \"multicast-overflow\": %s, "
+             "\"unicast-overflow\": %s, "
+             "\"main-mac\": \"%02x:%02x:%02x:%02x:%02x:%02x\", "
+             "\"vlan-table\": [",
+             nic_bool(f->promiscuous), f->multi, f->uni, f->vlan,
+             nic_bool(f->broadcast), nic_bool(f->multi_more),
+             nic_bool(f->uni_more), m[0], m[1], m[2], m[3], m[4], m[5]);
+    for (unsigned vid = 0; vid < 4096; vid++)
+        if (f->vlans[vid / 32] >> vid % 32 & 1) {
+            text_put(out, "%s%u", first ? "" : ", ", vid);
+            first = false;
+        }
+    text_put(out, "]");
+    nic_put_macs(out, "unicast-table", f->unis, f->nunis);
+    nic_put_macs(out, "multicast-table", f->multis, f->nmultis);
+    text_put(out, "}");
+}
+
 /* ------------------------------------------------------------- rate limits */
 
 static uint64_t nic_gate_wait(struct nic *nic, const struct limit *l,

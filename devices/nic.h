@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "base/bucket.h"
+#include "base/text.h"
 #include "devices/pci/pci.h"
 #include "machine/machine.h"
 #include "net/net.h"
@@ -80,6 +81,7 @@ struct nic {
     struct nic_stats stats;
     struct rate rx_rate, tx_rate; /* as told at the start */
     bool elsewhere;               /* vhost moves the frames */
+    _Atomic bool filter_told;     /* and nobody has asked since */
     pthread_mutex_t limit_lock;   /* innermost: its queues have threads */
     struct limit rx_limit, tx_limit;
     struct nic_gate *gate[NET_QUEUES_MAX]; /* NULL: never limited so far */
@@ -91,6 +93,27 @@ extern const struct field nic_fields[];
  * and taken. 0 or -errno (said). */
 int nic_check(struct nic *nic, struct device *dev, struct needs *needs,
               const char *model);
+
+/* The guest wants other frames from now on. Who hears of it is told once, and
+ * again after nic_put_filter: a guest may do it as often as it likes. Any
+ * thread, under the NIC's locks or not. */
+void nic_filter_changed(struct nic *nic, struct device *dev);
+/* Which frames a NIC takes, for who asks: a copy made after nic_filter_asked.
+ * Modes are "none", "normal" (those listed) and "all". */
+struct nic_filter {
+    bool promiscuous, broadcast;
+    bool uni_more, multi_more; /* others than those listed, too */
+    const char *uni, *multi, *vlan;
+    uint8_t mac[6];
+    unsigned nunis, nmultis;
+    uint8_t unis[64][6], multis[64][6];
+    uint32_t vlans[4096 / 32];
+};
+#define NIC_FILTER_VERB "rx-filter", "which frames the guest wants", NULL, 0
+void nic_filter_asked(struct nic *nic);
+/* As JSON, in the words of QMP's query-rx-filter. */
+void nic_put_filter(const struct nic *nic, const struct nic_filter *f,
+                    struct text *out);
 
 /* Tells the network that `mac` is here now, without the guest: of a machine
  * that was somewhere else. On the loop of its first queue. */

@@ -476,6 +476,7 @@ static const struct device_alias e1000_aliases[] = {
 static const struct verb e1000_verbs[] = {
     {"limit", "another rate limit", nic_limit_fields,
      sizeof(struct nic_limit_told), e1000_limit},
+    {NIC_FILTER_VERB, e1000_filter_show},
     {.name = NULL},
 };
 

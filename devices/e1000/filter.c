@@ -73,3 +73,51 @@ bool e1000_filter(struct e1000 *e, const uint8_t *h, const struct eth_info *i)
            e1000_filter_address_ok(e, h, rctl) &&
            e1000_filter_vlan_ok(e, i, rctl);
 }
+
+void e1000_wr_filter(struct e1000 *e, uint32_t off, uint32_t val)
+{
+    e1000_wr_plain(e, off, val);
+    nic_filter_changed(&e->nic, &e->dev);
+}
+
+/* ------------------------------------------------------------ for who asks */
+
+/* The first address is the card's own; what the hash lets through can only be
+ * said to be more. */
+static void e1000_filter_copy(struct nic_filter *show, const struct e1000 *e)
+{
+    for (unsigned i = 0; i < 16; i++) {
+        uint32_t lo = reg_get(e, RAL + 8 * i), hi = reg_get(e, RAH + 8 * i);
+        const uint8_t mac[6] = {(uint8_t)lo,         (uint8_t)(lo >> 8),
+                                (uint8_t)(lo >> 16), (uint8_t)(lo >> 24),
+                                (uint8_t)hi,         (uint8_t)(hi >> 8)};
+        if (!i)
+            memcpy(show->mac, mac, 6);
+        else if (hi & RAH_AV)
+            memcpy(mac[0] & 1 ? show->multis[show->nmultis++]
+                              : show->unis[show->nunis++],
+                   mac, 6);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(show->vlans); i++) {
+        show->multi_more |= reg_get(e, MTA + 4 * i) != 0;
+        show->vlans[i] = reg_get(e, VFTA + 4 * i);
+    }
+}
+
+int e1000_filter_show(void *dev, const void *told, struct text *out)
+{
+    struct e1000 *e = container_of((struct device *)dev, struct e1000, dev);
+    (void)told;
+    nic_filter_asked(&e->nic);
+    uint32_t rctl = reg_get(e, RCTL);
+    struct nic_filter show = {
+        .promiscuous = (rctl & RCTL_UPE) && (rctl & RCTL_MPE),
+        .broadcast = rctl & (RCTL_BAM | RCTL_MPE),
+        .uni = rctl & RCTL_UPE ? "all" : "normal",
+        .multi = rctl & RCTL_MPE ? "all" : "normal",
+        .vlan = rctl & RCTL_VFE ? "normal" : "all",
+    };
+    e1000_filter_copy(&show, e);
+    nic_put_filter(&e->nic, &show, out);
+    return 0;
+}

@@ -144,7 +144,8 @@ void e1000_mmio_write(void *owner, uint64_t off, unsigned width, uint64_t val)
         return;
     }
     r = e1000_row_at(&to);
-    if (lane + width > 4 || !r || r->write != e1000_wr_plain)
+    if (lane + width > 4 || !r ||
+        (r->write != e1000_wr_plain && r->write != e1000_wr_filter))
         return;
     mask = e1000_lanes(width) << 8 * lane;
     e1000_write32(

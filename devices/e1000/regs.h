@@ -138,10 +138,10 @@
     REG(TSCTFC, 0x040fc, 1, 4, 0, 0, hot, stat, none)                          \
     /* filters, SDM 13.4.49, 13.5 */                                           \
     REG(RXCSUM, 0x05000, 1, 4, 0, 0x000003ff, cold, plain, plain)              \
-    REG(MTA, 0x05200, 128, 4, 0, 0xffffffff, cold, plain, plain)               \
-    REG(RAL, 0x05400, 16, 8, 0, 0xffffffff, cold, plain, plain)                \
-    REG(RAH, 0x05404, 16, 8, 0, 0x8003ffff, cold, plain, plain)                \
-    REG(VFTA, 0x05600, 128, 4, 0, 0xffffffff, cold, plain, plain)              \
+    REG(MTA, 0x05200, 128, 4, 0, 0xffffffff, cold, plain, filter)              \
+    REG(RAL, 0x05400, 16, 8, 0, 0xffffffff, cold, plain, filter)               \
+    REG(RAH, 0x05404, 16, 8, 0, 0x8003ffff, cold, plain, filter)               \
+    REG(VFTA, 0x05600, 128, 4, 0, 0xffffffff, cold, plain, filter)             \
     /* wake-up and management, SDM 13.6: storage */                            \
     REG(WUC, 0x05800, 1, 4, 0, 0x0000000f, cold, plain, plain)                 \
     REG(WUFC, 0x05808, 1, 4, 0, 0x000f80ff, cold, plain, plain)                \

@@ -517,6 +517,8 @@ void e1000_wr_rctl(struct e1000 *e, uint32_t off, uint32_t val)
     if (old & ~val & RCTL_EN)
         e1000_rx_reset(e);
     e1000_kick(e, TODO_CFG);
+    if ((old ^ val) & (RCTL_UPE | RCTL_MPE | RCTL_BAM | RCTL_VFE))
+        nic_filter_changed(&e->nic, &e->dev);
 }
 
 /* The doorbell. Pairs with the loop's last look: see "Kicks" in e1000.c. */

@@ -377,9 +377,12 @@ bool e1000_rx_on(const struct e1000 *e); /* and not looped back */
 void e1000_rx_loop(struct e1000 *e, const struct iovec *iov, int n);
 /* h: the frame's first 14 bytes at least */
 bool e1000_filter(struct e1000 *e, const uint8_t *h, const struct eth_info *i);
+/* A verb: what it takes now. */
+int e1000_filter_show(void *dev, const void *told, struct text *out);
 
 /* Writes to the registers of the other files. */
 void e1000_wr_plain(struct e1000 *e, uint32_t off, uint32_t val);
+void e1000_wr_filter(struct e1000 *e, uint32_t off, uint32_t val);
 void e1000_wr_ctrl(struct e1000 *e, uint32_t off, uint32_t val);
 void e1000_wr_ctrl_ext(struct e1000 *e, uint32_t off, uint32_t val);
 void e1000_wr_rctl(struct e1000 *e, uint32_t off, uint32_t val);

@@ -18,6 +18,7 @@
 #define BURST_NS 500000u
 
 enum { ACK_OK = 0, ACK_ERR = 1 };
+#define CLASS_VLAN 2 /* this class and those before are of receive filters */
 
 /* A command being worked on; data: what follows class and command. */
 struct cmd {
@@ -350,6 +351,8 @@ static bool vnet_ctrl_execute(struct vnet *n, uint8_t class, uint8_t command,
         if (r->class != class || r->command != command)
             continue;
         bool ok = has(n->v.features, r->feature) && r->run(n, c);
+        if (ok && class <= CLASS_VLAN)
+            nic_filter_changed(&n->nic, &n->v.dev);
         TRACE(VIRTIO, "%s ctrl %s, %u bytes: %s", n->nic.id, r->name, c->len,
               ok ? "ok" : "error");
         return ok;

@@ -63,3 +63,39 @@ void vnet_filter_reset(struct vnet *n)
         .vlan_on = has(n->v.features, VIRTIO_NET_F_CTRL_VLAN)};
     vnet_unlock_pairs(n);
 }
+
+/* ------------------------------------------------------------ for who asks */
+
+static void vnet_filter_copy(struct nic_filter *show, const struct vnet *n)
+{
+    const struct vnet_filter *f = &n->filter;
+    show->promiscuous = f->promisc || !f->on;
+    show->broadcast = !f->nobcast;
+    show->uni = f->nouni ? "none" : f->alluni ? "all" : "normal";
+    show->multi = f->nomulti ? "none" : f->allmulti ? "all" : "normal";
+    show->vlan = f->vlan_on ? "normal" : "all";
+    show->uni_more = f->uni.overflow;
+    show->multi_more = f->multi.overflow;
+    memcpy(show->mac, n->config.mac, sizeof(show->mac));
+    show->nunis = f->uni.n;
+    show->nmultis = f->multi.n;
+    _Static_assert(sizeof(show->unis) == sizeof(f->uni.mac), "all of them");
+    memcpy(show->unis, f->uni.mac, sizeof(show->unis));
+    memcpy(show->multis, f->multi.mac, sizeof(show->multis));
+    memcpy(show->vlans, f->vlan, sizeof(show->vlans));
+}
+
+int vnet_filter_show(void *dev, const void *told, struct text *out)
+{
+    struct vnet *n = container_of((struct device *)dev, struct vnet, v.dev);
+    struct nic_filter show;
+    (void)told;
+    nic_filter_asked(&n->nic);
+    pthread_mutex_lock(&n->v.lock);
+    vnet_lock_pairs(n);
+    vnet_filter_copy(&show, n);
+    vnet_unlock_pairs(n);
+    pthread_mutex_unlock(&n->v.lock);
+    nic_put_filter(&n->nic, &show, out);
+    return 0;
+}

@@ -285,6 +285,8 @@ void vnet_set_pairs(struct vnet *n, unsigned pairs);
 bool vnet_filter_passes(struct vnet_pair *p, const uint8_t *frame,
                         uint32_t len);
 void vnet_filter_reset(struct vnet *n);
+/* A verb: as it is now. */
+int vnet_filter_show(void *dev, const void *told, struct text *out);
 /* All pairs' locks: for what bursts read. virtio.lock held. */
 void vnet_lock_pairs(struct vnet *n);
 void vnet_unlock_pairs(struct vnet *n);

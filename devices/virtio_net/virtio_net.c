@@ -485,6 +485,7 @@ static const struct device_alias vnet_aliases[] = {
 static const struct verb vnet_verbs[] = {
     {"limit", "another rate limit", nic_limit_fields,
      sizeof(struct nic_limit_told), vnet_limit},
+    {NIC_FILTER_VERB, vnet_filter_show},
     {.name = NULL},
 };
 

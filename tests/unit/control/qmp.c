@@ -307,6 +307,28 @@ TEST(qmp_balloon_has_a_size_and_tells_of_it)
     end();
 }
 
+TEST(qmp_a_nics_filter_is_told_of_and_asked_for)
+{
+    talks();
+    CHECK_STR(ask("query-rx-filter", NULL), "{\"return\": []}\r\n");
+    REQUIRE_EQ(fake_device(q.m, &e1000_class, "e1000", "netdev=n0,id=net0"), 0);
+    REQUIRE_EQ(fake_device(q.m, &virtio_net_class, "virtio", "id=net1"), 0);
+    CHECK_HAS(ask("query-rx-filter", NULL), "\"name\": \"net0\"");
+    CHECK_HAS(ask("query-rx-filter", NULL), ", {\"name\": \"net1\"");
+    CHECK_HAS(ask("query-rx-filter", "{\"name\":\"net1\"}"),
+              "{\"return\": [{\"name\": \"net1\", ");
+    CHECK_HAS(ask("query-rx-filter", "{\"name\":\"acpi-pm\"}"),
+              "there is no NIC acpi-pm");
+    struct device *d = q.m->devices;
+    while (d->cls != &virtio_net_class)
+        d = d->next;
+    machine_note(d, NEWS_RX_FILTER);
+    CHECK_HAS(hears(q.fd),
+              "\"event\": \"NIC_RX_FILTER_CHANGED\", \"data\": {\"name\": "
+              "\"net1\", \"path\": \"/machine/peripheral/net1\"}}\r\n");
+    end();
+}
+
 TEST(qmp_events_say_why)
 {
     static const struct {
@@ -523,6 +545,7 @@ TEST(qmp_each_answer_is_of_its_type)
 {
     const struct qmp_command *c;
     talks();
+    REQUIRE_EQ(fake_device(q.m, &e1000_class, "e1000", ""), 0);
     REQUIRE_EQ(fake_device(q.m, &virtio_balloon_class, "balloon", ""), 0);
     fake_blk_new(NULL);
     for (unsigned i = 0; (c = qmp_command(i)); i++) {

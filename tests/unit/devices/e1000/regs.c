@@ -9,7 +9,8 @@
 
 static bool is_plain(const struct e1000_row *r)
 {
-    return *r->name && r->write == e1000_wr_plain && !r->read;
+    return *r->name && !r->read &&
+           (r->write == e1000_wr_plain || r->write == e1000_wr_filter);
 }
 
 /* The one table, walked: reset values, masks, read-back. */

@@ -2,6 +2,7 @@
 /* The e1000's receiver: buffers, filters, FCS, VLANs, checksums, big packets
  * cut to frames, back-pressure; and the driver's own self-test. */
 #include "tests/unit/devices/e1000/drv.h"
+#include "tests/unit/devices/rxfilter.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -156,6 +157,43 @@ TEST(e1000_13_4_22_lpe_and_sbp_limit_lengths)
     CHECK_EQ(drv_recv(d, got, NULL), 16384);
     give(d, 16381);
     CHECK_EQ(drv_recv(d, got, NULL), -1);
+    drv_free(d);
+}
+
+TEST(e1000_13_5_a_filter_is_shown_and_its_change_told_once)
+{
+    struct drv *d = drv_new(NULL);
+    struct device *dev = &d->e->dev;
+    drv_rx_ring(d, 64, RCTL_EN | RCTL_BAM);
+    filter_listen(d->m);
+    const char *said = filter_of(dev);
+    CHECK_HAS(said, "\"promiscuous\": false, \"multicast\": \"normal\", "
+                    "\"unicast\": \"normal\", \"vlan\": \"all\", "
+                    "\"broadcast-allowed\": true, "
+                    "\"multicast-overflow\": false, ");
+    CHECK_HAS(said, "\"unicast-table\": [], \"multicast-table\": []}");
+    wr(d, RCTL, RCTL_EN | RCTL_BAM | RCTL_SECRC);
+    CHECK(!filter_news(dev));
+    wr(d, RCTL, RCTL_EN | RCTL_UPE | RCTL_MPE | RCTL_VFE);
+    CHECK(filter_news(dev));
+    wr(d, RAL + 8 * 15, 0x99005452);
+    wr(d, RAH + 8 * 15, RAH_AV | 0x9998);
+    wr(d, RAL + 8 * 2, 0x005e0001);
+    wr(d, RAH + 8 * 2, RAH_AV | 0xfb00);
+    wr(d, VFTA + 4, 1 << 3);
+    wr(d, MTA, 1);
+    CHECK(!filter_news(dev)); /* nobody has asked since */
+    said = filter_of(dev);
+    CHECK_HAS(said, "\"promiscuous\": true, \"multicast\": \"all\", "
+                    "\"unicast\": \"all\", \"vlan\": \"normal\", "
+                    "\"broadcast-allowed\": true, "
+                    "\"multicast-overflow\": true, ");
+    CHECK_HAS(said, "\"main-mac\": \"52:54:00:");
+    CHECK_HAS(said, "\"vlan-table\": [35], "
+                    "\"unicast-table\": [\"52:54:00:99:98:99\"], "
+                    "\"multicast-table\": [\"01:00:5e:00:00:fb\"]}");
+    wr(d, MTA + 4 * 127, 1);
+    CHECK(filter_news(dev));
     drv_free(d);
 }
 

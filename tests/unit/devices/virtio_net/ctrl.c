@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio-net's control queue (virtio 1.2 §5.1.6.5; coalescing: 1.3). */
+#include "tests/unit/devices/rxfilter.h"
 #include "tests/unit/fakevirtio.h"
 
 #define CTRL_VQ F(VIRTIO_NET_F_CTRL_VQ)
@@ -439,6 +440,36 @@ BOTH_RINGS(vnet_5_1_6_5_3_vlan_filter)
     d.brk = 0x10000;
     vd_again(&d, CTRL_VQ);
     CHECK(receives_vlan(&d, 5)); /* not negotiated: all pass */
+    vd_free(&d);
+}
+
+BOTH_RINGS(vnet_5_1_6_5_1_a_filter_is_shown_and_its_change_told_once)
+{
+    struct vd d = {0};
+    le16 vid = 5;
+    up(&d, packed,
+       CTRL_VLAN | F(VIRTIO_NET_F_CTRL_RX) | F(VIRTIO_NET_F_CTRL_MAC_ADDR));
+    filter_listen(d.m);
+    CHECK_HAS(filter_of(d.dev), "\"promiscuous\": true, ");
+    CHECK(!filter_news(d.dev));
+    CHECK_EQ(command8(&d, 0, 0, 0), OK);
+    CHECK(filter_news(d.dev));
+    CHECK_EQ(set_macs(&d, other, group), OK);
+    CHECK_EQ(command(&d, 2, 0, &vid, 2), OK);
+    CHECK(!filter_news(d.dev)); /* nobody has asked since */
+    CHECK_HAS(filter_of(d.dev),
+              "\"promiscuous\": false, \"multicast\": \"normal\", "
+              "\"unicast\": \"normal\", \"vlan\": \"normal\", "
+              "\"broadcast-allowed\": true, \"multicast-overflow\": false, "
+              "\"unicast-overflow\": false, \"main-mac\": \"52:54:00:");
+    CHECK_HAS(filter_of(d.dev), "\"vlan-table\": [5], ");
+    CHECK_HAS(filter_of(d.dev), "\"unicast-table\": [\"52:");
+    CHECK_HAS(filter_of(d.dev), "\"multicast-table\": [\"33:");
+    CHECK_EQ(command(&d, 1, 1, other, 6), OK);
+    CHECK(filter_news(d.dev));
+    filter_of(d.dev);
+    CHECK_EQ(command(&d, 1, 1, other, 5), ERR);
+    CHECK(!filter_news(d.dev));
     vd_free(&d);
 }
 
