@@ -359,6 +359,8 @@ static int vmm_check(struct needs *needs)
 {
     int err = restore_check(&config);
     if (!err)
+        err = pc_check_memory(&config);
+    if (!err)
         err = vmm_plan_boards();
     if (!err)
         err = plan_check(&classes, needs);

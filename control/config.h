@@ -22,6 +22,7 @@ struct config {
     bool timestamps; /* in log lines */
     /* What pc_check() and pc_check_boot() look at. */
     bool kvm_named, net_boot;
+    bool ram_said, cpus_said; /* by -m, by -smp */
     struct {
         char id[64], named[64]; /* the -object's; whom -machine names */
         char path[1024];

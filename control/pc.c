@@ -43,6 +43,7 @@ static int pc_memory(struct config *c, const struct told *t)
 {
     const uint64_t page = 4096, least = 8ull << 20, most = 1ull << 40;
     const char *size = *t->arg ? t->size : "";
+    c->ram_said = size;
     uint64_t max = 0;
     int err = 0;
     if (size)
@@ -444,15 +445,25 @@ int pc_check(const struct config *c)
     if (*id && c->vm.memory.path && c->vm.memory.path != c->memory.path)
         return fail(-EINVAL,
                     "-mem-path: and -object memory-backend-…: one of them");
-    if (*id && c->memory.size != c->vm.ram)
-        return fail(-EINVAL,
-                    "-object memory-backend-…,id=%s: its size= must be -m's",
-                    id);
     if (c->boot.kernel)
         return 0;
     if (c->boot.initrd)
         return fail(-EINVAL, "-initrd %s: needs -kernel", c->boot.initrd);
     return 0;
+}
+
+int pc_check_memory(const struct config *c)
+{
+    if (!c->memory.id[0] || c->memory.size == c->vm.ram)
+        return 0;
+    return c->vm.saved
+               ? fail(-EINVAL,
+                      "-object memory-backend-…,id=%s: its size= must be the "
+                      "saved machine's, %lluM",
+                      c->memory.id, (unsigned long long)c->vm.ram >> 20)
+               : fail(-EINVAL,
+                      "-object memory-backend-…,id=%s: its size= must be -m's",
+                      c->memory.id);
 }
 
 /* What is said to a kernel is, without -kernel, said to the bundled guest. Of a

@@ -13,6 +13,9 @@ int pc_take(struct config *c, const char *opt, const char *arg);
 
 /* After the last option: do they fit together? 0 or -EINVAL (said). */
 int pc_check(const struct config *c);
+/* Once memory is known, also that of a saved machine: has a backend its size? 0
+ * or -EINVAL (said). */
+int pc_check_memory(const struct config *c);
 /* With so many disks: does the BIOS boot, or a kernel? Sets boot.rom. 0 or
  * -EINVAL (said). */
 int pc_check_boot(struct config *c, unsigned disks);

@@ -19,6 +19,7 @@
 #include "control/asked.h"
 #include "control/disks.h"
 #include "control/models.h"
+#include "control/replace.h"
 #include "host/chardev.h"
 
 /* How each option is parsed: what a first word without "=" is the value of; or
@@ -219,6 +220,8 @@ static int plan_check_blockdevs(const struct plan_classes *c)
 {
     struct blockdev *b;
     int err = disks_tie(c, &backs);
+    if (!err)
+        err = replace_disks(&backs);
     for (int i = 0; i < backs.n && !err; i++)
         if (backs.at[i]->block)
             err = blockdev_new(backs.at[i]->block, &backs.at[i]->o, &b);
@@ -320,6 +323,8 @@ int plan_check(const struct plan_classes *c, struct needs *needs)
     if (!err)
         err = asked_vlans(c, &nets, &nics);
     if (!err)
+        err = replace_devices(c, &nets, &nics, &devices);
+    if (!err)
         err = plan_check_netdevs(needs);
     if (!err)
         err = plan_check_blockdevs(c);
@@ -394,4 +399,5 @@ void plan_free(void)
     asked_free(&boards);
     chardev_release_all();
     objects_free(&made);
+    replace_forget();
 }

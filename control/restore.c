@@ -18,12 +18,13 @@
 #include <unistd.h>
 
 #include "base/parts.h"
+#include "control/replace.h"
 #include "host/terminal.h"
 
 #define STATE_MAX (64u << 20)
 
 static struct {
-    struct opts o;
+    struct opts o, others; /* its own keys; what is replaced */
     const char *state, *mem;
     uint8_t paused;
     struct saved saved;
@@ -40,15 +41,37 @@ static const struct field restore_fields[] = {
     {.name = ""},
 };
 
+/* Those of what is replaced have names that no table can have. */
+static int restore_sort_out(void)
+{
+    struct opts own;
+    int err = 0;
+    opts_init(&own, told.o.what);
+    opts_init(&told.others, told.o.what);
+    for (int i = 0; i < told.o.n && !err; i++) {
+        const char *key = told.o.kv[i].key;
+        err = opts_add(replace_is(key) ? &told.others : &own, key,
+                       told.o.kv[i].val);
+    }
+    opts_free(&told.o);
+    told.o = own;
+    for (int i = 0; i < told.others.n && !err; i++)
+        err = replace_take(told.others.kv[i].key, told.others.kv[i].val);
+    return err;
+}
+
 int restore_option(const char *arg)
 {
     if (word_among(arg, "help ?")) {
         fields_help(restore_fields);
+        puts(REPLACE_HELP);
         return 1;
     }
     if (told.state)
         return fail(-EINVAL, "-restore: there is one machine");
     int err = opts_parse(&told.o, "-restore", arg, "state");
+    if (!err)
+        err = restore_sort_out();
     if (!err)
         err = fields_read(restore_fields, &told, &told.o);
     if (!err && (!told.state || !told.mem))
@@ -118,6 +141,18 @@ static void restore_on_bus(int sig)
     syscall(SYS_exit_group, STOP_FAULT);
 }
 
+/* What is said of memory and CPUs need not be, and is right. */
+static int restore_compare(const struct config *c, const struct saved *s)
+{
+    if (c->ram_said && c->vm.ram != s->ram)
+        return fail(-EINVAL, "-m: the saved machine has %lluM; leave -m away",
+                    (unsigned long long)s->ram >> 20);
+    if (c->cpus_said && c->vm.cpus != s->cpus)
+        return fail(-EINVAL, "-smp: the saved machine has %u; leave -smp away",
+                    s->cpus);
+    return 0;
+}
+
 int restore_check(struct config *c)
 {
     struct sigaction sa = {.sa_handler = restore_on_bus};
@@ -126,6 +161,8 @@ int restore_check(struct config *c)
     if (!told.state)
         return 0;
     int err = restore_load(told.state, s);
+    if (!err)
+        err = restore_compare(c, s);
     if (err)
         return err;
     told.fd = restore_open(told.mem, &st);
@@ -164,6 +201,7 @@ void restore_end(void)
     free(told.saved.p);
     told.saved.p = NULL;
     opts_free(&told.o);
+    opts_free(&told.others);
 }
 
 /* -------------------------------------------------------------- describing */

@@ -63,6 +63,7 @@ static int smp_layout(struct config *c, const char *arg,
                     "-smp %s: threads=, and where there are several sockets "
                     "cores= times threads=, must be a power of two",
                     arg);
+    c->cpus_said = true;
     c->vm.cpus = (unsigned)v[CPUS];
     c->vm.threads = (unsigned)v[THREADS];
     c->vm.package = v[SOCKETS] > 1 ? (unsigned)package : c->vm.cpus;

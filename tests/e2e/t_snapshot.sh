@@ -120,6 +120,41 @@ while True:
 EOP
 }
 
+e2e kvm snapshot_replaces "restored with another TAP, another disk and another vsock socket, without -m; with what is not there nothing is made"
+test_snapshot_replaces() {
+    local rc option machine
+    chmod 777 .
+    truncate -s 1M one.raw two.raw
+    chmod 666 one.raw two.raw
+    # shellcheck disable=SC2054  # they are keys of one option
+    machine=(-netdev tap,id=n0,ifname=tap0 -device "virtio-net-pci,netdev=n0,mac=52:54:00:00:00:02"
+        -drive "id=d0,file=$T/one.raw,format=raw" -device "virtio-vsock-pci,guest-cid=3,uds_path=$T/v1"
+        -object memory-backend-memfd,id=mem,size=64M -machine memory-backend=mem -control s -allow-path "$T")
+    tap tap0 10.0.0.1/24
+    start -m 64M -append ip=10.0.0.2/24 "${machine[@]}"
+    wait_for 30 "'guest: net up'" out_has 'guest: net up'
+    save a
+    stop
+    for option in net.n1=tap1 drive.d1=two.raw drive.d0=three.raw vsock= net.n0=tap,,ifname=toolongforalinuxname mem=b.mem; do
+        rc=0
+        "$VMM" -restore "a.state,mem=a.mem,net.n0=made,$option" "${machine[@]}" 2>err || rc=$?
+        [ $rc != 0 ] || fail "restored with $option"
+        no_link made || fail "an interface was made"
+    done
+    rc=0
+    "$VMM" -restore a.state,mem=a.mem -m 128M "${machine[@]}" 2>err || rc=$?
+    is $rc 2 "exit status with another -m"
+    matches "$(<err)" 'the saved machine has 64M' "what is said"
+    ip addr flush dev tap0
+    tap tap1 10.0.0.1/24
+    rm -f v1 s one.raw
+    start -restore "a.state,mem=a.mem,net.n0=tap1,drive.d0=$T/two.raw,vsock=$T/v2" "${machine[@]}"
+    wait_for 30 "the guest, restored" vm_runs
+    pings 10.0.0.2 56 8000
+    [ -S v2 ] && [ ! -e v1 ] || fail "vsock's sockets: $(ls v*)"
+    ls -l "/proc/$vmm_pid/fd" | grep -q two.raw || fail "the other disk is not open"
+}
+
 empty() { [ -z "$(ls -A "$1")" ]; }
 
 e2e kvm snapshot_faults "no room, no right, no -allow-path, killed while it saves: nothing is left behind, what was there stays, and the guest goes on"

@@ -466,9 +466,6 @@ TEST(cmdline_memory_backend_must_be_guest_memory)
     static const char *const bad[][2] = {
         {"-mem-path /x -object memory-backend-ram,id=m,size=256M",
          "one of them"},
-        {"-object memory-backend-ram,id=m,size=64M -machine "
-         "pc,memory-backend=m",
-         "size= must be -m's"},
         {"-object memory-backend-ram,id=m,size=256M", "nothing names it"},
         {"-object memory-backend-ram,size=256M", "id= is missing"},
         {"-object memory-backend-file,id=m,size=256M", "mem-path= is missing"},
@@ -485,6 +482,24 @@ TEST(cmdline_memory_backend_must_be_guest_memory)
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         refuses(bad[i][0], bad[i][1]);
+}
+
+TEST(cmdline_memory_backend_has_the_size_of_the_machine_saved_or_not)
+{
+    struct saved saved = {0};
+    takes("-object memory-backend-ram,id=m,size=64M "
+          "-machine pc,memory-backend=m");
+    CHECK_EQ(pc_check_memory(&cfg), -EINVAL);
+    CHECK_HAS(test_log(), "size= must be -m's");
+    CHECK(!cfg.ram_said);
+    cfg.vm.ram = 64 << 20; /* as a state file says */
+    cfg.vm.saved = &saved;
+    CHECK_EQ(pc_check_memory(&cfg), 0);
+    cfg.vm.ram = 32 << 20;
+    CHECK_EQ(pc_check_memory(&cfg), -EINVAL);
+    CHECK_HAS(test_log(), "must be the saved machine's, 32M");
+    takes("-m 64M -smp 2");
+    CHECK(cfg.ram_said && cfg.cpus_said);
 }
 
 /* --------------------------------------------------------------- -device */

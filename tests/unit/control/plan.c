@@ -4,6 +4,7 @@
 #include "devices/list.h"
 #include "block/list.h"
 #include "control/plan.h"
+#include "control/replace.h"
 
 #include "devices/nic.h"
 #include "net/list.h"
@@ -232,6 +233,59 @@ TEST(plan_errors_are_said)
     CHECK(LINE(m, "-netdev", "tap,id=x", "-netdev", "user,id=x") < 0);
     CHECK_HAS(test_log(), "used twice");
     done(m);
+}
+
+TEST(plan_of_a_restored_machine_has_other_backends_and_addresses)
+{
+    struct machine *m = fake_new(4096);
+    CHECK_EQ(replace_take("net.n0", "tap7"), 0);
+    CHECK_EQ(replace_take("net.n1", "user,mtu=1400"), 0);
+    CHECK_EQ(replace_take("net.n2", "tap8"), 0);
+    CHECK_EQ(replace_take("mac.n0", "52:54:00:00:00:07"), 0);
+    CHECK_EQ(replace_take("mac.n1", "52:54:00:00:00:08"), 0);
+    REQUIRE_EQ(LINE(m, "-netdev", "tap,id=n0,fd=7,sndbuf=9", "-device",
+                    "e1000,netdev=n0,mac=52:54:00:00:00:01", "-nic",
+                    "tap,id=n1,ifname=t0", "-netdev", "user,id=n2,mtu=1300"),
+               0);
+    CHECK_STR(opened[0], "id=n0,sndbuf=9,ifname=tap7");
+    CHECK_STR(opened[1], "mtu=1400,id=n1");
+    CHECK_STR(opened[2], "ifname=tap8,id=n2");
+    CHECK_STR(nic(0), "virtio-net-pci,netdev=n1,mac=52:54:00:00:00:08");
+    CHECK_STR(nic(1), "e1000,netdev=n0,mac=52:54:00:00:00:07");
+    done(m);
+    m = fake_new(4096);
+    REQUIRE_EQ(LINE(m, "-netdev", "tap,id=n0,ifname=t0"), 0);
+    CHECK_STR(opened[0], "id=n0,ifname=t0"); /* once */
+    done(m);
+}
+
+TEST(plan_of_a_restored_machine_replaces_only_what_is_there)
+{
+    static const char *const bad[][3] = {
+        {"net.no", "tap7", "there is no netdev no"},
+        {"net.n0", "teleport,x=y", "no such type"},
+        {"net.n0", "user,colour=red", "no key \"colour\""},
+        {"mac.no", "52:54:00:00:00:07", "no NIC is at a netdev no"},
+        {"mac.n0", "52:54", "mac"},
+        {"vsock", "/v", "no -device virtio-vsock-pci"},
+        {"drive.no", "/d", "there is no disk no"},
+        {"drive.d", "/nonexistent", "/nonexistent"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct machine *m = fake_new(4096);
+        CHECK_EQ(replace_take(bad[i][0], bad[i][1]), 0);
+        CHECK(LINE(m, "-nic", "tap,id=n0", "-blockdev",
+                   "file,node-name=d,filename=/bin/true,read-only=on") < 0);
+        CHECK_HAS(test_log(), bad[i][2]);
+        CHECK(nopened == 0 && nmade == 0);
+        done(m);
+    }
+    CHECK(replace_is("net.x") && replace_is("vsock") && !replace_is("net.") &&
+          !replace_is("mem"));
+    CHECK_EQ(replace_take("vsock", ""), -EINVAL);
+    CHECK_EQ(replace_take("vsock", "/v"), 0);
+    CHECK_EQ(replace_take("vsock", "/w"), -EINVAL);
+    replace_forget();
 }
 
 TEST(plan_an_error_at_the_end_opens_nothing)
