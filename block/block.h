@@ -56,7 +56,7 @@ struct peer;
 struct blockdev {
     const struct blockdev_class *cls;
     const char *id;   /* node-name= or a -drive's id= */
-    const char *node; /* the name of the node below it, or NULL */
+    const char *node; /* -blockdev: of the lowest node; NULL: a -drive's */
     struct opts opts; /* what it was told; texts in the struct point here */
     const char *told_serial;
     uint8_t readonly;

@@ -108,7 +108,7 @@ static int disks_take_node(const struct plan_classes *c, struct opts *o,
     opts_move(NULL, o, "driver", NULL);
     a->o = *o;
     o->n = 0;
-    return opts_move(&a->o, &a->o, "node-name", "id");
+    return opts_add(&a->o, "id", opts_str(&a->o, "node-name", ""));
 }
 
 /* What a raw node is told; the rest is its file's. */
@@ -124,6 +124,7 @@ static const struct opts_quiet raw_quiet[] = {
     {0}};
 static const struct field raw_fields[] = {
     FIELD(TEXT, "id", struct raw, id, .arg = "ID"),
+    FIELD(TEXT, "node-name", struct raw, id, .arg = "ID"),
     FIELD(TEXT, "file", struct raw, file, .arg = "ID"),
     FIELD(TEXT, "format", struct raw, format, .arg = "FORMAT"),
     FIELD(TEXT, "backing", struct raw, backing, .arg = "on|off"),
@@ -186,7 +187,7 @@ static int disks_take_below(const struct plan_classes *c,
     file->o.n = 0;
     raw->block = file->block;
     file->block = NULL; /* it has become a part of the other */
-    return opts_move(below, below, "id", "node-name");
+    return opts_move(NULL, below, "id", NULL);
 }
 
 /* What holds for the raw node holds for the whole. */
@@ -196,6 +197,8 @@ static int disks_put_on(struct opts *below, struct opts *own)
     int err = fields_read(raw_fields, &r, own);
     if (!err)
         err = opts_add(below, "id", r.id ? r.id : "");
+    if (!err)
+        err = opts_default(below, "node-name", r.id ? r.id : "");
     if (!err && r.read_only)
         err = opts_add(below, "read-only", "on");
     if (!err && r.direct)

@@ -15,6 +15,7 @@ struct qmp_told {
 };
 #define QMP_KEY(kind, key, member, ...)                                        \
     FIELD(kind, key, struct qmp_told, member, __VA_ARGS__)
+#define QMP_ANY "VALUE" /* of any type, as its `arg` */
 #define QMP_END                                                                \
     {                                                                          \
         .name = ""                                                             \
@@ -57,6 +58,11 @@ int qmp_take_fd(const char *name);
 void query_path(struct text *out, const struct device *d);
 const char *query_status_word(const struct machine *m);
 bool query_balloon_actual(const struct machine *m, uint64_t *actual);
+
+/* qom.c: rows of QMP's. */
+int qom_list(struct monitor *mo, const struct qmp_told *t, struct text *out);
+int qom_get(struct monitor *mo, const struct qmp_told *t, struct text *out);
+int qom_set(struct monitor *mo, const struct qmp_told *t, struct text *out);
 
 /* schema.c: query-qmp-schema. */
 void schema_put(struct text *out);

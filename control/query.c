@@ -13,6 +13,8 @@
 #include "host/chardev.h"
 #include "net/net.h"
 
+#define PERIPHERAL "/machine/peripheral/"
+
 #define RUN(name)                                                              \
     static int name(struct monitor *mo, const struct qmp_told *t,              \
                     struct text *out)
@@ -239,11 +241,16 @@ static void query_put_node(struct text *out, const struct blockdev *b)
     text_put(out, ", \"virtual-size\": %llu}}", (unsigned long long)b->size);
 }
 
+/* With -blockdev only the device has a name; with -drive the disk has one, too.
+ * What does the work in a virtio device is an object of its own in QEMU. */
 static void query_put_disk(struct text *out, const struct blockdev *b)
 {
     const struct device *d = query_disk_of(b);
-    query_put_key(out, "device", b->id);
-    query_put_more(out, "qdev", d ? d->id : "");
+    char path[200] = "";
+    if (d)
+        snprintf(path, sizeof(path), PERIPHERAL "%s/virtio-backend", d->id);
+    query_put_key(out, "device", b->node ? "" : b->id);
+    query_put_more(out, "qdev", path);
 }
 
 RUN(query_block)
@@ -344,7 +351,7 @@ RUN(query_rx_filter)
 void query_path(struct text *out, const struct device *d)
 {
     char path[160];
-    snprintf(path, sizeof(path), "/machine/peripheral/%s", d->id);
+    snprintf(path, sizeof(path), PERIPHERAL "%s", d->id);
     text_quote(out, path);
 }
 
@@ -453,6 +460,12 @@ static const struct field path_fields[] = {
     QMP_KEY(TEXT, "path", path, .arg = "PATH"), QMP_END};
 static const struct field name_fields[] = {
     QMP_KEY(TEXT, "name", name, .arg = "ID"), QMP_END};
+static const struct field property_fields[] = {
+    QMP_KEY(TEXT, "path", path, .arg = "PATH"),
+    QMP_KEY(TEXT, "property", name, .arg = "NAME"), QMP_END};
+static const struct field value_fields[] = {
+    FIELDS_OF(property_fields, "", struct qmp_told, id),
+    QMP_KEY(TEXT, "value", line, .arg = QMP_ANY), QMP_END};
 static const struct field typename_fields[] = {
     QMP_KEY(TEXT, "typename", type, .arg = "TYPE"), QMP_END};
 static const struct field list_fields[] = {
@@ -460,6 +473,11 @@ static const struct field list_fields[] = {
     QMP_KEY(FLAG, "abstract", flag), QMP_END};
 static const struct field option_fields[] = {
     QMP_KEY(TEXT, "option", name, .arg = "OPTION"), QMP_END};
+/* Each disk is one node here, however it is asked for. */
+static const struct field flat_fields[] = {QMP_KEY(FLAG, "flat", flag),
+                                           QMP_END};
+static const struct field nodes_fields[] = {QMP_KEY(FLAG, "query-nodes", flag),
+                                            QMP_END};
 
 #define NODE                                                                   \
     "{node-name:s,drv:s,ro:b,file:s,image:{filename:s,format:s,"               \
@@ -493,8 +511,8 @@ const struct qmp_command query_commands[] = {
      "[{device:s,qdev:s,type:s,removable:b,locked:b,io-status:s,"
      "inserted:" NODE "}]",
      query_block},
-    {"query-named-block-nodes", NULL, NULL, "[" NODE "]", query_nodes},
-    {"query-blockstats", NULL, NULL,
+    {"query-named-block-nodes", flat_fields, NULL, "[" NODE "]", query_nodes},
+    {"query-blockstats", nodes_fields, NULL,
      "[{device:s,qdev:s,node-name:s,stats:{rd_bytes:i,wr_bytes:i,"
      "rd_operations:i,wr_operations:i,flush_operations:i}}]",
      query_blockstats},
@@ -510,7 +528,9 @@ const struct qmp_command query_commands[] = {
     {"query-command-line-options", option_fields, NULL,
      "[{option:s,parameters:[" NAMED "]}]", query_nothing},
     {"query-qmp-schema", NULL, NULL, "[v]", query_schema},
-    {"qom-list", path_fields, "path", NAMED, query_nothing},
+    {"qom-list", path_fields, "path", NAMED, qom_list},
+    {"qom-get", property_fields, "path property", "v", qom_get},
+    {"qom-set", value_fields, "path property value", NULL, qom_set},
     {"qom-list-types", list_fields, NULL, "[{name:s,parent:s}]", query_types},
     {"qom-list-properties", typename_fields, "typename", NAMED, query_nothing},
     {"device-list-properties", typename_fields, "typename", NAMED,

@@ -100,8 +100,10 @@ static int schema_arg(void *ctx, const struct field_at *fa)
         return 0;
     }
     bool needed = a->need && word_among(fa->name, a->need);
+    const char *arg = fa->f->arg;
     const char *type =
-        fa->f->type == FIELD_LIST                                  ? "[s]"
+        arg && !strcmp(arg, QMP_ANY)                               ? "v"
+        : fa->f->type == FIELD_LIST                                ? "[s]"
         : fa->f->type == FIELD_FLAG                                ? "b"
         : fa->f->type == FIELD_NUMBER || fa->f->type == FIELD_SIZE ? "i"
                                                                    : "s";

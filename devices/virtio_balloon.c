@@ -73,6 +73,7 @@ struct balloon {
     uint32_t at; /* bytes of it that are done */
     struct fault pinned;
     _Atomic uint64_t target, actual, inflated, deflated, reported, freed, bad;
+    _Atomic uint64_t stats_time; /* when they were said, in seconds of 1970 */
     _Atomic uint64_t stat[STAT_TAGS];
     struct iovec iov[VQ_SIZE_MAX];
 };
@@ -253,6 +254,7 @@ static const char *balloon_read_stats(struct balloon *b, unsigned q)
             b->stat[s[i].tag] = s[i].val;
     vq_undo_pop(vq, &c);
     b->stats_here = true;
+    b->stats_time = wall_ns() / 1000000000;
     return NULL;
 }
 
@@ -505,6 +507,8 @@ static const struct field balloon_fields[] = {
     COUNT("bad_pages", struct balloon, bad, "pages named that are not RAM"),
     COUNT("pinned", struct balloon, pinned,
           "times nothing was given back, as others hold the memory"),
+    LEVEL_ROW("stats_time", stats_time,
+              "when the guest said what follows, in seconds of 1970"),
     STAT("swap_in", 0, "bytes swapped in, as the guest says (all of these)"),
     STAT("swap_out", 1, "bytes swapped out"),
     STAT("major_faults", 2, "page faults with input or output"),

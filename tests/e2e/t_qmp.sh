@@ -37,43 +37,68 @@ test_qmp_stopped() {
 qmp_boots() { [ "$(grep -ac 'guest: boot' "$T/out")" -ge "$1" ]; }
 qmp_is_over() { [[ $(qmp q '{"execute":"query-status"}') =~ '"status": "shutdown"' ]]; }
 
-# With a user and a group that libvirt looks for, which the installed package's daemon would have made.
-virsh_here() {
-    LIBVIRT_DEFAULT_URI="qemu:///embed?root=$T/lv" timeout 100 virsh "$@"
-}
-
-e2e kvm qmp_virsh "Debian's libvirt defines, starts, lists, suspends, resumes and destroys a domain with a NIC"
-test_qmp_virsh() {
+# virsh_begin: a libvirt of this test's own in $T/lv, with a user and a group that it looks for, which the installed package's
+# daemon would have made.
+virsh_begin() {
     command -v virsh >/dev/null || fail "no virsh: tests/setup.sh check"
-    local said
+    local file
     mkdir -p lv/etc
     printf '%s\n' 'stdio_handler="file"' 'user="root"' 'group="root"' 'security_driver="none"' remember_owner=0 \
         'namespaces=[]' 'cgroup_controllers=[]' >lv/etc/qemu.conf
-    for said in passwd group; do
-        { cat /etc/$said; grep -q ^libvirt-qemu: /etc/$said || echo 'libvirt-qemu:x:64055:64055::/:/bin/false'; } >$said
-        mount --bind $said /etc/$said
+    for file in passwd group; do
+        { cat /etc/$file; grep -q ^libvirt-qemu: /etc/$file || echo 'libvirt-qemu:x:64055:64055::/:/bin/false'; } >$file
+        mount --bind $file /etc/$file
     done
     tap tap0 10.0.0.1/24
+    tap tap1 10.0.1.1/24
+    truncate -s 8M disk
+}
+# virsh_domain OS DEVICES: what there is for one here, in d.xml: all that both have.
+virsh_domain() {
     cat >d.xml <<XML
-<domain type='kvm'><name>t1</name><memory unit='MiB'>64</memory><vcpu>2</vcpu>
-<os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features>
-<devices><emulator>$VMM</emulator><serial type='pty'/><memballoon model='virtio'/>
-<interface type='ethernet'><target dev='tap0' managed='no'/><model type='virtio'/></interface>
-<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng></devices></domain>
+<domain type='kvm'><name>t1</name><memory unit='MiB'>${mem:-64}</memory><vcpu>2</vcpu>
+<os><type arch='x86_64' machine='pc'>hvm</type>$1</os><features><acpi/></features>
+<devices><emulator>$VMM</emulator>
+<disk type='file' device='disk'><driver name='qemu' type='raw' cache='none' discard='unmap'/><source file='$T/disk'/>
+<target dev='vda' bus='virtio'/><serial>abc</serial></disk>
+<interface type='ethernet'><mac address='52:54:00:00:00:02'/><target dev='tap0' managed='no'/><model type='virtio'/></interface>
+<interface type='ethernet'><mac address='52:54:00:00:00:03'/><target dev='tap1' managed='no'/><model type='e1000'/></interface>
+<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
+<memballoon model='virtio'><stats period='1'/></memballoon>$2</devices></domain>
 XML
-    said=$(virsh_here 'define d.xml; start t1; list --all; suspend t1; domstate t1; resume t1; domstate t1; ttyconsole t1;
-        domstats t1 --balloon; setmem t1 32M; qemu-monitor-command t1 --hmp "info version"; destroy t1; list --all' 2>&1) || true
-    echo "$said" >"$T/virsh"
+}
+virsh_here() {
+    LIBVIRT_DEFAULT_URI="qemu:///embed?root=$T/lv" timeout 100 virsh "$@" >said 2>&1 || true
+    cat said
+    said=$(<said)
+}
+
+e2e kvm qmp_virsh "Debian's libvirt defines, starts, lists, looks at, suspends, resumes and destroys a domain with all that there is"
+test_qmp_virsh() {
+    local said
+    virsh_begin
+    virsh_domain '' "<serial type='pty'/>"
+    virsh_here 'define d.xml; start t1; list --all; suspend t1; domstate t1; resume t1; domstate t1; ttyconsole t1;
+        domstats t1; setmem t1 32M; qemu-monitor-command t1 --hmp "info version"; dommemstat t1 --period 3 --live;
+        dommemstat t1; domblklist t1; domblkstat t1 vda; blockresize t1 vda 16M; domblkinfo t1 vda; destroy t1; list --all'
     matches "$said" "t1 +running" "list"
     matches "$said" $'suspended.*\npaused' "suspend"
     matches "$said" $'resumed.*\nrunning' "resume"
     matches "$said" "/dev/pts/" "ttyconsole"
-    matches "$said" "balloon.current=65536" "domstats"
+    matches "$said" "balloon.current=65536.*vcpu.current=2.*net.count=2.*block.0.capacity=8388608" "domstats"
     matches "$said" "7.2.0 \(vmm" "the monitor through libvirt"
+    matches "$said" "last_update 0" "dommemstat"
+    matches "$said" "vda +$T/disk.*vda flush_operations 0" "domblklist and domblkstat"
+    matches "$said" "Capacity: +16777216" "domblkinfo after blockresize"
     matches "$said" "destroyed" "destroy"
     matches "$said" "t1 +shut off" "list at the end"
-    said=$(virsh_here 'start t1; domif-setlink t1 tap0 down; domif-getlink t1 tap0; domifstat t1 tap0; shutdown t1; destroy t1' 2>&1) || true
+    ! grep '^error:' <<<"$said" || fail "an error"
+    virsh_here 'start t1; domif-setlink t1 tap0 down; domif-getlink t1 tap0; domif-setlink t1 tap1 down; domif-getlink t1 tap1;
+        domifstat t1 tap0; reset t1; shutdown t1; destroy t1'
     matches "$said" "tap0 down" "domif-getlink"
+    matches "$said" "tap1 down" "domif-getlink of the e1000"
     matches "$said" "tap0 tx_packets" "domifstat"
+    matches "$said" "was reset" "reset"
     matches "$said" "being shutdown" "shutdown"
+    ! grep '^error:' <<<"$said" || fail "an error"
 }

@@ -329,6 +329,41 @@ TEST(qmp_a_nics_filter_is_told_of_and_asked_for)
     end();
 }
 
+TEST(qmp_a_balloon_is_an_object_that_says_what_its_guest_does)
+{
+    talks();
+    CHECK_STR(ask("qom-list", "{\"path\":\"/machine/peripheral/mem\"}"),
+              "{\"return\": []}\r\n");
+    REQUIRE_EQ(fake_device(q.m, &virtio_balloon_class, "balloon", "id=mem"), 0);
+    CHECK_HAS(ask("qom-list", "{\"path\":\"/machine/peripheral\"}"),
+              "{\"name\": \"mem\", \"type\": \"child<virtio-balloon-pci>\"}");
+    CHECK_HAS(ask("qom-list", "{\"path\":\"/machine/peripheral/mem\"}"),
+              "\"guest-stats-polling-interval\"");
+#define MEM "{\"path\":\"/machine/peripheral/mem\",\"property\":"
+    CHECK_STR(ask("qom-get", MEM "\"guest-stats-polling-interval\"}"),
+              "{\"return\": 0}\r\n");
+    CHECK_STR(
+        ask("qom-set", MEM "\"guest-stats-polling-interval\",\"value\":5}"),
+        OK);
+    CHECK_STR(ask("qom-get", MEM "\"guest-stats-polling-interval\"}"),
+              "{\"return\": 5}\r\n");
+    CHECK_HAS(
+        ask("qom-set", MEM "\"guest-stats-polling-interval\",\"value\":-1}"),
+        "GenericError");
+    CHECK_STR(ask("qom-get", MEM "\"guest-stats\"}"),
+              "{\"return\": {\"last-update\": 0, \"stats\": {}}}\r\n");
+    CHECK_HAS(ask("qom-set", MEM "\"guest-stats\",\"value\":{}}"),
+              "Parameter 'value' is missing");
+    CHECK_HAS(ask("qom-set", MEM "\"type\",\"value\":1}"), "not writable");
+    CHECK_STR(ask("qom-get", MEM "\"type\"}"),
+              "{\"return\": \"virtio-balloon-pci\"}\r\n");
+    CHECK_HAS(ask("qom-get", MEM "\"type guest-stats\"}"), "not found");
+    CHECK_HAS(ask("qom-get", MEM "\"\"}"), "not found");
+    CHECK_HAS(ask("qom-get", "{\"path\":\"/\",\"property\":\"type\"}"),
+              "DeviceNotFound");
+    end();
+}
+
 TEST(qmp_events_say_why)
 {
     static const struct {
@@ -384,6 +419,13 @@ TEST(qmp_disks_are_shown_and_grow)
     f->b.read_bytes = 512;
     f->b.reads = 1;
     CHECK_HAS(ask("query-blockstats", NULL), "{\"rd_bytes\": 512, ");
+    CHECK_HAS(ask("query-blockstats", "{\"query-nodes\":true}"),
+              "[{\"device\": \"d0\", \"qdev\": \"\", \"node-name\": \"d0\", ");
+    f->b.node = "d0"; /* by -blockdev: no two of libvirt's keys are the same */
+    CHECK_HAS(ask("query-blockstats", NULL),
+              "[{\"device\": \"\", \"qdev\": \"\", \"node-name\": \"d0\", ");
+    f->b.node = NULL;
+    CHECK_HAS(ask("query-named-block-nodes", "{\"flat\":true}"), "\"d0\"");
     CHECK_HAS(ask("block_resize", "{\"node-name\":\"nope\",\"size\":1024}"),
               "DeviceNotFound");
     CHECK_HAS(ask("block_resize", "{\"size\":1024}"), "'node-name'");
@@ -546,7 +588,7 @@ TEST(qmp_each_answer_is_of_its_type)
     const struct qmp_command *c;
     talks();
     REQUIRE_EQ(fake_device(q.m, &e1000_class, "e1000", ""), 0);
-    REQUIRE_EQ(fake_device(q.m, &virtio_balloon_class, "balloon", ""), 0);
+    REQUIRE_EQ(fake_device(q.m, &virtio_balloon_class, "balloon", "id=mem"), 0);
     fake_blk_new(NULL);
     for (unsigned i = 0; (c = qmp_command(i)); i++) {
         if (!c->gives)
@@ -555,7 +597,10 @@ TEST(qmp_each_answer_is_of_its_type)
             !c->need                       ? NULL
             : !strcmp(c->need, "typename") ? "{\"typename\":\"e1000\"}"
             : !strcmp(c->need, "path")     ? "{\"path\":\"/\"}"
-                                           : "{\"command-line\":\"info\"}";
+            : !strcmp(c->need, "path property")
+                ? "{\"path\":\"/machine/peripheral/mem\",\"property\":"
+                  "\"guest-stats\"}"
+                : "{\"command-line\":\"info\"}";
         const char *p = ask(c->name, args), *sig = c->gives;
         CHECK_HAS(p, "{\"return\": ");
         p += strlen("{\"return\": ");

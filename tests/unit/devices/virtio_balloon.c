@@ -398,8 +398,11 @@ BOTH_RINGS(virtio_balloon_5_5_6_3_statistics)
     memcpy(vd_ram(&d, b.at, b.len), s, sizeof(s));
     fake_sleep_ns(m, 12 * SECOND); /* nobody has given a buffer */
     REQUIRE(vd_add(&d.q[STATS], &b, 1) >= 0);
+    CHECK_EQ(vd_count(&d, "stats_time"), 0);
+    fake_set_wall(1700000000);
     vd_kick(&d, STATS);
     CHECK_EQ(vd_reap(&d.q[STATS]), 0);
+    CHECK_EQ(vd_count(&d, "stats_time"), 1700000000);
     CHECK_EQ(vd_count(&d, "stat_swap_in"), 1);
     CHECK_EQ(vd_count(&d, "stat_free"), 44);
     CHECK_EQ(vd_count(&d, "stat_direct_reclaims"), 0x123456789abcull);
