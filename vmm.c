@@ -378,6 +378,8 @@ static int vmm_check(struct needs *needs)
         err = fail(-EINVAL, "-object memory-backend-…: share=off, but a "
                             "vhost-user process must share guest memory");
     config.vm.shared_ram |= needs->shared_ram;
+    if (!err)
+        err = restore_check_memory(&config);
     config.vm.runs = vmm_guest_runs;
     config.vm.waits = vmm_guest_waits;
     return err;
@@ -392,6 +394,8 @@ static int vmm_make(struct machine **m)
     /* Before signals are ours: an open() that hangs ends with them. */
     if (!err)
         err = boot_open(&config.boot);
+    if (!err)
+        err = restore_dial(&config);
     if (!err)
         err = vm_new(m, &config.vm);
     if (err) {

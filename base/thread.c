@@ -82,6 +82,8 @@ static void thread_own_signals(enum thread_kind kind, sigset_t *set)
         sigdelset(set, faults[i]);
     if (kind == THREAD_VCPU)
         sigdelset(set, WAKE_SIGNAL);
+    if (kind == THREAD_WORKER)
+        sigdelset(set, LOST_SIGNAL);
 }
 
 static int thread_create(struct thread *t)
@@ -177,6 +179,7 @@ void threads_hold(void)
 int threads_begin(void)
 {
     int err = 0;
+    sigset_t lost;
     held = false;
     while (waiting && !err) {
         err = thread_create(waiting);
@@ -184,6 +187,9 @@ int threads_begin(void)
     }
     waiting = NULL;
     last = &waiting;
+    sigemptyset(&lost);
+    sigaddset(&lost, LOST_SIGNAL);
+    pthread_sigmask(SIG_BLOCK, &lost, NULL);
     if (!err && thread_confine)
         thread_confine(THREAD_LOOP);
     return err;

@@ -23,6 +23,10 @@ enum thread_kind {
 /* Ends a KVM_RUN; thread_wake() sends it, and only a THREAD_VCPU takes it. */
 #define WAKE_SIGNAL SIGRTMIN
 
+/* Who gives us memory has gone: whatever the loop waits for, a THREAD_WORKER
+ * takes it, and until there is one, main()'s. */
+#define LOST_SIGNAL SIGIO
+
 struct thread {
     enum thread_kind kind;
     char name[16]; /* for top(1) and perf(1); see threads_name */

@@ -239,7 +239,7 @@ static const struct option options[] = {
     PC("-smbios", "type=1[,KEY=V]...",
        "uuid product serial sku and more: the man page"),
     TEXT("-pidfile", "FILE", pidfile, "the process's number, while it runs"),
-    CALL("-restore", "STATE,mem=FILE...", restore_option,
+    CALL("-restore", "STATE,mem=FILE|uffd=SOCKET...", restore_option,
          "go on from a snapshot, with the options it had; help lists keys"),
     CALL("-describe-snapshot", "STATE", restore_describe,
          "print what is in it"),

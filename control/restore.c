@@ -4,11 +4,18 @@
  * The state file may be anybody's. It says what the guest and its devices are
  * in the middle of, no more: no file and no interface is named in it that would
  * be opened, all of that is on the command line. It is read once, and is then
- * looked at as a whole; what its parts hold is checked by whom they are for. */
+ * looked at as a whole; what its parts hold is checked by whom they are for.
+ *
+ * Memory is a file's, or another process makes it, page by page
+ * (machine/kvm/uffd.c). Once that has closed its connection and ended, whoever
+ * waits for a page waits for ever, and that may be the main loop: so it is a
+ * signal that says so, which some thread can always take. One that has only
+ * closed its connection serves on. */
 #include "control/restore.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,24 +25,36 @@
 #include <unistd.h>
 
 #include "base/parts.h"
+#include "base/thread.h"
 #include "control/replace.h"
+#include "host/addr.h"
 #include "host/terminal.h"
 
 #define STATE_MAX (64u << 20)
+#ifndef SO_PEERPIDFD /* Linux 6.5 */
+#define SO_PEERPIDFD 77
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
 
 static struct {
     struct opts o, others; /* its own keys; what is replaced */
-    const char *state, *mem;
+    const char *state, *mem, *uffd;
     uint8_t paused;
     struct saved saved;
-    int fd;
-} told = {.fd = -1};
+    int fd;           /* of mem */
+    int peer, server; /* of uffd: the socket, the process; or -1 */
+} told = {.fd = -1, .peer = -1, .server = -1};
 
 static const struct field restore_fields[] = {
     FIELD(TEXT, "state", __typeof__(told), state, .arg = "FILE",
           .help = "of a snapshot: all but its memory"),
     FIELD(TEXT, "mem", __typeof__(told), mem, .arg = "FILE",
           .help = "its memory; it must not change while the machine runs"),
+    FIELD(TEXT, "uffd", __typeof__(told), uffd, .arg = "SOCKET",
+          .help = "instead of mem=: of a process that serves page faults as "
+                  "one of Firecracker's"),
     FIELD(FLAG, "paused", __typeof__(told), paused,
           .help = "until vmm ctl SOCKET resume"),
     {.name = ""},
@@ -74,8 +93,9 @@ int restore_option(const char *arg)
         err = restore_sort_out();
     if (!err)
         err = fields_read(restore_fields, &told, &told.o);
-    if (!err && (!told.state || !told.mem))
-        err = fail(-EINVAL, "-restore: write STATE,mem=FILE");
+    if (!err && (!told.state || !told.mem == !told.uffd))
+        err = fail(-EINVAL,
+                   "-restore: write STATE,mem=FILE or STATE,uffd=SOCKET");
     return err;
 }
 
@@ -153,18 +173,13 @@ static int restore_compare(const struct config *c, const struct saved *s)
     return 0;
 }
 
-int restore_check(struct config *c)
+/* ------------------------------------------------------------------ memory */
+
+static int restore_check_mem(struct config *c)
 {
     struct sigaction sa = {.sa_handler = restore_on_bus};
+    const struct saved *s = &told.saved;
     struct stat st;
-    struct saved *s = &told.saved;
-    if (!told.state)
-        return 0;
-    int err = restore_load(told.state, s);
-    if (!err)
-        err = restore_compare(c, s);
-    if (err)
-        return err;
     told.fd = restore_open(told.mem, &st);
     if (told.fd < 0)
         return told.fd;
@@ -174,14 +189,122 @@ int restore_check(struct config *c)
                     (unsigned long long)s->ram);
     sigfillset(&sa.sa_mask);
     sigaction(SIGBUS, &sa, NULL);
-    s->paused = told.paused;
+    c->vm.memory.image = told.mem;
+    c->vm.memory.fd = told.fd;
+    return 0;
+}
+
+/* Who serves it knows this process by its number, so it is not called before
+ * that is the last one (restore_dial). */
+static int restore_check_uffd(struct config *c)
+{
+    struct addr a;
+    struct stat st;
+    int err = addr_unix("-restore: uffd", told.uffd, false, &a);
+    if (err)
+        return err;
+    if (stat(told.uffd, &st))
+        return fail(-errno, "-restore: uffd=%s: %s", told.uffd,
+                    strerror(errno));
+    if (!S_ISSOCK(st.st_mode))
+        return fail(-EINVAL, "-restore: uffd=%s: is no socket", told.uffd);
+    c->vm.memory.server = told.uffd;
+    return 0;
+}
+
+int restore_check_memory(const struct config *c)
+{
+    const struct ram_config *m = &c->vm.memory;
+    if (!m->server || (!m->path && !m->page && !m->shared && !c->vm.shared_ram))
+        return 0;
+    return fail(-EINVAL,
+                "-restore: uffd=%s: memory must be this process's "
+                "own: without -mem-path, huge pages, share=on and "
+                "vhost-user",
+                m->server);
+}
+
+/* In a signal handler: no lock, no allocation. Of a process that ends, the
+ * connection is closed first.
+ *
+ * syscalls worker if restored: poll, of a server that ends just now */
+static void restore_on_lost(int sig)
+{
+    struct pollfd peer = {.fd = told.peer, .events = POLLRDHUP};
+    struct pollfd end = {.fd = told.server, .events = POLLIN};
+    char text[4200], *p = text;
+    int err = errno;
+    (void)sig;
+    if (poll(&peer, 1, 0) != 1 || poll(&end, 1, 1000) != 1) {
+        errno = err;
+        return;
+    }
+    p = stpcpy(p, "guest memory: the process that serves ");
+    p = stpncpy(p, told.uffd, 4000);
+    p = stpcpy(p, " has ended; the VMM ends\n");
+    log_dying(text, (size_t)(p - text));
+    terminal_restore();
+    syscall(SYS_exit_group, STOP_FAULT);
+}
+
+/* The process at the other end, or -1: it is not known. */
+static int restore_server(int peer)
+{
+    struct ucred who;
+    socklen_t len = sizeof(int);
+    int fd = -1;
+    if (!getsockopt(peer, SOL_SOCKET, SO_PEERPIDFD, &fd, &len))
+        return fd;
+    len = sizeof(who);
+    if (getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &who, &len) || who.pid <= 0)
+        return -1;
+    return (int)syscall(SYS_pidfd_open, who.pid, 0);
+}
+
+int restore_dial(struct config *c)
+{
+    struct sigaction sa = {.sa_handler = restore_on_lost,
+                           .sa_flags = SA_RESTART};
+    struct addr a;
+    if (!told.uffd)
+        return 0;
+    int err = addr_unix("-restore: uffd", told.uffd, false, &a);
+    int fd = err ? err : addr_dial(&a);
+    if (fd < 0)
+        return fail(fd, "-restore: uffd=%s: %s", told.uffd, strerror(-fd));
+    c->vm.memory.peer = told.peer = fd;
+    told.server = restore_server(fd);
+    if (told.server < 0)
+        return 0;
+    sigfillset(&sa.sa_mask);
+    sigaction(LOST_SIGNAL, &sa, NULL);
+    if (fcntl(fd, F_SETOWN, getpid()) < 0 ||
+        fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK) < 0)
+        return fail(-errno, "-restore: uffd=%s: %s", told.uffd,
+                    strerror(errno));
+    restore_on_lost(LOST_SIGNAL); /* it may have been quicker */
+    return 0;
+}
+
+int restore_check(struct config *c)
+{
+    struct saved *s = &told.saved;
+    if (!told.state)
+        return 0;
+    int err = restore_load(told.state, s);
+    if (!err)
+        err = restore_compare(c, s);
+    if (!err)
+        err = told.mem ? restore_check_mem(c) : restore_check_uffd(c);
+    if (err)
+        return err;
+    s->paused = told.paused || c->stopped;
+    c->stopped = false; /* not before it is loaded */
     c->vm.saved = s;
     c->vm.ram = s->ram;
     c->vm.cpus = s->cpus;
     c->vm.threads = s->threads;
     c->vm.package = s->package;
-    c->vm.memory.image = told.mem;
-    c->vm.memory.fd = told.fd;
     /* What it was booted from is not here: it cannot be booted again. */
     bool boots = c->boot.kernel || c->boot.bios || c->boot.order;
     c->vm.no_reboot |= !s->guest && !boots;
@@ -193,11 +316,18 @@ int restore_memory(void)
     return told.fd;
 }
 
+static void restore_close(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
 void restore_end(void)
 {
-    if (told.fd >= 0)
-        close(told.fd);
-    told.fd = -1;
+    restore_close(&told.fd);
+    restore_close(&told.peer);
+    restore_close(&told.server);
     free(told.saved.p);
     told.saved.p = NULL;
     opts_free(&told.o);

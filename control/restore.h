@@ -5,13 +5,18 @@
 
 #include "control/config.h"
 
-/* -restore STATE,mem=FILE[,…], -describe-snapshot FILE. 0; 1: help, or the
- * description, is out; -EINVAL (said). */
+/* -restore STATE,mem=FILE|uffd=SOCKET[,…], -describe-snapshot FILE. 0; 1:
+ * help, or the description, is out; -EINVAL (said). */
 int restore_option(const char *arg);
 int restore_describe(const char *arg);
 /* Once the command line is known: opens and checks both files; what the saved
  * machine was goes into `c`. 0 or -errno (said). */
 int restore_check(struct config *c);
+/* Once `c` is whole: can its memory be served? 0 or -EINVAL (said). */
+int restore_check_memory(const struct config *c);
+/* In the process that is to run: calls whoever serves memory. 0 or -errno
+ * (said). */
+int restore_dial(struct config *c);
 /* The file of the memory, or -1: none is restored. */
 int restore_memory(void);
 void restore_end(void);

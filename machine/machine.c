@@ -117,6 +117,7 @@ int device_create(struct machine *m, struct device *dev)
  * syscalls loop if balloon: fallocate, as well */
 int ram_discard(struct machine *m, void *p, uint64_t len)
 {
+    m->ram.cut = true;
     if (m->ram.fd < 0)
         return madvise(p, len, MADV_DONTNEED) < 0 ? -errno : 0;
     for (int i = 0; i < m->ram.n; i++) {

@@ -38,7 +38,9 @@ struct ram_region {
 struct ram {
     struct ram_region region[RAM_REGIONS]; /* ascending, not adjacent */
     int n;
-    int fd; /* memfd behind all of it (shared), or -1 (private) */
+    int fd;      /* memfd behind all of it (shared), or -1 (private) */
+    bool served; /* another process makes pages that are not there, */
+    bool cut;    /* and some have been given back since */
 };
 
 /* The one door to guest memory: a pointer to `len` bytes at `a`, or NULL when

@@ -11,6 +11,10 @@
  * (Documentation/admin-guide/mm/pagemap.rst, bit 61). Where that file, or the
  * memory's own, has holes nothing was written either.
  *
+ * Where another process serves the pages that are not there, those are no
+ * zeroes: a whole file has each of them, got by touching it, and a difference
+ * those that are there.
+ *
  * Sums are replaced when the file is kept: one that could not be written
  * changes nothing. */
 #include "machine/pages.h"
@@ -136,7 +140,8 @@ static void pages_look(const struct pages_out *o, const uint8_t *hva,
     size_t len = n * sizeof(uint64_t);
     const uint64_t *e = o->p->entry;
     bool shared = o->ram->fd >= 0, copy = !shared && o->p->base >= 0;
-    bool can = !shared && o->p->map >= 0 && e &&
+    bool served = o->ram->served && (!o->diff || o->ram->cut);
+    bool can = !shared && !served && o->p->map >= 0 && e &&
                pread(o->p->map, o->p->entry, len,
                      (off_t)((uintptr_t)hva / PAGE * sizeof(uint64_t))) ==
                    (ssize_t)len;
@@ -189,7 +194,7 @@ static int pages_take(struct pages_out *o, uint8_t kind, const uint8_t *page,
 {
     uint64_t was = o->p->sum ? o->p->sum[at / PAGE] : 0, is = 0;
     bool zero = kind != UNTOUCHED && pages_is_zero(page);
-    if (kind == TOUCHED && !(zero && o->p->base < 0))
+    if (kind == TOUCHED && !(zero && o->p->base < 0 && !o->ram->served))
         is = sum_of(page, PAGE);
     o->p->next[at / PAGE] = is;
     if (o->diff ? is == was : zero || kind == UNTOUCHED)

@@ -48,6 +48,7 @@ struct vm {
     size_t run_size;
     void *ram_map;
     size_t ram_map_size;
+    int uffd; /* its pages are served by it, or -1 */
 
     struct vcpu vcpu[CPUS_MAX];
     /* Pausing: a vCPU that sees `pause` parks itself; see vcpu.c. */

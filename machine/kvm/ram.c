@@ -277,7 +277,7 @@ int ram_make(struct ram *ram, uint64_t size, const struct ram_config *c,
     *map = p;
     *map_size = size;
     *pinned = ram_pinned(c, lies, page);
-    madvise(p, size, c->sparse ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
+    madvise(p, size, c->sparse || c->server ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
     /* A core dump is for whoever mends this program, not for the guest's
      * secrets. */
     madvise(p, size, MADV_DONTDUMP);

@@ -16,6 +16,9 @@ struct ram_config {
     const char *image; /* of a file with what is in it at first, by a descriptor
                           `fd` for reading; NULL: none */
     int fd;
+    const char *server; /* the socket of who serves its pages, connected by
+                           `peer`; NULL: nobody, they are zeroes */
+    int peer;
 };
 
 /* Makes `size` bytes and their regions. *pinned: why nothing of it can go back

@@ -22,6 +22,7 @@
 
 #include "machine/boot/image.h"
 #include "machine/kvm/kvm.h"
+#include "machine/kvm/uffd.h"
 
 /* --------------------------------------------------------- reset, the end */
 
@@ -290,6 +291,17 @@ static int vm_make_world(struct vm *vm)
     return loop_add(m->loop, &vm->request);
 }
 
+static int vm_make_ram(struct vm *vm)
+{
+    const struct ram_config *c = &vm->cfg.memory;
+    int err = ram_make(&vm->m.ram, vm->cfg.ram, c, &vm->ram_map,
+                       &vm->ram_map_size, &vm->m.pinned);
+    if (err || !c->server)
+        return err;
+    vm->uffd = uffd_hand_over(&vm->m.ram, c->peer, c->server);
+    return vm->uffd < 0 ? vm->uffd : 0;
+}
+
 int vm_new(struct machine **out, const struct vm_config *cfg)
 {
     struct vm *vm = calloc(1, sizeof(*vm));
@@ -300,7 +312,7 @@ int vm_new(struct machine **out, const struct vm_config *cfg)
     vm->cfg.memory.shared |= cfg->shared_ram;
     /* The bundled guest touches a hundred pages or so; a Linux takes it all. */
     vm->cfg.memory.sparse = !cfg->boot->kernel && !cfg->boot->rom;
-    vm->kvm = vm->fd = vm->request.fd = vm->m.ram.fd = -1;
+    vm->kvm = vm->fd = vm->request.fd = vm->m.ram.fd = vm->uffd = -1;
     vm->m.ops = &kvm_machine_ops;
     vm->m.ncpus = cfg->cpus;
     atomic_store(&vm->why, -1);
@@ -310,8 +322,7 @@ int vm_new(struct machine **out, const struct vm_config *cfg)
     pthread_cond_init(&vm->resume_cond, NULL);
     err = vm_open_kvm(vm);
     if (!err)
-        err = ram_make(&vm->m.ram, cfg->ram, &vm->cfg.memory, &vm->ram_map,
-                       &vm->ram_map_size, &vm->m.pinned);
+        err = vm_make_ram(vm);
     if (!err)
         err = vm_make_world(vm);
     if (err) {
@@ -349,6 +360,8 @@ static int vm_go_on(struct vm *vm)
     vm->m.started = !err; /* somewhere else */
     if (!err && !s->paused)
         machine_resume(&vm->m);
+    else if (!err && vm->cfg.waits)
+        vm->cfg.waits(&vm->m);
     return err;
 }
 
@@ -401,6 +414,8 @@ void vm_free(struct machine *m)
         close(vm->kvm);
     if (vm->ram_map)
         munmap(vm->ram_map, vm->ram_map_size);
+    if (vm->uffd >= 0)
+        close(vm->uffd);
     if (m->ram.fd >= 0)
         close(m->ram.fd);
     free(vm);

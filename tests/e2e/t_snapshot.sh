@@ -203,6 +203,88 @@ test_snapshot_cut() {
     err_has 'a.mem.*cut short' || fail "$(<"$T/err")"
 }
 
+# serve FILE [HOW]: a handler of page faults, at u (pages.py).
+serve() {
+    rm -f u u.said
+    python3 "$here/pages.py" u "$@" &
+    server=$!
+    wait_for 30 "the handler's socket" test -S u
+}
+# restore_served: its memory is what the handler makes it.
+restore_served() {
+    start -restore a.state,uffd=u -tap "tap0,mac=52:54:00:00:00:02" -control s -allow-path "$T" "$@"
+}
+
+e2e kvm snapshot_served "memory is served page by page by a process, as one of Firecracker's would be; what is saved of it is whole"
+test_snapshot_served() {
+    local how
+    chmod 777 .
+    boot_bundled '' -m 16 -control s -allow-path "$T"
+    pings 10.0.0.2 56
+    save a
+    stop
+    for how in '' hang-up; do
+        # shellcheck disable=SC2086  # none is no word
+        serve a.mem $how
+        restore_served
+        wait_for 30 "the guest, restored" vm_runs
+        pings 10.0.0.2 56 8000
+        matches "$(head -1 u.said)" '^mappings \[\{"base_host_virt_addr":[0-9]+,"size":16777216,"offset":0,"page_size":4096,"page_size_kib":4096\}\] '"$vmm_pid\$" "the message"
+        save b type=diff
+        merge_onto a.mem b.mem
+        stop
+        kill "$server"
+        wait "$server" || true
+        start -restore "b.state,mem=merged" -tap "tap0,mac=52:54:00:00:00:02" -control s -allow-path "$T"
+        wait_for 30 "the guest, restored" vm_runs
+        pings 10.0.0.2 56
+        stop
+    done
+    # Nobody has touched it, and it is whole all the same.
+    serve a.mem
+    restore_served -S
+    wait_for 30 "the machine" vm_paused
+    save c
+    cmp a.mem c.mem || fail "what is saved is not what is served"
+}
+merge_onto() {
+    cp "$1" merged
+    merge "$2" merged
+}
+
+e2e kvm snapshot_server_dies "who serves its memory dies: no page is zeroes instead, a line says so, and the run ends"
+test_snapshot_server_dies() {
+    chmod 777 .
+    boot_bundled '' -m 16 -control s -allow-path "$T"
+    pings 10.0.0.2 56
+    save a
+    stop
+    serve a.mem die
+    restore_served
+    ends 30 6
+    err_has 'the process that serves u has ended' || fail "$(<"$T/err")"
+    serve a.mem
+    restore_served
+    wait_for 30 "the guest, restored" vm_runs
+    pings 10.0.0.2 56
+    kill -KILL "$server"
+    ends 30 6
+    err_has 'the process that serves u has ended' || fail "$(<"$T/err")"
+    # Nobody is there any more.
+    local rc=0
+    "$VMM" -restore a.state,uffd=u -tap tap0 2>err2 || rc=$?
+    is $rc 1 "exit status without a handler"
+    matches "$(<err2)" 'uffd=u: Connection refused' "what is said"
+    rc=0
+    "$VMM" -restore a.state,uffd=a.mem -tap tap0 2>err2 || rc=$?
+    is $rc 2 "exit status with a file"
+    matches "$(<err2)" 'uffd=a.mem: is no socket' "what is said"
+    rc=0
+    "$VMM" -restore a.state,uffd=u -mem-path "$T" -tap tap0 2>err2 || rc=$?
+    is $rc 2 "exit status with a file for memory"
+    matches "$(<err2)" "must be this process's own" "what is said"
+}
+
 # linux_moves SMP OPTIONS...: Linux with a NIC of $model, moved in the middle of traffic both ways; then data is the same, its clock
 # has gone on, and its kernel has no complaint.
 linux_moves() {

@@ -131,6 +131,38 @@ static void rounds(struct ram *ram, struct pages *p)
     close(whole);
 }
 
+/* What is not there is not known to be zeroes: somebody else has it. */
+TEST(pages_of_served_memory)
+{
+    struct ram ram = memory(-1, -1);
+    struct pages p;
+    unsigned char there;
+    ram.served = true;
+    pages_open(&p, -1);
+    *page(&ram, 3) = 0; /* touched, and zero: what was served was not */
+    *page(&ram, 9) = 1;
+    int diff = save(&p, &ram, true);
+    CHECK_EQ(data(diff), 2);
+    pages_keep(&p);
+    close(diff);
+    CHECK_EQ(mincore(page(&ram, 4), PAGE, &there), 0);
+    CHECK(!(there & 1)); /* nobody had to serve it */
+
+    CHECK_EQ(madvise(page(&ram, 9), PAGE, MADV_DONTNEED), 0);
+    ram.cut = true;
+    diff = save(&p, &ram, true);
+    CHECK_EQ(lseek(diff, 9 * PAGE, SEEK_DATA), 9 * PAGE);
+    close(diff);
+
+    int whole = save(&p, &ram, false);
+    CHECK(same(&ram, whole));
+    CHECK_EQ(mincore(page(&ram, 4), PAGE, &there), 0);
+    CHECK(there & 1);
+    close(whole);
+    pages_close(&p);
+    forget(&ram);
+}
+
 TEST(pages_of_private_memory)
 {
     struct ram ram = memory(-1, -1);
