@@ -17,7 +17,7 @@ struct json {
     struct opts *o;
     const char *at, *end, *begin;
     unsigned depth;
-    bool nulls;        /* may be there */
+    const char *null;  /* what it means: a word, or "" for nothing said */
     const char *apart; /* a member of the outermost object: kept as it is */
     struct json_piece *piece;
     char value[VALUE_MAX];
@@ -160,8 +160,8 @@ static int json_word(struct json *j, const char *key)
         return opts_add(j->o, key, "on");
     if (!strcmp(j->value, "false"))
         return opts_add(j->o, key, "off");
-    if (j->nulls && !strcmp(j->value, "null"))
-        return 0;
+    if (!strcmp(j->value, "null"))
+        return *j->null ? opts_add(j->o, key, j->null) : 0;
     if (digit || (j->value[0] == '-' && n > 1))
         return opts_add(j->o, key, j->value);
     return json_bad(j, "no value that is understood");
@@ -384,20 +384,20 @@ int json_compact(const char *what, const char *text, size_t len,
 
 int json_opts(struct opts *o, const char *text, size_t len)
 {
-    struct json j = {.nulls = false};
+    struct json j = {.null = "off"};
     return json_read(&j, o, text, len);
 }
 
 int json_request(struct opts *o, const char *text, size_t len)
 {
-    struct json j = {.nulls = true};
+    struct json j = {.null = ""};
     return json_read(&j, o, text, len);
 }
 
 int json_message(struct opts *o, const char *text, size_t len,
                  const char *apart, struct json_piece *piece)
 {
-    struct json j = {.nulls = true, .apart = apart, .piece = piece};
+    struct json j = {.null = "", .apart = apart, .piece = piece};
     *piece = (struct json_piece){0};
     return json_read(&j, o, text, len);
 }

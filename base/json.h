@@ -16,6 +16,7 @@
 /* Adds what the object in text[0..len) says to *o, which is begun (opts_init):
  *
  *     {"a": "x", "b": true, "n": 3}    a=x  b=on  n=3
+ *     {"backing": null}                backing=off
  *     {"addr": {"type": "unix"}}       addr.type=unix
  *     {"k": ["x", {"str": "y"}]}       k=x  k=y
  *

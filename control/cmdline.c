@@ -83,10 +83,36 @@ static int cmdline_opt_isa_serial(const char *arg)
     return err;
 }
 
+static bool cmdline_is_device(const char *arg, const char *name)
+{
+    size_t n = strlen(name);
+    return !strncmp(arg, name, n) && strchr(",", arg[n]);
+}
+
+/* It is always there, at this port. */
+static int cmdline_opt_pvpanic(const char *arg)
+{
+    static const struct opts_quiet quiet[] = {
+        {"driver", NULL, NULL},
+        {"id", NULL, NULL},
+        {"ioport", "1285 0x505", "pvpanic is at port 0x505"},
+        {"events", "1 3", "pvpanic tells of both events"},
+        {0}};
+    static const struct field fields[] = {FIELDS_QUIET(quiet), {.name = ""}};
+    struct opts o;
+    int err = opts_parse(&o, "-device pvpanic", arg, "driver");
+    if (!err)
+        err = fields_read(fields, &o, &o);
+    opts_free(&o);
+    return err;
+}
+
 static int cmdline_opt_device(const char *arg)
 {
-    if (!strncmp(arg, "isa-serial", 10) && strchr(",", arg[10]))
+    if (cmdline_is_device(arg, "isa-serial"))
         return cmdline_opt_isa_serial(arg);
+    if (cmdline_is_device(arg, "pvpanic"))
+        return cmdline_opt_pvpanic(arg);
     if (cmdline_asks_help(arg)) {
         models_help(classes->devices);
         return 1;

@@ -19,7 +19,7 @@ static const struct opts_quiet globals_quiet[] = {
     {"PIIX4_PM.acpi-root-pci-hotplug", NULL, NULL},
     {"kvm-pit.lost_tick_policy", "discard delay",
      "the timer's lost ticks are not made up"},
-    {"mc146818rtc.lost_tick_policy", "discard",
+    {"mc146818rtc.lost_tick_policy", "discard slew",
      "the clock's lost ticks are not made up"},
     {"isa-debugcon.iobase", NULL, NULL},
     {0}};

@@ -226,7 +226,7 @@ static int pc_boot(struct config *c, const struct told *t)
 static const struct opts_quiet rtc_quiet[] = {
     {"base", "utc", "the clock starts with the host's, in UTC"},
     {"clock", "host", "the clock is the host's"},
-    {"driftfix", "none", "periodic interrupts that were lost stay lost"},
+    {"driftfix", "none slew", "periodic interrupts that were lost stay lost"},
     {0},
 };
 static const struct field rtc_keys[] = {FIELDS_QUIET(rtc_quiet), END};

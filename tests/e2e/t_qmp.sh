@@ -52,18 +52,21 @@ virsh_begin() {
     tap tap0 10.0.0.1/24
     tap tap1 10.0.1.1/24
     truncate -s 8M disk
+    qemu-img create -q -f qcow2 more 4M
 }
 # virsh_domain OS DEVICES: what there is for one here, in d.xml: all that both have.
 virsh_domain() {
     cat >d.xml <<XML
 <domain type='kvm'><name>t1</name><memory unit='MiB'>${mem:-64}</memory><vcpu>2</vcpu>
-<os><type arch='x86_64' machine='pc'>hvm</type>$1</os><features><acpi/></features>
+<os><type arch='x86_64' machine='pc'>hvm</type>$1</os><features><acpi/><apic/></features>
+<clock offset='utc'><timer name='rtc' tickpolicy='catchup'/><timer name='pit' tickpolicy='delay'/><timer name='hpet' present='no'/></clock>
 <devices><emulator>$VMM</emulator>
 <disk type='file' device='disk'><driver name='qemu' type='raw' cache='none' discard='unmap'/><source file='$T/disk'/>
 <target dev='vda' bus='virtio'/><serial>abc</serial></disk>
+<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='$T/more'/><target dev='vdb' bus='virtio'/></disk>
 <interface type='ethernet'><mac address='52:54:00:00:00:02'/><target dev='tap0' managed='no'/><model type='virtio'/></interface>
 <interface type='ethernet'><mac address='52:54:00:00:00:03'/><target dev='tap1' managed='no'/><model type='e1000'/></interface>
-<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
+<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng><panic model='isa'/>
 <memballoon model='virtio'><stats period='1'/></memballoon>$2</devices></domain>
 XML
 }

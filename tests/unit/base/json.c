@@ -69,7 +69,7 @@ TEST(json_errors_say_what_and_where)
         {"{", "a string in double quotes"},
         {"{\"a\"}", "byte 5: a colon"},
         {"{\"a\":}", "byte 6: no value"},
-        {"{\"a\":null}", "no value"},
+        {"{\"a\":nil}", "no value"},
         {"{\"a\":yes}", "no value"},
         {"{\"a\":-}", "no value"},
         {"{\"a\":1,}", "a string in double quotes"},
@@ -119,6 +119,16 @@ TEST(json_lengths_are_bounded)
         n += sprintf(text + n, ",\"a\":1");
     sprintf(text + n, "}");
     CHECK_HAS(read_json(text), "more than 64 keys");
+}
+
+TEST(json_null_of_an_option_is_off)
+{
+    struct opts o;
+    static const char text[] = "{\"driver\":\"qcow2\",\"backing\":null}";
+    opts_init(&o, "-blockdev");
+    REQUIRE_EQ(json_opts(&o, text, strlen(text)), 0);
+    CHECK_STR(opts_str(&o, "backing", ""), "off");
+    opts_free(&o);
 }
 
 TEST(json_null_of_a_request_is_not_said)
