@@ -59,6 +59,9 @@ void query_path(struct text *out, const struct device *d);
 const char *query_status_word(const struct machine *m);
 bool query_balloon_actual(const struct machine *m, uint64_t *actual);
 
+/* A processor's place there, by its number. */
+#define QMP_CPU "/machine/unattached/device[%u]"
+
 /* qom.c: rows of QMP's. */
 int qom_list(struct monitor *mo, const struct qmp_told *t, struct text *out);
 int qom_get(struct monitor *mo, const struct qmp_told *t, struct text *out);

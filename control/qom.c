@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* QMP's qom-… commands: the devices as objects, as far as engines ask.
  *
- * Each device is /machine/peripheral/ID. What there is to read of one, and to
- * set, is what a balloon's guest says of its memory, and how often: by its
- * counters and its verb. */
+ * Each device is /machine/peripheral/ID, a processor what query-cpus-fast calls
+ * it. What there is to read of one, and to set, is what a balloon's guest says
+ * of its memory, and how often: by its counters and its verb. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,6 +25,17 @@ static struct device *qom_device(const char *path)
     return d;
 }
 
+static bool qom_is_cpu(const char *path)
+{
+    char at[48];
+    for (unsigned i = 0; i < monitors.ctl.m->ncpus; i++) {
+        snprintf(at, sizeof(at), QMP_CPU, i);
+        if (!strcmp(path, at))
+            return true;
+    }
+    return false;
+}
+
 static bool qom_asks_guest(const struct device *d)
 {
     return verb_find(d->cls->verbs, "balloon-stats") != NULL;
@@ -43,8 +54,10 @@ int qom_list(struct monitor *mo, const struct qmp_told *t, struct text *out)
     struct device *d = qom_device(t->path);
     (void)mo;
     text_put(out, "[");
-    if (d)
+    if (d || qom_is_cpu(t->path))
         qom_put(out, "type", "", "string");
+    if (qom_is_cpu(t->path))
+        qom_put(out, "migratable", "", "bool");
     if (d && qom_asks_guest(d)) {
         qom_put(out, STATS, "", "guest statistics");
         qom_put(out, INTERVAL, "", "int");
@@ -120,11 +133,26 @@ static int qom_find(const struct qmp_told *t, struct device **d)
     return 0;
 }
 
+/* It has all that the host's has (-cpu host), so it cannot move to any other.
+ * libvirt gives a machine up whose processor does not say so when it comes back
+ * to it. */
+static int qom_get_cpu(const struct qmp_told *t, struct text *out)
+{
+    static const char type[] = "host-x86_64-cpu";
+    bool is_type = !strcmp(t->name, "type");
+    if (!is_type && strcmp(t->name, "migratable") != 0)
+        return fail(-EINVAL, "Property '%s.%s' not found", type, t->name);
+    text_put(out, "%s", is_type ? "\"host-x86_64-cpu\"" : "false");
+    return 0;
+}
+
 int qom_get(struct monitor *mo, const struct qmp_told *t, struct text *out)
 {
     struct device *d;
-    int err = qom_find(t, &d);
     (void)mo;
+    if (qom_is_cpu(t->path))
+        return qom_get_cpu(t, out);
+    int err = qom_find(t, &d);
     if (err)
         return err;
     if (!strcmp(t->name, STATS))

@@ -139,7 +139,7 @@ static void query_put_cpus(struct text *out, const char *index, const char *key,
     for (unsigned i = 0; i < m->ncpus; i++)
         text_put(out,
                  "%s{\"%s\": %u, \"qom-path\": "
-                 "\"/machine/unattached/device[%u]\", \"%s\": %d%s}",
+                 "\"" QMP_CPU "\", \"%s\": %d%s}",
                  i ? ", " : "", index, i, i, key,
                  m->ops->cpu_thread ? m->ops->cpu_thread(m, i) : 0, more);
     text_put(out, "]");
@@ -518,6 +518,8 @@ const struct qmp_command query_commands[] = {
      "[{device:s,qdev:s,node-name:s,stats:{rd_bytes:i,wr_bytes:i,"
      "rd_operations:i,wr_operations:i,flush_operations:i}}]",
      query_blockstats},
+    {"query-jobs", NULL, NULL, "[{id:s}]", query_nothing},
+    {"query-block-jobs", NULL, NULL, "[{device:s}]", query_nothing},
     {"query-chardev", NULL, NULL, "[{label:s,filename:s,frontend-open:b}]",
      query_chardev},
     {"query-rx-filter", name_fields, NULL,

@@ -76,14 +76,14 @@ virsh_here() {
     said=$(<said)
 }
 
-e2e kvm qmp_virsh "Debian's libvirt defines, starts, lists, looks at, suspends, resumes and destroys a domain with all that there is"
+e2e kvm qmp_virsh "Debian's libvirt defines, starts, lists, looks at, suspends, resumes, leaves, finds again and destroys a domain with all that there is"
 test_qmp_virsh() {
     local said
     virsh_begin
     virsh_domain '' "<serial type='pty'/>"
     virsh_here 'define d.xml; start t1; list --all; suspend t1; domstate t1; resume t1; domstate t1; ttyconsole t1;
         domstats t1; setmem t1 32M; qemu-monitor-command t1 --hmp "info version"; dommemstat t1 --period 3 --live;
-        dommemstat t1; domblklist t1; domblkstat t1 vda; blockresize t1 vda 16M; domblkinfo t1 vda; destroy t1; list --all'
+        dommemstat t1; domblklist t1; domblkstat t1 vda; blockresize t1 vda 16M; domblkinfo t1 vda'
     matches "$said" "t1 +running" "list"
     matches "$said" $'suspended.*\npaused' "suspend"
     matches "$said" $'resumed.*\nrunning' "resume"
@@ -93,6 +93,10 @@ test_qmp_virsh() {
     matches "$said" "last_update 0" "dommemstat"
     matches "$said" "vda +$T/disk.*vda flush_operations 0" "domblklist and domblkstat"
     matches "$said" "Capacity: +16777216" "domblkinfo after blockresize"
+    ! grep '^error:' <<<"$said" || fail "an error"
+    # As a libvirt that was started anew.
+    virsh_here 'list; suspend t1; resume t1; domblkstat t1 vda; dommemstat t1; destroy t1; list --all'
+    matches "$said" "t1 +running.*resumed.*vda rd_req.*last_update" "a domain that was found again"
     matches "$said" "destroyed" "destroy"
     matches "$said" "t1 +shut off" "list at the end"
     ! grep '^error:' <<<"$said" || fail "an error"

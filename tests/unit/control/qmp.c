@@ -364,6 +364,23 @@ TEST(qmp_a_balloon_is_an_object_that_says_what_its_guest_does)
     end();
 }
 
+TEST(qmp_a_processor_is_an_object_that_stays_where_it_is)
+{
+    talks();
+#define CPU(n) "{\"path\":\"/machine/unattached/device[" n "]\",\"property\":"
+    CHECK_HAS(ask("query-cpus-fast", NULL),
+              "\"/machine/unattached/device[1]\"");
+    CHECK_STR(ask("qom-get", CPU("1") "\"migratable\"}"),
+              "{\"return\": false}\r\n");
+    CHECK_HAS(ask("qom-get", CPU("0") "\"type\"}"), "host-x86_64-cpu");
+    CHECK_HAS(ask("qom-get", CPU("0") "\"x\"}"),
+              "\"class\": \"GenericError\", \"desc\": \"Property ");
+    CHECK_HAS(ask("qom-get", CPU("2") "\"type\"}"), "DeviceNotFound");
+    CHECK_HAS(ask("qom-list", "{\"path\":\"/machine/unattached/device[0]\"}"),
+              "\"migratable\"");
+    end();
+}
+
 TEST(qmp_events_say_why)
 {
     static const struct {
