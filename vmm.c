@@ -327,9 +327,10 @@ static void vmm_guest_runs(struct machine *m)
     ready_runs(m, vmm_is_ready);
 }
 
-/* -S */
+/* -S, or a saved machine that is not to go on yet. */
 static void vmm_guest_waits(struct machine *m)
 {
+    firecracker_runs();
     if (!config.daemonize)
         log_move();
     notify_status("the guest waits to be resumed");
@@ -418,7 +419,7 @@ static int vmm_open(struct machine *m)
     if (!err)
         err = control_begin(m, &config);
     if (!err)
-        err = snapshot_open(m, restore_memory());
+        err = snapshot_open(m, restore_memory(), firecracker_put);
     if (!err)
         err = monitor_begin(m, &config, &classes);
     if (!err)

@@ -368,7 +368,7 @@ static int api_snapshot(struct control *ctl, const char *rest, struct opts *o,
     if (!ctl->m->paused)
         return fail(-EBUSY, "Cannot save a microVM that is not paused: PATCH "
                             "/vm {\"state\":\"Paused\"} first");
-    return snapshot_begin(&told, ctl->who, ctl->answer);
+    return snapshot_begin(&told, ctl->dir, ctl->who, ctl->answer);
 }
 
 /* What Firecracker's clients call a balloon's counters. */

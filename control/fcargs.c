@@ -9,6 +9,7 @@
 #include "base/opts.h"
 #include "control/firecracker.h"
 #include "control/http.h"
+#include "control/restore.h"
 #include "host/helper.h"
 
 #define ID_MAX 64
@@ -18,6 +19,7 @@ static struct fcargs args;
 
 enum kind { TEXT, FLAG, NUMBER, REFUSED };
 #define MEMBER(m) offsetof(struct fcargs, m)
+enum { AT_PATH = 0x1000, AT_TAP, AT_DESCRIBED, AT_VERSION }; /* no members */
 static const struct fcarg {
     const char *name, *arg; /* NULL: it has none */
     enum kind kind;
@@ -45,8 +47,14 @@ static const struct fcarg {
     {"no-seccomp", NULL, FLAG, MEMBER(no_filter),
      "no list of system calls; the rest of the sandbox stays"},
     {"enable-pci", NULL, FLAG, MEMBER(pci), "taken: all devices are on PCI"},
-    {"allow-path", "DIR", TEXT, SIZE_MAX,
-     "files below it may take a drive's place, too; may repeat"},
+    {"allow-path", "DIR", TEXT, AT_PATH,
+     "files below it may be opened later: a drive's, a snapshot's"},
+    {"allow-tap", "NAME|PREFIX*", TEXT, AT_TAP,
+     "TAPs that a snapshot may name; both may repeat"},
+    {"describe-snapshot", "FILE", TEXT, AT_DESCRIBED,
+     "print the version of its format"},
+    {"snapshot-version", NULL, FLAG, AT_VERSION,
+     "print that of those that are made here"},
     {"http-api-max-payload-size", "BYTES", TEXT, MEMBER(body_max),
      "of a request's body (51200)"},
     {"mmds-size-limit", "BYTES", TEXT, MEMBER(mmds_max),
@@ -56,8 +64,6 @@ static const struct fcarg {
     {"parent-cpu-time-us", "N", NUMBER, 0, NULL},
     {"seccomp-filter", "FILE", REFUSED, 0,
      "the list of system calls is built in, a list for each thread"},
-    {"snapshot-version", NULL, REFUSED, 0, "there are no snapshots"},
-    {"describe-snapshot", "FILE", REFUSED, 0, "there are no snapshots"},
 };
 
 bool fcargs_meant(int argc, char **argv)
@@ -107,6 +113,13 @@ static const struct fcarg *fcargs_find(const char *word, size_t n)
     return NULL;
 }
 
+/* As Firecracker does, and no more. */
+static int fcargs_format(void)
+{
+    printf("v%d.0.0\n", PARTS_VERSION);
+    return 1;
+}
+
 static int fcargs_take(const struct fcarg *row, const char *val)
 {
     uint64_t number;
@@ -114,6 +127,8 @@ static int fcargs_take(const struct fcarg *row, const char *val)
     snprintf(what, sizeof(what), "--%s", row->name);
     switch (row->kind) {
     case FLAG:
+        if (row->at == AT_VERSION)
+            return fcargs_format();
         *(bool *)((char *)&args + row->at) = true;
         return 0;
     case NUMBER:
@@ -123,8 +138,16 @@ static int fcargs_take(const struct fcarg *row, const char *val)
     case TEXT:
         break;
     }
-    if (row->at == SIZE_MAX)
+    switch (row->at) {
+    case AT_PATH:
         return helper_allow(val);
+    case AT_TAP:
+        return helper_allow_tap(val);
+    case AT_DESCRIBED:
+        return restore_look(val) ? -EINVAL : fcargs_format();
+    default:
+        break;
+    }
     *(const char **)(void *)((char *)&args + row->at) = val;
     return 0;
 }

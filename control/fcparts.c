@@ -189,7 +189,7 @@ static int part_check_machine(const char *what, const void *told)
                              "the guest sees the host's processor");
     if (t->track)
         part_changes_nothing(what, "track_dirty_pages",
-                             "there are no snapshots that want it");
+                             "a Diff snapshot needs none");
     return 0;
 }
 

@@ -25,6 +25,7 @@
 
 #include "base/json.h"
 #include "control/api.h"
+#include "control/fcload.h"
 #include "control/fcmetrics.h"
 #include "control/fcparts.h"
 #include "control/metrics.h"
@@ -40,6 +41,8 @@
 #define NOT_AFTER                                                              \
     "The requested operation is not supported after starting the microVM."
 
+#define NOT_LOADED "Load snapshot error: Failed to restore from snapshot: "
+
 static struct {
     const struct fcargs *args;
     struct config *cfg, before; /* as it was before it was planned */
@@ -49,6 +52,8 @@ static struct {
     bool started;         /* asked for */
     bool lent;            /* the loop is not ours to end */
     bool from_file;       /* by the config file */
+    bool loading;         /* PUT /snapshot/load */
+    bool failed;          /* that did, before the start */
     bool ran;
     char why[512];    /* it did not start */
     struct text mmds; /* NULL: nothing was PUT */
@@ -153,6 +158,8 @@ static int fc_put(const struct fcpart *p, const char *id, const char *base,
         err = fail(-ENOMEM, "out of memory");
     if (!err)
         err = item_read(new);
+    if (!err && fc.loading)
+        err = fcload_allows(new);
     if (!err && p->check)
         err = p->check(new->opts.what, new->told);
     if (!err && p->now)
@@ -193,15 +200,36 @@ static void fc_put_part(const struct fcpart *p, bool *first, struct text *out)
     *first &= !begun && !p->id;
 }
 
-static int fc_config(struct text *out)
+static bool fc_shows(const struct fcpart *p)
+{
+    return p->key;
+}
+
+static void fc_put_parts(bool (*which)(const struct fcpart *p),
+                         struct text *out)
 {
     bool first = true;
     text_put(out, "{");
     for (const struct fcpart *p = parts; p->path; p++)
-        if (p->key)
+        if (which(p))
             fc_put_part(p, &first, out);
     text_put(out, "}");
+}
+
+static int fc_config(struct text *out)
+{
+    fc_put_parts(fc_shows, out);
     return 0;
+}
+
+void firecracker_put(struct parts *out)
+{
+    struct text config = {0};
+    if (!fc.cfg)
+        return;
+    fc_put_parts(fcload_keeps, &config);
+    fcload_put(out, &config);
+    text_free(&config);
 }
 
 /* ------------------------------------------------------------------- others */
@@ -264,8 +292,6 @@ static const struct {
     {"/mmds/config", "mmds-config",
      "no guest can reach the metadata; put it on a drive, or answer on the "
      "host's side of the TAP"},
-    {"/snapshot/load", NULL,
-     "a saved machine goes on by vmm -restore STATE,mem=FILE"},
     {"/balloon/hinting/", NULL,
      "there is none; free_page_reporting gives memory back"},
 };
@@ -299,7 +325,7 @@ static int fc_plan(void)
                 if (!err)
                     err = p->plan(it->opts.what, it->told, fc.cfg);
             }
-    if (err)
+    if (err || fc.loading)
         return err;
     fc.cfg->boot.cmdline = parts_cmdline(fc.cfg->boot.cmdline);
     return fc.cfg->boot.cmdline ? 0 : -ENOMEM;
@@ -316,6 +342,44 @@ static int fc_start(void)
     fc.started = true;
     loop_stop(fc.cfg->vm.loop, 0);
     return -EINPROGRESS;
+}
+
+/* What it is made of goes the way of a config file; and as with Firecracker, a
+ * process that fails to load one has no second chance. */
+static int fc_take_part(const struct fcpart *p, const char *val, size_t len);
+
+static int fc_load_parts(void)
+{
+    struct text config = {0};
+    size_t n;
+    int err = fcload_open(&config);
+    for (const struct fcpart *p = parts; p->path && !err; p++) {
+        const char *val =
+            fcload_keeps(p) ? json_member_of(config.p, p->key, &n) : NULL;
+        if (val)
+            err = fc_take_part(p, val, n);
+    }
+    text_free(&config);
+    return err ? err : fcload_check();
+}
+
+static int fc_load(const char *body)
+{
+    if (fc.started)
+        return fail(-EBUSY, NOT_AFTER);
+    int err = fcload_read(body);
+    if (err)
+        return err;
+    for (int i = 0; i < nitems; i++)
+        if (items[i].part->key && items[i].part->plan)
+            return fail(-EBUSY, "Load snapshot error: Loading a microVM "
+                                "snapshot not allowed after configuring "
+                                "boot-specific resources.");
+    fc.loading = fc.started = true;
+    err = fc_load_parts();
+    fc.failed = err;
+    loop_stop(fc.cfg->vm.loop, 0);
+    return err ? err : -EINPROGRESS;
 }
 
 /* With Firecracker the keys go to the controller, whether the guest listens or
@@ -472,6 +536,8 @@ static int fc_do(const struct http *h, const char *body, struct text *out)
         return fc_change(p, id, h->method == HTTP_PATCH, body);
     if (!strcmp(h->path, "/actions") && h->method == HTTP_PUT)
         return fc_action(body);
+    if (!strcmp(h->path, "/snapshot/load") && h->method == HTTP_PUT)
+        return fc_load(body);
     if (stats)
         p = fc_part("/balloon", &id);
     return h->method == HTTP_PATCH ? fc_patch(h, p, id, body, out)
@@ -503,15 +569,19 @@ static void fc_later(void *who, int err, const char *why)
 static void fc_request(struct client *c)
 {
     struct text out = {0};
-    char fault[512];
-    bool started = fc.started;
+    char fault[512], text[sizeof(fault) + 64];
+    bool started = fc.started, failed = fc.failed;
     fc.ctl.who = c;
     fc.ctl.answer = fc_later;
     log_catch(fault, sizeof(fault));
     int err = firecracker_request(&c->in, &out);
     log_catch(NULL, 0);
+    snprintf(text, sizeof(text), "%s%s", fc.failed && !failed ? NOT_LOADED : "",
+             fault);
+    if (fc.failed && !failed)
+        log_line("%s", text);
     if (err != -EINPROGRESS)
-        api_answer(c, err, fault, &out);
+        api_answer(c, err, text, &out);
     else if (!started && fc.started)
         fc.asker = c;
 }
@@ -550,7 +620,10 @@ static int fc_take_one(void *part, const char *key, const char *val, size_t len)
     const struct fcpart *p = part;
     struct text body = {0};
     (void)key;
-    text_add(&body, val, len);
+    if (fc.loading)
+        fcload_item(p, val, len, &body);
+    else
+        text_add(&body, val, len);
     int err = body.cut ? fail(-ENOMEM, "out of memory")
                        : fc_put(p, NULL, p->defaults, body.p, true);
     text_free(&body);
@@ -713,6 +786,8 @@ int firecracker_wait(void)
 {
     if (!fc.started)
         loop_run(fc.cfg->vm.loop);
+    if (fc.failed)
+        return -EINVAL;
     log_catch(fc.why, sizeof(fc.why));
     return fc_plan();
 }
@@ -764,11 +839,16 @@ bool firecracker_again(int *code)
         return false;
     }
     log_catch(NULL, 0);
-    snprintf(text, sizeof(text), "Start microvm error: %s",
+    if (fc.failed) /* and it was said */
+        return false;
+    snprintf(text, sizeof(text), "%s%s",
+             fc.loading ? NOT_LOADED : "Start microvm error: ",
              *fc.why ? fc.why : "the log says why");
     log_line("%s", text);
     fc_answer(-EIO, text);
-    if (fc.from_file || sandbox_inside())
+    if (fc.loading)
+        *code = 1;
+    if (fc.from_file || fc.loading || sandbox_inside())
         return false;
     fc_undo();
     return true;
@@ -783,6 +863,7 @@ void firecracker_end(void)
         fc_forget(&items[--nitems]);
     text_free(&fc.mmds);
     text_free(&fc.patch.body);
+    fcload_forget();
     if (!fc.lent)
         loop_free(fc.cfg->vm.loop);
     memset(&fc, 0, sizeof(fc));

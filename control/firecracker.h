@@ -48,8 +48,11 @@ int firecracker_wait(void);
 /* Devices are there: they are told what is no option of theirs. 0 or -errno
  * (said). */
 int firecracker_open(struct machine *m);
-/* The guest runs. */
+/* The guest runs, or what was loaded waits to. */
 void firecracker_runs(void);
+/* What its machine is made of, into a state file; nothing of another's. */
+struct parts;
+void firecracker_put(struct parts *out);
 /* What was started has ended, or did not start (`code` is what the process
  * would end with). True: it is waited for another start. */
 bool firecracker_again(int *code);

@@ -147,6 +147,21 @@ static int restore_load(const char *path, struct saved *s)
     return err ? err : saved_open(s, path);
 }
 
+int restore_from(const char *state, const char *mem, const char *uffd,
+                 bool paused)
+{
+    told.state = state;
+    told.mem = mem;
+    told.uffd = uffd;
+    told.paused = paused;
+    return restore_load(state, &told.saved);
+}
+
+bool restore_part(const char *name, struct part *part)
+{
+    return parts_find(told.saved.p, told.saved.len, name, part);
+}
+
 /* Of pages that the file has no more, or that cannot be read. In a signal
  * handler: no lock, no allocation. */
 static void restore_on_bus(int sig)
@@ -291,7 +306,7 @@ int restore_check(struct config *c)
     struct saved *s = &told.saved;
     if (!told.state)
         return 0;
-    int err = restore_load(told.state, s);
+    int err = s->p ? 0 : restore_load(told.state, s);
     if (!err)
         err = restore_compare(c, s);
     if (!err)
@@ -330,11 +345,20 @@ void restore_end(void)
     restore_close(&told.server);
     free(told.saved.p);
     told.saved.p = NULL;
+    told.state = NULL;
     opts_free(&told.o);
     opts_free(&told.others);
 }
 
 /* -------------------------------------------------------------- describing */
+
+int restore_look(const char *path)
+{
+    struct saved s = {0};
+    int err = restore_load(path, &s);
+    free(s.p);
+    return err;
+}
 
 int restore_describe(const char *arg)
 {

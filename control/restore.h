@@ -3,12 +3,22 @@
 #ifndef RESTORE_H
 #define RESTORE_H
 
+#include "base/parts.h"
 #include "control/config.h"
 
 /* -restore STATE,mem=FILE|uffd=SOCKET[,…], -describe-snapshot FILE. 0; 1:
  * help, or the description, is out; -EINVAL (said). */
 int restore_option(const char *arg);
 int restore_describe(const char *arg);
+/* Is this file a state that could be loaded? 0 or -errno (said). */
+int restore_look(const char *path);
+/* The same as -restore of who asks otherwise, with one of `mem` and `uffd`;
+ * paths live as long as the machine. Reads the state file. 0 or -errno (said).
+ */
+int restore_from(const char *state, const char *mem, const char *uffd,
+                 bool paused);
+/* A part of it; false: it has none such. */
+bool restore_part(const char *name, struct part *part);
 /* Once the command line is known: opens and checks both files; what the saved
  * machine was goes into `c`. 0 or -errno (said). */
 int restore_check(struct config *c);

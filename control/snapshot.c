@@ -42,6 +42,7 @@ static struct snapshot {
     } file[FILES];
     unsigned waiting; /* answers that are to come */
     struct parts parts;
+    void (*more)(struct parts *out);
     bool busy, works, writes, resumes, diff;
     int err;
     char why[512];
@@ -221,6 +222,7 @@ static void snapshot_take(void)
     if (!err) {
         machine_pause(snap.m);
         err = snap.m->ops->save(snap.m, &snap.parts);
+        snap.more(&snap.parts);
     }
     if (!err && parts_end(&snap.parts))
         err = fail(-ENOMEM, "snapshot: out of memory");
@@ -253,20 +255,25 @@ static void snapshot_have_file(struct helper_ask *a, int err, const int fd[2])
 }
 
 static int snapshot_ask(struct snapshot_file *f, const char *key,
-                        const char *path)
+                        const char *path, const char *dir)
 {
+    bool whole = path && *path == '/';
     if (!path)
         return fail(-EINVAL, "snapshot: %s= is missing", key);
-    if (*path != '/' || strlen(path) >= sizeof(f->path))
+    if (!whole && !dir)
         return fail(-EINVAL, "snapshot: %s=: must be absolute: %.200s", key,
                     path);
+    int n = snprintf(f->path, sizeof(f->path), "%s%s%s", whole ? "" : dir,
+                     whole ? "" : "/", path);
+    if (n >= (int)sizeof(f->path))
+        return fail(-ENAMETOOLONG, "snapshot: %s=: too long: %.200s", key,
+                    path);
     f->key = key;
-    strcpy(f->path, path);
     f->fd = f->maker.fd = -1;
     f->ask = (struct helper_ask){.done = snapshot_have_file};
     f->maker =
         (struct event){.fd = -1, .want = EPOLLIN, .ready = snapshot_named};
-    int err = helper_create(&f->ask, path);
+    int err = helper_create(&f->ask, f->path);
     if (err == -EACCES || err == -EPIPE)
         return fail(-EACCES, "snapshot: %s: lies below no -allow-path DIR",
                     path);
@@ -286,7 +293,7 @@ static int snapshot_can(void)
     return snap.m->ops->can_save(snap.m);
 }
 
-int snapshot_begin(const struct snapshot_told *t, void *who,
+int snapshot_begin(const struct snapshot_told *t, const char *dir, void *who,
                    void (*answer)(void *who, int err, const char *why))
 {
     int err = snapshot_can();
@@ -296,9 +303,9 @@ int snapshot_begin(const struct snapshot_told *t, void *who,
         return err;
     snap.err = 0;
     snap.why[0] = '\0';
-    err = snapshot_ask(&snap.file[MEM], "mem", t->mem);
+    err = snapshot_ask(&snap.file[MEM], "mem", t->mem, dir);
     if (!err)
-        err = snapshot_ask(&snap.file[STATE_FILE], "state", t->state);
+        err = snapshot_ask(&snap.file[STATE_FILE], "state", t->state, dir);
     if (err) {
         snapshot_close_file(&snap.file[MEM]);
         return err;
@@ -311,9 +318,10 @@ int snapshot_begin(const struct snapshot_told *t, void *who,
     return -EINPROGRESS;
 }
 
-int snapshot_open(struct machine *m, int base)
+int snapshot_open(struct machine *m, int base, void (*more)(struct parts *out))
 {
     snap.m = m;
+    snap.more = more;
     for (int i = 0; i < FILES; i++)
         snap.file[i].fd = snap.file[i].maker.fd = -1;
     pages_open(&snap.pages, base);

@@ -14,13 +14,16 @@ struct snapshot_told {
 extern const struct field snapshot_fields[];
 
 /* For main(), before the sandbox is entered: `base` is the file that memory is
- * a private copy of, or -1; it stays the caller's. 0 or -errno (said). */
-int snapshot_open(struct machine *m, int base);
+ * a private copy of, or -1; it stays the caller's. `more` puts what else the
+ * state file is to keep. 0 or -errno (said). */
+struct parts;
+int snapshot_open(struct machine *m, int base, void (*more)(struct parts *out));
 void snapshot_close(void);
 /* Saves it: files below an -allow-path, which are there when all is well, and
- * else are as before. One that runs is paused meanwhile. -EINPROGRESS, and then
+ * else are as before; `dir` is where a path begins that is not absolute (NULL:
+ * none). One that runs is paused meanwhile. -EINPROGRESS, and then
  * answer(who, …) once, with 0, or -errno and why; or another -errno (said). */
-int snapshot_begin(const struct snapshot_told *t, void *who,
+int snapshot_begin(const struct snapshot_told *t, const char *dir, void *who,
                    void (*answer)(void *who, int err, const char *why));
 /* Nobody is answered any more. */
 void snapshot_abandon(void);

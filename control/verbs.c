@@ -407,7 +407,7 @@ static int verbs_snapshot(void *thing, const void *told, struct text *out)
 {
     struct control *c = thing;
     (void)out;
-    return snapshot_begin(told, c->who, c->answer);
+    return snapshot_begin(told, c->dir, c->who, c->answer);
 }
 
 const struct verb verbs[] = {

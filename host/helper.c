@@ -155,11 +155,17 @@ bool helper_allows(const char *path)
     for (unsigned i = 0; real && !below && i < list.ndir; i++) {
         char *dir = realpath(dirs[i], NULL);
         size_t n = dir ? strlen(dir) : 0;
-        below = n && !strncmp(real, dir, n) && (n == 1 || real[n] == '/');
+        below = n && !strncmp(real, dir, n) &&
+                (n == 1 || !real[n] || real[n] == '/');
         free(dir);
     }
     free(real);
     return below;
+}
+
+bool helper_allows_tap(const char *ifname)
+{
+    return help_allows_tap(&list, ifname);
 }
 
 void helper_as_operator(void)

@@ -39,8 +39,9 @@ void helper_need_unlink(const struct addr *a);
 int helper_allow(const char *dir);
 /* TAP interfaces of this name, or PREFIX*, may be opened: -allow-tap. Said. */
 int helper_allow_tap(const char *name);
-/* Does this one lie there, where it really is? */
+/* Does this one lie there, where it really is, or is it such a directory? */
 bool helper_allows(const char *path);
+bool helper_allows_tap(const char *ifname);
 /* They are opened as whoever starts this process could open them, not as whom
  * it becomes: all below those directories is in the hands of who takes this
  * process over. */

@@ -145,6 +145,89 @@ test_firecracker_start_fails() {
     ends 5 1
 }
 
+# load MORE: what was saved in $T/a, with more members.
+load() { fc PUT /snapshot/load "{\"snapshot_path\":\"$T/a.state\",\"mem_backend\":{\"backend_type\":\"File\",\"backend_path\":\"$T/a.mem\"}$1}"; }
+fc_save() {
+    is "$(fc PATCH /vm '{"state":"Paused"}')" 204 pause
+    put /snapshot/create "{\"snapshot_path\":\"a.state\",\"mem_file_path\":\"a.mem\"}"
+    stop
+}
+
+e2e kvm firecracker_load "a saved microVM is loaded, paused or not, on another TAP, vsock and disk; what only the state file names is not opened"
+test_firecracker_load() {
+    local net=',"network_overrides":[{"iface_id":"eth0","host_dev_name":"tap1"}]' vsock=',"vsock_override":{"uds_path":"w.sock"}'
+    local drive=',"drive_overrides":[{"drive_id":"root","path_on_host":"other.img"}]'
+    truncate -s 1M disk.img other.img
+    fc_start
+    put /machine-config '{"vcpu_count":2,"mem_size_mib":64}'
+    put /drives/root '{"drive_id":"root","is_root_device":true,"path_on_host":"disk.img","is_read_only":false}'
+    put /balloon '{"amount_mib":10,"deflate_on_oom":true,"stats_polling_interval_s":1}'
+    put /vsock '{"guest_cid":3,"uds_path":"v.sock"}'
+    put /entropy '{}'
+    fc_boot ''
+    fc_save
+    is "$("$VMM" --no-api --describe-snapshot a.state)" "$("$VMM" --no-api --snapshot-version)" "the format's version"
+    ip addr flush dev tap0
+    tap tap1 10.0.0.1/24
+
+    # Without consent: refused by its name, and the process ends.
+    local more rc
+    for more in "$net$vsock" "$net$drive" "$vsock$drive"; do
+        fc_start
+        is "$(load "$more")" 400 "$more"
+        matches "$(<answer)" 'Load snapshot error: Failed to restore.*(disk.img|v.sock|tap0): only the state file names it; (drive|vsock|network)_override' "the reason"
+        ends 10 1
+    done
+    # What asks wrongly may ask again.
+    fc_start
+    is "$(fc PUT /snapshot/load '{"snapshot_path":"a.state"}')" 400 "no memory"
+    matches "$(<answer)" 'missing field: either `mem_backend` or `mem_file_path` is required' "the reason"
+    put /machine-config '{"vcpu_count":1,"mem_size_mib":64}'
+    is "$(load "$net$vsock$drive")" 400 "after another part"
+    matches "$(<answer)" 'not allowed after configuring boot-specific' "the reason"
+    is "$(fc_state)" "Not started" state
+    stop
+    fc_start
+    is "$(load "$net$vsock$drive,\"resume_vm\":true")" 204 "load: $(cat answer)"
+    is "$(fc_state)" Running state
+    pings 10.0.0.2 56 8000
+    ls -l "/proc/$vmm_pid/fd" | grep -q other.img || fail "the other disk is not open"
+    is "$(fc GET /vm/config)" 200 "GET /vm/config"
+    matches "$(<answer)" '"path_on_host":"other.img"' "the disk's file"
+    matches "$(<answer)" '"host_dev_name":"tap1"' "the TAP"
+    [ -S w.sock ] && [ ! -S v.sock ] || fail "vsock's socket"
+    is "$(load "$net$vsock")" 400 "a second load"
+    matches "$(<answer)" 'not supported after starting' "the reason"
+    is "$(fc PUT /actions '{"action_type":"InstanceStart"}')" 400 "a start"
+    fc_save
+    rm -f w.sock
+
+    # By the consent of the command line, paused first.
+    fc_start --allow-path "$T" --allow-tap 'tap*'
+    is "$(fc PUT /snapshot/load '{"snapshot_path":"a.state","mem_file_path":"a.mem","enable_diff_snapshots":true}')" 204 "load: $(cat answer)"
+    is "$(fc_state)" Paused state
+    is "$(fc PATCH /vm '{"state":"Resumed"}')" 204 resume
+    pings 10.0.0.2 56
+    put /actions '{"action_type":"SendCtrlAltDel"}'
+    stop
+    rm -f w.sock
+
+    # A state file that is none, or no more; and memory of another size.
+    for more in 0 100 5000; do
+        cp a.state b.state
+        truncate -s $more b.state
+        fc_start --allow-path "$T" --allow-tap tap1
+        is "$(fc PUT /snapshot/load '{"snapshot_path":"b.state","mem_file_path":"a.mem"}')" 400 "a state of $more bytes"
+        matches "$(<answer)" 'b.state' "the reason"
+        ends 10 1
+    done
+    truncate -s 1M a.mem
+    fc_start --allow-path "$T" --allow-tap tap1
+    is "$(fc PUT /snapshot/load '{"snapshot_path":"a.state","mem_file_path":"a.mem"}')" 400 "short memory"
+    matches "$(<answer)" 'a.mem: has 1048576 bytes' "the reason"
+    ends 10 1
+}
+
 e2e kvm firecracker_name "who is called firecracker has the personality, and says so"
 test_firecracker_name() {
     ln -s "$VMM" firecracker-v1

@@ -339,7 +339,11 @@ TEST(firecracker_refuses_with_400_and_a_reason_and_keeps_nothing)
         {"PUT", "/mmds/config", "{\"network_interfaces\":[]}", "no guest can"},
         {"PUT", "/snapshot/create", "{}",
          "not supported before starting the microVM."},
-        {"PUT", "/snapshot/load", "{}", "vmm -restore"},
+        {"PUT", "/snapshot/load", "{}", "missing field `snapshot_path`"},
+        {"PUT", "/snapshot/load",
+         "{\"snapshot_path\":\"x\",\"mem_file_path\":\"y\"}",
+         "Load snapshot error: Loading a microVM snapshot not allowed after "
+         "configuring boot-specific resources."},
         {"PATCH", "/balloon/hinting/start", "{}", "free_page_reporting"},
         {"DELETE", "/drives/root", NULL, "devices are there before the guest"},
     };
@@ -505,6 +509,11 @@ static void say_version(void)
     CHECK_EQ(parse("fc --version"), 1);
 }
 
+static void say_format(void)
+{
+    CHECK_EQ(parse("fc --snapshot-version"), 1);
+}
+
 static void say_help(void)
 {
     CHECK_EQ(parse("fc --id x --help"), 1);
@@ -520,7 +529,8 @@ TEST(firecracker_arguments_are_named_where_they_are_wrong)
         {"fc --no-api", "--no-api: needs --config-file"},
         {"fc --no-api=1", "--no-api: has no value"},
         {"fc --seccomp-filter f", "is built in"},
-        {"fc --snapshot-version", "there are no snapshots"},
+        {"fc --describe-snapshot /nope", "/nope"},
+        {"fc --allow-tap a/b", "-allow-tap a/b"},
         {"fc --start-time-us x", "--start-time-us x: must be a number"},
         {"fc --http-api-max-payload-size 0", "must be a number from 1"},
         {"fc --allow-path /nope", "/nope"},
@@ -536,5 +546,6 @@ TEST(firecracker_arguments_are_named_where_they_are_wrong)
              0);
     CHECK_STR(fc.args.sock, "/run/firecracker.socket");
     CHECK_STR(test_stdout(say_version), "Firecracker v" FC_VERSION "\n\n");
+    CHECK_STR(test_stdout(say_format), "v1.0.0\n");
     CHECK_HAS(test_stdout(say_help), "--http-api-max-payload-size BYTES");
 }
