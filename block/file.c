@@ -23,6 +23,7 @@
 #include "base/bytes.h"
 #include "block/file.h"
 #include "block/list.h"
+#include "host/fdset.h"
 
 #define FILE_HOLE_MAX (1ull << 30)  /* made in no time */
 #define DEVICE_ZERO_MAX (16u << 20) /* may be written, a byte for a byte */
@@ -361,11 +362,11 @@ static void file_close(struct blockdev *b)
 static int file_open_path(struct file *f)
 {
     int flags = O_CLOEXEC | O_NOCTTY;
-    f->at.fd = open(f->path, flags | (f->b.readonly ? O_RDONLY : O_RDWR));
+    f->at.fd = fdset_open(f->path, flags | (f->b.readonly ? O_RDONLY : O_RDWR));
     if (f->at.fd < 0 && f->auto_read_only && !f->b.readonly &&
         (errno == EACCES || errno == EPERM || errno == EROFS)) {
         f->b.readonly = true;
-        f->at.fd = open(f->path, flags | O_RDONLY);
+        f->at.fd = fdset_open(f->path, flags | O_RDONLY);
     }
     if (f->at.fd >= 0)
         return 0;
@@ -437,7 +438,8 @@ static int file_check_others(struct file *f, const struct stat *st)
     for (struct blockdev *b = blockdevs; b; b = b->next) {
         const struct file *o = container_of(b, struct file, b);
         if (b->cls != &file_class || (f->b.readonly && b->readonly) ||
-            f->locking == OFF || o->locking == OFF || stat(o->path, &other))
+            f->locking == OFF || o->locking == OFF ||
+            fdset_stat(o->path, &other))
             continue;
         bool same =
             S_ISBLK(st->st_mode)
@@ -458,7 +460,7 @@ static int file_check(struct blockdev *b)
     struct stat st;
     if (!f->path || !*f->path)
         return fail(-EINVAL, "%s: filename= is missing", b->opts.what);
-    if (stat(f->path, &st)) {
+    if (fdset_stat(f->path, &st)) {
         int err = -errno;
         return fail(err, "%s: %s", file_who(f), strerror(-err));
     }
@@ -467,7 +469,8 @@ static int file_check(struct blockdev *b)
     if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
         return fail(-EINVAL, "%s: neither a file nor a block device",
                     file_who(f));
-    if (access(f->path,
+    if (!fdset_names(f->path) &&
+        access(f->path,
                b->readonly || f->auto_read_only ? R_OK : R_OK | W_OK)) {
         int err = -errno;
         return fail(err, "%s: %s%s", file_who(f), strerror(-err),

@@ -24,6 +24,7 @@
 #include "control/ready.h"
 #include "control/restore.h"
 #include "host/chardev.h"
+#include "host/fdset.h"
 #include "host/helper.h"
 #include "host/sandbox.h"
 #include "version.h"
@@ -277,6 +278,8 @@ static const struct option options[] = {
     CALL("-mon", "chardev=ID[,mode=control]", monitor_mon,
          "the same at a -chardev; mode=control is QMP"),
     CALL("-qmp-pretty", "TO", monitor_qmp_pretty, NULL),
+    CALL("-add-fd", "fd=N,set=N[,opaque=TEXT]", fdset_option,
+         "an open descriptor as the file /dev/fdset/N"),
     FLAG("-S", stopped, "the guest does not start before it is resumed"),
     CALL("-allow-path", "DIR", helper_allow,
          "files below it may be opened once the guest runs"),
@@ -355,7 +358,7 @@ static const struct option options[] = {
             "the sandbox has an empty root directory; -runas names the user"),
     REFUSED("-readconfig -writeconfig",
             "options are given on the command line"),
-    REFUSED("-add-fd -set", "name the descriptor itself: fd="),
+    REFUSED("-set", "the key stands in the option itself"),
     REFUSED("-debugcon", "there is no debug port; -serial"),
     REFUSED("-echr", "the escape character is Ctrl-A"),
     REFUSED("-preconfig", "options are given on the command line"),

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "control/models.h"
+#include "host/fdset.h"
 
 #define DISK_MODEL "virtio-blk-pci"
 
@@ -305,8 +306,8 @@ static int disks_probe(const char *what, const char *path, struct opts *o)
 {
     struct stat st;
     int fd = -1;
-    if (!stat(path, &st) && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (!fdset_stat(path, &st) && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
+        fd = fdset_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     const char *format = fd < 0 ? NULL : blockdev_looks_like(fd);
     if (fd >= 0) /* else whoever opens it says so */
         close(fd);

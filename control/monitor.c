@@ -476,5 +476,6 @@ void monitor_end(void)
         text_free(&p->out);
         opts_free(&p->o);
     }
+    qmp_drop_fds();
     monitors.ctl.m = NULL;
 }

@@ -62,6 +62,8 @@ void qmp_done(struct monitor *mo, int err, const char *why);
 void hmp_done(struct monitor *mo, int err, const char *why);
 /* Tells one of it. */
 void qmp_news(struct monitor *mo, const struct news *n);
+/* Descriptors that came and were not used. */
+void qmp_drop_fds(void);
 /* A line of HMP; what it says goes to `out`. */
 void hmp_line(const char *line, struct text *out);
 

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* ------------------------------------------------------------ what goes out */
 
@@ -292,67 +291,6 @@ static int qmp_migrate_set(struct monitor *mo, const struct qmp_told *t,
     return 0;
 }
 
-/* ------------------------------------------------- descriptors by a name */
-
-#define FDS_MAX 64
-
-static struct named {
-    char name[64]; /* "": nobody's */
-    int fd;
-} fds[FDS_MAX];
-
-static struct named *qmp_named(const char *name)
-{
-    struct named *f = fds;
-    while (f < fds + FDS_MAX && strcmp(f->name, name) != 0)
-        f++;
-    return f < fds + FDS_MAX ? f : NULL;
-}
-
-int qmp_take_fd(const char *name)
-{
-    struct named *f = *name ? qmp_named(name) : NULL;
-    if (!f)
-        return -ENOENT;
-    f->name[0] = '\0';
-    return f->fd;
-}
-
-/* Under a name that is there already it takes the other's place. */
-static int qmp_getfd(struct monitor *mo, const struct qmp_told *t,
-                     struct text *out)
-{
-    (void)out;
-    if (!mo->nfd)
-        return fail(-EINVAL, "No file descriptor supplied via SCM_RIGHTS");
-    if (!*t->name || strlen(t->name) >= sizeof(fds[0].name))
-        return fail(-EINVAL, "fdname: must be of 1 to %zu characters",
-                    sizeof(fds[0].name) - 1);
-    struct named *f = qmp_named(t->name);
-    if (f)
-        close(f->fd);
-    else
-        f = qmp_named("");
-    if (!f)
-        return fail(-ENFILE, "at most %d descriptors wait to be used", FDS_MAX);
-    f->fd = mo->fd[0];
-    mo->nfd--;
-    memmove(mo->fd, mo->fd + 1, mo->nfd * sizeof(mo->fd[0]));
-    strcpy(f->name, t->name);
-    return 0;
-}
-
-static int qmp_closefd(struct monitor *mo, const struct qmp_told *t,
-                       struct text *out)
-{
-    (void)mo, (void)out;
-    int fd = qmp_take_fd(t->name);
-    if (fd < 0)
-        return fail(-EINVAL, "File descriptor named '%s' not found", t->name);
-    close(fd);
-    return 0;
-}
-
 /* ----------------------------------------------------------------- commands */
 
 static const struct field capabilities_fields[] = {
@@ -373,8 +311,6 @@ static const struct field medium_fields[] = {
 static const struct field human_fields[] = {
     QMP_KEY(TEXT, "command-line", line, .arg = "LINE"),
     QMP_KEY(NUMBER, "cpu-index", number, .max = UINT32_MAX), QMP_END};
-static const struct field fd_fields[] = {
-    QMP_KEY(TEXT, "fdname", name, .arg = "NAME"), QMP_END};
 
 static const struct field capability_fields[] = {
     QMP_KEY(LIST, "capability", name, .arg = "WORD"),
@@ -396,20 +332,17 @@ const struct qmp_command qmp_commands[] = {
     {"human-monitor-command", human_fields, "command-line", "s", qmp_human},
     {"migrate-set-capabilities", migrate_set_fields, NULL, NULL,
      qmp_migrate_set},
-    {"getfd", fd_fields, "fdname", NULL, qmp_getfd},
-    {"closefd", fd_fields, "fdname", NULL, qmp_closefd},
     {.name = NULL},
 };
 
 const struct qmp_command *qmp_command(unsigned i)
 {
-    const struct qmp_command *c = qmp_commands;
-    for (; c->name; c++)
-        if (!i--)
-            return c;
-    for (c = query_commands; c->name; c++)
-        if (!i--)
-            return c;
+    static const struct qmp_command *const tables[] = {
+        qmp_commands, qmp_fd_commands, query_commands};
+    for (size_t t = 0; t < ARRAY_LEN(tables); t++)
+        for (const struct qmp_command *c = tables[t]; c->name; c++)
+            if (!i--)
+                return c;
     return NULL;
 }
 

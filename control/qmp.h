@@ -8,8 +8,9 @@
 /* What any command may be told. */
 struct qmp_told {
     const char *id, *device, *name, *node, *line, *path, *type;
+    const char *fd, *fds, *vhostfd, *vhostfds; /* names */
     uint64_t size;
-    uint32_t number;
+    uint32_t number, set;
     uint8_t flag;
     const struct opts *args; /* all of it, as it came */
 };
@@ -30,7 +31,8 @@ struct qmp_command {
     /* As a verb's run; -ENODEV: there is no device to do it. */
     int (*run)(struct monitor *mo, const struct qmp_told *t, struct text *out);
 };
-extern const struct qmp_command qmp_commands[], query_commands[];
+extern const struct qmp_command qmp_commands[], qmp_fd_commands[],
+    query_commands[];
 /* All of them, one after the other; NULL: there are no more. */
 const struct qmp_command *qmp_command(unsigned i);
 
@@ -45,8 +47,8 @@ extern const struct qmp_event qmp_events[];
 int qmp_verb(struct monitor *mo, const char *verb, const char *key,
              const char *val, const char *key2, const char *val2);
 
-/* The descriptor that getfd has brought under this name, which is the caller's;
- * or -ENOENT. */
+/* qmp_fds.c: the descriptor that getfd has brought under this name, which is
+ * the caller's; or -ENOENT. */
 int qmp_take_fd(const char *name);
 
 #define QMP_VERSION                                                            \

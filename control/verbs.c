@@ -10,6 +10,7 @@
 #include "control/verbs.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #include "block/block.h"
 #include "control/metrics.h"
 #include "control/snapshot.h"
+#include "host/fdset.h"
 #include "host/helper.h"
 #include "net/net.h"
 
@@ -188,8 +190,8 @@ struct netdev_told {
 static const struct field netdev_verb_fields[] = {
     FIELD(TEXT, "id", struct netdev_told, id, .arg = "ID",
           .help = "a netdev, or a NIC"),
-    FIELD(TEXT, "ifname", struct netdev_told, ifname, .arg = "TAP",
-          .help = "takes its place; an -allow-tap"),
+    FIELD(TEXT, "ifname", struct netdev_told, ifname, .arg = "[TAP]",
+          .help = "takes its place; an -allow-tap; empty: none does"),
     {.name = ""},
 };
 
@@ -238,6 +240,15 @@ static void verbs_tap_open(struct helper_ask *a, int err, const int fd[2])
     verbs_answer(err, why);
 }
 
+/* Nothing is behind it until another takes the place. */
+static int verbs_drop(struct netdev *nd)
+{
+    if (later.answer && later.nd == nd)
+        return verbs_busy("netdev");
+    nd->drop(nd);
+    return 0;
+}
+
 static int verbs_move(void *thing, const void *told, struct text *out)
 {
     struct control *c = thing;
@@ -253,6 +264,8 @@ static int verbs_move(void *thing, const void *told, struct text *out)
                     "netdev: no interface can take the place of "
                     "%s",
                     nd->id);
+    if (!*t->ifname)
+        return verbs_drop(nd);
     if (later.answer)
         return verbs_busy("netdev");
     snprintf(later.name, sizeof(later.name), "%s", t->ifname);
@@ -331,6 +344,14 @@ static void verbs_file_open(struct helper_ask *a, int err, const int fd[2])
     verbs_answer(err, why);
 }
 
+/* By a descriptor that is here already. */
+static int verbs_swap_given(struct blockdev *b, const char *path)
+{
+    int fd = fdset_open(path, b->readonly ? O_RDONLY : O_RDWR);
+    return fd < 0 ? fail(-errno, "disk: %s: %s", path, strerror(errno))
+                  : b->swap(b, fd, path);
+}
+
 static int verbs_swap(struct control *c, struct blockdev *b, const char *path)
 {
     if (!b->swap)
@@ -338,6 +359,8 @@ static int verbs_swap(struct control *c, struct blockdev *b, const char *path)
                     b->id);
     if (later.answer)
         return verbs_busy("disk");
+    if (fdset_names(path))
+        return verbs_swap_given(b, path);
     if (*path != '/' && !c->dir)
         return fail(-EINVAL, "disk: path=: must be absolute: %.200s", path);
     int n = snprintf(later.name, sizeof(later.name), "%s%s%s",
@@ -345,6 +368,7 @@ static int verbs_swap(struct control *c, struct blockdev *b, const char *path)
     if (n >= (int)sizeof(later.name))
         return fail(-ENAMETOOLONG, "disk: path=: too long: %.200s", path);
     later.b = b;
+    later.nd = NULL;
     later.ask.done = verbs_file_open;
     int err = helper_open(&later.ask, later.name, !b->readonly);
     if (err == -EACCES || err == -EPIPE)

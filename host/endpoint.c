@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "base/use.h"
+#include "host/fdset.h"
 #include "host/helper.h"
 #include "host/terminal.h"
 
@@ -45,8 +46,8 @@ int endpoint_file(struct endpoint *e, const char *label, const char *path,
 {
     int flags = O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
     struct stat st;
-    int fd = open(path, flags | O_WRONLY);
-    if (fd < 0 && errno == ENOENT) {
+    int fd = fdset_open(path, flags | O_WRONLY);
+    if (fd < 0 && errno == ENOENT && !fdset_names(path)) {
         fd = open(path, flags | O_WRONLY | O_CREAT, 0666);
         e->made = fd >= 0;
     }
@@ -54,6 +55,8 @@ int endpoint_file(struct endpoint *e, const char *label, const char *path,
         fd = open(path, flags | O_RDWR);
     if (fd < 0)
         return fail(-errno, "%s: %s: %s", label, path, strerror(errno));
+    if (fdset_names(path)) /* opened with what its opener had in mind */
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_APPEND | O_NONBLOCK);
     e->regular = !fstat(fd, &st) && S_ISREG(st.st_mode);
     e->path = path;
     e->append = append;

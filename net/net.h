@@ -106,6 +106,7 @@ struct netdev {
     uint32_t poll_us;            /* busy-poll window, 0: the loop decides */
     bool vhost_forced;           /* without vhost-net it does not start */
     bool taken;                  /* a NIC uses it */
+    bool away;                   /* drop has been, and no swap since */
     unsigned mtu;                /* of the host interface, 0: unknown */
 
     /* Says what the guest can receive from now on (NETBE_* bits, a subset of
@@ -115,9 +116,13 @@ struct netdev {
     int (*set_queues)(struct netdev *nd, unsigned n);
     /* Another interface in its place, by open descriptors, one for each of its
      * queues, which are taken over: the cable is out for a moment, so that the
-     * guest announces itself. On the main loop's thread. 0 or -errno (said).
-     * NULL: cannot. */
+     * guest announces itself. `ifname` NULL: as the descriptors say. On the
+     * main loop's thread. 0 or -errno (said). NULL: cannot. */
     int (*swap)(struct netdev *nd, const int *fd, const char *ifname);
+    /* Lets go of its interface: the cable is out until another one takes its
+     * place, and nobody looks for this one. On the main loop's thread. NULL:
+     * cannot. */
+    void (*drop)(struct netdev *nd);
     /* Ends it, also one that was opened in part: closes, runs the down-script,
      * ends children, unlinks. Frees its struct. NULL: not opened. */
     void (*close)(struct netdev *nd);

@@ -396,6 +396,7 @@ static int tap_open(struct netdev *nd, struct loop *l)
     nd->set_offload = tap_set_offload;
     nd->set_queues = tap_set_queues;
     nd->swap = tap_swap;
+    nd->drop = tap_drop;
     t->links.fd = -1;
     t->idle = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     int err = t->idle < 0

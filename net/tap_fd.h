@@ -59,5 +59,6 @@ int tap_set_queues(struct netdev *nd, unsigned n);
  * of its name. 0 or -errno. */
 int tap_links_watch(struct tap *t, struct loop *l);
 int tap_swap(struct netdev *nd, const int *fd, const char *ifname);
+void tap_drop(struct netdev *nd);
 
 #endif

@@ -27,11 +27,16 @@
  * timer is there from the start: now there may be no descriptor to be had.
  *
  * syscalls loop if tap: dup3 close */
-static void tap_links_gone(struct tap *t)
+static void tap_links_idle(struct tap *t)
 {
     atomic_store(&t->dead, true);
     for (unsigned i = 0; i < t->nd.nq; i++)
         dup3(t->idle, t->q[i].fd, O_CLOEXEC);
+}
+
+static void tap_links_gone(struct tap *t)
+{
+    tap_links_idle(t);
     log_line("%s: interface %s was deleted; the cable is out%s", t->nd.id,
              t->ifname,
              t->named ? " until there is one of this name again" : "");
@@ -80,25 +85,77 @@ static int tap_links_again(struct tap *t)
     return tap_links_take(t, fd);
 }
 
+/* Descriptors from a client may be anything, and block: each must be a tap's,
+ * with headers as this netdev has them. Tells which. 0 or -errno (said).
+ *
+ * syscalls loop if tap: ioctl(TUNGETIFF) fcntl(F_GETFL|F_SETFL) */
+static int tap_links_check(const struct tap *t, const int *fd,
+                           char name[IFNAMSIZ])
+{
+    for (unsigned i = 0; i < t->nd.nq; i++) {
+        struct ifreq ifr = {0};
+        if (ioctl(fd[i], TUNGETIFF, &ifr) || !(ifr.ifr_flags & IFF_TAP))
+            return fail(-EINVAL, "%s: descriptor %u is not a tap's", t->nd.id,
+                        i);
+        if (t->nd.vnet_hdr != !!(ifr.ifr_flags & IFF_VNET_HDR))
+            return fail(-EINVAL,
+                        "%s: the tap %.15s must be opened with%s "
+                        "IFF_VNET_HDR, as the one before",
+                        t->nd.id, ifr.ifr_name, t->nd.vnet_hdr ? "" : "out");
+        int flags = fcntl(fd[i], F_GETFL);
+        if (!(flags & O_NONBLOCK))
+            fcntl(fd[i], F_SETFL, flags | O_NONBLOCK);
+        snprintf(name, IFNAMSIZ, "%.15s", ifr.ifr_name);
+    }
+    return 0;
+}
+
+static int tap_links_swap(struct tap *t, const int *fd, const char *ifname)
+{
+    netdev_set_link(&t->nd, false);
+    int err = tap_links_take(t, fd);
+    netdev_set_link(&t->nd, !atomic_load(&t->dead));
+    return err ? fail(err, "%s: interface %s: %s", t->nd.id, ifname,
+                      strerror(-err))
+               : 0;
+}
+
 int tap_swap(struct netdev *nd, const int *fd, const char *ifname)
 {
     struct tap *t = container_of(nd, struct tap, nd);
+    char name[IFNAMSIZ] = "";
     timer_cancel(&t->retry);
-    netdev_set_link(nd, false);
-    int err = tap_links_take(t, fd);
-    netdev_set_link(nd, !atomic_load(&t->dead));
+    int err = tap_links_check(t, fd, name);
+    for (unsigned i = 0; err && i < nd->nq; i++)
+        close(fd[i]);
+    t->named &= ifname != NULL;
+    ifname = ifname ? ifname : name;
+    if (!err)
+        err = tap_links_swap(t, fd, ifname);
     if (err)
-        return fail(err, "%s: interface %s: %s", nd->id, ifname,
-                    strerror(-err));
+        return err;
     if (t->links.fd >= 0 && !t->links.loop)
         loop_add(t->retry.loop, &t->links);
     log_line("%s: interface %s has taken the place of %s", nd->id, ifname,
              t->ifname);
+    nd->away = false;
     snprintf(t->ifname, sizeof(t->ifname), "%s", ifname);
     opts_move(NULL, &nd->opts, "ifname", NULL);
     err = opts_add(&nd->opts, "ifname", ifname);
     t->o.ifname = opts_str(&nd->opts, "ifname", NULL);
     return err;
+}
+
+void tap_drop(struct netdev *nd)
+{
+    struct tap *t = container_of(nd, struct tap, nd);
+    timer_cancel(&t->retry);
+    loop_del(&t->links);
+    tap_links_idle(t);
+    log_line("%s: has let go of interface %s; the cable is out", nd->id,
+             t->ifname);
+    nd->away = true;
+    netdev_set_link(nd, false);
 }
 
 /* Is there an interface of the name again? One that cannot be used is looked at

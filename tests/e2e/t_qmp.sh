@@ -109,3 +109,55 @@ test_qmp_virsh() {
     matches "$said" "being shutdown" "shutdown"
     ! grep '^error:' <<<"$said" || fail "an error"
 }
+
+e2e kvm qmp_rehome "netdev_del lets go of a NIC's TAP, netdev_add gives it another one by getfd, of either card; and by name"
+test_qmp_rehome() {
+    local model said
+    tap tap0 10.0.0.1/24
+    ip tuntap add tap1 mode tap
+    ip link set tap1 up
+    for model in virtio-net-pci e1000; do
+        model=$model boot_bundled '' -qmp unix:q,server=on,wait=off -allow-tap tap0
+        pings 10.0.0.2
+        is "$(timeout 60 python3 "$here/rehome.py" q net0 tap1 gone)" "netdev_del {'return': {}}" "what netdev_del says"
+        [[ $(ip link show tap0) != *LOWER_UP* ]] || fail "tap0 is open still"
+        said=$(timeout 60 python3 "$here/rehome.py" q net0 tap1)
+        matches "$said" "netdev_del .*'DeviceNotFound'" "netdev_del of what is gone"
+        matches "$said" "no tap .*descriptor 0 is not a tap" "a descriptor of something else"
+        matches "$said" "no name .*named 'tap' not found" "a name that nobody has given"
+        matches "$said" "netdev_add \{'return': \{\}\}" "netdev_add"
+        matches "$said" "again .*netdev_del comes first" "netdev_add once more"
+        ip addr flush dev tap0
+        ip addr add 10.0.0.1/24 dev tap1
+        pings 10.0.0.2 56 8000
+        said=$(qmp q '{"execute":"netdev_del","arguments":{"id":"net0"}}' '{"execute":"query-rx-filter"}' \
+            '{"execute":"netdev_add","arguments":{"type":"tap","id":"net0","ifname":"tap9"}}' \
+            '{"execute":"netdev_add","arguments":{"type":"tap","id":"net0","ifname":"tap0"}}')
+        matches "$said" 'is no -allow-tap' "a TAP that is not allowed"
+        matches "$said" '"main-mac": "52:54:00:00:00:02"' "query-rx-filter"
+        ip addr flush dev tap1
+        ip addr add 10.0.0.1/24 dev tap0
+        pings 10.0.0.2
+        stop
+    done
+}
+
+e2e kvm qmp_fdset "-add-fd: a serial port's file and a disk that others have opened, and another file in the disk's place"
+test_qmp_fdset() {
+    truncate -s 1M d1
+    truncate -s 2M d2
+    : >log
+    exec 7>>log 8<>d1 9<>d2
+    start -add-fd set=0,fd=7,opaque=serial -add-fd set=3,fd=8 -add-fd fd=9,set=4 -qmp unix:q,server=on,wait=off \
+        -chardev file,id=c,path=/dev/fdset/0,append=on -serial chardev:c -drive file=/dev/fdset/3,format=raw,id=d0 -append test=idle
+    exec 7>&- 8>&- 9>&-
+    wait_for 30 "the guest's console in the file" grep -qa 'guest: boot' log
+    matches "$(qmp q '{"execute":"query-fdsets"}')" '\{"fdset-id": 0, "fds": \[\{"fd": 7, "opaque": "serial"\}\]\}' "query-fdsets"
+    matches "$(qmp q '{"execute":"query-named-block-nodes"}')" '"virtual-size": 1048576' "the disk's size"
+    matches "$(qmp q '{"execute":"blockdev-change-medium","arguments":{"id":"d0","filename":"/dev/fdset/9"}}')" \
+        'No such file' "a set that is not there"
+    qmp q '{"execute":"blockdev-change-medium","arguments":{"id":"d0","filename":"/dev/fdset/4"}}' \
+        '{"execute":"remove-fd","arguments":{"fdset-id":4}}' >changed
+    matches "$(qmp q '{"execute":"query-named-block-nodes"}')" '"virtual-size": 2097152' "the disk's size then"
+    stop
+}

@@ -501,6 +501,105 @@ TEST(qmp_descriptors_come_by_name)
     end();
 }
 
+TEST(qmp_descriptors_come_in_sets)
+{
+    int p[2];
+    char c = 0;
+    talks();
+    REQUIRE_EQ(pipe(p), 0);
+    CHECK_HAS(ask("add-fd", NULL), "No file descriptor supplied");
+    CHECK_HAS(passes("{\"execute\":\"add-fd\",\"arguments\":{\"fdset-id\":5,"
+                     "\"opaque\":\"why\"}}",
+                     p[1]),
+              "{\"return\": {\"fdset-id\": 5, \"fd\": ");
+    CHECK_HAS(passes("{\"execute\":\"add-fd\"}", p[1]), "\"fdset-id\": 0, ");
+    CHECK_HAS(ask("query-fdsets", NULL), ", \"opaque\": \"why\"}]}, {");
+    CHECK_HAS(ask("remove-fd", "{\"fdset-id\":5,\"fd\":999}"),
+              "{\"error\": {\"class\": \"GenericError\", \"desc\": "
+              "\"remove-fd: set 5 has no descriptor 999\"}}");
+    CHECK_HAS(ask("remove-fd", "{\"fd\":1}"), "'fdset-id' is missing");
+    CHECK_STR(ask("remove-fd", "{\"fdset-id\":5}"), OK);
+    CHECK_HAS(ask("query-fdsets", NULL), "[{\"fdset-id\": 0, ");
+    close(p[1]);
+    end(); /* closes what is left */
+    CHECK_EQ(read(p[0], &c, 1), 0);
+}
+
+static struct {
+    unsigned drops, swaps;
+    int fd;
+} cable;
+
+static void cable_drop(struct netdev *nd)
+{
+    cable.drops++;
+    nd->away = true;
+    netdev_set_link(nd, false);
+}
+
+static int cable_swap(struct netdev *nd, const int *fd, const char *ifname)
+{
+    CHECK_STR(ifname, NULL);
+    cable.swaps++;
+    cable.fd = fd[0];
+    nd->away = false;
+    netdev_set_link(nd, true);
+    return 0;
+}
+
+#define TAP(more) "{\"type\":\"tap\",\"id\":\"n0\"" more "}"
+#define GETFD(name)                                                            \
+    "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"" name "\"}}"
+
+TEST(qmp_a_nic_gets_another_backend)
+{
+    talks();
+    struct netdev *nd = fake_net_dev(q.net);
+    memset(&cable, 0, sizeof(cable));
+    CHECK_HAS(ask("netdev_del", "{\"id\":\"n0\"}"), "GenericError");
+    nd->swap = cable_swap;
+    nd->drop = cable_drop;
+    CHECK_HAS(ask("netdev_del", "{\"id\":\"n1\"}"), "DeviceNotFound");
+    passes(GETFD("a"), q.fd);
+    passes(GETFD("v"), q.fd);
+    CHECK_HAS(ask("netdev_add", TAP(",\"fd\":\"a\"")),
+              "netdev_del comes first");
+    CHECK_STR(ask("netdev_del", "{\"id\":\"n0\"}"), OK);
+    CHECK_EQ(cable.drops, 1);
+    CHECK(!q.up);
+    CHECK_HAS(ask("netdev_del", "{\"id\":\"n0\"}"), "DeviceNotFound");
+    CHECK_HAS(ask("netdev_add", "{\"type\":\"user\",\"id\":\"n0\"}"),
+              "only a tap");
+    CHECK_HAS(ask("netdev_add", "{\"type\":\"tap\",\"id\":\"n9\"}"),
+              "made at the start");
+    CHECK_HAS(ask("netdev_add", TAP("")), "is needed");
+    CHECK_HAS(ask("netdev_add", TAP(",\"fd\":\"a\",\"fds\":\"a\"")),
+              "is needed");
+    CHECK_HAS(ask("netdev_add", TAP(",\"fd\":\"b\"")), "'b' not found");
+    CHECK_HAS(ask("netdev_add", TAP(",\"fds\":\"a:b\"")), "'b' not found");
+    CHECK_HAS(ask("netdev_add", TAP(",\"fds\":\"a:a\"")), "named twice");
+    CHECK_HAS(ask("netdev_add", TAP(",\"fds\":\"a:v\"")),
+              "has 1 queues, not 2");
+    CHECK_HAS(ask("netdev_add", TAP(",\"fds\":\":\"")), "no list of");
+    CHECK_HAS(ask("netdev_add", TAP(",\"fds\":\"\"")), "not 0");
+    CHECK_HAS(ask("netdev_add",
+                  TAP(",\"fd\":\"a\",\"vhost\":true,\"vhostfd\":\"v\"")),
+              "began without vhost");
+    CHECK_HAS(ask("netdev_add", TAP(",\"fd\":\"a\",\"script\":\"no\"")),
+              "script");
+    CHECK_EQ(cable.swaps, 0);
+    nd->vhost = VHOST_KERNEL;
+    CHECK_STR(ask("netdev_add",
+                  TAP(",\"fds\":\"a\",\"vhost\":true,\"vhostfds\":\"v\"")),
+              OK);
+    CHECK_EQ(cable.swaps, 1);
+    CHECK(q.up && cable.fd > q.fd);
+    close(cable.fd);
+    CHECK_EQ(qmp_take_fd("a"), -ENOENT); /* all are used */
+    CHECK_EQ(qmp_take_fd("v"), -ENOENT);
+    end();
+}
+
 /* ------------------------------------------------------------------- schema */
 
 static bool is(const char **p, const char **sig);
@@ -618,7 +717,10 @@ TEST(qmp_each_answer_is_of_its_type)
                 ? "{\"path\":\"/machine/peripheral/mem\",\"property\":"
                   "\"guest-stats\"}"
                 : "{\"command-line\":\"info\"}";
-        const char *p = ask(c->name, args), *sig = c->gives;
+        const char *p = strcmp(c->name, "add-fd")
+                            ? ask(c->name, args)
+                            : passes("{\"execute\":\"add-fd\"}", q.fd);
+        const char *sig = c->gives;
         CHECK_HAS(p, "{\"return\": ");
         p += strlen("{\"return\": ");
         if (!is(&p, &sig) || *sig || strcmp(p, "}\r\n") != 0)
