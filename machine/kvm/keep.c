@@ -83,11 +83,11 @@ int keep_load(struct vm *vm)
     struct part part;
     int err = boot_rom_again(&vm->m, vm->cfg.boot, s->rom, s->bios);
     if (!err)
-        err = kvm_open_vm(vm);
-    if (!err)
         err = saved_part(s, "cpuid", &part);
     if (!err)
         err = cpuid_check(vm, &part);
+    if (!err)
+        err = kvm_open_vm(vm);
     if (!err)
         err = saved_part(s, "kvm", &part);
     if (err)

@@ -176,9 +176,9 @@ static int kvm_irq_msi_attach(struct irq *irq, uint64_t addr, uint32_t data)
     if (vm->msi[i].addr != addr || vm->msi[i].data != data) {
         vm->msi[i].addr = addr;
         vm->msi[i].data = data;
-        err = kvm_set_routes(vm);
+        err = vm->gathers ? 0 : kvm_set_routes(vm);
     }
-    if (!err)
+    if (!err && !vm->gathers)
         err = kvm_set_irqfd(vm, irq, 0);
     irq->attached = !err;
 out:
@@ -193,6 +193,24 @@ static void kvm_irq_detach(struct irq *irq)
     kvm_set_irqfd(vm, irq, KVM_IRQFD_FLAG_DEASSIGN);
     irq->attached = false;
     pthread_mutex_unlock(&vm->irq_lock);
+}
+
+void kvm_gather(struct vm *vm)
+{
+    vm->gathers = true;
+}
+
+int kvm_gathered(struct vm *vm)
+{
+    pthread_mutex_lock(&vm->irq_lock);
+    vm->gathers = false;
+    int err = kvm_set_routes(vm);
+    for (unsigned i = 0; i < vm->nmsi && !err; i++)
+        if (vm->msi[i].irq && vm->msi[i].irq->attached)
+            err = kvm_set_irqfd(vm, vm->msi[i].irq, 0);
+    pthread_mutex_unlock(&vm->irq_lock);
+    return err ? fail(err, "%s: interrupts: %s", vm->cfg.kvm, strerror(-err))
+               : 0;
 }
 
 static int kvm_irq_intx(struct irq *irq, unsigned gsi)
@@ -377,13 +395,14 @@ int kvm_open_vm(struct vm *vm)
         return fail(err, "%s: setting up the VM: %s", vm->cfg.kvm,
                     strerror(-err));
     timer_arm(&vm->settle, now_ns() + SETTLE_AFTER_NS);
-    for (unsigned i = 0; i < vm->m.ncpus; i++) {
+    for (unsigned i = 0; i < vm->m.ncpus && !err; i++) {
         err = vcpu_open(vm, &vm->vcpu[i]);
         if (err)
-            return fail(err, "%s: vCPU %u of %u: %s", vm->cfg.kvm, i,
-                        vm->m.ncpus, strerror(-err));
+            fail(err, "%s: vCPU %u of %u: %s", vm->cfg.kvm, i, vm->m.ncpus,
+                 strerror(-err));
     }
-    return 0;
+    cpuid_forget(vm);
+    return err;
 }
 
 /* syscalls loop: close */

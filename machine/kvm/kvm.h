@@ -91,6 +91,8 @@ struct vm {
     uint64_t first;       /* the same, by the first start; 0: not yet */
     unsigned quick;       /* resets in a row that came soon after it */
     struct stopped stopped;
+    struct kvm_cpuid2 *supported; /* by KVM; cpuid.c, while VMs are made */
+    bool gathers;                 /* interrupts are only noted: kvm_gather */
     struct timer settle; /* kvm.c: what can wait until the guest runs, and
                             takes the worker's time */
 };
@@ -105,6 +107,11 @@ static inline struct vm *vm_of(struct machine *m)
  */
 int kvm_open_vm(struct vm *vm);
 void kvm_close_vm(struct vm *vm);
+/* Message-signalled interrupts that are attached between the two go to KVM
+ * together, by the latter: each change of routes waits for a grace period. With
+ * no vCPU running. 0 or -errno (said). */
+void kvm_gather(struct vm *vm);
+int kvm_gathered(struct vm *vm);
 void kvm_settle(struct timer *t); /* fires some time after kvm_open_vm */
 extern const struct machine_ops kvm_machine_ops;
 
@@ -134,6 +141,7 @@ void clock_go(struct vm *vm);
 int cpuid_set(struct vm *vm, struct vcpu *c);
 int cpuid_save(struct vm *vm, struct parts *out);
 int cpuid_check(struct vm *vm, const struct part *saved);
+void cpuid_forget(struct vm *vm); /* what is kept from one to the next */
 
 /* keep.c: the machine's ops; KVM as it was saved, 0 or -errno (said). */
 int vm_can_save(struct machine *m);

@@ -24,6 +24,7 @@
 #define MSR_DEADLINE 0x6e0
 #define LVT_TIMER 0x320 /* in the APIC's page; SDM §10.5.4 */
 #define MSRS_MAX 1024
+#define MSRS_AT_ONCE 64
 #define XSAVE_MAX (64 << 10)
 
 struct msr_value {
@@ -200,31 +201,37 @@ static int kvm_state_calls(const struct kvm_call *c, size_t n, bool set, int fd,
 
 /* ------------------------------------------------------------------ saving */
 
-/* syscalls loop if control: ioctl(KVM_GET_MSRS) */
-static int kvm_state_one_msr(int fd, unsigned long req, struct msr_value *v)
+/* KVM stops at the first that it does not take: how many it took. Each call
+ * loads the vCPU, so it is asked for many at once.
+ *
+ * syscalls loop if control: ioctl(KVM_GET_MSRS) */
+static uint32_t kvm_state_some_msrs(int fd, unsigned long req,
+                                    struct msr_value *v, uint32_t n)
 {
     union {
         struct kvm_msrs m;
-        uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
-    } one = {.m.nmsrs = 1};
-    one.m.entries[0].index = v->index;
-    one.m.entries[0].data = v->data;
-    int n = ioctl(fd, req, &one);
-    v->data = one.m.entries[0].data;
-    return n < 0 ? -errno : n ? 0 : -EINVAL;
+        uint8_t room[sizeof(struct kvm_msrs) +
+                     MSRS_AT_ONCE * sizeof(struct msr_value)];
+    } some = {.m.nmsrs = n < MSRS_AT_ONCE ? n : MSRS_AT_ONCE};
+    size_t len = some.m.nmsrs * sizeof(*v);
+    memcpy(some.m.entries, v, len);
+    int took = ioctl(fd, req, &some);
+    memcpy(v, some.m.entries, len);
+    return took > 0 ? (uint32_t)took : 0;
 }
 
 /* Those that KVM lists and this processor has. */
 static void kvm_state_get_msrs(int fd, const struct kvm_state *s,
                                struct cpu_state *c)
 {
-    struct msr_value v = {0};
-    for (uint32_t i = 0; i < s->nknown; i++) {
-        v = (struct msr_value){.index = s->known[i]};
-        if (kvm_state_one_msr(fd, KVM_GET_MSRS, &v))
-            continue;
-        memcpy(c->msrs + c->msrs_len, &v, sizeof(v));
-        c->msrs_len += sizeof(v);
+    struct msr_value v[MSRS_AT_ONCE];
+    for (uint32_t i = 0, n, took; i < s->nknown; i += took < n ? took + 1 : n) {
+        n = s->nknown - i < MSRS_AT_ONCE ? s->nknown - i : MSRS_AT_ONCE;
+        for (uint32_t k = 0; k < n; k++)
+            v[k] = (struct msr_value){.index = s->known[i + k]};
+        took = kvm_state_some_msrs(fd, KVM_GET_MSRS, v, n);
+        memcpy(c->msrs + c->msrs_len, v, took * sizeof(*v));
+        c->msrs_len += took * (uint32_t)sizeof(*v);
     }
 }
 
@@ -339,40 +346,54 @@ static uint64_t kvm_state_deadline(const struct cpu_state *c, uint64_t data)
     return data;
 }
 
-static int kvm_state_set_msr(int fd, const struct kvm_state *s,
-                             const struct cpu_state *c, struct msr_value v,
-                             unsigned cpu)
+/* Of one that is only to be read, the same value is as good. */
+static bool kvm_state_has_msr(int fd, struct msr_value want)
 {
-    if (!kvm_state_knows(s, v.index))
-        return fail(-EINVAL, "cpu.%u.msrs: there is no MSR 0x%x here", cpu,
-                    v.index);
-    if (v.index == MSR_DEADLINE)
-        v.data = kvm_state_deadline(c, v.data);
-    uint64_t want = v.data;
-    int err = kvm_state_one_msr(fd, KVM_SET_MSRS, &v);
-    /* Of one that is only to be read, the same value is as good. */
-    if (err && (kvm_state_one_msr(fd, KVM_GET_MSRS, &v) || v.data != want))
-        return fail(err, "cpu.%u.msrs: MSR 0x%x cannot be 0x%llx here", cpu,
-                    v.index, (unsigned long long)want);
+    struct msr_value is = {.index = want.index};
+    return kvm_state_some_msrs(fd, KVM_GET_MSRS, &is, 1) &&
+           is.data == want.data;
+}
+
+static int kvm_state_put_msrs(int fd, struct msr_value *v, uint32_t n,
+                              unsigned cpu)
+{
+    for (uint32_t at = 0; at < n; at++) {
+        at += kvm_state_some_msrs(fd, KVM_SET_MSRS, v + at, n - at);
+        if (at < n && !kvm_state_has_msr(fd, v[at]))
+            return fail(-EINVAL, "cpu.%u.msrs: MSR 0x%x cannot be 0x%llx here",
+                        cpu, v[at].index, (unsigned long long)v[at].data);
+    }
     return 0;
 }
 
-/* Two rounds: the deadline comes after the TSC. */
+/* In two rounds: the deadline comes after the TSC. */
 static int kvm_state_set_msrs(int fd, const struct kvm_state *s,
-                              const struct cpu_state *c, unsigned cpu)
+                              const struct cpu_state *c, unsigned cpu,
+                              bool late)
 {
     const uint32_t step = sizeof(struct msr_value);
+    struct msr_value some[MSRS_AT_ONCE];
+    uint32_t n = 0;
     int err = 0;
     if (c->msrs_len % step)
         return fail(-EINVAL, "cpu.%u.msrs: %u bytes are no whole MSRs", cpu,
                     c->msrs_len);
-    for (unsigned late = 0; late < 2; late++)
-        for (uint32_t at = 0; !err && at < c->msrs_len; at += step) {
-            struct msr_value v = kvm_state_msr(c, at);
-            if ((v.index == MSR_DEADLINE) == late)
-                err = kvm_state_set_msr(fd, s, c, v, cpu);
-        }
-    return err;
+    for (uint32_t at = 0; !err && at < c->msrs_len; at += step) {
+        struct msr_value v = kvm_state_msr(c, at);
+        if ((v.index == MSR_DEADLINE) != late)
+            continue;
+        if (!kvm_state_knows(s, v.index))
+            return fail(-EINVAL, "cpu.%u.msrs: there is no MSR 0x%x here", cpu,
+                        v.index);
+        if (late)
+            v.data = kvm_state_deadline(c, v.data);
+        some[n++] = v;
+        if (n < MSRS_AT_ONCE)
+            continue;
+        err = kvm_state_put_msrs(fd, some, n, cpu);
+        n = 0;
+    }
+    return err ? err : kvm_state_put_msrs(fd, some, n, cpu);
 }
 
 /* The guest counts time in it: 250 ppm is what NTP can make up for. */
@@ -409,7 +430,9 @@ static int kvm_state_set_cpu(const struct kvm_fds *f, struct kvm_state *s,
         err =
             kvm_state_calls(last_calls, ARRAY_LEN(last_calls), true, fd, c, i);
     if (!err)
-        err = kvm_state_set_msrs(fd, s, c, i);
+        err = kvm_state_set_msrs(fd, s, c, i, false);
+    if (!err)
+        err = kvm_state_set_msrs(fd, s, c, i, true);
     if (!err)
         err = kvm_state_call(fd, KVM_SET_VCPU_EVENTS, &c->events, "SET",
                              "VCPU_EVENTS", i);

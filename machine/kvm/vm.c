@@ -354,7 +354,10 @@ static int vm_go_on(struct vm *vm)
     if (err)
         return err;
     machine_pause(&vm->m);
+    kvm_gather(vm);
     err = saved_load_devices(&vm->m, s);
+    if (!err)
+        err = kvm_gathered(vm);
     free(s->p);
     s->p = NULL;
     vm->m.started = !err; /* somewhere else */
@@ -401,6 +404,7 @@ void vm_free(struct machine *m)
         worker_end(&vm->worker);
     boot_close(vm->cfg.boot);
     kvm_close_vm(vm);
+    cpuid_forget(vm);
     bus_free(m->pio);
     bus_free(m->mmio);
     loop_del(&vm->request);

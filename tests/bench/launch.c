@@ -7,6 +7,9 @@
  *   --line TEXT     until TEXT is on its standard output
  *   --first TEXT    with --line: tell as well when TEXT was there ("": a byte)
  *   --ping ADDRESS  until the first reply to an ICMP echo
+ *   --rarp          until the first RARP frame on any interface: a restored
+ *                   machine's, whose CPUs go on right after it; with --ping:
+ *                   tell as well when it was there
  *   --api PATH      until the first byte of an answer of an HTTP server at this
  *                   socket, which is removed before
  *   --say FILE      with --api: what it is sent; with --ping too: and the reply
@@ -14,7 +17,8 @@
  *   --timeout MS    give up after so long (default 30000)
  *   --repeat MS     start it again and again for so long, count the starts
  *
- * Prints "ns=N" (or "failed=REASON"), with --first "ns=N first=N", with
+ * Prints "ns=N" (or "failed=REASON"), with --first, or --rarp beside --ping,
+ * "ns=N first=N", with
  * --repeat "starts=N ns=TOTAL".
  *
  * Theory of operation. The zero of time is taken in the child, right before
@@ -27,6 +31,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_ether.h>
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
 #include <poll.h>
@@ -46,7 +51,7 @@
 #include <unistd.h>
 
 static struct {
-    bool serial;
+    bool serial, rarp;
     const char *line, *first;
     struct sockaddr_in ping;
     struct sockaddr_un api;
@@ -65,8 +70,9 @@ struct shared {
 
 static struct shared *shared;
 static int icmp = -1;
+static int packet = -1;
 static int api = -1;     /* connected */
-static int64_t first_ns; /* when --first's text was seen */
+static int64_t first_ns; /* when --first's text, or the RARP, was seen */
 
 static int64_t now(void)
 {
@@ -192,10 +198,21 @@ static bool got_answer(bool ping)
     return recv(api, buf, sizeof(buf), MSG_DONTWAIT) > 0 && !ping;
 }
 
+/* Is that the event? */
+static bool got_rarp(int64_t t)
+{
+    char buf[64];
+
+    while (recv(packet, buf, sizeof(buf), MSG_DONTWAIT) > 0)
+        first_ns = first_ns ? first_ns : t;
+    return first_ns && !opt.ping.sin_family;
+}
+
 /* The time of the event, or 0 with *why set. */
 static int64_t wait_event(pid_t pid, int out, int64_t limit, const char **why)
 {
-    struct pollfd p[3] = {{out, POLLIN, 0}, {-1, 0, 0}, {-1, 0, 0}};
+    struct pollfd p[4] = {
+        {out, POLLIN, 0}, {-1, 0, 0}, {-1, 0, 0}, {packet, POLLIN, 0}};
     struct timespec tick = {0, 100000000};
     char drain[4096];
     bool ping = opt.ping.sin_family, dials = opt.api.sun_family;
@@ -209,10 +226,12 @@ static int64_t wait_event(pid_t pid, int out, int64_t limit, const char **why)
             dial();
         p[2] = (struct pollfd){api, POLLIN, 0};
         tick.tv_nsec = dials && api < 0 ? 50000 : ping ? 500000 : 100000000;
-        int n = ppoll(p, 3, &tick, NULL);
+        int n = ppoll(p, 4, &tick, NULL);
         int64_t t = now();
 
         if (n > 0 && (p[2].revents & POLLIN) && got_answer(ping))
+            return t;
+        if (n > 0 && (p[3].revents & POLLIN) && got_rarp(t))
             return t;
         if (n > 0 && (p[1].revents & POLLIN) && got_reply())
             return t;
@@ -248,6 +267,9 @@ static int64_t start_once(const char **why)
     got_line(-1);
     if (icmp >= 0)
         got_reply();
+    if (packet >= 0)
+        got_rarp(0);
+    first_ns = 0;
     memset(shared, 0, sizeof(*shared));
     if (opt.api.sun_family)
         unlink(opt.api.sun_path);
@@ -296,6 +318,10 @@ static void parse(int argc, char **argv)
             opt.serial = true;
             continue;
         }
+        if (!strcmp(name, "--rarp")) {
+            opt.rarp = true;
+            continue;
+        }
         if (++i >= argc)
             usage();
         if (!strcmp(name, "--line"))
@@ -338,6 +364,11 @@ int main(int argc, char **argv)
         icmp = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP);
         if (icmp < 0)
             die("raw socket");
+    }
+    if (opt.rarp) {
+        packet = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_RARP));
+        if (packet < 0)
+            die("packet socket");
     }
     int64_t begin = now();
     do {
