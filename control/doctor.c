@@ -444,6 +444,13 @@ int doctor_main(int argc, char **argv)
         log_line("doctor: -tap, -bridge and -user: one at a time");
         return DOCTOR_USAGE;
     }
+    const char *name = tap ? tap : bridge ? bridge : "tap0";
+    if (!doctor_is_name(name)) {
+        log_line("doctor: %s %s: no interface's name: 1 to 15 letters, digits "
+                 "and ._@:+-",
+                 tap ? "-tap" : "-bridge", name);
+        return DOCTOR_USAGE;
+    }
     doctor_examine(tap, bridge, user);
     if (doctor.json)
         puts("]");

@@ -31,6 +31,9 @@ int doctor_guest(struct doctor_guest *g, const char *const args[],
                  const char *word, int ms);
 void doctor_guest_end(struct doctor_guest *g);
 
+/* Can it be an interface's name, of those that need no quotes in a command? */
+bool doctor_is_name(const char *name);
+
 /* The network's part: from the interface to the way out. 0; -1: the first that
  * is not well was named. */
 int doctor_tap(const char *name, bool bridge);

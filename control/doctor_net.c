@@ -22,21 +22,33 @@
 #include <unistd.h>
 
 #include "control/doctor.h"
+#include "control/ruleset.h"
 #include "host/child.h"
 #include "host/iface.h"
 
-enum { ECHO_PORT = 7, START_MS = 30000, DHCP_MS = 4000, MTU = 1500 };
+enum { ECHO_PORT = 7, DISCARD_PORT = 9, TRIES = 16 };
+enum { START_MS = 30000, DHCP_MS = 4000, MTU = 1500 };
 
 static struct {
     const char *name; /* the TAP, or the bridge */
     bool bridge;
     char host[16], guest[16];
+    uint32_t ip, mask; /* the host's */
     int bits;
     char way[IFNAMSIZ]; /* who has the address: it, or the TAP's bridge */
 } net;
 
 /* ------------------------------------------------------------- the interface
  */
+
+bool doctor_is_name(const char *name)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
+                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._@:+-";
+    size_t n = strspn(name, plain);
+    return n && !name[n] && n < IFNAMSIZ && *name != '-' &&
+           strspn(name, ".") != n;
+}
 
 static void doctor_find_address(void)
 {
@@ -51,17 +63,65 @@ static void doctor_find_address(void)
             ntohl(((struct sockaddr_in *)(void *)a->ifa_addr)->sin_addr.s_addr);
         uint32_t mask = ntohl(
             ((struct sockaddr_in *)(void *)a->ifa_netmask)->sin_addr.s_addr);
-        /* The next, or the one before where that is the broadcast address. */
-        struct in_addr host = {htonl(ip)},
-                       guest = {htonl((ip + 1) & ~mask && (ip + 2) & ~mask
-                                          ? ip + 1
-                                          : ip - 1)};
+        struct in_addr host = {htonl(ip)};
         inet_ntop(AF_INET, &host, net.host, sizeof(net.host));
-        inet_ntop(AF_INET, &guest, net.guest, sizeof(net.guest));
+        net.ip = ip;
+        net.mask = mask;
         net.bits = __builtin_popcount(mask);
         break;
     }
     freeifaddrs(all);
+}
+
+/* Does the kernel know who has an address? */
+static bool doctor_arp(const char *address)
+{
+    char line[256], ip[32];
+    unsigned flags = 0;
+    FILE *f = fopen("/proc/net/arp", "re");
+    while (f && fgets(line, sizeof(line), f))
+        if (sscanf(line, "%31s 0x%*x 0x%x", ip, &flags) == 2 &&
+            !strcmp(ip, address) && flags & 2)
+            break;
+        else
+            flags = 0;
+    if (f)
+        fclose(f);
+    return flags & 2;
+}
+
+/* The kernel asks for who is to be sent something. */
+static bool doctor_is_taken(const char *address)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons(DISCARD_PORT)};
+    bool taken = doctor_arp(address);
+    inet_pton(AF_INET, address, &to.sin_addr);
+    int fd = taken ? -1 : socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && sendto(fd, "", 1, 0, (void *)&to, sizeof(to)) == 1)
+        for (int i = 0; i < 6 && !taken; i++) {
+            poll(NULL, 0, 100);
+            taken = doctor_arp(address);
+        }
+    if (fd >= 0)
+        close(fd);
+    return taken;
+}
+
+/* An address near the host's; on a bridge, where others may be, one that nobody
+ * has. -1: there is none. */
+static int doctor_find_guest(void)
+{
+    bool others = strcmp(net.way, net.name) != 0 || net.bridge;
+    for (uint32_t i = 1; i <= TRIES; i++) {
+        uint32_t at = (net.ip + i) & ~net.mask;
+        struct in_addr guest = {htonl((net.ip & net.mask) | at)};
+        inet_ntop(AF_INET, &guest, net.guest, sizeof(net.guest));
+        if (at && at != ~net.mask && at != (net.ip & ~net.mask) &&
+            !(others && doctor_is_taken(net.guest)))
+            return 0;
+    }
+    return -1;
 }
 
 /* A TAP that is a bridge's port: the address is the bridge's. */
@@ -73,7 +133,7 @@ static void doctor_find_way(void)
     ssize_t n = net.bridge ? -1 : readlink(path, to, sizeof(to) - 1);
     to[n > 0 ? n : 0] = '\0';
     const char *slash = strrchr(to, '/');
-    if (slash && if_nametoindex(slash + 1))
+    if (slash && doctor_is_name(slash + 1) && if_nametoindex(slash + 1))
         snprintf(net.way, sizeof(net.way), "%s", slash + 1);
     doctor_find_address();
 }
@@ -142,7 +202,12 @@ static int doctor_interface(void)
         return doctor_bad("address", mend,
                           "%s/%d of %s leaves no room for a guest", net.host,
                           net.bits, net.way);
-    doctor_ok("address", "%s/%d", net.host, net.bits);
+    if (doctor_find_guest())
+        return doctor_bad("address", NULL,
+                          "of the addresses after %s/%d of %s all are others'",
+                          net.host, net.bits, net.way);
+    doctor_ok("address", "%s/%d, the guest gets %s", net.host, net.bits,
+              net.guest);
     int mtu = if_mtu(net.name);
     snprintf(mend, sizeof(mend), "ip link set %s mtu %d", net.name, MTU);
     if (mtu < MTU)
@@ -168,41 +233,6 @@ static char *doctor_rules(void)
     }
     text[n] = '\0';
     return text;
-}
-
-/* The first chain of a hook that may drop what it is given, and does not begin
- * with letting this interface's pass: the command that has it do so. */
-static bool doctor_drops(const char *rules, const char *hook, const char *key,
-                         char *mend, size_t size)
-{
-    char table[96] = "", chain[96] = "", pass[64], line[512];
-    bool ours = false, passed = false, drops = false, policy = false;
-    snprintf(pass, sizeof(pass), "%s \"%s\" accept", key, net.way);
-    while (*rules) {
-        size_t n = strcspn(rules, "\n");
-        snprintf(line, sizeof(line), "%.*s", (int)n, rules);
-        rules += n + (rules[n] == '\n');
-        char *p = line + strspn(line, "\t ");
-        if (sscanf(p, "table %95[^{]", table) == 1)
-            continue;
-        if (sscanf(p, "chain %95[^ {]", chain) == 1) {
-            ours = passed = drops = false;
-        } else if (!strncmp(p, "type ", 5)) {
-            char want[24];
-            snprintf(want, sizeof(want), " hook %s ", hook);
-            ours = strstr(p, want) != NULL;
-            drops = policy = strstr(p, "policy drop") != NULL;
-        } else if (*p == '}' && ours && drops && !passed) {
-            snprintf(mend, size, "nft 'insert rule %s%s %s'", table, chain,
-                     pass);
-            return true;
-        } else {
-            passed |= (!drops || policy) && !strncmp(p, pass, strlen(pass));
-            policy &= !strstr(p, "drop") && !strstr(p, "reject");
-            drops |= strstr(p, "drop") || strstr(p, "reject");
-        }
-    }
-    return false;
 }
 
 /* ------------------------------------------------------------------ the guest
@@ -233,31 +263,15 @@ static int doctor_echo(size_t bytes, bool sum)
     return err;
 }
 
-/* Has the guest's address been resolved? */
-static bool doctor_arp(void)
-{
-    char line[256], ip[32];
-    unsigned flags = 0;
-    FILE *f = fopen("/proc/net/arp", "re");
-    while (f && fgets(line, sizeof(line), f))
-        if (sscanf(line, "%31s 0x%*x 0x%x", ip, &flags) == 2 &&
-            !strcmp(ip, net.guest) && flags & 2)
-            break;
-        else
-            flags = 0;
-    if (f)
-        fclose(f);
-    return flags & 2;
-}
-
 static int doctor_silent(int err)
 {
     char mend[320];
     char *rules = doctor_rules();
-    bool in =
-        rules && doctor_drops(rules, "input", "iifname", mend, sizeof(mend));
+    bool in = rules && ruleset_for(rules, "input", net.way, false, mend,
+                                   sizeof(mend)) != RULES_PASS;
     bool out = !in && rules &&
-               doctor_drops(rules, "output", "oifname", mend, sizeof(mend));
+               ruleset_for(rules, "output", net.way, true, mend,
+                           sizeof(mend)) != RULES_PASS;
     free(rules);
     if (in || out)
         return doctor_bad("ping", mend,
@@ -276,7 +290,7 @@ static int doctor_speak(void)
 {
     char mend[96];
     int err = doctor_echo(64, true);
-    if (!doctor_arp())
+    if (!doctor_arp(net.guest))
         return doctor_bad("arp", NULL, "%s does not say which MAC it has (%s)",
                           net.guest, err ? strerror(-err) : "no entry");
     doctor_ok("arp", "%s has a MAC", net.guest);
@@ -362,9 +376,31 @@ static bool doctor_has_route(void)
     return !to && !mask;
 }
 
+/* Both ways through this machine. 0; -1: one is closed (said). */
+static int doctor_firewall(const char *rules)
+{
+    char mend[2][320];
+    bool may = false;
+    for (int i = 0; i < 2; i++) {
+        enum ruleset_says says =
+            ruleset_for(rules, "forward", net.way, i, mend[i], sizeof(mend[i]));
+        if (says == RULES_DROP)
+            return doctor_bad("firewall", mend[i],
+                              "what is forwarded %s %s is dropped",
+                              i ? "to" : "from", net.way);
+        may |= says == RULES_MAY_DROP;
+    }
+    if (may)
+        doctor_note("firewall", NULL,
+                    "rules drop some of what is forwarded: nft list ruleset");
+    else
+        doctor_ok("firewall", "nothing is dropped that is forwarded for %s",
+                  net.way);
+    return 0;
+}
+
 static int doctor_out(void)
 {
-    char mend[320];
     if (!doctor_forwards())
         return doctor_bad("route", "sysctl -w net.ipv4.ip_forward=1",
                           "this machine forwards nothing, so guests reach no "
@@ -374,21 +410,14 @@ static int doctor_out(void)
         doctor_note("firewall", NULL,
                     "its rules cannot be read: nft is not there, or only for "
                     "root");
-    else if (doctor_drops(rules, "forward", "iifname", mend, sizeof(mend)) ||
-             doctor_drops(rules, "forward", "oifname", mend, sizeof(mend))) {
-        free(rules);
-        return doctor_bad("firewall", mend,
-                          "a rule drops what is forwarded for %s", net.way);
-    } else {
-        doctor_ok("firewall", "nothing is dropped that is forwarded for %s",
-                  net.way);
-        if (!strstr(rules, "masquerade") && !strstr(rules, "snat"))
-            doctor_note("nat", NULL,
-                        "addresses are not translated: others need a route "
-                        "to %s",
-                        net.guest);
-    }
+    int err = rules ? doctor_firewall(rules) : 0;
+    if (!err && rules && !strstr(rules, "masquerade") && !strstr(rules, "snat"))
+        doctor_note("nat", NULL,
+                    "addresses are not translated: others need a route to %s",
+                    net.guest);
     free(rules);
+    if (err)
+        return err;
     if (doctor_has_route())
         doctor_ok("route", "this machine forwards, and has a way out");
     else

@@ -100,8 +100,8 @@ test_doctor_network() {
     [ -z "$(nft list ruleset 2>/dev/null)" ] || cure ping 'firewall rule'
     cure route 'forwards nothing'
     if [ -n "$(nft list ruleset 2>/dev/null)" ]; then
-        cure firewall 'forwarded for tap0'
-        cure firewall 'forwarded for tap0'
+        cure firewall 'from tap0 is dropped'
+        cure firewall 'to tap0 is dropped'
     fi
     well
     ip tuntap del tap0 mode tap
@@ -120,6 +120,13 @@ e2e kvm doctor_usage "wrong use, a name that is no TAP; the bridge"
 test_doctor_usage() {
     refuses 2 'doctor: -frob: write vmm doctor' doctor -frob
     refuses 2 'one at a time' doctor -tap t -user
+    # It would be in commands that are run.
+    refuses 2 "no interface's name" doctor -tap 'x; reboot'
+    refuses 2 "no interface's name" doctor -tap "x'y"
+    refuses 2 "no interface's name" doctor -tap ''
+    refuses 2 "no interface's name" doctor -bridge abcdefghijklmnop
+    refuses 2 "no interface's name" doctor -tap ../x
+    refuses 2 "no interface's name" doctor -tap -user
     ip link add br0 type bridge
     doctor_on=(-tap br0)
     ! doctor || fail "a bridge is no TAP"
@@ -129,7 +136,16 @@ test_doctor_usage() {
     ip link set br0 up
     doctor_on=(-bridge br0)
     mend=nothing
+    # Somebody else is there already, at the address that would be the first.
+    ip link add e2e0 type veth peer name e2e1
+    ip link set e2e0 master br0 up
+    unshare --net="$T/other" sh -c 'ip link set lo up' 3>"$T/other"
+    ip link set e2e1 netns "$T/other"
+    nsenter --net="$T/other" sh -c 'ip addr add 10.0.0.2/24 dev e2e1; ip link set e2e1 up'
     well
+    matches "$(grep '^ok *address' said)" 'the guest gets 10.0.0.3' "its address"
+    matches "$(grep '^ok *ping' said)" '10.0.0.3 answers' "who was spoken to"
+    ip link del e2e0
     is "$(links)" 'br0 lo ' "interfaces afterwards"
     # shellcheck disable=SC2034  # tests/e2e/run looks at it
     kept_links=br0
