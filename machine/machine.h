@@ -112,7 +112,13 @@ int irq_msi(struct machine *m, struct irq *irq);
 int irq_msi_attach(struct irq *irq, uint64_t addr, uint32_t data);
 void irq_detach(struct irq *irq);
 bool irq_pending(const struct irq *irq); /* a pulse waits in the counter */
-/* Raises a message-signalled interrupt. Any thread, no lock. */
+/* Raises a message-signalled interrupt. Any thread, no lock.
+ *
+ * KVM may take an edge from the eventfd and give it to the interrupt controller
+ * only later, by a kernel thread (irqfd_wakeup in virt/kvm/eventfd.c): for an
+ * ISA line always, for a message where its addressing is unusual. Of a machine
+ * that is saved in between it is neither here nor there; so who is loaded
+ * raises again what may have been under way. Once too often does no harm. */
 void irq_pulse(struct irq *irq);
 
 /* Level-triggered on a GSI; several sources may share one. irq_set is called

@@ -408,7 +408,12 @@ static void rtc_hold(struct device *dev)
 
 static void rtc_resume(struct device *dev)
 {
-    rtc_tick(container_of(dev, struct rtc, dev));
+    struct rtc *r = container_of(dev, struct rtc, dev);
+    pthread_mutex_lock(&r->lock);
+    if (dev->fresh && r->ram[R_C] & C_IRQF) /* see irq_pulse */
+        irq_pulse(&r->irq);
+    pthread_mutex_unlock(&r->lock);
+    rtc_tick(r);
 }
 
 static int rtc_wire(struct rtc *r, struct machine *m)

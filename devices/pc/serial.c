@@ -396,6 +396,8 @@ static void serial_resume(struct device *dev)
     if (s->blocked && !console_full(s->console))
         s->thr_empty = true;
     s->blocked = false;
+    if (dev->fresh) /* see irq_pulse */
+        s->intr = false;
     serial_update_irq(s);
     pthread_mutex_unlock(&s->lock);
     console_unthrottle(s->console);

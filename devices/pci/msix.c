@@ -263,10 +263,10 @@ int pci_msix_loaded(struct pci_fn *fn, const char *what)
                        i, (unsigned long long)v->addr);
         msix_vec_detach(v);
         event_drain(v->irq.fd);
-        if (v->pending)
-            irq_pulse(&v->irq);
         if (!err)
             msix_vec_update(fn, v);
+        if (v->pending || v->irq.attached) /* see irq_pulse */
+            irq_pulse(&v->irq);
     }
     pthread_mutex_unlock(&fn->irq_lock);
     return err;

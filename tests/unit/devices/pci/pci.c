@@ -424,6 +424,23 @@ TEST(pci_masked_vector_is_pending_and_comes_once)
     fake_free(m);
 }
 
+/* What was raised may have been on its way when it was saved. */
+TEST(pci_loaded_function_raises_what_is_not_masked_again)
+{
+    struct toy *t;
+    struct machine *m = toy_pc(&t);
+    drv_msix_on(m, 5, NVEC);
+    uint64_t table = drv_msix_table(m, 5);
+    drv_w32(m, table + 16 + 12, 1);
+    pci_fn_hold(&t->fn);
+    CHECK_EQ(fake_msis(m, DRV_MSI_ADDR, FAKE_ANY), 0);
+    CHECK_EQ(pci_fn_loaded(&t->fn, "toy"), 0);
+    for (unsigned v = 0; v < NVEC; v++)
+        CHECK_EQ(drv_msis(m, 5, v), v != 1);
+    CHECK_EQ(drv_r32(m, table + 0x800), 0); /* nor is the masked one pending */
+    fake_free(m);
+}
+
 TEST(pci_function_mask_holds_all_vectors)
 {
     struct toy *t;

@@ -355,6 +355,7 @@ TEST(vblk_moves_to_a_drive_of_another_size)
     records_set(&r, "capacity", 0, 5);
     CHECK_EQ(device_load(b.d.dev, r.p, r.len), 0);
     CHECK_EQ(bd_config(&b, 0, 8), 5);
+    vd_config_irqs(&b.d); /* what was raised before, perhaps */
     device_resume(b.d.dev);
     CHECK_EQ(bd_config(&b, 0, 8), FB_SECTORS);
     CHECK_EQ(vd_config_irqs(&b.d), 1);
