@@ -212,6 +212,15 @@ test_firecracker_load() {
     stop
     rm -f w.sock
 
+    # Its memory by another process.
+    python3 "$here/pages.py" u a.mem >pages.out 2>&1 &
+    wait_for 30 "the server of memory" test -S u
+    fc_start --allow-path "$T" --allow-tap 'tap*'
+    is "$(fc PUT /snapshot/load '{"snapshot_path":"a.state","mem_backend":{"backend_type":"Uffd","backend_path":"u"},"resume_vm":true}')" 204 "load: $(cat answer)"
+    pings 10.0.0.2 56 8000
+    stop
+    rm -f w.sock
+
     # A state file that is none, or no more; and memory of another size.
     for more in 0 100 5000; do
         cp a.state b.state
