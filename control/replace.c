@@ -121,9 +121,11 @@ static int replace_mac(struct asked_list *nics, struct asked_list *devices,
     struct asked *a = replace_find(nics, "netdev", id);
     if (!a)
         a = replace_find(devices, "netdev", id);
-    return a ? replace_key(&a->o, "mac", val)
-             : fail(-ENOENT, "-restore: mac.%s=: no NIC is at a netdev %s", id,
+    if (!a)
+        return fail(-ENOENT, "-restore: mac.%s=: no NIC is at a netdev %s", id,
                     id);
+    int err = replace_key(&a->o, "mac", val);
+    return err ? err : replace_key(&a->o, "new-mac", "on");
 }
 
 static int replace_vsock(struct asked_list *devices, const char *val)

@@ -62,6 +62,9 @@ const struct field nic_fields[] = {
           .help = "the backend"),
     FIELD(MAC, "mac", struct nic, mac,
           .help = "its address (made of the VM's name)"),
+    FIELD(FLAG, "new-mac", struct nic, new_mac,
+          .help =
+              "of one that is restored: it was another's (-restore mac.ID)"),
     RATE("rx-rate", rx_rate.rate, SIZE,
          "bytes a second to the guest (no limit)"),
     RATE("rx-burst", rx_rate.burst, SIZE, "of them, at once (a fifth of that)"),

@@ -76,6 +76,7 @@ struct nic {
     struct netdev *nd; /* NULL: no cable */
     const char *netdev;
     uint8_t mac[6];
+    uint8_t new_mac; /* a restored guest does not know it yet */
     char default_id[24];
     struct pci_place pci;
     struct nic_stats stats;

@@ -6,6 +6,7 @@
  * Command line (words it does not know are skipped)
  *
  *   ip=A.B.C.D/N[,gw=A.B.C.D]   address, default 10.0.0.2/24
+ *   ip=mac[/N]                  10 and the last three bytes of the MAC
  *   ip=dhcp
  *   nic=N            use the N-th NIC found, from 0; the others are only listed
  *   nomsix           INTx even if the device has MSI-X
@@ -40,6 +41,7 @@
  * * guest: no nic
  * * guest: link up|down                     on change after the start
  * * guest: net up ip=10.0.0.2/24
+ * * guest: mac=… ip=…                       another MAC after the start
  * * guest: flood start size=60 to=MAC
  * * guest: flood frames= bytes= ms= fps= Bps= kicks=
  * * guest: sink frames= fps= Bps=
@@ -126,6 +128,32 @@ static void net_is_up(void)
     power_event(EVENT_UP);
 }
 
+static void take_address(void)
+{
+    u32 ip = opt.ip;
+
+    if (opt.ip_of_mac)
+        ip = be32(10u << 24 | (u32)nif.mac[3] << 16 | (u32)nif.mac[4] << 8 |
+                  nif.mac[5]);
+    if (opt.dhcp)
+        dhcp_start();
+    else
+        net_address(ip, opt.mask, opt.gw);
+}
+
+/* A copy of what was saved may be told another MAC. */
+static void follow_mac(bool up)
+{
+    static u8 mac[6];
+    bool other = memcmp(mac, nif.mac, 6);
+
+    memcpy(mac, nif.mac, 6);
+    if (!up || !other)
+        return;
+    take_address();
+    print("guest: mac=%pM ip=%pI\n", nif.mac, &net.ip);
+}
+
 /* Takes what the driver and DHCP have found out one step further. */
 static void follow_state(void)
 {
@@ -136,14 +164,12 @@ static void follow_state(void)
             print("guest: link %s\n", nif.link ? "up" : "down");
         link = nif.link;
     }
+    follow_mac(up);
     if (!link || up)
         return;
     if (!asked) {
         asked = true;
-        if (opt.dhcp)
-            dhcp_start();
-        else
-            net_address(opt.ip, opt.mask, opt.gw);
+        take_address();
     }
     if (net.ip) {
         up = true;

@@ -63,7 +63,9 @@ static void parse_ip(const char **s)
         opt.dhcp = true;
         return;
     }
-    opt.ip = address(s);
+    opt.ip_of_mac = eat(s, "mac");
+    if (!opt.ip_of_mac)
+        opt.ip = address(s);
     if (eat(s, "/"))
         opt.mask = prefix_mask(number(s));
     if (eat(s, ",gw="))

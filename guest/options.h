@@ -7,7 +7,7 @@
 
 struct options {
     u32 ip, mask, gw; /* network byte order */
-    bool dhcp;
+    bool dhcp, ip_of_mac;
     bool quiet;
     bool sink;
     bool no_msix;

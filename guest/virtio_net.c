@@ -292,13 +292,14 @@ static bool negotiate(void)
     event_idx = have & BIT(F_EVENT_IDX);
     mrg_rxbuf = have & BIT(F_MRG_RXBUF);
     has_status = have & BIT(F_STATUS);
-    for (unsigned i = 0; i < 6; i++) /* offered or not: there is no other */
-        nif.mac[i] = mmio_r8(device + i);
     return true;
 }
 
-static void read_link(void)
+/* What can change; a restored guest may have another address. */
+static void read_config(void)
 {
+    for (unsigned i = 0; i < 6; i++) /* offered or not: there is no other */
+        nif.mac[i] = mmio_r8(device + i);
     nif.link = !has_status || mmio_r16(device + 6) & STATUS_LINK_UP;
 }
 
@@ -335,7 +336,7 @@ static const char *vnet_open(const struct pci_fn *fn)
     }
     mmio_w8(common + DEVICE_STATUS,
             ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
-    read_link();
+    read_config();
     vq_publish(&vqs[RX]);
     return NULL;
 }
@@ -416,7 +417,7 @@ static bool vnet_poll(void)
 
     if (link_changed) {
         link_changed = false;
-        read_link();
+        read_config();
     }
     for (; done < NETIF_POLL && vq_take(vq, &id, &len); done++) {
         u8 *packet = netif_rx_bufs[id];

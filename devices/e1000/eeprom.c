@@ -24,13 +24,21 @@ enum {
 };
 #define WORDS_SUM 0xbaba
 
-void e1000_eeprom_init(struct e1000 *e)
+void e1000_eeprom_put_mac(struct e1000 *e)
 {
     uint16_t *w = e->eeprom.word, sum = 0;
     const uint8_t *mac = e->nic.mac;
-    memset(w, 0xff, sizeof(e->eeprom.word));
     for (int i = 0; i < 3; i++)
         w[W_MAC + i] = (uint16_t)(mac[2 * i] | mac[2 * i + 1] << 8);
+    for (int i = 0; i < W_SUM; i++)
+        sum = (uint16_t)(sum + w[i]);
+    w[W_SUM] = (uint16_t)(WORDS_SUM - sum);
+}
+
+void e1000_eeprom_init(struct e1000 *e)
+{
+    uint16_t *w = e->eeprom.word;
+    memset(w, 0xff, sizeof(e->eeprom.word));
     w[W_COMPAT] = 0x0000;
     w[W_LED] = 0xffff; /* the driver's default */
     w[W_PBA_NO] = 0x0000;
@@ -44,9 +52,7 @@ void e1000_eeprom_init(struct e1000 *e)
     w[W_INIT3_SDP] = 0x0008;
     w[W_INIT3] = 0x0000; /* APME off: nothing here can be woken */
     w[W_LED_DEFAULT] = 0x0602;
-    for (int i = 0; i < W_SUM; i++)
-        sum = (uint16_t)(sum + w[i]);
-    w[W_SUM] = (uint16_t)(WORDS_SUM - sum);
+    e1000_eeprom_put_mac(e);
 }
 
 /* SDM 13.5.2: after a reset the card reads its first address from here. */

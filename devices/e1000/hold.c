@@ -229,13 +229,16 @@ static uint64_t e1000_due(uint64_t left)
     return left ? now_ns() + left : 0;
 }
 
-/* By its first address, if the driver has one there. */
+/* By its first address, if the driver has one there, and it is not another's
+ * now. */
 static void e1000_announce(struct e1000 *e)
 {
     uint32_t lo = reg_get(e, RAL), hi = reg_get(e, RAH);
     uint8_t mac[6];
     memcpy(mac, &lo, 4);
     memcpy(mac + 4, &hi, 2);
+    if (e->nic.new_mac && memcmp(mac, e->nic.mac, 6) != 0)
+        return;
     if (hi & RAH_AV && reg_get(e, TCTL) & TCTL_EN)
         nic_announce(&e->nic, mac);
 }
@@ -253,6 +256,8 @@ void e1000_resume(struct device *dev)
     if (cable != (e->phy.up || e->phy.starting))
         e1000_phy_cable(e, cable);
     e1000_phy_start(e);
+    if (dev->fresh && e->nic.new_mac) /* for the driver, when it begins anew */
+        e1000_eeprom_put_mac(e);
     if (dev->fresh)
         e1000_announce(e);
     e1000_unlock(e);

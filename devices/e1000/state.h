@@ -305,6 +305,8 @@ uint32_t e1000_rd_stat_hi(struct e1000 *e, uint32_t off);
 
 /* eeprom.c: under the lock */
 void e1000_eeprom_init(struct e1000 *e);
+/* The address that the operator has said, and the sum of all. */
+void e1000_eeprom_put_mac(struct e1000 *e);
 void e1000_eeprom_load(struct e1000 *e); /* RA[0] */
 void e1000_wr_eecd(struct e1000 *e, uint32_t off, uint32_t val);
 void e1000_wr_eerd(struct e1000 *e, uint32_t off, uint32_t val);

@@ -117,7 +117,7 @@ static bool vnet_ctrl_mac_addr_set(struct vnet *n, const struct cmd *c)
     if (!vnet_ctrl_get_all(c, mac, 6))
         return false;
     vnet_lock_pairs(n);
-    memcpy(n->config.mac, mac, 6);
+    vnet_go_by_mac(n, mac);
     vnet_unlock_pairs(n);
     return true;
 }

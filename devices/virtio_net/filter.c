@@ -29,6 +29,7 @@ static bool vnet_filter_address_passes(const struct vnet *n, const uint8_t *to)
     if (f->nouni)
         return false;
     return f->alluni || !memcmp(to, n->config.mac, 6) ||
+           (n->renamed && !memcmp(to, n->was, 6)) ||
            vnet_filter_listed(&f->uni, to);
 }
 
@@ -76,7 +77,7 @@ static void vnet_filter_copy(struct nic_filter *show, const struct vnet *n)
     show->vlan = f->vlan_on ? "normal" : "all";
     show->uni_more = f->uni.overflow;
     show->multi_more = f->multi.overflow;
-    memcpy(show->mac, n->config.mac, sizeof(show->mac));
+    memcpy(show->mac, n->renamed ? n->was : n->config.mac, sizeof(show->mac));
     show->nunis = f->uni.n;
     show->nmultis = f->multi.n;
     _Static_assert(sizeof(show->unis) == sizeof(f->uni.mac), "all of them");

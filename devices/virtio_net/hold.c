@@ -72,6 +72,8 @@ static const struct field rss_fields[] = {
 const struct field vnet_state_fields[] = {
     /* the reset knows what these become */
     FIELD_BYTES(STATE | KEPT, "mac", struct vnet, config.mac),
+    FIELD_AS(STATE | SPARE, FLAG, "renamed", struct vnet, renamed),
+    FIELD_BYTES(STATE | SPARE, "was", struct vnet, was),
     FIELD_AS(STATE | KEPT, MASK, "link", struct vnet, config.status,
              .max = VNET_S_LINK_UP | VNET_S_ANNOUNCE),
     FIELD_AS(STATE, NUMBER, "pairs", struct vnet, pairs, .def = 1, .min = 1,
@@ -209,22 +211,39 @@ static void vnet_go_on(void *arg)
     pthread_mutex_unlock(&p->lock);
 }
 
-/* A guest that is somewhere else now is asked to tell the network. */
+/* A guest that is somewhere else now is asked to tell the network; but not by
+ * an address that is another's now: of that it is told. */
 static void vnet_show_cable(struct vnet *n)
 {
+    bool renamed = n->v.dev.fresh && n->renamed;
     bool was = n->config.status & VNET_S_LINK_UP;
     bool up = n->nic.nd && netdev_link(n->nic.nd);
-    bool tells = n->v.dev.fresh && up && n->ctrl_on &&
+    bool tells = n->v.dev.fresh && !renamed && up && n->ctrl_on &&
                  has(n->v.features, VIRTIO_NET_F_GUEST_ANNOUNCE);
-    if (was == up && !tells)
+    if (was == up && !tells && !renamed)
         return;
-    vnet_show_link(n, up);
+    if (was != up || tells)
+        vnet_show_link(n, up);
     virtio_config_changed(&n->v);
+}
+
+/* Another address is the operator's to say; until the driver has read it, which
+ * is when it begins anew or is told to, it goes by the one of before. */
+static void vnet_rename(struct vnet *n)
+{
+    if (!n->nic.new_mac || !memcmp(n->config.mac, n->nic.mac, 6))
+        return;
+    if (n->v.started && !n->renamed)
+        memcpy(n->was, n->config.mac, 6);
+    n->renamed = n->v.started;
+    memcpy(n->config.mac, n->nic.mac, 6);
 }
 
 void vnet_resume(struct device *dev)
 {
     struct vnet *n = container_of(dev, struct vnet, v.dev);
+    if (dev->fresh)
+        vnet_rename(n);
     for (unsigned i = 0; i < n->npairs; i++)
         vnet_on_loop(n->pair[i], vnet_go_on);
     pthread_mutex_lock(&n->v.lock);

@@ -180,6 +180,8 @@ struct vnet {
     unsigned mtu; /* negotiated, 0: not */
     uint64_t guest_offloads;
     struct vnet_filter filter;
+    bool renamed; /* a restored driver goes by this address still */
+    uint8_t was[6];
     struct vnet_rss rss;
     struct vnet_pair *pair[NET_QUEUES_MAX];
 
@@ -325,6 +327,13 @@ void vnet_show_link(struct vnet *n, bool up);
 
 /* vhost.c. Who shall move the packets, if the netdev names somebody; before
  * there is anything else. 0 or -errno (said). */
+/* From now on the driver goes by config.mac. Under every pair's lock. */
+static inline void vnet_go_by_mac(struct vnet *n, const uint8_t mac[6])
+{
+    memcpy(n->config.mac, mac, 6);
+    n->renamed = false;
+}
+
 int vnet_vhost_open(struct vnet *n, struct machine *m);
 void vnet_vhost_close(struct vnet *n);
 /* What they are told of the device. */

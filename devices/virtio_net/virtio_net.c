@@ -196,7 +196,7 @@ static void vnet_stop(struct virtio *v)
     atomic_store(&n->ctrl_q, VIRTIO_QUEUES_MAX);
     vnet_lock_pairs(n);
     fields_reset(vnet_state_fields, n, STATE);
-    memcpy(n->config.mac, n->nic.mac, 6);
+    vnet_go_by_mac(n, n->nic.mac);
     vnet_unlock_pairs(n);
     n->config.status &= (le16)~VNET_S_ANNOUNCE;
     vnet_set_guest_offloads(n, 0);
@@ -220,6 +220,7 @@ static void vnet_config_write(struct virtio *v, unsigned off, const void *p,
         return;
     vnet_lock_pairs(n);
     memcpy(n->config.mac + off, p, len < 6 - off ? len : 6 - off);
+    n->renamed = false;
     vnet_unlock_pairs(n);
 }
 

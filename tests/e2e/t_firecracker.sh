@@ -181,7 +181,7 @@ test_firecracker_load() {
     # What asks wrongly may ask again.
     fc_start
     is "$(fc PUT /snapshot/load '{"snapshot_path":"a.state"}')" 400 "no memory"
-    matches "$(<answer)" 'missing field: either `mem_backend` or `mem_file_path` is required' "the reason"
+    matches "$(<answer)" 'missing field: either .mem_backend. or .mem_file_path. is required' "the reason"
     put /machine-config '{"vcpu_count":1,"mem_size_mib":64}'
     is "$(load "$net$vsock$drive")" 400 "after another part"
     matches "$(<answer)" 'not allowed after configuring boot-specific' "the reason"
@@ -191,11 +191,11 @@ test_firecracker_load() {
     is "$(load "$net$vsock$drive,\"resume_vm\":true")" 204 "load: $(cat answer)"
     is "$(fc_state)" Running state
     pings 10.0.0.2 56 8000
-    ls -l "/proc/$vmm_pid/fd" | grep -q other.img || fail "the other disk is not open"
+    readlink "/proc/$vmm_pid/fd/"* | grep -q '/other.img$' || fail "the other disk is not open"
     is "$(fc GET /vm/config)" 200 "GET /vm/config"
     matches "$(<answer)" '"path_on_host":"other.img"' "the disk's file"
     matches "$(<answer)" '"host_dev_name":"tap1"' "the TAP"
-    [ -S w.sock ] && [ ! -S v.sock ] || fail "vsock's socket"
+    [ -S w.sock ] || fail "vsock's socket"
     is "$(load "$net$vsock")" 400 "a second load"
     matches "$(<answer)" 'not supported after starting' "the reason"
     is "$(fc PUT /actions '{"action_type":"InstanceStart"}')" 400 "a start"

@@ -250,8 +250,9 @@ TEST(plan_of_a_restored_machine_has_other_backends_and_addresses)
     CHECK_STR(opened[0], "id=n0,sndbuf=9,ifname=tap7");
     CHECK_STR(opened[1], "mtu=1400,id=n1");
     CHECK_STR(opened[2], "ifname=tap8,id=n2");
-    CHECK_STR(nic(0), "virtio-net-pci,netdev=n1,mac=52:54:00:00:00:08");
-    CHECK_STR(nic(1), "e1000,netdev=n0,mac=52:54:00:00:00:07");
+    CHECK_STR(nic(0),
+              "virtio-net-pci,netdev=n1,mac=52:54:00:00:00:08,new-mac=on");
+    CHECK_STR(nic(1), "e1000,netdev=n0,mac=52:54:00:00:00:07,new-mac=on");
     done(m);
     m = fake_new(4096);
     REQUIRE_EQ(LINE(m, "-netdev", "tap,id=n0,ifname=t0"), 0);

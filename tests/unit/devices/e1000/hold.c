@@ -469,6 +469,34 @@ TEST(e1000_hold_eeprom_phy_filters_and_counters_move)
     drv_free(d);
 }
 
+/* A new MAC is in the EEPROM, for the driver when it begins anew; it goes by
+ * the old one until then, which is not announced. */
+TEST(e1000_hold_a_new_mac_is_the_eeproms_and_its_sum_is_right)
+{
+    struct drv *d = start("");
+    uint32_t sum = 0;
+    drv_rings(d, 64);
+    wr(d, TCTL, rd(d, TCTL) | TCTL_EN);
+    uint32_t ral = rd(d, RAL), rah = rd(d, RAH);
+    options = ",mac=52:54:00:12:34:99,new-mac=on";
+    move(d);
+    CHECK_EQ(rd(d, RAL), ral);
+    CHECK_EQ(rd(d, RAH), rah);
+    CHECK_EQ(fake_net_announced(d->net), 0);
+    for (uint32_t i = 0; i < 64; i++) {
+        wr(d, EERD, i << 8 | EERD_START);
+        uint32_t word = rd(d, EERD) >> 16;
+        sum += word;
+        if (i == 2)
+            CHECK_EQ(word, 0x9934);
+    }
+    CHECK_EQ(sum & 0xffff, 0xbaba);
+    wr(d, CTRL, CTRL_RST);
+    CHECK_EQ(rd(d, RAH) & 0xffff, 0x9934);
+    options = "";
+    drv_free(d);
+}
+
 TEST(e1000_hold_link_comes_up_and_goes_down_afterwards)
 {
     struct drv *d = start("");

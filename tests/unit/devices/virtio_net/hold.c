@@ -383,6 +383,59 @@ TEST(vnet_hold_announces_after_a_move_and_not_after_a_rest)
     vd_free(&d);
 }
 
+/* Is a frame to 52:54:00:12:34:`last` taken in? */
+static bool hears(struct vd *d, uint8_t last)
+{
+    uint8_t f[64] = {0x52, 0x54, 0, 0x12, 0x34, last};
+    vd_post(d, RX0, 2048);
+    vd_kick(d, RX0);
+    fake_net_give(d->net, 0, NULL, f, sizeof(f));
+    fake_run_loop(d->m);
+    return vd_reap(&d->q[RX0]);
+}
+
+/* Another MAC shows at once; frames to the old one come until the driver takes
+ * the new one, and it is not asked to announce what is another's now. */
+TEST(vnet_hold_a_new_mac_is_told_and_the_old_one_heard_until_it_is_taken)
+{
+    static const uint8_t none[8], mac[6] = {0x52, 0x54, 0, 0x12, 0x34, 0x99};
+    struct vd d = {0};
+    vd_up(&d, false,
+          CTRL | F(VIRTIO_NET_F_CTRL_RX) | F(VIRTIO_NET_F_CTRL_MAC_ADDR) |
+              F(VIRTIO_NET_F_GUEST_ANNOUNCE) | F(VIRTIO_NET_F_STATUS));
+    command(&d, 1, 0, none, sizeof(none)); /* the filter is on */
+    CHECK(hears(&d, 0x56) && !hears(&d, 0x99));
+    d.opts = "mac=52:54:00:12:34:99,new-mac=on";
+    for (int i = 0; i < 2; i++) {
+        move(&d);
+        CHECK_EQ(drv_r8(d.m, d.config + 5), 0x99);
+        CHECK_EQ(drv_r16(d.m, d.config + 6), 1); /* no ANNOUNCE */
+        CHECK_EQ(vd_config_irqs(&d), 1);
+        CHECK(hears(&d, 0x56) && hears(&d, 0x99) && !hears(&d, 0x57));
+    }
+    command(&d, 1, 1, mac, sizeof(mac));
+    CHECK(!hears(&d, 0x56) && hears(&d, 0x99));
+    d.opts = NULL;
+    move(&d); /* as it was saved */
+    CHECK_EQ(drv_r8(d.m, d.config + 5), 0x99);
+    CHECK(!hears(&d, 0x56) && hears(&d, 0x99));
+    vd_free(&d);
+}
+
+TEST(vnet_hold_a_new_mac_is_all_there_is_after_a_reset)
+{
+    struct vd d = {0};
+    vd_up(&d, false, CTRL | F(VIRTIO_NET_F_CTRL_RX));
+    d.opts = "mac=52:54:00:12:34:99,new-mac=on";
+    move(&d);
+    vd_again(&d, CTRL | F(VIRTIO_NET_F_CTRL_RX));
+    static const uint8_t none[8];
+    command(&d, 1, 0, none, sizeof(none));
+    CHECK_EQ(drv_r8(d.m, d.config + 5), 0x99);
+    CHECK(!hears(&d, 0x56) && hears(&d, 0x99));
+    vd_free(&d);
+}
+
 TEST(vnet_hold_a_cable_pulled_meanwhile_is_told_afterwards)
 {
     struct vd d = {0};
