@@ -192,7 +192,7 @@ int fcload_open(struct text *config)
     const char *mem = told.mem ? told.mem : told.mem_path;
     bool uffd = told.backend == MEM_UFFD;
     int err = restore_from(told.state, uffd ? NULL : mem, uffd ? mem : NULL,
-                           !told.resume);
+                           !told.resume, told.clock == ON);
     if (!err && !restore_part(PART, &part))
         err = fail(-EINVAL,
                    "%s: is of a machine that this API did not make; vmm "

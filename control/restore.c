@@ -41,11 +41,14 @@
 static struct {
     struct opts o, others; /* its own keys; what is replaced */
     const char *state, *mem, *uffd;
-    uint8_t paused;
+    uint8_t paused, clock;
     struct saved saved;
     int fd;           /* of mem */
     int peer, server; /* of uffd: the socket, the process; or -1 */
 } told = {.fd = -1, .peer = -1, .server = -1};
+
+enum { FROM_SAVED, FROM_REALTIME };
+static const char *const clocks[] = {"saved", "realtime", NULL};
 
 static const struct field restore_fields[] = {
     FIELD(TEXT, "state", __typeof__(told), state, .arg = "FILE",
@@ -57,6 +60,9 @@ static const struct field restore_fields[] = {
                   "one of Firecracker's"),
     FIELD(FLAG, "paused", __typeof__(told), paused,
           .help = "until vmm ctl SOCKET resume"),
+    FIELD(WORD, "clock", __typeof__(told), clock, .words = clocks,
+          .help = "kvmclock goes on from where it was, or is set forward by "
+                  "the time since"),
     {.name = ""},
 };
 
@@ -148,12 +154,13 @@ static int restore_load(const char *path, struct saved *s)
 }
 
 int restore_from(const char *state, const char *mem, const char *uffd,
-                 bool paused)
+                 bool paused, bool realtime)
 {
     told.state = state;
     told.mem = mem;
     told.uffd = uffd;
     told.paused = paused;
+    told.clock = realtime ? FROM_REALTIME : FROM_SAVED;
     return restore_load(state, &told.saved);
 }
 
@@ -314,6 +321,7 @@ int restore_check(struct config *c)
     if (err)
         return err;
     s->paused = told.paused || c->stopped;
+    s->realtime = told.clock == FROM_REALTIME;
     c->stopped = false; /* not before it is loaded */
     c->vm.saved = s;
     c->vm.ram = s->ram;

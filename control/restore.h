@@ -16,7 +16,7 @@ int restore_look(const char *path);
  * paths live as long as the machine. Reads the state file. 0 or -errno (said).
  */
 int restore_from(const char *state, const char *mem, const char *uffd,
-                 bool paused);
+                 bool paused, bool realtime);
 /* A part of it; false: it has none such. */
 bool restore_part(const char *name, struct part *part);
 /* Once the command line is known: opens and checks both files; what the saved

@@ -22,6 +22,7 @@
 
 #include "net.h"
 #include "power.h"
+#include "ring.h"
 
 #define MTU 1500
 #define IP_MF 0x2000 /* RFC 791 §3.1 */
@@ -243,6 +244,7 @@ static void icmp_rx(const struct origin *from, u8 *icmp, u32 len)
     if (len < ICMP_HDR || icmp[0] != ICMP_ECHO || !from->to_us ||
         checksum(0, icmp, len) != 0xffff)
         return;
+    vectors_count();
     icmp[0] = 0;
     /* RFC 1624: the type's 8 is gone from the sum, so its complement gains. */
     u32 sum = get16(icmp + 2) + (ICMP_ECHO << 8);

@@ -18,6 +18,7 @@
  */
 
 #include "ring.h"
+#include "power.h"
 
 #define SEL_TSS 0x30
 #define TSS_AVAILABLE 0x89ull /* present, 64-bit TSS */
@@ -40,6 +41,46 @@ extern u64 gdt_tss[2];
 extern u8 ring0_stack_top[];
 static bool in_ring3;
 
+/* ---------------------------------------------------------------- vectors */
+
+#define CR4_OSFXSR_OSXMMEXCPT 0x600
+
+/* Nothing else here uses vector registers, so they have what was put there
+ * last, or somebody lost it: whoever saves this guest. Ring 0 may be
+ * interpreted, without them. */
+static u64 counted;
+
+static void vectors_set(void)
+{
+    __asm__ volatile("movq %0, %%xmm6\n\tmovq %1, %%xmm7"
+                     :
+                     : "r"(counted), "r"(~counted));
+}
+
+static void vectors_allow(void)
+{
+    u64 cr4;
+
+    __asm__ volatile("movq %%cr4, %0" : "=r"(cr4));
+    __asm__ volatile("movq %0, %%cr4" : : "r"(cr4 | CR4_OSFXSR_OSXMMEXCPT));
+}
+
+void vectors_count(void)
+{
+    u64 count, inverse;
+
+    if (!in_ring3)
+        return;
+    __asm__ volatile("movq %%xmm6, %0\n\tmovq %%xmm7, %1"
+                     : "=r"(count), "=r"(inverse));
+    if (count != counted || inverse != ~counted)
+        power_panic("vector registers are lost", NULL);
+    counted++;
+    vectors_set();
+}
+
+/* ----------------------------------------------------------------- ring 3 */
+
 void ring_enter3(void)
 {
     u64 base = (uptr)&tss;
@@ -50,8 +91,10 @@ void ring_enter3(void)
     gdt_tss[0] = (sizeof(tss) - 1) | (base & 0xffffff) << 16 |
                  TSS_AVAILABLE << 40 | (base >> 24) << 56;
     __asm__ volatile("ltr %w0" : : "r"(SEL_TSS));
+    vectors_allow();
     in_ring3 = true;
     ring3_return();
+    vectors_set();
 }
 
 void ring0(void (*fn)(void))

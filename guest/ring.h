@@ -8,6 +8,10 @@
 /* Goes on in ring 3, on the same stack. */
 void ring_enter3(void);
 
+/* In ring 3: counts in vector registers, and panics where they are not as they
+ * were left. */
+void vectors_count(void);
+
 /* Runs fn in ring 0; before ring_enter3() just calls it. */
 void ring0(void (*fn)(void));
 

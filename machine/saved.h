@@ -15,7 +15,8 @@ struct saved {
     /* of the file, not in it; freed once it is loaded */
     uint8_t *p;
     size_t len;
-    bool paused; /* goes on by machine_resume() only */
+    bool paused;   /* goes on by machine_resume() only */
+    bool realtime; /* its kvmclock is set forward by the time since */
 };
 extern const struct field saved_fields[]; /* STATE rows: part "machine" */
 

@@ -46,14 +46,14 @@ static int keep_put_kvm(struct vm *vm, struct parts *out)
 {
     int cpu[CPUS_MAX];
     const struct stopped *s = &vm->stopped;
-    uint64_t tsc[CPUS_MAX], clock = s->kvmclock.clock;
+    uint64_t tsc[CPUS_MAX];
     struct kvm_fds f = keep_fds(vm, cpu);
     uint8_t *p;
     size_t len;
     for (unsigned i = 0; i < vm->m.ncpus; i++)
         tsc[i] = s->host_tsc + s->offset[i];
     f.tsc = s->tsc ? tsc : NULL;
-    f.clock = s->clock ? &clock : NULL;
+    f.clock = s->clock ? &s->kvmclock : NULL;
     f.pit = s->pit ? &s->pit2 : NULL;
     int err = kvm_state_save(&f, &p, &len);
     if (err)
@@ -93,5 +93,6 @@ int keep_load(struct vm *vm)
     if (err)
         return err;
     struct kvm_fds f = keep_fds(vm, cpu);
+    f.realtime = s->realtime;
     return kvm_state_load(&f, part.p, part.len);
 }

@@ -48,7 +48,8 @@ struct cpu_state {
 struct kvm_state {
     struct kvm_irqchip chip[3];
     struct kvm_pit_state2 pit;
-    uint64_t clock; /* kvmclock, ns */
+    uint64_t clock;    /* kvmclock, ns */
+    uint64_t realtime; /* and the host's time of day then; 0: not known */
     unsigned ncpus;
     struct cpu_state *cpu[CPUS_MAX];
     uint32_t *known; /* MSRs that this KVM lists */
@@ -80,6 +81,7 @@ static const struct field kvm_fields[] = {
     FIELD_BYTES(STATE, "ioapic", struct kvm_state, chip[2].chip),
     FIELD_BYTES(STATE, "pit", struct kvm_state, pit),
     FIELD_AS(STATE, NUMBER, "clock", struct kvm_state, clock),
+    FIELD_AS(STATE | SPARE, NUMBER, "realtime", struct kvm_state, realtime),
     {.name = "cpu",
      .type = FIELD_PARTS,
      .use = STATE,
@@ -290,7 +292,10 @@ static int kvm_state_get(const struct kvm_fds *f, struct kvm_state *s)
         err = kvm_state_call(f->vm, KVM_GET_PIT2, &s->pit, "GET", "PIT2", 0);
     if (!err)
         err = kvm_state_call(f->vm, KVM_GET_CLOCK, &clock, "GET", "CLOCK", 0);
-    s->clock = f->clock ? *f->clock : clock.clock;
+    if (f->clock)
+        memcpy(&clock, f->clock, sizeof(clock));
+    s->clock = clock.clock;
+    s->realtime = clock.flags & KVM_CLOCK_REALTIME ? clock.realtime : 0;
     if (f->pit)
         memcpy(&s->pit, f->pit, sizeof(s->pit));
     return err;
@@ -440,12 +445,32 @@ static int kvm_state_set_cpu(const struct kvm_fds *f, struct kvm_state *s,
     return err;
 }
 
-static int kvm_state_set(const struct kvm_fds *f, struct kvm_state *s)
+/* Of all clocks only this one can be set forward: a guest takes a time stamp
+ * counter that leaps for a broken one, or loses count (its clocksource's
+ * multiplication is for minutes). */
+static int kvm_state_set_clock(const struct kvm_fds *f,
+                               const struct kvm_state *s)
 {
     struct kvm_clock_data clock = {.clock = s->clock};
+    int flags = ioctl(f->vm, KVM_CHECK_EXTENSION, KVM_CAP_ADJUST_CLOCK);
+    if (f->realtime && (!s->realtime || !(flags & KVM_CLOCK_REALTIME)))
+        return fail(-EOPNOTSUPP,
+                    "clock=realtime: %s does not know the time of day of its "
+                    "kvmclock",
+                    s->realtime ? "KVM here (before Linux 5.16)"
+                                : "the saved machine");
+    if (f->realtime) {
+        clock.flags = KVM_CLOCK_REALTIME;
+        clock.realtime = s->realtime;
+    }
+    return kvm_state_call(f->vm, KVM_SET_CLOCK, &clock, "SET", "CLOCK", 0);
+}
+
+static int kvm_state_set(const struct kvm_fds *f, struct kvm_state *s)
+{
     int err = kvm_state_call(f->vm, KVM_SET_PIT2, &s->pit, "SET", "PIT2", 0);
     if (!err)
-        err = kvm_state_call(f->vm, KVM_SET_CLOCK, &clock, "SET", "CLOCK", 0);
+        err = kvm_state_set_clock(f, s);
     for (unsigned i = 0; i < ARRAY_LEN(s->chip) && !err; i++)
         err = kvm_state_call(f->vm, KVM_SET_IRQCHIP, &s->chip[i], "SET",
                              "IRQCHIP", i);

@@ -4,6 +4,7 @@
 #ifndef KVM_STATE_H
 #define KVM_STATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,9 +13,11 @@ struct kvm_fds {
     const int *cpu;
     unsigned ncpus;
     /* Optional, for saving. What the guest's clocks stand at, which go on in
-     * KVM: kvmclock in ns; struct kvm_pit_state2; a time stamp a CPU. */
-    const uint64_t *clock, *tsc;
-    const void *pit;
+     * KVM: struct kvm_clock_data; struct kvm_pit_state2; a time stamp a CPU. */
+    const void *clock, *pit;
+    const uint64_t *tsc;
+    /* For loading: kvmclock is set forward by the time since it was saved. */
+    bool realtime;
 };
 
 /* Every vCPU is stopped, and was run once more with immediate_exit, so that no

@@ -10,7 +10,7 @@
 #   large  a lab with memory beyond 4 GiB
 #   iommu  a lab with an IOMMU and a spare NIC at 0000:00:1e.0, wired to one with MAC 52:54:00:1a:b0:02
 #   both   this machine and the lab
-# and WHEN, in the lab (on this machine every test is part of every check):
+# and WHEN, in the lab (on this machine every test is part of every check, but those of kvm/long of `make check-long`):
 #   check  `make check`; the same as none
 #   quick  `make check QUICK=1`, too
 #   long   only `make check-long`: what takes minutes, or looks in the lab at what is seen on this machine

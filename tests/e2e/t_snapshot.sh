@@ -13,18 +13,18 @@ save() {
 restore() {
     local name=$1
     shift
-    start -restore "$name.state,mem=$name.mem" -tap "tap0,mac=52:54:00:00:00:02,model=${model:-virtio-net-pci}" -control s -allow-path "$T" "$@"
+    start -restore "$name.state,mem=$name.mem${clock-}" -tap "tap0,mac=52:54:00:00:00:02,model=${model:-virtio-net-pci}" -control s -allow-path "$T" "$@"
     wait_for 30 "the guest, restored" vm_runs
 }
 # files: those of snapshots, whole or not.
 files() { find . -name '*.mem*' -o -name '*.state*' | sort | tr '\n' ' '; }
 
-e2e kvm snapshot_goes_on "saved and restored in mid-traffic, each time in a new process, both models"
+e2e kvm snapshot_goes_on "saved and restored in mid-traffic, each time in a new process, both models; the guest's count in vector registers, too"
 test_snapshot_goes_on() {
     local model
     chmod 777 .
     for model in virtio-net-pci e1000; do
-        model=$model boot_bundled '' -control s -allow-path "$T"
+        model=$model boot_bundled ring3 -control s -allow-path "$T"
         for _ in 1 2 3; do
             ping -n -q -i 0.002 -c 60 -W 1 10.0.0.2 >/dev/null &
             nap 0.05
@@ -32,8 +32,27 @@ test_snapshot_goes_on() {
             stop
             wait $! || true
             is "$(stat -c '%a %U' a.state a.mem | sort -u)" "600 nobody" "mode and owner"
-            restore a
+            clock=,clock=realtime restore a
             pings 10.0.0.2 56 8000
+        done
+        "$VMM" ctl s quit
+        ends 5 0
+    done
+}
+
+e2e kvm/long snapshot_200 "200 times, of both models in turn: no start is lost, no packet after it, no bit of a vector register"
+test_snapshot_200() {
+    local model round
+    chmod 777 .
+    for model in virtio-net-pci e1000; do
+        model=$model boot_bundled ring3 -control s -allow-path "$T"
+        for round in {1..100}; do
+            ping -n -q -i 0.002 -c 30 -W 1 10.0.0.2 >/dev/null &
+            save a
+            stop
+            wait $! || true
+            restore a
+            pings 10.0.0.2 56
         done
         "$VMM" ctl s quit
         ends 5 0

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -66,7 +67,8 @@ static void guest_new(struct guest *g)
     g->run =
         mmap(NULL, g->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, g->cpu, 0);
     REQUIRE(g->run != MAP_FAILED);
-    g->fds = (struct kvm_fds){g->kvm, g->vm, &g->cpu, 1};
+    g->fds = (struct kvm_fds){
+        .kvm = g->kvm, .vm = g->vm, .cpu = &g->cpu, .ncpus = 1};
 }
 
 static void guest_free(struct guest *g)
@@ -184,6 +186,52 @@ TEST(kvm_state_chips_apic_and_msrs_are_the_same_again)
     CHECK_EQ(pat.m.entries[0].data, 0x0007040100070401ull);
     free(p);
     guest_free(&two);
+}
+
+static uint64_t kvmclock(const struct guest *g)
+{
+    struct kvm_clock_data now = {0};
+    REQUIRE_EQ(ioctl(g->vm, KVM_GET_CLOCK, &now), 0);
+    return now.clock;
+}
+
+/* It goes on from where it was; asked to, by the time of day. */
+TEST(kvm_state_clock_goes_on_or_is_set_forward)
+{
+    const uint64_t s = 1000000000, hour = 3600 * s;
+    struct guest g;
+    struct kvm_clock_data was = {0};
+    struct timespec day;
+    size_t len;
+    uint8_t *p;
+    guest_new(&g);
+    guest_start(&g);
+    if (!(ioctl(g.vm, KVM_CHECK_EXTENSION, KVM_CAP_ADJUST_CLOCK) &
+          KVM_CLOCK_REALTIME)) {
+        guest_free(&g);
+        SKIP("a KVM before Linux 5.16");
+    }
+    clock_gettime(CLOCK_REALTIME, &day);
+    was.clock = 5 * s;
+    was.flags = KVM_CLOCK_REALTIME;
+    was.realtime = (uint64_t)day.tv_sec * s - hour; /* saved an hour ago */
+    g.fds.clock = &was;
+    REQUIRE_EQ(kvm_state_save(&g.fds, &p, &len), 0);
+    REQUIRE_EQ(kvm_state_load(&g.fds, p, len), 0);
+    CHECK(kvmclock(&g) >= was.clock && kvmclock(&g) < was.clock + hour / 2);
+    g.fds.realtime = true;
+    REQUIRE_EQ(kvm_state_load(&g.fds, p, len), 0);
+    CHECK(kvmclock(&g) >= was.clock + hour);
+    CHECK(kvmclock(&g) < was.clock + hour + hour / 2);
+    free(p);
+
+    was.flags = 0; /* of a host that could not tell */
+    REQUIRE_EQ(kvm_state_save(&g.fds, &p, &len), 0);
+    test_log();
+    CHECK_EQ(kvm_state_load(&g.fds, p, len), -EOPNOTSUPP);
+    CHECK_HAS(test_log(), "clock=realtime: the saved machine does not know");
+    free(p);
+    guest_free(&g);
 }
 
 /* Where the bytes of a record begin. */
