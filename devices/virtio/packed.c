@@ -45,11 +45,10 @@ bool packed_available(struct virtqueue *vq)
  * means something in its flags. */
 static enum vq_got packed_walk_table(struct virtqueue *vq, struct vq_chain *c,
                                      struct iovec *iov, int max,
-                                     const struct vring_desc *at)
+                                     struct vring_desc at)
 {
-    unsigned n;
-    const struct packed_desc *table =
-        (const void *)vq_indirect_table(vq, at, &n);
+    const struct packed_desc *table = (const void *)vq_indirect_table(vq, at);
+    unsigned n = at.len / sizeof(at);
     if (!table)
         return VQ_FAULT;
     for (unsigned i = 0; i < n; i++) {
@@ -59,20 +58,21 @@ static enum vq_got packed_walk_table(struct virtqueue *vq, struct vq_chain *c,
         vq->walked++;
         if (c->nr + c->nw >= max && d.len)
             return VQ_FULL_IOV;
-        if (!vq_add_piece(vq, c, iov, &d))
+        if (!vq_add_piece(vq, c, iov, d))
             return VQ_FAULT;
     }
     return VQ_CHAIN;
 }
 
-enum vq_got packed_pop(struct virtqueue *vq, struct vq_chain *c,
-                       struct iovec *iov, int max)
+static __attribute__((noinline)) enum vq_got packed_walk(struct virtqueue *vq,
+                                                         struct vq_chain *c,
+                                                         struct iovec *iov,
+                                                         int max)
 {
     const struct packed_desc *ring = vq->desc;
     uint16_t at = vq->avail_next;
     bool wrap = vq->avail_wrap;
-    if (!packed_available(vq))
-        return VQ_EMPTY;
+    *c = (struct vq_chain){0};
     for (;;) {
         struct packed_desc p;
         if (c->ndesc >= vq->size)
@@ -86,20 +86,35 @@ enum vq_got packed_pop(struct virtqueue *vq, struct vq_chain *c,
         if (d.flags & VRING_DESC_INDIRECT) {
             if (c->ndesc > 1)
                 return vq_broken(vq, "an indirect descriptor inside a chain");
-            enum vq_got got = packed_walk_table(vq, c, iov, max, &d);
+            enum vq_got got = packed_walk_table(vq, c, iov, max, d);
             if (got != VQ_CHAIN)
                 return got;
             break;
         }
         if (c->nr + c->nw >= max && d.len)
             return VQ_FULL_IOV;
-        if (!vq_add_piece(vq, c, iov, &d))
+        if (!vq_add_piece(vq, c, iov, d))
             return VQ_FAULT;
         if (!(d.flags & VRING_DESC_NEXT))
             break;
     }
     vq->avail_next = at;
     vq->avail_wrap = wrap;
+    return VQ_CHAIN;
+}
+
+enum vq_got packed_pop(struct virtqueue *vq, struct vq_chain *c,
+                       struct iovec *iov, int max)
+{
+    const struct packed_desc *ring = vq->desc;
+    if (!packed_available(vq))
+        return VQ_EMPTY;
+    struct vring_desc d = vq_desc(&ring[vq->avail_next]);
+    c->id = d.flags;
+    d.flags = d.next;
+    if (!vq_single(vq, c, iov, max, d))
+        return packed_walk(vq, c, iov, max);
+    packed_advance(vq, &vq->avail_next, &vq->avail_wrap, 1);
     return VQ_CHAIN;
 }
 

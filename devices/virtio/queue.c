@@ -160,7 +160,6 @@ enum vq_got vq_pop(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov,
         return vq_more(vq) ? vq_broken(vq, "a buffer was made available twice")
                            : VQ_EMPTY;
     }
-    *c = (struct vq_chain){0};
     enum vq_got got =
         vq->packed ? packed_pop(vq, c, iov, max) : split_pop(vq, c, iov, max);
     if (got == VQ_CHAIN) {

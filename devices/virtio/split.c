@@ -20,8 +20,8 @@ struct vring_used {
 };
 _Static_assert(sizeof(struct vring_used_elem) == 8, "§2.7.8");
 
-static enum vq_got split_walk(struct virtqueue *vq, struct vq_chain *c,
-                              struct iovec *iov, int max)
+static __attribute__((noinline)) enum vq_got
+split_walk(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov, int max)
 {
     const struct vring_desc *table = vq->desc;
     unsigned n = vq->size, i = c->id, steps = 0, direct = 0;
@@ -37,9 +37,10 @@ static enum vq_got split_walk(struct virtqueue *vq, struct vq_chain *c,
         if (d.flags & VRING_DESC_INDIRECT) {
             if (inside)
                 return vq_broken(vq, "an indirect table is nested");
-            table = vq_indirect_table(vq, &d, &n);
+            table = vq_indirect_table(vq, d);
             if (!table)
                 return VQ_FAULT;
+            n = d.len / sizeof(d);
             inside = true;
             direct = steps - 1;
             i = steps = 0;
@@ -50,7 +51,7 @@ static enum vq_got split_walk(struct virtqueue *vq, struct vq_chain *c,
             return vq_broken(vq, "a descriptor chain is too long");
         if (c->nr + c->nw >= max && d.len)
             return VQ_FULL_IOV;
-        if (!vq_add_piece(vq, c, iov, &d))
+        if (!vq_add_piece(vq, c, iov, d))
             return VQ_FAULT;
         if (!(d.flags & VRING_DESC_NEXT))
             return VQ_CHAIN;
@@ -79,12 +80,17 @@ enum vq_got split_pop(struct virtqueue *vq, struct vq_chain *c,
                       struct iovec *iov, int max)
 {
     const struct vring_avail *avail = vq->avail;
+    const struct vring_desc *table = vq->desc;
     if (!split_available(vq))
         return vq->state == VQ_READY ? VQ_EMPTY : VQ_FAULT;
-    c->id = __atomic_load_n(&avail->ring[vq->avail_next & (vq->size - 1)],
-                            __ATOMIC_RELAXED);
-    c->ndesc = 1;
-    enum vq_got got = split_walk(vq, c, iov, max);
+    uint16_t id = __atomic_load_n(&avail->ring[vq->avail_next & (vq->size - 1)],
+                                  __ATOMIC_RELAXED);
+    enum vq_got got = VQ_CHAIN;
+    c->id = id;
+    if (id >= vq->size || !vq_single(vq, c, iov, max, vq_desc(&table[id]))) {
+        *c = (struct vq_chain){.id = id, .ndesc = 1};
+        got = split_walk(vq, c, iov, max);
+    }
     if (got == VQ_CHAIN)
         vq->avail_next++;
     return got;

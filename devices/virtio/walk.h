@@ -13,14 +13,62 @@ struct vring_desc { /* §2.7.5 */
     le16 flags, next;
 };
 
-/* Appends a descriptor's buffer to a chain; false: the queue broke. */
-bool vq_add_piece(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov,
-                  const struct vring_desc *d);
-/* The table an indirect descriptor points to and its number of entries, or
- * NULL: the queue broke. */
+/* An entry of a ring, each of its bytes read once: {addr, len, flags, next}; a
+ * packed ring's has its id before its flags. Aligned, unlike those of a table.
+ */
+static inline struct vring_desc vq_desc(const void *entry)
+{
+    const le64 *at = entry;
+    uint64_t a = __atomic_load_n(&at[0], __ATOMIC_RELAXED);
+    uint64_t b = __atomic_load_n(&at[1], __ATOMIC_RELAXED);
+    return (struct vring_desc){a, (uint32_t)b, (uint16_t)(b >> 32),
+                               (uint16_t)(b >> 48)};
+}
+
+/* Breaks the queue, whose chain has a piece that cannot be; false. */
+bool vq_bad_piece(struct virtqueue *vq, const void *p, bool readable_late);
+/* Appends a descriptor's buffer to a chain, readable ones first; false: the
+ * queue broke. */
+static inline bool vq_add_piece(struct virtqueue *vq, struct vq_chain *c,
+                                struct iovec *iov, struct vring_desc d)
+{
+    bool write = d.flags & VRING_DESC_WRITE;
+    uint32_t sum = (write ? c->wlen : c->rlen) + d.len;
+    if (!d.len)
+        return true;
+    void *p = ram_ptr(vq->ram, gpa(d.addr), d.len);
+    if (!p || (!write && c->nw) || sum < d.len)
+        return vq_bad_piece(vq, p, !write && c->nw);
+    iov[c->nr + c->nw] = (struct iovec){p, d.len};
+    *(write ? &c->wlen : &c->rlen) = sum;
+    *(write ? &c->nw : &c->nr) += 1;
+    return true;
+}
+/* The table an indirect descriptor points to, of its length / 16 entries; NULL:
+ * the queue broke. */
 const struct vring_desc *vq_indirect_table(struct virtqueue *vq,
-                                           const struct vring_desc *d,
-                                           unsigned *n);
+                                           struct vring_desc d);
+
+/* A chain of one descriptor with a buffer, which most are. False: it is none
+ * of these, or a wrong one: nothing is done, the walk finds out. */
+static inline bool vq_single(struct virtqueue *vq, struct vq_chain *c,
+                             struct iovec *iov, int max, struct vring_desc d)
+{
+    if (d.flags & (VRING_DESC_NEXT | VRING_DESC_INDIRECT) || !d.len || max < 1)
+        return false;
+    bool write = d.flags & VRING_DESC_WRITE;
+    void *p = ram_ptr(vq->ram, gpa(d.addr), d.len);
+    if (!p)
+        return false;
+    vq->walked++;
+    iov[0] = (struct iovec){p, d.len};
+    c->ndesc = 1;
+    c->nr = !write;
+    c->nw = write;
+    c->rlen = write ? 0 : d.len;
+    c->wlen = write ? d.len : 0;
+    return true;
+}
 
 /* split.c, packed.c: the verbs of queue.h on each ring. */
 bool split_available(struct virtqueue *vq);
