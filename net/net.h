@@ -167,8 +167,12 @@ void netdev_free(struct netdev *nd);
 /* For backends, on the main loop's thread (or before it runs): the cable came
  * or went. The NIC hears of it unless the operator has pulled the cable. */
 void netdev_set_link(struct netdev *nd, bool up);
+extern _Atomic bool netdevs_unplugged; /* netdev_toggle_cables */
 /* Is the cable in, at both ends? What a NIC's link status shows. */
-bool netdev_link(const struct netdev *nd);
+static inline bool netdev_link(const struct netdev *nd)
+{
+    return nd->link_up && !nd->unplugged && !netdevs_unplugged;
+}
 /* Has -stats show a table's counters, which are in `base`, until the netdev
  * ends or netdev_uncount. */
 void netdev_count(struct netdev *nd, struct netdev_counts *c,

@@ -9,7 +9,7 @@
 #include "net/net.h"
 
 struct netdev *netdevs;
-static _Atomic bool pulled; /* every cable, by the operator */
+_Atomic bool netdevs_unplugged;
 
 const struct field netdev_fields[] = {
     FIELD(TEXT, "id", struct netdev, id, .arg = "ID", .help = "its name"),
@@ -57,11 +57,6 @@ void netdev_free(struct netdev *nd)
     opts_free(&opts);
 }
 
-bool netdev_link(const struct netdev *nd)
-{
-    return nd->link_up && !nd->unplugged && !pulled;
-}
-
 /* To its NIC, where it is not as it was. */
 static void netdev_tell(struct netdev *nd, bool was)
 {
@@ -82,10 +77,10 @@ void netdev_set_link(struct netdev *nd, bool up)
 
 void netdev_toggle_cables(void)
 {
-    log_line("cables %s", pulled ? "plugged in" : "pulled");
-    pulled = !pulled;
+    log_line("cables %s", netdevs_unplugged ? "plugged in" : "pulled");
+    netdevs_unplugged = !netdevs_unplugged;
     for (struct netdev *nd = netdevs; nd; nd = nd->next)
-        netdev_tell(nd, nd->link_up && !nd->unplugged && pulled);
+        netdev_tell(nd, nd->link_up && !nd->unplugged && netdevs_unplugged);
 }
 
 void netdev_plug(struct netdev *nd, bool in)

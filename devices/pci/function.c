@@ -104,11 +104,6 @@ void pci_intx_init(struct pci_fn *fn)
     fn->cfg[PCI_INT_PIN] = 1;
 }
 
-bool pci_can_dma(const struct pci_fn *fn)
-{
-    return pci_get(fn, PCI_COMMAND, 1) & PCI_CMD_MASTER;
-}
-
 /* ------------------------------------------------------------------ fields */
 
 const struct field pci_fn_fields[] = {

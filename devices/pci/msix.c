@@ -29,11 +29,6 @@ static uint8_t msix_control(const struct pci_fn *fn)
     return (uint8_t)pci_get(fn, fn->msix_cap + 3u, 1);
 }
 
-bool pci_msix_on(const struct pci_fn *fn)
-{
-    return fn->msix_cap && msix_control(fn) & CTRL_ENABLE;
-}
-
 static void msix_vec_detach(struct pci_msix_vec *v)
 {
     irq_detach(&v->irq);

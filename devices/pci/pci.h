@@ -207,8 +207,11 @@ int pci_add(struct pci_fn *fn, const struct pci_place *place);
 
 /* Drives INTx. Under the device's lock, or otherwise one caller at a time. */
 void pci_intx_set(struct pci_fn *fn, bool level);
-/* Does the guest use MSI-X now? (enable bit) Any thread. */
-bool pci_msix_on(const struct pci_fn *fn);
+/* Does the guest use MSI-X now? (enable bit of Message Control) Any thread. */
+static inline bool pci_msix_on(const struct pci_fn *fn)
+{
+    return fn->msix_cap && fn->cfg[fn->msix_cap + 3u] & 0x80;
+}
 /* Raises vector v, if MSI-X is on and v < nvec; masked ones become pending.
  * Any thread, no lock. */
 void pci_msix_raise(struct pci_fn *fn, unsigned v);
@@ -225,7 +228,10 @@ void pci_msix_unlend(struct pci_fn *fn);
 void pci_msix_update(struct pci_fn *fn);
 void pci_msix_reset(struct pci_fn *fn);
 /* May the function read and write guest memory now? Any thread. */
-bool pci_can_dma(const struct pci_fn *fn);
+static inline bool pci_can_dma(const struct pci_fn *fn)
+{
+    return fn->cfg[PCI_COMMAND] & PCI_CMD_MASTER;
+}
 /* Turns kick k of a BAR on or off; cold. */
 void pci_kick_set(struct pci_fn *fn, unsigned bar, unsigned k, bool on);
 /* Has kick k signal another eventfd; cold. */
