@@ -17,6 +17,11 @@ uint64_t now_ns(void)
     return clock_read(CLOCK_MONOTONIC);
 }
 
+uint64_t now_ticks(void)
+{
+    return __builtin_ia32_rdtsc();
+}
+
 uint64_t wall_ns(void)
 {
     return clock_read(CLOCK_REALTIME);

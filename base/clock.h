@@ -9,6 +9,9 @@
 
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t now_ns(void);
+/* The time stamp counter: how much passed between two looks, in a unit that
+ * only this says. Never a system call, whatever clock the kernel has. */
+uint64_t now_ticks(void);
 /* CLOCK_REALTIME in nanoseconds (UTC since 1970). */
 uint64_t wall_ns(void);
 

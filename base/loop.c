@@ -13,7 +13,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -27,8 +26,7 @@
 #include "base/pace.h"
 
 #define BATCH 32
-#define TURNS_MAX 10 /* while the clock stands still (a test's) */
-#define LOOKS 16     /* at the rings, for each at the file descriptors */
+#define TURNS_MAX 100 /* while the clock stands still (a test's) */
 
 struct call {
     void (*fn)(void *arg);
@@ -52,8 +50,8 @@ struct loop {
     struct epoll_event batch[BATCH];
     int nbatch, at;
     struct poller *pollers; /* signals off: the loop looks */
-    bool looks;             /* somebody has a ring to look at */
     struct pace pace;
+    uint64_t seen; /* ticks: when the file descriptors were looked at */
 };
 
 /* syscalls all: write */
@@ -119,6 +117,7 @@ int loop_new(struct loop **out)
     if (!l)
         return -ENOMEM;
     l->again_tail = &l->again;
+    l->pace = (struct pace)PACE_NEW;
     pthread_mutex_init(&l->calling, NULL);
     l->epfd = epoll_create1(EPOLL_CLOEXEC);
     if (l->epfd < 0) {
@@ -353,11 +352,6 @@ void loop_worked(struct loop *l, unsigned small)
     pace_worked(&l->pace, small);
 }
 
-void loop_given(struct loop *l)
-{
-    l->pace.given = true;
-}
-
 void loop_window(struct loop *l, uint64_t ns)
 {
     pace_ask(&l->pace, ns);
@@ -366,8 +360,7 @@ void loop_window(struct loop *l, uint64_t ns)
 bool loop_look(struct loop *l, struct poller *p)
 {
     assert(loop_is_mine(l));
-    l->looks = true;
-    if (!pace_look(&l->pace) && !l->pace.naps)
+    if (!pace_looks(&l->pace))
         return false;
     if (!p->listed) {
         p->listed = true;
@@ -391,12 +384,9 @@ void loop_unlook(struct loop *l, struct poller *p)
 
 static struct poller *loop_find_work(struct loop *l)
 {
-    for (int i = 0; i < LOOKS; i++) {
-        for (struct poller *p = l->pollers; p; p = p->next)
-            if (p->look(p))
-                return p;
-        __builtin_ia32_pause();
-    }
+    for (struct poller *p = l->pollers; p; p = p->next)
+        if (p->look(p))
+            return p;
     return NULL;
 }
 
@@ -431,31 +421,32 @@ static int loop_nap(struct loop *l)
 }
 
 /* The number of events in the batch, -1 when a poller had work (it is done), 0
- * for nothing: all signals are on.
- *
- * syscalls loop pair: epoll_pwait sched_yield */
-static int loop_look_about(struct loop *l, uint64_t start)
+ * for nothing: all signals are on. */
+static int loop_look_about(struct loop *l)
 {
     if (l->pace.naps)
         return loop_nap(l);
-    uint64_t now = start, end = start + pace_look(&l->pace);
+    uint64_t start = now_ticks(), now = start, last;
     int turns = 0;
     do {
+        if (now - l->seen > l->pace.blind) {
+            l->seen = now;
+            int n = epoll_wait(l->epfd, l->batch, BATCH, 0);
+            if (n > 0)
+                return n;
+        }
         struct poller *p = loop_find_work(l);
         if (p) {
-            pace_answered(&l->pace, now - start);
             loop_unlook(l, p);
             p->ready(p);
             return -1;
         }
-        int n = epoll_wait(l->epfd, l->batch, BATCH, 0);
-        if (n > 0)
-            return n;
-        sched_yield(); /* whoever else wants this CPU needs it more */
-        turns++;
-        now = now_ns();
-    } while (now < end && (now != start || turns < TURNS_MAX) && !l->again &&
-             !atomic_load(&l->stop));
+        __builtin_ia32_pause();
+        last = now;
+        now = now_ticks();
+    } while (now - start < l->pace.window && now - last < l->pace.gap &&
+             (now != start || ++turns < TURNS_MAX));
+    pace_looked(&l->pace);
     loop_arm_all(l);
     return 0;
 }
@@ -463,22 +454,17 @@ static int loop_look_about(struct loop *l, uint64_t start)
 /* Events for the batch, or -1. */
 static int loop_wait_events(struct loop *l, int64_t limit)
 {
-    if (!l->looks)
-        return loop_wait_ns(l, loop_wait_limit(l, limit));
-    uint64_t start = now_ns();
-    if (l->pollers && !l->again) {
-        int n = loop_look_about(l, start);
+    if (l->pollers && !l->again && !atomic_load(&l->stop)) {
+        int n = loop_look_about(l);
         if (n)
             return n;
     }
     limit = loop_wait_limit(l, limit);
-    if (!limit)
-        return loop_wait_ns(l, limit);
-    uint64_t before = now_ns();
+    uint64_t before = now_ticks();
     int n = loop_wait_ns(l, limit);
-    uint64_t now = now_ns();
-    pace_answered(&l->pace, now - start);
-    pace_slept(&l->pace, now - before);
+    l->seen = now_ticks();
+    if (limit)
+        l->pace.slept = l->seen - before;
     return n;
 }
 

@@ -62,11 +62,10 @@ struct poller {
     struct poller *next;
     bool listed;
 };
-/* The owner found no more work. True: the loop will look, signals may stay off
- * until arm(). False: it is about to sleep, the owner arms at once. */
+/* The owner did what there was and found no more work. True: the loop will
+ * look, signals may stay off until arm(). False: it is about to sleep, the
+ * owner arms at once. */
 bool loop_look(struct loop *l, struct poller *p);
-/* The owner gave the guest something that it may answer soon ("Answers"). */
-void loop_given(struct loop *l);
 /* The owner did so many small packets (of LOOP_SMALL bytes at most), which cost
  * little beside the way to them. */
 #define LOOP_SMALL 2048

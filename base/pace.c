@@ -1,22 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* A loop's pace: how long it looks around before it sleeps, and when it naps.
  *
- * Looking. Under load the other side's next signal comes soon after the loop
+ * Looking. Under load the next packet of the guest's comes soon after the loop
  * went to sleep; the signal (an exit of the vCPU), the sleep and the wake-up
- * then cost more than the packet. So after a sleep that was short the loop
- * opens a window: before the next sleep it polls the rings and the file
- * descriptors for that long. Each short sleep doubles the window, a long one
- * closes it (as KVM's halt polling does). A loop whose events are far apart
- * never looks, so an idle machine costs nothing.
+ * then cost more than the packet. So before it sleeps the loop looks at the
+ * rings in guest memory, without entering the kernel, for a few times what a
+ * signal costs here, if that has paid: if the last look found something, or if
+ * the ring's signal came soon after the loop went to sleep, when a look would
+ * have. A look that finds nothing is the last, so whoever sends seldom, or asks
+ * and waits, or has another process on this processor (a gap in the time stamp
+ * counter tells), costs nothing. No memory shows that a file descriptor is
+ * ready, so they are looked at too when looking takes longer than that.
  *
- * What "short" is depends on what a signal and a wake-up cost on this host,
+ * What is "soon" depends on what a signal and a wake-up cost on this host,
  * which differs by a factor of fifty between a bare machine and a nested one;
- * it is measured, once, at the first look.
- *
- * Answers. Who asks and waits leaves long pauses, but what the guest is given
- * it answers soon: a ping, a request, an acknowledgement. So after a delivery
- * the loop looks for the answer, for up to twice as long as the last one took.
- * No answer in time, and it does not look for the next.
+ * it is measured, once, at the first short sleep.
  *
  * Napping. A flood of small packets is better served in batches: while the loop
  * turns round and round it finds them one by one, and the CPU it burns is not
@@ -32,20 +30,23 @@
 
 #include "base/clock.h"
 
-#define LOOK_COSTS 32    /* a window in signals sent to oneself, at most */
-#define NAP_COSTS 128    /* and a nap */
-#define ANSWER_COSTS 200 /* and a look for an answer */
-#define LOOK_MAX_NS 250000
-#define ANSWER_MAX_NS 2000000
+/* In signals sent to oneself: a look, at most; a sleep, with its wake-up, that
+ * a look would have saved; a turn of a look; a nap. */
+#define LOOK_COSTS 8
+#define SOON_COSTS 32
+#define GAP_COSTS 2
+#define NAP_COSTS 128
+#define LOOK_LEAST 2000 /* ticks */
+#define LOOK_MAX 200000
+#define NAP_LEAST_NS 20000
 #define NAP_MAX_NS 1000000
-#define LOOK_LEAST_NS 20000
 #define NAP_AFTER 16 /* small packets, looked at together */
 #define NAP_LEAST 3  /* small packets that are worth a nap */
 #define DOUBT_MAX 5  /* NAP_AFTER doubles as often, at most */
 
 /* What it costs to signal an eventfd, to be told by epoll, and to read it. Of
  * its own making, both: what epoll_wait gave here would be lost to the loop,
- * and an edge is told once. 0: no descriptors left.
+ * and an edge is told once. In ticks; 0: no descriptors left.
  *
  * syscalls loop pair: epoll_create1 eventfd2 close */
 static uint64_t pace_signal_cost(void)
@@ -58,11 +59,11 @@ static uint64_t pace_signal_cost(void)
     if (ep < 0 || fd < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, fd, &got))
         goto out;
     for (int i = 0; i < 4; i++) {
-        uint64_t start = now_ns();
+        uint64_t start = now_ticks();
         eventfd_write(fd, 1);
         epoll_wait(ep, &got, 1, 0);
         eventfd_read(fd, &n);
-        uint64_t cost = now_ns() - start;
+        uint64_t cost = now_ticks() - start;
         least = i == 0 || cost < least ? cost : least;
     }
 out:
@@ -80,13 +81,17 @@ static uint64_t pace_between(uint64_t ns, uint64_t least, uint64_t most)
 
 static void pace_measure(struct pace *p)
 {
+    uint64_t ns = now_ns(), ticks = now_ticks();
     uint64_t cost = pace_signal_cost();
-    p->window_max = pace_between(LOOK_COSTS * cost, LOOK_LEAST_NS, LOOK_MAX_NS);
-    if (p->asked)
-        p->window_max = p->asked;
-    p->nap = pace_between(NAP_COSTS * cost, LOOK_LEAST_NS, NAP_MAX_NS);
-    p->answer_max =
-        pace_between(ANSWER_COSTS * cost, LOOK_LEAST_NS, ANSWER_MAX_NS);
+    ticks = now_ticks() - ticks;
+    ns = now_ns() - ns;
+    if (!ticks || !ns) /* a clock that stands still: a test's */
+        ticks = ns = 1;
+    p->blind = pace_between(LOOK_COSTS * cost, LOOK_LEAST, LOOK_MAX);
+    p->window = p->asked ? p->asked * ticks / ns + 1 : p->blind;
+    p->gap = p->blind / LOOK_COSTS * GAP_COSTS;
+    p->nap =
+        pace_between(NAP_COSTS * cost * ns / ticks, NAP_LEAST_NS, NAP_MAX_NS);
 }
 
 void pace_worked(struct pace *p, unsigned small)
@@ -102,36 +107,20 @@ void pace_worked(struct pace *p, unsigned small)
     p->since = now;
 }
 
-void pace_answered(struct pace *p, uint64_t took)
+bool pace_looks(struct pace *p)
 {
-    if (!p->given)
-        return;
-    p->given = false;
-    p->answer = 0;
-    if (took > ANSWER_MAX_NS)
-        return;
-    if (!p->answer_max)
+    const uint64_t most = LOOK_MAX / LOOK_COSTS * SOON_COSTS;
+    if (!p->window && (p->slept < most || p->asked))
         pace_measure(p);
-    if (took <= p->answer_max)
-        p->answer = pace_between(2 * took, LOOK_LEAST_NS, p->answer_max);
+    if (p->slept <= p->blind / LOOK_COSTS * SOON_COSTS)
+        p->pays = true;
+    p->slept = UINT64_MAX;
+    return p->pays || p->asked || p->naps;
 }
 
-void pace_slept(struct pace *p, uint64_t slept)
+void pace_looked(struct pace *p)
 {
-    if (slept > LOOK_MAX_NS && slept > p->asked) {
-        p->window = 0;
-        return;
-    }
-    if (!p->window_max)
-        pace_measure(p);
-    if (slept > p->window_max)
-        p->window = 0;
-    else if (!p->window)
-        p->window = p->window_max / 8;
-    else if (p->window < p->window_max / 2)
-        p->window *= 2;
-    else
-        p->window = p->window_max;
+    p->pays = false;
 }
 
 void pace_ask(struct pace *p, uint64_t ns)

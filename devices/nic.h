@@ -59,6 +59,21 @@ struct nic_stats {
 void nic_stats_add(struct nic_stats *sum, const struct nic_stats *s);
 extern const struct field nic_counters[]; /* of a struct nic_stats */
 
+/* A queue's receive turns: how many in a row brought one packet alone. After
+ * some such a turn ends with its packet, without a read that would find
+ * nothing: the backend's file, which is level-triggered, tells of the next one.
+ * Now and then a turn reads on, to find out whether that still holds. */
+#define NIC_ALONE 16
+static inline bool nic_one_is_enough(const unsigned *alone)
+{
+    return *alone > NIC_ALONE && *alone % NIC_ALONE;
+}
+static inline void nic_turn_brought(unsigned *alone, unsigned packets)
+{
+    if (packets)
+        *alone = packets == 1 ? *alone + 1 : 0;
+}
+
 /* A rate limit: between a NIC's queue and its backend's. A frame that may not
  * go yet stays where it is: in the guest's ring, or in the backend. send and
  * recv give 0 then, as if the backend were full, or empty, and say in tx_due

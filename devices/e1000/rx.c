@@ -346,6 +346,7 @@ static bool e1000_rx_step(struct e1000 *e, struct rx_ring *r)
             nic_count(&e->nic.stats, rx_limited, 1);
         return false;
     }
+    x->readable = ++x->brought > 1 || !nic_one_is_enough(&x->alone);
     e1000_rx_packet(e, r, (size_t)got);
     e1000_rx_learn(x);
     return true;
@@ -399,12 +400,14 @@ bool e1000_rx_run(struct e1000 *e)
     if (e->rx.starved)
         return false;
     before = e1000_rx_avail(&r);
+    e->rx.brought = 0;
     while (steps < BURST && e->rx.frames - start < BURST &&
            e1000_rx_step(e, &r)) {
         steps++;
         if (atomic_load(&e->waiting))
             break;
     }
+    nic_turn_brought(&e->rx.alone, e->rx.brought);
     e1000_rx_finish_burst(e, &r, before);
     if (e->rx.starved)
         e1000_rx_wait_for_enough(e, &r, e->rx.frames != start);

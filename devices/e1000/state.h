@@ -109,6 +109,7 @@ struct e1000_rx {
     uint16_t guess_hlen, guess_mss;
     uint8_t guess;           /* confidence */
     bool readable;           /* the backend may have more */
+    unsigned brought, alone; /* packets of this turn; nic_one_is_enough */
     bool starved;            /* waits for RDT, */
     uint32_t need;           /* until there are so many descriptors; */
     _Atomic uint32_t enough; /* so many, at least `need`, are worth a kick */

@@ -102,7 +102,6 @@ void vblk_show(struct vblk_queue *q)
     vq_flush(q->vq);
     if (virtio_queue_irq(&d->v, q->vq))
         vblk_count(d, irqs, 1);
-    loop_given(d->v.dev.m->loop);
 }
 
 static void vblk_show_now(struct event *ev, uint32_t got)

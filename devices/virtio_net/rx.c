@@ -27,26 +27,6 @@
 #define HOLD_NS 20000000u
 #define SMALL_RUN 8
 
-unsigned vnet_mask_hdr(struct iovec *iov, unsigned first, unsigned len,
-                       struct net_hdr *hdr, struct hdr_mask *m)
-{
-    size_t skip = len;
-    unsigned k = first;
-    while (iov[k].iov_len < skip)
-        skip -= iov[k++].iov_len;
-    /* Piece k holds the header's end: the private header goes before what is
-     * left of it, or in its place when nothing is left. */
-    m->at = iov[k].iov_len == skip ? k : k - 1;
-    m->saved[0] = iov[m->at];
-    m->saved[1] = iov[m->at + 1];
-    if (m->at < k) {
-        iov[k].iov_base = (uint8_t *)iov[k].iov_base + skip;
-        iov[k].iov_len -= skip;
-    }
-    iov[m->at] = (struct iovec){hdr, NET_HDR_LEN};
-    return m->at;
-}
-
 void vnet_unmask_hdr(struct iovec *iov, const struct hdr_mask *m)
 {
     iov[m->at] = m->saved[0];
@@ -100,15 +80,9 @@ static void vnet_rx_clean_hdr(const struct vnet *n, struct net_hdr *h)
 static void vnet_rx_deliver(struct vnet_pair *p, uint32_t len)
 {
     struct rx_window *w = &p->win;
-    uint32_t left = len;
-    unsigned chains = 0;
-    vnet_rx_clean_hdr(p->n, &p->rx_hdr.h);
-    for (unsigned i = w->cfirst; left; i++, chains++)
-        left -= left < w->chain[i].wlen ? left : w->chain[i].wlen;
-    p->rx_hdr.h.num_buffers = (uint16_t)chains;
-    iov_write(&w->iov[w->first], w->end - w->first, 0, &p->rx_hdr,
-              p->n->hdr_len);
-    for (left = len; left; w->cfirst++) {
+    const struct iovec *head = &w->iov[w->first];
+    unsigned pieces = w->end - w->first, before = w->cfirst;
+    for (uint32_t left = len; left; w->cfirst++) {
         const struct vq_chain *c = &w->chain[w->cfirst];
         uint32_t part = left < c->wlen ? left : c->wlen;
         vq_push(p->rx, c, part);
@@ -116,6 +90,9 @@ static void vnet_rx_deliver(struct vnet_pair *p, uint32_t len)
         w->bytes -= c->wlen;
         left -= part;
     }
+    vnet_rx_clean_hdr(p->n, &p->rx_hdr.h);
+    p->rx_hdr.h.num_buffers = (uint16_t)(w->cfirst - before);
+    vnet_hdr_write(head, pieces, p->n->hdr_len, &p->rx_hdr);
     if (w->first == w->end) {
         w->first = w->end = 1;
         w->cfirst = w->cend = 0;
@@ -425,18 +402,10 @@ const char *vnet_rx_steered(struct vnet_pair *p, unsigned *life)
     return fault;
 }
 
-/* The guest was given frames: its answers come by the transmit ring. */
-static void vnet_rx_expect_answer(struct vnet_pair *p)
-{
-    loop_given(p->loop);
-    if (p->tx_on && !p->tx_blocked && loop_look(p->loop, &p->look))
-        vq_kicks_off(p->tx);
-}
-
 const char *vnet_rx(struct vnet_pair *p)
 {
-    uint64_t before = p->stats.rx_frames;
-    for (int n = 1; n <= BURST; n++) {
+    unsigned n = 0, most = nic_one_is_enough(&p->alone) ? 1 : BURST;
+    while (n < most) {
         if (!vnet_window_fill(p))
             break;
         if (p->held)
@@ -455,11 +424,10 @@ const char *vnet_rx(struct vnet_pair *p)
             nic_count(&p->stats, rx_drop_backend, 1);
             break;
         }
-        if (n % FLUSH_EVERY == 0)
+        if (++n % FLUSH_EVERY == 0)
             vnet_rx_publish(p);
     }
+    nic_turn_brought(&p->alone, n);
     vnet_rx_publish(p);
-    if (p->stats.rx_frames != before)
-        vnet_rx_expect_answer(p);
     return p->rx->state == VQ_BROKEN ? p->rx->fault : NULL;
 }

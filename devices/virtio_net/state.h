@@ -92,7 +92,8 @@ struct vnet_pair {
     /* Ring work and everything below; taken inside virtio.lock, and by
      * vnet_pair_lock only. */
     pthread_mutex_t lock;
-    pthread_mutex_t door; /* held by who waits for the lock */
+    pthread_mutex_t door;     /* held by who waits for the lock */
+    _Atomic unsigned waiting; /* at the door */
     struct loop *loop;
     struct thread thread; /* runs loop, if that is the pair's own */
     bool own_loop;
@@ -113,6 +114,7 @@ struct vnet_pair {
     struct vnet_hdr rx_hdr; /* of the packet just read */
     uint32_t held; /* bytes of a packet that waits for buffers; 0: none */
     uint32_t held_direct; /* of them, in the window already */
+    unsigned alone;       /* turns (nic_one_is_enough) */
     unsigned small;       /* packets of LOOP_SMALL bytes at most, in a row */
     bool rx_stuck;        /* the ring's next chain cannot join the window */
     bool rx_given; /* another pair's loop filled buffers of this one: they are
@@ -203,12 +205,17 @@ static inline struct vnet *vnet_of(struct virtio *v)
     return container_of(v, struct vnet, v);
 }
 /* A loop that has no end of work would have its lock back each time before a
- * reset that waits for it wakes up: who waits keeps the door meanwhile, so he
- * waits for one burst. */
+ * reset that waits for it wakes up: where somebody waits, all go by the door,
+ * so he waits for one burst, or two. */
 static inline void vnet_pair_lock(struct vnet_pair *p)
 {
+    if (!atomic_load_explicit(&p->waiting, memory_order_relaxed) &&
+        !pthread_mutex_trylock(&p->lock))
+        return;
+    atomic_fetch_add(&p->waiting, 1);
     pthread_mutex_lock(&p->door);
     pthread_mutex_lock(&p->lock);
+    atomic_fetch_sub(&p->waiting, 1);
     pthread_mutex_unlock(&p->door);
 }
 
@@ -346,6 +353,26 @@ void vnet_vhost_call(struct virtio *v, unsigned q);
 /* How many pairs are in use has changed. */
 void vnet_vhost_set_pairs(struct vnet *n);
 
+/* Copies out the header of a packet, `len` bytes long there, which most have in
+ * their first piece. With a shorter one num_buffers is anything. */
+static inline void vnet_hdr_read(const struct iovec *iov, unsigned n,
+                                 unsigned len, struct net_hdr *h)
+{
+    if (iov->iov_len >= NET_HDR_LEN)
+        memcpy(h, iov->iov_base, NET_HDR_LEN);
+    else
+        iov_read(iov, n, 0, h, len < NET_HDR_LEN ? len : NET_HDR_LEN);
+}
+/* The other way, of a packet for the driver. */
+static inline void vnet_hdr_write(const struct iovec *iov, unsigned n,
+                                  unsigned len, const struct vnet_hdr *h)
+{
+    if (len == NET_HDR_LEN && iov->iov_len >= NET_HDR_LEN)
+        memcpy(iov->iov_base, h, NET_HDR_LEN);
+    else
+        iov_write(iov, n, 0, h, len);
+}
+
 /* Puts the private header in front of a packet's pieces in place of its own
  * first `len` bytes: gives the index of the first piece to hand to the backend.
  * iov[first - 1] must be free; undone by vnet_unmask. */
@@ -353,8 +380,26 @@ struct hdr_mask {
     unsigned at;           /* piece that holds the header now */
     struct iovec saved[2]; /* iov[at], iov[at + 1] before */
 };
-unsigned vnet_mask_hdr(struct iovec *iov, unsigned first, unsigned len,
-                       struct net_hdr *hdr, struct hdr_mask *m);
+static inline unsigned vnet_mask_hdr(struct iovec *iov, unsigned first,
+                                     unsigned len, struct net_hdr *hdr,
+                                     struct hdr_mask *m)
+{
+    size_t skip = len;
+    unsigned k = first;
+    while (iov[k].iov_len < skip)
+        skip -= iov[k++].iov_len;
+    /* Piece k holds the header's end: the private header goes before what is
+     * left of it, or in its place when nothing is left. */
+    m->at = iov[k].iov_len == skip ? k : k - 1;
+    m->saved[0] = iov[m->at];
+    m->saved[1] = iov[m->at + 1];
+    if (m->at < k) {
+        iov[k].iov_base = (uint8_t *)iov[k].iov_base + skip;
+        iov[k].iov_len -= skip;
+    }
+    iov[m->at] = (struct iovec){hdr, NET_HDR_LEN};
+    return m->at;
+}
 void vnet_unmask_hdr(struct iovec *iov, const struct hdr_mask *m);
 
 #endif

@@ -77,8 +77,7 @@ static int vnet_tx_send_chain(struct vnet_pair *p, const struct vq_chain *c)
         nic_count(s, tx_drop_long, 1);
         return 1;
     }
-    iov_read(&p->tx_iov[1], c->nr, 0, &p->tx_hdr,
-             hdr_len < NET_HDR_LEN ? hdr_len : NET_HDR_LEN);
+    vnet_hdr_read(&p->tx_iov[1], c->nr, hdr_len, &p->tx_hdr);
     if (!vnet_tx_check_hdr(p->n, &p->tx_hdr, frame)) {
         nic_count(s, tx_drop_offload, 1);
         return 1;

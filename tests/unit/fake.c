@@ -57,6 +57,11 @@ uint64_t now_ns(void)
     return clock_ns;
 }
 
+uint64_t now_ticks(void)
+{
+    return now_ns();
+}
+
 uint64_t wall_ns(void)
 {
     return wall_base + clock_ns;

@@ -92,9 +92,6 @@ TEST(loop_with_a_window_asked_for_does_not_nap)
     loop_window(m->loop, 1000000);
     kick(&r, 100, 0);
     kick(&r, 100, 0);
-    CHECK(r.signals);
-    loop_poll(m->loop, 1); /* a short sleep, by the test's clock */
-    kick(&r, 1, 0);
     CHECK(!r.signals);
     r.looked = 0;
     loop_poll(m->loop, 0);
@@ -123,40 +120,6 @@ TEST(loop_doubts_naps_that_found_little)
     fake_free(m);
 }
 
-/* The guest is given something: will the loop look for its answer? Then, after
- * a few ticks, the wait for it ends. */
-static bool ask(struct ring *r, uint64_t tick)
-{
-    bool looks;
-    loop_given(r->l);
-    looks = loop_look(r->l, &r->p);
-    fake_tick_ns(tick);
-    loop_poll(r->l, 1);
-    fake_tick_ns(0);
-    return looks;
-}
-
-TEST(loop_looks_for_the_answers_of_a_guest_that_answers_soon)
-{
-    struct machine *m = fake_new(4096);
-    struct ring r = ring_new(m);
-    CHECK(!ask(&r, 1000)); /* it measures what a signal costs: 1 us or more */
-    loop_unlook(m->loop, &r.p);
-    ask(&r, 50000); /* longer than a look between events, but soon */
-    loop_given(m->loop);
-    r.signals = !loop_look(m->loop, &r.p);
-    CHECK(!r.signals);
-    r.waits = 1;
-    loop_poll(m->loop, 0);
-    CHECK_EQ(r.done, 1);
-    CHECK(r.signals); /* nothing more is to be answered */
-    CHECK(ask(&r, 50000));
-    CHECK(r.signals);        /* it looked, and gave up */
-    CHECK(ask(&r, 5000000)); /* it looks once more: no answer for long */
-    CHECK(!ask(&r, 5000000));
-    fake_free(m);
-}
-
 struct edge {
     struct event ev;
     unsigned told;
@@ -166,6 +129,51 @@ static void edge_ready(struct event *ev, uint32_t got)
 {
     (void)got;
     container_of(ev, struct edge, ev)->told++;
+}
+
+/* A look is in memory alone, but while it finds work, or lasts, the loop is not
+ * deaf to its file descriptors. */
+TEST(loop_that_looks_goes_on_to_hear_of_its_file_descriptors)
+{
+    struct machine *m = fake_pc(1 << 20);
+    struct edge e = {
+        .ev = {.fd = eventfd(1, EFD_NONBLOCK), .want = 0, .ready = edge_ready}};
+    struct ring r = ring_new(m);
+    REQUIRE_EQ(loop_add(m->loop, &e.ev), 0);
+    loop_poll(m->loop, 1);
+    kick(&r, 1, 0); /* soon after that sleep */
+    REQUIRE(!r.signals);
+    loop_want(&e.ev, EPOLLIN);
+    fake_tick_ns(50);
+    for (unsigned turns = 0; !e.told; turns++) {
+        REQUIRE(turns < 1000);
+        r.waits = 1;
+        loop_poll(m->loop, 0);
+    }
+    fake_tick_ns(0);
+    CHECK(r.done > 1);
+    CHECK(!r.signals); /* it has not stopped to look for that */
+    loop_unlook(m->loop, &r.p);
+    loop_del(&e.ev);
+    close(e.ev.fd);
+    fake_free(m);
+}
+
+/* Whoever else had the processor needs it more. */
+TEST(loop_ends_a_look_when_it_was_not_running)
+{
+    struct machine *m = fake_new(4096);
+    struct ring r = ring_new(m);
+    loop_window(m->loop, 1000000000);
+    kick(&r, 1, 0);
+    REQUIRE(!r.signals);
+    r.looked = 0;
+    fake_tick_ns(10000); /* each turn takes longer than its due */
+    loop_poll(m->loop, 0);
+    fake_tick_ns(0);
+    CHECK(r.signals);
+    CHECK_EQ(r.looked, 1);
+    fake_free(m);
 }
 
 /* A doorbell is told by its edge, once: it may ring while the loop measures

@@ -1342,3 +1342,30 @@ TEST(e1000_receiver_toggled_and_tail_anywhere)
     CHECK(drv_recv(d, got, NULL) > 0);
     drv_free(d);
 }
+
+/* Frames that come alone cost one read each; some that come together are all
+ * there at once, and are looked for again. */
+TEST(e1000_rx_of_frames_that_come_alone_reads_once_for_each)
+{
+    struct drv *d = drv_new(NULL);
+    uint32_t len = make_tcp(frame, 100, -1);
+    unsigned reads = 0;
+    drv_rx_ring(d, 64, RCTL_EN | RCTL_SECRC);
+    for (unsigned i = 0; i < 31; i++) {
+        if (i == 17)
+            reads = fake_net_recvs(d->net);
+        give(d, len);
+        CHECK_EQ(drv_recv(d, got, NULL), len);
+    }
+    CHECK_EQ(fake_net_recvs(d->net) - reads, 31 - 17);
+    for (unsigned i = 0; i < 20; i++)
+        fake_net_give(d->net, 0, NULL, frame, len);
+    run(d);
+    for (unsigned i = 0; i < 20; i++)
+        CHECK_EQ(drv_recv(d, got, NULL), len);
+    reads = fake_net_recvs(d->net);
+    give(d, len);
+    CHECK_EQ(drv_recv(d, got, NULL), len);
+    CHECK_EQ(fake_net_recvs(d->net) - reads, 2);
+    drv_free(d);
+}

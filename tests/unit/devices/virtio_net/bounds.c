@@ -448,8 +448,9 @@ static void *reset(void *arg)
 }
 
 /* A vCPU's reset waits for one burst of the pair's thread, which has no end of
- * work and would else have its lock back before anybody wakes up: while the
- * door is held, the thread does not go on, and a reset comes by the door. */
+ * work and would else have its lock back before anybody wakes up: while
+ * somebody waits at the door, the thread does not go on, and a reset comes by
+ * the door. */
 BOTH_RINGS(vnet_bounds_fed_rings_do_not_hold_a_reset)
 {
     struct vd d = {.opts = "iothreads=on"};
@@ -462,6 +463,7 @@ BOTH_RINGS(vnet_bounds_fed_rings_do_not_hold_a_reset)
         feed_start(&f[q], &d, q);
         guest_write(d.m, d.ports, d.notify + (uint64_t)d.mult * q, 2, q);
     }
+    atomic_fetch_add(&vnet(&d)->pair[0]->waiting, 1);
     pthread_mutex_lock(&vnet(&d)->pair[0]->door);
     nap_ms(50); /* the burst under way ends */
     uint64_t before = turns_of(&d);
@@ -469,7 +471,9 @@ BOTH_RINGS(vnet_bounds_fed_rings_do_not_hold_a_reset)
     CHECK(turns_of(&d) - before <= 1);
     REQUIRE_EQ(pthread_create(&other, NULL, reset, &d), 0);
     nap_ms(20);
-    CHECK(vnet(&d)->pair[0]->tx_on); /* it waits as well */
+    CHECK(vnet(&d)->pair[0]->tx_on);         /* it waits as well */
+    CHECK_EQ(vnet(&d)->pair[0]->waiting, 3); /* we, the thread and the reset */
+    atomic_fetch_sub(&vnet(&d)->pair[0]->waiting, 1);
     pthread_mutex_unlock(&vnet(&d)->pair[0]->door);
     double start = clock_ms(CLOCK_MONOTONIC);
     pthread_join(other, NULL);

@@ -733,6 +733,35 @@ TEST(vnet_t2_offloads_follow_the_negotiated_features)
     vd_free(&d);
 }
 
+/* Packets that come alone cost one read each; some that come together are all
+ * there at once, and are looked for again. */
+BOTH_RINGS(vnet_rx_of_packets_that_come_alone_reads_once_for_each)
+{
+    struct vd d = {0};
+    unsigned reads = 0, came = 0;
+    vd_up(&d, packed, 0);
+    for (unsigned i = 0; i < 60; i++)
+        vd_post(&d, RX0, 1526);
+    vd_kick(&d, RX0);
+    for (unsigned i = 0; i < 31; i++) {
+        if (i == 17)
+            reads = fake_net_recvs(d.net);
+        give(&d, NULL, 60, i);
+        came += vd_reap(&d.q[RX0]);
+        CHECK_EQ(came, i + 1);
+    }
+    CHECK_EQ(fake_net_recvs(d.net) - reads, 31 - 17);
+    for (unsigned i = 0; i < 20; i++)
+        fake_net_give(d.net, 0, NULL, big, 60);
+    fake_run_loop(d.m);
+    CHECK_EQ(vd_reap(&d.q[RX0]), 20);
+    reads = fake_net_recvs(d.net);
+    give(&d, NULL, 60, 0);
+    CHECK_EQ(vd_reap(&d.q[RX0]), 1);
+    CHECK_EQ(fake_net_recvs(d.net) - reads, 2);
+    vd_free(&d);
+}
+
 /* Without buffers frames stay in the backend, nothing spins, nothing is lost
  * (issue 3, back-pressure). */
 BOTH_RINGS(vnet_rx_without_buffers_frames_wait_in_the_backend)
