@@ -258,7 +258,7 @@ check: check-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) built
 	@tests/check $(if $(QUICK),quick,check) $(B) $(PART)
 
-# What needs minutes, by parts of an hour at most: PART=lab, images, clients, fresh.
+# What needs minutes, by parts of an hour at most: PART=kvm, lab, images, clients, fresh.
 check-long: check-deps long-deps fresh-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) vmm
 	@tests/check long $(B) $(PART)
@@ -282,7 +282,7 @@ help:
 	@echo "make run           boot the bundled guest on a TAP and ping it"
 	@echo "make check         every test: unit, fuzz corpora, guests here and in the lab"
 	@echo "make check QUICK=1 the same with two guests in the lab: before each commit"
-	@echo "make check-long    what needs minutes [PART=lab|images|clients|fresh]"
+	@echo "make check-long    what needs minutes [PART=kvm|lab|images|clients|fresh]"
 	@echo "make check-fresh   all but the lab, and lint, on a Debian with only git and make"
 	@echo "make unit [T=NAME] unit tests (ASan, UBSan), or those named *NAME*"
 	@echo "make tsan [T=30]   threads at work under ThreadSanitizer [ONLY=NAME S=SEED]"

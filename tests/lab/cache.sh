@@ -11,6 +11,7 @@
 #   i386-PACKAGEVERSION-LIST/           the same of Debian's 32-bit kernel, and a 32-bit busybox
 #   NAME-HASH.cpio, .ext4               images; the hash covers the kernel, the tools copied in and the builder itself
 #   debian-HASH/                        the Debian image (tests/lab/image)
+#   ganeti-HASH/                        a Debian with Ganeti, as a tree (the same)
 #
 # Builders take a lock and move finished things into place, so two at once are safe and a killed one leaves no
 # half-made image.  In the lab the same directory is seen read-only at the same path.
