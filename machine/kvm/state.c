@@ -337,18 +337,22 @@ static struct msr_value kvm_state_msr(const struct cpu_state *c, size_t at)
     return v;
 }
 
+static uint64_t kvm_state_tsc(const struct cpu_state *c)
+{
+    for (size_t at = 0; at < c->msrs_len; at += sizeof(struct msr_value))
+        if (kvm_state_msr(c, at).index == MSR_TSC)
+            return kvm_state_msr(c, at).data;
+    return 0;
+}
+
 /* A timer that fired as the CPU was stopped reads 0 and may be lost: it fires
  * again at once, which guests take for a late one. */
 static uint64_t kvm_state_deadline(const struct cpu_state *c, uint64_t data)
 {
     uint32_t lvt;
     memcpy(&lvt, c->lapic.regs + LVT_TIMER, sizeof(lvt));
-    if (data || (lvt >> 17 & 3) != 2 || lvt >> 16 & 1)
-        return data;
-    for (size_t at = 0; at < c->msrs_len; at += sizeof(struct msr_value))
-        if (kvm_state_msr(c, at).index == MSR_TSC)
-            return kvm_state_msr(c, at).data;
-    return data;
+    return data || (lvt >> 17 & 3) != 2 || lvt >> 16 & 1 ? data
+                                                         : kvm_state_tsc(c);
 }
 
 /* Of one that is only to be read, the same value is as good. */
@@ -415,6 +419,28 @@ static int kvm_state_set_khz(int fd, uint32_t khz, unsigned cpu)
     return 0;
 }
 
+static bool kvm_state_tsc_offset(int fd, unsigned long req, uint64_t *offset)
+{
+    struct kvm_device_attr a = {.group = KVM_VCPU_TSC_CTRL,
+                                .attr = KVM_VCPU_TSC_OFFSET,
+                                .addr = (uintptr_t)offset};
+    return !ioctl(fd, req, &a);
+}
+
+/* KVM makes one counter of those that are written within a second of each
+ * other, which a busy host may be too slow for; then each CPU would have one of
+ * its own, and the guest's time would go back as it moves from one to another.
+ * A KVM without this call has to be quick. */
+static void kvm_state_join_tsc(const struct kvm_fds *f,
+                               const struct kvm_state *s, unsigned cpu)
+{
+    uint64_t offset;
+    if (!kvm_state_tsc_offset(f->cpu[0], KVM_GET_DEVICE_ATTR, &offset))
+        return;
+    offset += kvm_state_tsc(s->cpu[cpu]) - kvm_state_tsc(s->cpu[0]);
+    kvm_state_tsc_offset(f->cpu[cpu], KVM_SET_DEVICE_ATTR, &offset);
+}
+
 static int kvm_state_set_cpu(const struct kvm_fds *f, struct kvm_state *s,
                              unsigned i)
 {
@@ -436,6 +462,8 @@ static int kvm_state_set_cpu(const struct kvm_fds *f, struct kvm_state *s,
             kvm_state_calls(last_calls, ARRAY_LEN(last_calls), true, fd, c, i);
     if (!err)
         err = kvm_state_set_msrs(fd, s, c, i, false);
+    if (!err && i)
+        kvm_state_join_tsc(f, s, i);
     if (!err)
         err = kvm_state_set_msrs(fd, s, c, i, true);
     if (!err)

@@ -36,6 +36,17 @@ struct guest {
     struct kvm_fds fds;
 };
 
+static void guest_cpuid(const struct guest *g, int cpu)
+{
+    struct kvm_cpuid2 *cpuid =
+        calloc(1, sizeof(*cpuid) + 256 * sizeof(cpuid->entries[0]));
+    REQUIRE(cpuid != NULL);
+    cpuid->nent = 256;
+    REQUIRE_EQ(ioctl(g->kvm, KVM_GET_SUPPORTED_CPUID, cpuid), 0);
+    REQUIRE_EQ(ioctl(cpu, KVM_SET_CPUID2, cpuid), 0);
+    free(cpuid);
+}
+
 /* A VM as one is at a start: everything there, nothing in it. */
 static void guest_new(struct guest *g)
 {
@@ -56,13 +67,7 @@ static void guest_new(struct guest *g)
     REQUIRE_EQ(ioctl(g->vm, KVM_CREATE_PIT2, &pit), 0);
     g->cpu = ioctl(g->vm, KVM_CREATE_VCPU, 0);
     REQUIRE(g->cpu >= 0);
-    struct kvm_cpuid2 *cpuid =
-        calloc(1, sizeof(*cpuid) + 256 * sizeof(cpuid->entries[0]));
-    REQUIRE(cpuid != NULL);
-    cpuid->nent = 256;
-    REQUIRE_EQ(ioctl(g->kvm, KVM_GET_SUPPORTED_CPUID, cpuid), 0);
-    REQUIRE_EQ(ioctl(g->cpu, KVM_SET_CPUID2, cpuid), 0);
-    free(cpuid);
+    guest_cpuid(g, g->cpu);
     g->run_size = (size_t)ioctl(g->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
     g->run =
         mmap(NULL, g->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, g->cpu, 0);
@@ -243,6 +248,54 @@ static uint8_t *record(uint8_t *p, size_t len, const char *name)
             return p + at + 1 + n + 5;
     FAIL("there is no %s", name);
     test_end();
+}
+
+static uint64_t tsc_offset(int cpu, unsigned long req, uint64_t offset)
+{
+    struct kvm_device_attr a = {.group = KVM_VCPU_TSC_CTRL,
+                                .attr = KVM_VCPU_TSC_OFFSET,
+                                .addr = (uintptr_t)&offset};
+    return ioctl(cpu, req, &a) ? 0 : offset;
+}
+
+/* Some give every guest the host's. */
+static bool tsc_can_be_set(int cpu)
+{
+    tsc_offset(cpu, KVM_SET_DEVICE_ATTR, 12345);
+    return tsc_offset(cpu, KVM_GET_DEVICE_ATTR, 0) == 12345;
+}
+
+/* However long it takes to set one after the other: here they are too far apart
+ * for KVM to make one of them. */
+TEST(kvm_state_tsc_of_all_cpus_stay_as_far_apart_as_they_were)
+{
+    const uint64_t tsc[2] = {1000000000, 1000000000 + 9999999999999};
+    uint64_t offset[2] = {0};
+    struct guest g[2];
+    uint8_t *p;
+    size_t len;
+    for (int i = 0; i < 2; i++) {
+        guest_new(&g[i]);
+        int cpu[2] = {g[i].cpu, ioctl(g[i].vm, KVM_CREATE_VCPU, 1)};
+        REQUIRE(cpu[1] >= 0);
+        guest_cpuid(&g[i], cpu[1]);
+        g[i].fds.cpu = cpu;
+        g[i].fds.ncpus = 2;
+        g[i].fds.tsc = tsc;
+        if (!tsc_can_be_set(cpu[1]))
+            SKIP("this KVM cannot set a TSC");
+        if (i == 0)
+            REQUIRE_EQ(kvm_state_save(&g[i].fds, &p, &len), 0);
+        else
+            REQUIRE_EQ(kvm_state_load(&g[i].fds, p, len), 0);
+        for (int c = 0; c < 2; c++)
+            offset[c] = tsc_offset(cpu[c], KVM_GET_DEVICE_ATTR, 0);
+        close(cpu[1]);
+    }
+    CHECK_EQ(offset[1] - offset[0], tsc[1] - tsc[0]);
+    free(p);
+    guest_free(&g[0]);
+    guest_free(&g[1]);
 }
 
 TEST(kvm_state_what_no_host_has_is_refused_by_name)
