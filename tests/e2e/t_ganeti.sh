@@ -103,7 +103,7 @@ test_ganeti_fleet() {
     fleet 3
     gnt cluster init --no-etc-hosts --enabled-hypervisors=kvm --enabled-disk-templates=diskless,sharedfile \
         --shared-file-storage-dir=/srv/ganeti/shared-file-storage --master-netdev=br0 \
-        --nic-parameters=mode=bridged,link=br0 --backend-parameters=minmem=128,maxmem=128 \
+        --nic-parameters=mode=bridged,link=br0 --backend-parameters=minmem=128,maxmem=128,always_failover=true \
         --hypervisor-parameters=kvm:kvm_path=/usr/local/bin/vmm,kernel_path=/boot/guest,initrd_path=,vnc_bind_address= \
         fleet.fleet.test
     join 2
@@ -127,7 +127,7 @@ test_ganeti_fleet() {
     [ "$first" != "$second" ] || fail "gnt-instance reboot left the process as it was"
     wait_for 30 "an answer of i1 after its reboot" reachable 10.9.0.21
 
-    gnt instance failover -f -n node3.fleet.test i2.fleet.test
+    gnt instance migrate -f -n node3.fleet.test i2.fleet.test
     listed i2 3 running
     wait_for 30 "an answer of i2 on node 3" reachable 10.9.0.22
 
