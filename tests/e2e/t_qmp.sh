@@ -61,7 +61,7 @@ virsh_domain() {
 <os><type arch='x86_64' machine='pc'>hvm</type>$1</os><features><acpi/><apic/></features>
 <clock offset='utc'><timer name='rtc' tickpolicy='catchup'/><timer name='pit' tickpolicy='delay'/><timer name='hpet' present='no'/></clock>
 <devices><emulator>$VMM</emulator>
-<disk type='file' device='disk'><driver name='qemu' type='raw' cache='none' discard='unmap'/><source file='$T/disk'/>
+<disk type='file' device='disk'><driver name='qemu' type='raw' cache='${cache:-none}' discard='unmap'/><source file='$T/disk'/>
 <target dev='vda' bus='virtio'/><serial>abc</serial></disk>
 <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='$T/more'/><target dev='vdb' bus='virtio'/></disk>
 <interface type='ethernet'><mac address='52:54:00:00:00:02'/><target dev='tap0' managed='no'/><model type='virtio'/></interface>
@@ -76,11 +76,23 @@ virsh_here() {
     said=$(<said)
 }
 
+# virsh_console REGEX: the console as a person has it, until that is there.
+virsh_console() {
+    local at
+    mkfifo keys
+    LIBVIRT_DEFAULT_URI="qemu:///embed?root=$T/lv" socat "EXEC:virsh console t1,pty,setsid,ctty,raw,echo=0" \
+        STDIO <>keys >"$T/out" 2>console.err &
+    at=$!
+    wait_for 120 "'$1' on the console" out_has "$1"
+    kill "$at"
+    wait "$at" || true
+}
+
 e2e kvm qmp_virsh "Debian's libvirt defines, starts, lists, looks at, suspends, resumes, leaves, finds again and destroys a domain with all that there is"
 test_qmp_virsh() {
     local said
     virsh_begin
-    virsh_domain '' "<serial type='pty'/>"
+    virsh_domain "<kernel>$E2E_ROOT/${B:-build}/guest/guest.bzimage</kernel><cmdline>ip=10.0.0.2/24</cmdline>" "<serial type='pty'/>"
     virsh_here 'define d.xml; start t1; list --all; suspend t1; domstate t1; resume t1; domstate t1; ttyconsole t1;
         domstats t1; setmem t1 32M; qemu-monitor-command t1 --hmp "info version"; dommemstat t1 --period 3 --live;
         dommemstat t1; domblklist t1; domblkstat t1 vda; blockresize t1 vda 16M; domblkinfo t1 vda'
@@ -94,7 +106,9 @@ test_qmp_virsh() {
     matches "$said" "vda +$T/disk.*vda flush_operations 0" "domblklist and domblkstat"
     matches "$said" "Capacity: +16777216" "domblkinfo after blockresize"
     ! grep '^error:' <<<"$said" || fail "an error"
-    # As a libvirt that was started anew.
+    # As a libvirt that was started anew, here and there.
+    virsh_console 'guest: net up'
+    pings 10.0.0.2
     virsh_here 'list; suspend t1; resume t1; domblkstat t1 vda; dommemstat t1; destroy t1; list --all'
     matches "$said" "t1 +running.*resumed.*vda rd_req.*last_update" "a domain that was found again"
     matches "$said" "destroyed" "destroy"
