@@ -323,7 +323,7 @@ static int jail_enter(void)
     const struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
     if (jail.ns >= 0 && setns(jail.ns, CLONE_NEWNET))
         return fail(-errno, "--netns %s: %s", jail.netns, strerror(errno));
-    int err = jailroot_enter(jail.path);
+    int err = jailroot_enter(jail.path, jail.root);
     if (err)
         return fail(err, "%s: cannot be made the root directory: %s", jail.path,
                     strerror(-err));

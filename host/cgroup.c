@@ -23,7 +23,7 @@
 #include "base/opts.h"
 #include "host/made.h"
 
-enum { SETTINGS = 32, TREES = 16, NAME = 32 };
+enum { SETTINGS = 32, TREES = 16, NAME = 32, PARENT_MAX = 900 };
 
 static struct {
     unsigned version;
@@ -159,6 +159,9 @@ static int cgroup_tree(const char *what, const char *controller)
 
 static int cgroup_check_parent(const char *parent)
 {
+    if (strlen(parent) > PARENT_MAX)
+        return fail(-EINVAL, "--parent-cgroup: must be up to %d characters",
+                    PARENT_MAX);
     for (const char *p = parent; *p; p += strcspn(p, "/"), p += *p == '/')
         if (*p == '/' || !strncmp(p, "..", 2) || !strncmp(p, "./", 2))
             return fail(-EINVAL,

@@ -42,14 +42,22 @@ static int jailroot_node(int at, const char *name, unsigned major,
 {
     struct stat st;
     dev_t dev = makedev(major, minor);
-    if (!mknodat(at, name, S_IFCHR | 0600, dev))
+    int err = mknodat(at, name, S_IFCHR | 0600, dev) ? -errno : 0;
+    if (!err)
         made_note(at, name, 0);
-    else if (errno != EEXIST || fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) ||
-             !S_ISCHR(st.st_mode) || st.st_rdev != dev)
-        return jailroot_cannot(name, -errno);
-    return fchownat(at, name, room.uid, room.gid, AT_SYMLINK_NOFOLLOW)
-               ? jailroot_cannot(name, -errno)
-               : 0;
+    else if (err != -EEXIST)
+        return jailroot_cannot(name, err);
+    /* What is looked at is what is given away, whoever renames it meanwhile. */
+    int fd = openat(at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st))
+        err = -errno;
+    else if (!S_ISCHR(st.st_mode) || st.st_rdev != dev)
+        err = -EEXIST;
+    else
+        err = fchownat(fd, "", room.uid, room.gid, AT_EMPTY_PATH) ? -errno : 0;
+    if (fd >= 0)
+        close(fd);
+    return err ? jailroot_cannot(name, err) : 0;
 }
 
 /* Its number is the kernel's choice; -1: this one has none. */
@@ -87,18 +95,41 @@ int jailroot_make(const char *path, int at, uid_t uid, gid_t gid)
     return err;
 }
 
+/* Mounted are paths: does this one still lead to the directory that is known?
+ */
+static int jailroot_same(const char *path, int at)
+{
+    struct stat is, was;
+    if (chdir(path) || stat(".", &is) || fstat(at, &was))
+        return -errno;
+    return is.st_dev == was.st_dev && is.st_ino == was.st_ino ? 0 : -ESTALE;
+}
+
+/* What is a mount cannot be removed. */
+static int jailroot_let_go(const char *path, int err)
+{
+    if (!chdir("/"))
+        umount2(path, MNT_DETACH);
+    return err;
+}
+
 /* A tree of mounts that has nothing but this directory, of which nothing can be
  * executed; devices are to work in it, however it is mounted outside. A root
  * that cannot be exchanged (rootfs) is left below it. */
-int jailroot_enter(const char *path)
+int jailroot_enter(const char *path, int at)
 {
     const unsigned long flags = MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NOEXEC;
     if (unshare(CLONE_NEWNS) ||
         mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) ||
-        mount(path, path, NULL, MS_BIND, NULL) ||
-        mount(NULL, path, NULL, flags, NULL) || chdir(path))
+        mount(path, path, NULL, MS_BIND, NULL))
         return -errno;
+    int err =
+        mount(NULL, path, NULL, flags, NULL) ? -errno : jailroot_same(path, at);
+    if (err)
+        return jailroot_let_go(path, err);
     if (syscall(SYS_pivot_root, ".", "."))
-        return chroot(".") ? -errno : 0;
-    return umount2(".", MNT_DETACH) || chdir("/") ? -errno : 0;
+        return chroot(".") ? jailroot_let_go(path, -errno) : 0;
+    if (umount2(".", MNT_DETACH)) /* the former root, which lies on this one */
+        return jailroot_let_go(".", -errno);
+    return chdir("/") ? -errno : 0;
 }

@@ -10,8 +10,8 @@
  * for that user alone. What is made goes with made_undo(). 0 or -errno (said).
  */
 int jailroot_make(const char *path, int at, uid_t uid, gid_t gid);
-/* This process's root directory is `path`, a real one, in mounts of its own. 0
- * or -errno. */
-int jailroot_enter(const char *path);
+/* This process's root directory is `path`, a real one, in mounts of its own; if
+ * that still is the directory `at`. 0 or -errno; then `path` is no mount. */
+int jailroot_enter(const char *path, int at);
 
 #endif

@@ -33,6 +33,8 @@ void made_note(int at, const char *name, int flags)
 
 int made_dir(int at, const char *name, mode_t mode)
 {
+    if (count == ARRAY_LEN(list))
+        return -E2BIG; /* nobody would remove it */
     if (!mkdirat(at, name, mode))
         made_note(at, name, AT_REMOVEDIR);
     else if (errno != EEXIST)

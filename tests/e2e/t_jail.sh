@@ -146,6 +146,18 @@ test_jail_refusals() {
     jail_refused 2 '--id a_b' "${all[@]}" --id a_b
     jail_refused 2 '--id ' "${all[@]}" --id ../../x
     jail_refused 2 '--uid' "${all[@]}" --uid -1
+    jail_refused 2 '--uid' "${all[@]}" --uid 4294967295
+    jail_refused 2 '--gid' "${all[@]}" --gid 18446744073709551616
+    jail_refused 2 '--gid' "${all[@]}" --gid ''
+    jail_refused 2 '--id ' "${all[@]}" --id ''
+    jail_refused 2 '--id ' "${all[@]}" --id a/b
+    jail_refused 2 '--id ' "${all[@]}" --id "$(printf 'a%.0s' {1..65})"
+    jail_refused 2 'no-file' "${all[@]}" --resource-limit no-file=99999999999999999999
+    jail_refused 2 'no-file' "${all[@]}" --resource-limit no-file=3
+    jail_refused 2 'fsize' "${all[@]}" --resource-limit fsize=-1
+    jail_refused 2 '--cgroup-version 3' "${all[@]}" --cgroup-version 3
+    jail_refused 2 '--daemonize: has no value' "${all[@]}" --daemonize=yes
+    jail_refused 1 '/etc/passwd' "${all[@]}" --chroot-base-dir /etc/passwd
     jail_refused 2 '--nonsense: no option' "${all[@]}" --nonsense
     jail_refused 2 '--netns: needs a value' "${all[@]}" --netns
     jail_refused 2 'fsize=N or no-file=N' "${all[@]}" --resource-limit memory=1
@@ -175,4 +187,17 @@ test_jail_refusals() {
     matches "$(<said)" 'root/dev: (Not a directory|Too many)' "what it said"
     is "$(stat -c %u other)" 0 "whose the other file is"
     is "$(find j -mindepth 1 | LC_ALL=C sort | tail -n 1)" "$root/dev" "what is left"
+}
+
+e2e kvm jail_failures "whichever of its system calls fails: a line says so, and nothing is left; or it runs all the same"
+test_jail_failures() {
+    jail_begin
+    local calls more
+    for more in '--netns /proc/self/ns/net' '--daemonize --new-pid-ns'; do
+        # shellcheck disable=SC2086  # a list
+        calls=$(python3 "$here/failing.py" j "$VMM" jail --id x --exec-file "$VMM" --uid 1 --gid 1 --chroot-base-dir j $more \
+            --resource-limit fsize=1000 -- -version 2>&1) || fail "with $more: $calls"
+        [ "$calls" -gt 60 ] || fail "only $calls calls failed with $more"
+        note "$calls calls failed with $more"
+    done
 }
