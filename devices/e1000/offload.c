@@ -443,7 +443,6 @@ static bool e1000_tx_emit(struct e1000 *e, const struct iovec *iov, int n,
 {
     struct nic_stats *s = &e->nic.stats;
     ssize_t got = 1;
-    uint8_t da[6] = {0};
     bool link = e->be && reg_get(e, STATUS) & STATUS_LU;
     if (e1000_loopback(e)) {
         e1000_rx_loop(e, iov + 1, n - 1);
@@ -457,8 +456,8 @@ static bool e1000_tx_emit(struct e1000 *e, const struct iovec *iov, int n,
         nic_count(s, tx_drop_backend, 1);
     if (got <= 0)
         return got;
-    iov_read(iov + 1, n - 1, 0, da, sizeof(da));
-    e1000_tx_count_sent(e, da, bytes, segs);
+    uint8_t copy[6] = {0};
+    e1000_tx_count_sent(e, e1000_to(iov + 1, n - 1, copy), bytes, segs);
     return true;
 }
 

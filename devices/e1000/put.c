@@ -243,14 +243,14 @@ bool e1000_rx_put(struct e1000 *e, struct rx_ring *r, struct rx_frame *f)
 {
     uint32_t crc = 0, wire, v, pcsum = 0, pcss;
     uint32_t total = f->len, secrc = reg_get(e, RCTL) & RCTL_SECRC;
-    uint8_t da[6] = {0};
+    uint8_t copy[6] = {0};
     bool strip = f->info->vlan && reg_get(e, CTRL) & CTRL_VME;
     uint64_t last;
     total -= strip ? VLAN_HLEN : 0;
     total = (total < ETH_MIN ? ETH_MIN : total) + (secrc ? 0 : ETH_FCS);
     if ((uint64_t)e1000_rx_avail(r) * r->bufsize < total)
         return false;
-    iov_read(f->piece, f->n, 0, da, sizeof(da));
+    const uint8_t *da = e1000_to(f->piece, f->n, copy);
     wire = (f->len < ETH_MIN ? ETH_MIN : f->len) + ETH_FCS;
     v = e1000_rx_verdict(e, f);
     if (strip)

@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 
 #include "base/eth.h"
+#include "base/iov.h"
 #include "devices/e1000/regs.h"
 #include "devices/nic.h"
 #include "devices/pci/pci.h"
@@ -293,6 +294,15 @@ static inline void stat_add(struct e1000 *e, unsigned off, uint64_t n)
     unsigned i = (off & 0xff) / 4;
     e->acc[i] += n;
     e->dirty |= 1ull << i;
+}
+/* The address a frame is for, to count it: mostly all in its first piece. */
+static inline const uint8_t *e1000_to(const struct iovec *iov, int n,
+                                      uint8_t copy[6])
+{
+    if (n > 0 && iov->iov_len >= 6)
+        return iov->iov_base;
+    iov_read(iov, (unsigned)n, 0, copy, 6);
+    return copy;
 }
 void e1000_stats_publish(struct e1000 *e);
 void e1000_stats_reset(struct e1000 *e);

@@ -264,7 +264,7 @@ bool e1000_tx_run(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
     struct tx_ring r;
-    uint32_t left = 0;
+    uint32_t left;
     int steps = 0;
     if (t->blocked) /* even if off now: or EPOLLOUT would come for ever */
         e1000_tx_set_blocked(e, false);
@@ -273,26 +273,26 @@ bool e1000_tx_run(struct e1000 *e)
     r.d = e1000_ring(e, TDBAL, &r.n);
     if (!r.d)
         return false;
-    for (; steps < 2 * BURST; steps++) {
+    for (; steps < BURST; steps++) {
         /* pairs with the release in e1000_wr_tdt: descriptors are visible */
         left = e1000_tx_outstanding(t, r.n, atomic_load(&e->reg[TDT / 4]));
-        if (t->ready) {
-            enum tx_result sent = e1000_tx_send(e);
-            if (sent == TX_DONE)
-                e1000_tx_complete(e, &r);
-            if (sent == TX_BLOCKED) {
-                e1000_tx_block(e);
-                break;
-            }
-        } else if (!left) {
+        if (!t->ready && !left)
             break;
-        } else if (e1000_tx_fetch(e, &r)) {
+        if (!t->ready && e1000_tx_fetch(e, &r)) {
             e1000_tx_prepare(e);
             t->ready = true;
+        }
+        enum tx_result sent = t->ready ? e1000_tx_send(e) : TX_MORE;
+        if (sent == TX_DONE)
+            e1000_tx_complete(e, &r);
+        if (sent == TX_BLOCKED) {
+            e1000_tx_block(e);
+            break;
         }
         if (steps && atomic_load(&e->waiting))
             break;
     }
+    left = e1000_tx_outstanding(t, r.n, atomic_load(&e->reg[TDT / 4]));
     e1000_tx_watch_low(e, left);
     if (t->blocked)
         return false;
@@ -307,9 +307,9 @@ bool e1000_tx_run(struct e1000 *e)
 /* Is there something a run would do? */
 bool e1000_tx_pending(struct e1000 *e)
 {
-    uint32_t n;
-    return e1000_tx_on(e) && !e->tx.blocked && e1000_ring(e, TDBAL, &n) &&
-           e1000_tx_outstanding(&e->tx, n, atomic_load(&e->reg[TDT / 4]));
+    uint32_t n = e1000_ring_len(e, TDBAL);
+    return e1000_tx_outstanding(&e->tx, n, atomic_load(&e->reg[TDT / 4])) &&
+           e1000_tx_on(e) && !e->tx.blocked && e1000_ring(e, TDBAL, &n);
 }
 
 /* A packet that is not out yet never will be. */
