@@ -6,7 +6,8 @@
  * Output: the device puts bytes into a ring (any thread, a lock held for a few
  * instructions). The first one wakes the loop, which waits FLUSH_NS for more
  * and then writes everything with one system call; so a guest's line costs one
- * wake-up and one write, and a flood a thousand writes a second.
+ * wake-up and one write, and a flood a thousand writes a second. Only the very
+ * first ones do not wait: they tell that there is a guest.
  *
  * A reader who is slow fills the ring. Then console_full() says so, the UART
  * reports "transmitter busy" and the guest waits. A reader who has taken
@@ -231,8 +232,10 @@ static void console_wake_ready(struct event *ev, uint32_t got)
     pthread_mutex_unlock(&c->b.lock);
     if (resume)
         console_stream_wait(c, &c->in, EPOLLIN);
-    if (output && !c->flush.due && !c->out.added)
-        timer_arm(&c->flush, now_ns() + FLUSH_NS);
+    if (output && !c->flush.due && !c->out.added) {
+        timer_arm(&c->flush, now_ns() + (c->spoke ? FLUSH_NS : 0));
+        c->spoke = true;
+    }
     console_wake_watchers(c);
 }
 

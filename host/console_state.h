@@ -34,6 +34,7 @@ struct console {
     struct endpoint end;
     bool escaped;   /* Ctrl-A was seen */
     bool throttled; /* input waits for room (the backlog's lock) */
+    bool spoke;     /* the guest has put something out */
     bool waits;     /* for the first one to connect */
     struct peer peer;
     bool peered;        /* a socket: readers come and go */

@@ -331,6 +331,9 @@ TEST(console_output_is_batched)
     int peer;
     char got[64] = "";
     struct machine *m = with_peer(&peer, &path);
+    outb(m, COM, '!');
+    fake_run_loop(m); /* the very first one does not wait */
+    CHECK_EQ(recv(peer, got, sizeof(got), MSG_DONTWAIT), 1);
     outb(m, COM, 'h');
     fake_run_loop(m); /* woken; waits for more */
     outb(m, COM, 'i');
