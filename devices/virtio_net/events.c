@@ -4,6 +4,15 @@
 
 #include <unistd.h>
 
+void vnet_pair_wait(struct vnet_pair *p)
+{
+    atomic_fetch_add(&p->waiting, 1);
+    pthread_mutex_lock(&p->door);
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_sub(&p->waiting, 1);
+    pthread_mutex_unlock(&p->door);
+}
+
 /* Watches the backend's file while the pair is in use: a tap's detached queue
  * reports errors only. On the pair's loop, p->lock held. */
 static void vnet_watch(struct vnet_pair *p)

@@ -205,18 +205,14 @@ static inline struct vnet *vnet_of(struct virtio *v)
     return container_of(v, struct vnet, v);
 }
 /* A loop that has no end of work would have its lock back each time before a
- * reset that waits for it wakes up: where somebody waits, all go by the door,
- * so he waits for one burst, or two. */
+ * reset that waits for it wakes up: where somebody waits, all go by the door
+ * (vnet_pair_wait, events.c), so he waits for one burst, or two. */
+void vnet_pair_wait(struct vnet_pair *p);
 static inline void vnet_pair_lock(struct vnet_pair *p)
 {
-    if (!atomic_load_explicit(&p->waiting, memory_order_relaxed) &&
-        !pthread_mutex_trylock(&p->lock))
-        return;
-    atomic_fetch_add(&p->waiting, 1);
-    pthread_mutex_lock(&p->door);
-    pthread_mutex_lock(&p->lock);
-    atomic_fetch_sub(&p->waiting, 1);
-    pthread_mutex_unlock(&p->door);
+    if (atomic_load_explicit(&p->waiting, memory_order_relaxed) ||
+        pthread_mutex_trylock(&p->lock))
+        vnet_pair_wait(p);
 }
 
 /* features.c: what it can be told; the first half of making one; what it offers
