@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 
 // Boots a guest by Firecracker's Go SDK, as its users do: a machine of a kernel, disks, one NIC, vsock and a balloon, which is
-// paused, resumed, asked, and shut down by Ctrl-Alt-Del.
+// paused, resumed, asked, saved, and shut down by Ctrl-Alt-Del.  With -load it goes on from what another of these has saved.
 //
 // It is told what to do a line at a time ("start", "pause", "resume", "state", "balloon MIB", "disk ID PATH", "version",
-// "shutdown", "stop", "wait") on its standard input, and answers each with "ok TEXT" or "error TEXT".
+// "save MEM STATE", "shutdown", "stop", "wait") on its standard input, and answers each with "ok TEXT" or "error TEXT".
 package main
 
 import (
@@ -29,6 +29,9 @@ func (l *list) Set(value string) error { *l = append(*l, value); return nil }
 var (
 	binary  = flag.String("bin", "firecracker", "the VMM")
 	console = flag.String("console", "console", "a file for what the guest writes")
+	load    = flag.String("load", "", "MEM,STATE: what was saved")
+	resume  = flag.Bool("resume", false, "and it runs at once")
+	args    list
 )
 
 func config() firecracker.Config {
@@ -42,6 +45,7 @@ func config() firecracker.Config {
 	vsock := flag.String("vsock", "", "vsock's socket")
 	cpus := flag.Int64("cpus", 1, "processors")
 	mib := flag.Int64("mib", 256, "memory")
+	flag.Var(&args, "arg", "one more for the VMM")
 	flag.Var(&disks, "disk", "a disk; the first is the root")
 	flag.Parse()
 
@@ -84,6 +88,8 @@ func do(ctx context.Context, m *firecracker.Machine, verb []string) (string, err
 		return "", m.PauseVM(ctx)
 	case "resume":
 		return "", m.ResumeVM(ctx)
+	case "save":
+		return "", m.CreateSnapshot(ctx, verb[1], verb[2])
 	case "version":
 		return m.GetFirecrackerVersion(ctx)
 	case "state":
@@ -120,13 +126,22 @@ func run() error {
 	logger := logrus.New()
 	logger.Out = os.Stderr
 	cmd := firecracker.VMCommandBuilder{}.WithBin(*binary).WithSocketPath(c.SocketPath).
-		WithStdout(out).WithStderr(os.Stderr).Build(ctx)
-	m, err := firecracker.NewMachine(ctx, c, firecracker.WithProcessRunner(cmd), firecracker.WithLogger(logrus.NewEntry(logger)))
+		AddArgs(args...).WithStdout(out).WithStderr(os.Stderr).Build(ctx)
+	opts := []firecracker.Opt{firecracker.WithProcessRunner(cmd), firecracker.WithLogger(logrus.NewEntry(logger))}
+	if *load != "" {
+		files := strings.Split(*load, ",")
+		opts = append(opts, firecracker.WithSnapshot(files[0], files[1],
+			func(s *firecracker.SnapshotConfig) { s.ResumeVM = *resume }))
+		c.VsockDevices = nil
+	}
+	m, err := firecracker.NewMachine(ctx, c, opts...)
 	if err != nil {
 		return err
 	}
-	m.Handlers.FcInit = m.Handlers.FcInit.AppendAfter(firecracker.CreateMachineHandlerName,
-		firecracker.NewCreateBalloonHandler(0, false, 1))
+	if *load == "" {
+		m.Handlers.FcInit = m.Handlers.FcInit.AppendAfter(firecracker.CreateMachineHandlerName,
+			firecracker.NewCreateBalloonHandler(0, false, 1))
+	}
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		text, err := do(ctx, m, strings.Fields(lines.Text()))
 		if err != nil {

@@ -228,6 +228,12 @@ sdk_machine() {
     coproc SDK { exec "$E2E_SDK/boot" -bin "$T/firecracker" -console "$T/out" "$@" 2>"$T/err"; }
     exec {sdk_in}>&"${SDK[1]}" {sdk_out}<&"${SDK[0]}"
 }
+# sdk_end: there can be another one.
+sdk_end() {
+    exec {sdk_in}>&- {sdk_out}<&-
+    eval "exec ${SDK[1]}>&- ${SDK[0]}<&-"
+    wait "$SDK_PID" || true
+}
 # sdk VERB...: its answer is in $said.
 sdk() {
     echo "$*" >&"$sdk_in"
@@ -264,6 +270,39 @@ test_fleet_sdk() {
     sdk_ok stop
     sdk wait
     matches "$said" '^error .*terminated' "its end"
+}
+
+e2e kvm fleet_sdk_snapshot "the same SDK saves a machine, and goes on with it in other processes: paused first, or at once"
+test_fleet_sdk_snapshot() {
+    local how
+    fleet_begin
+    sdk_machine -kernel vmlinux -disk rootfs -vsock v.sock
+    sdk_ok start
+    fleet_answers
+    sdk save "$T/mem" "$T/state"
+    matches "$said" '^error .*not paused' "a machine that runs is saved"
+    sdk_ok pause
+    sdk_ok save "$T/mem" "$T/state"
+    sdk_ok stop
+    sdk wait
+    for how in '' -resume; do
+        sdk_end
+        rm -f v.sock sdk.sock
+        # shellcheck disable=SC2086  # none is no word
+        sdk_machine -load "$T/mem,$T/state" $how -arg --allow-path -arg "$T" -arg --allow-tap -arg tap0
+        sdk_ok start
+        sdk_ok state
+        if [ -z "$how" ]; then
+            is "$said" 'ok Paused' "its state"
+            sdk_ok resume
+        else
+            is "$said" 'ok Running' "its state"
+        fi
+        fleet_answers
+        sdk_ok balloon 16
+        sdk_ok stop
+        sdk wait
+    done
 }
 
 e2e lab/long fleet_sdk_linux "Linux by the same SDK, with its users' words (noapic, pci=off, reboot=k): disks, a balloon, a disk that grows; Ctrl-Alt-Del ends it with 0"
