@@ -94,8 +94,9 @@ static void raw_ask(struct help_ask a, const char *text)
     raw_send(&a, HELP_ASK_MIN + n);
 }
 
-/* err of the next answer, whose descriptor goes to *fd; 1: none comes. */
-static int raw_answer(uint32_t tag, int *fd, int ms)
+/* err of the next answer, whose descriptors go to *fd and *other; 1: none
+ * comes. */
+static int raw_answer_both(uint32_t tag, int *fd, int *other, int ms)
 {
     struct help_answer got = {0};
     union {
@@ -108,7 +109,7 @@ static int raw_answer(uint32_t tag, int *fd, int ms)
                        .msg_control = &ctl,
                        .msg_controllen = sizeof(ctl)};
     struct pollfd p = {.fd = raw.fd, .events = POLLIN};
-    *fd = -1;
+    *fd = *other = -1;
     if (poll(&p, 1, ms) <= 0)
         return 1;
     if (recvmsg(raw.fd, &m, 0) != sizeof(got))
@@ -117,7 +118,17 @@ static int raw_answer(uint32_t tag, int *fd, int ms)
     struct cmsghdr *c = CMSG_FIRSTHDR(&m);
     if (c)
         memcpy(fd, CMSG_DATA(c), sizeof(*fd));
+    if (c && c->cmsg_len >= CMSG_LEN(2 * sizeof(*fd)))
+        memcpy(other, CMSG_DATA(c) + sizeof(*fd), sizeof(*other));
     return got.err;
+}
+
+static int raw_answer(uint32_t tag, int *fd, int ms)
+{
+    int other;
+    int err = raw_answer_both(tag, fd, &other, ms);
+    CHECK(other < 0);
+    return err;
 }
 
 static int raw_open(const char *path, bool write, int *fd)
@@ -359,6 +370,117 @@ TEST(helper_opens_only_what_is_below)
     CHECK_EQ(raw_open(longest, false, &fd), -ENOENT);
     raw_end();
     close(l);
+    nt_clean();
+}
+
+/* As raw_open, of a file that is to be made; *maker gives it its name. */
+static int raw_create(const char *path, int *fd, int *maker)
+{
+    const struct help_ask a = {.op = HELP_CREATE, .tag = 7, .write = true};
+    int err = -EBUSY;
+    for (int i = 0; i < 5000 && err == -EBUSY; i++) {
+        raw_ask(a, path);
+        err = raw_answer_both(7, fd, maker, 5000);
+    }
+    return err;
+}
+
+/* The maker's word, within 5 s: 0 or -errno. */
+static int raw_name(int maker)
+{
+    struct pollfd p = {.fd = maker, .events = POLLIN};
+    CHECK_EQ(helper_name(maker), 0);
+    CHECK_EQ(poll(&p, 1, 5000), 1);
+    return helper_named(maker);
+}
+
+/* How many there are whose names say that they are not whole. */
+static int halves(const char *dir)
+{
+    char cmd[300];
+    snprintf(cmd, sizeof(cmd), "exit $(ls -A %s %s/sub | grep -c '^[.]')", dir,
+             dir);
+    int st = system(cmd);
+    return WIFEXITED(st) ? WEXITSTATUS(st) : -1;
+}
+
+TEST(helper_makes_files_only_below_and_only_over_files)
+{
+    static const struct {
+        const char *path;
+        int asked, named;
+    } tried[] = {
+        {"new", 0, 0},
+        {"sub/new", 0, 0},
+        {"./sub/../other", 0, 0},
+        {"f", 0, 0},              /* is replaced */
+        {"dangling", 0, -EEXIST}, /* so is no link, wherever it points */
+        {"absolute", 0, -EEXIST},
+        {"sub", 0, -EEXIST},
+        {"pipe", 0, -EEXIST},
+        {"..", -EINVAL, 0},
+        {".", -EINVAL, 0},
+        {"sub/", -EINVAL, 0},
+        {"sub/..", -EINVAL, 0},
+        {"../out", -EXDEV, 0},
+        {"sub/../../out", -EXDEV, 0},
+        {"/etc/new", -EXDEV, 0},
+        {"away/new", -EXDEV, 0},
+        {"none/new", -ENOENT, 0},
+        {"f/new", -ENOTDIR, 0},
+    };
+    char cmd[512];
+    int fd, maker;
+    snprintf(cmd, sizeof(cmd),
+             "cd %s && mkdir -p in/sub && cd in && touch f && ln -s "
+             "/etc/passwd absolute && ln -s x dangling && ln -s / away && "
+             "mkfifo pipe",
+             nt_path(""));
+    REQUIRE_EQ(system(cmd), 0);
+    raw_begin(NULL, nt_path("in"));
+    for (size_t i = 0; i < ARRAY_LEN(tried); i++) {
+        struct stat st;
+        if (!CHECK_EQ(raw_create(tried[i].path, &fd, &maker), tried[i].asked))
+            FAIL("%s", tried[i].path);
+        CHECK_EQ(fd >= 0 && maker >= 0, tried[i].asked == 0);
+        if (fd < 0)
+            continue;
+        CHECK_EQ(fstat(fd, &st), 0);
+        CHECK_EQ(st.st_mode, S_IFREG | 0600);
+        CHECK_EQ(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDWR);
+        if (!CHECK_EQ(raw_name(maker), tried[i].named))
+            FAIL("%s", tried[i].path);
+        close(maker);
+        close(fd);
+    }
+    raw_end();
+    CHECK_EQ(halves(nt_path("in")), 0);
+    snprintf(cmd, sizeof(cmd),
+             "cd %s/in && test -f new -a -f sub/new -a -f other -a -p pipe -a "
+             "-h dangling -a ! -e x",
+             nt_path(""));
+    CHECK_EQ(system(cmd), 0);
+    nt_clean();
+}
+
+/* Whoever gives up, or is killed, leaves what was there, and no half. */
+TEST(helper_makes_no_file_that_nobody_names)
+{
+    struct stat st;
+    int fd, maker;
+    REQUIRE_EQ(mkdir(nt_path("in"), 0700), 0);
+    REQUIRE_EQ(mkdir(nt_path("in/sub"), 0700), 0);
+    text_file(nt_path("in/f"), "before", 0600);
+    raw_begin(NULL, nt_path("in"));
+    REQUIRE_EQ(raw_create("f", &fd, &maker), 0);
+    CHECK_EQ(write(fd, "half", 4), 4);
+    CHECK_EQ(halves(nt_path("in")), 1);
+    close(maker);
+    close(fd);
+    raw_end();
+    CHECK_EQ(halves(nt_path("in")), 0);
+    CHECK_EQ(stat(nt_path("in/f"), &st), 0);
+    CHECK_EQ(st.st_size, 6);
     nt_clean();
 }
 
