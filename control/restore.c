@@ -156,6 +156,7 @@ static int restore_load(const char *path, struct saved *s)
 int restore_from(const char *state, const char *mem, const char *uffd,
                  bool paused, bool realtime)
 {
+    restore_end(); /* another's, that failed */
     told.state = state;
     told.mem = mem;
     told.uffd = uffd;

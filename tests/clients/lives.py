@@ -8,6 +8,7 @@ A client makes its machine in a process that ends, as its command does: who stop
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -75,7 +76,11 @@ def firecracker_python():
     from firecracker import config, microvm  # pylint: disable=import-outside-toplevel,import-error
 
     microvm.get_public_ip = lambda: "127.0.0.1"
-    places = {"data_path": f"{HERE}/fp", "binary_path": f"{HERE}/firecracker", "snapshot_path": f"{HERE}/fp.snapshots"}
+    # Who starts it lets it go on with disks and sockets of this directory: the client cannot say so.
+    with open("allowing", "w", encoding="ascii") as script:
+        script.write(f'#!/bin/sh\nexec "{HERE}/firecracker" --allow-path "{HERE}" "$@"\n')
+    os.chmod("allowing", 0o755)
+    places = {"data_path": f"{HERE}/fp", "binary_path": f"{HERE}/allowing", "snapshot_path": f"{HERE}/fp.snapshots"}
     init = config.MicroVMConfig.__init__
     init.__defaults__ = tuple(places.get(name, default) for name, default in
                               zip(config.MicroVMConfig.__dataclass_fields__, init.__defaults__))
@@ -106,9 +111,29 @@ def firecracker_python():
     assert vm._vmm.get_vmm_state(name) == "Running"
     assert vm._vmm.get_vmm_ip_addr(name) == "172.16.0.2"
     ping("172.16.0.2")
+    vm._api = microvm.Api(f"{HERE}/fp/{name}/firecracker.socket")
+    vm.snapshot(name, action="create", memory_path=f"{HERE}/fp.memory", snapshot_path=f"{HERE}/fp.state")
+    ping("172.16.0.2")
+    # A machine's disk is the image that the next one goes on with.
+    os.rename(f"fp/{name}/rootfs/fp.rootfs", "fp.kept")
     begin = time.monotonic()
     assert vm.delete(name).endswith("is deleted")
     assert gone(told["pid"]) and time.monotonic() - begin < 5, "not ended by SIGTERM"
+
+    def load():
+        new = microvm.MicroVM(name="three", kernel_file=KERNEL, base_rootfs=f"{HERE}/fp.rootfs", ip_addr="172.16.0.2")
+        os.makedirs(f"fp/{name}/rootfs")
+        os.rename("fp.kept", f"fp/{name}/rootfs/fp.rootfs")
+        new._network.setup(tap_name=new._host_dev_name, iface_name=new._iface_name, gateway_ip=new._gateway_ip)
+        new._run_firecracker()
+        new.snapshot(action="load", memory_path=f"{HERE}/fp.memory", snapshot_path=f"{HERE}/fp.state")
+        assert new._host_dev_name != f"tap_{name}"
+        return f"{new._microvm_id} {new._process.get_pid(new._microvm_id)[0]}"
+
+    other, pid = elsewhere(load).split()
+    ping("172.16.0.2")
+    assert vm._vmm.get_vmm_state(other) == "Running"
+    os.kill(int(pid), signal.SIGTERM)
 
 
 def microheart():
