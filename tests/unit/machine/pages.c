@@ -163,6 +163,36 @@ TEST(pages_of_served_memory)
     forget(&ram);
 }
 
+/* What changed before it is in the next difference, too. */
+TEST(pages_of_a_file_that_could_not_be_written_count_for_nothing)
+{
+    struct ram ram = memory(-1, -1);
+    struct pages p;
+    char name[] = "/tmp/vmm-pages.XXXXXX";
+    int none = mkstemp(name), there = open(name, O_RDONLY);
+    unlink(name);
+    pages_open(&p, -1);
+    fill(&ram, 1);
+    int whole = save(&p, &ram, false);
+    pages_keep(&p);
+    fill(&ram, 2);
+    REQUIRE_EQ(ftruncate(none, SIZE), 0);
+    CHECK(pages_write(&p, &ram, there, true) < 0);
+    pages_forget(&p);
+    *page(&ram, 30) = 3;
+    int diff = save(&p, &ram, true);
+    pages_keep(&p);
+    CHECK_EQ(data(diff), ARRAY_LEN(some) + 1);
+    merge(diff, whole);
+    CHECK(same(&ram, whole));
+    pages_close(&p);
+    close(none);
+    close(there);
+    close(diff);
+    close(whole);
+    forget(&ram);
+}
+
 TEST(pages_of_private_memory)
 {
     struct ram ram = memory(-1, -1);

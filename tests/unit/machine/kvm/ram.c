@@ -94,6 +94,24 @@ TEST(ram_of_a_directory_has_no_name)
     CHECK_EQ(rmdir(dir), 0); /* nothing is in it */
 }
 
+/* A page that is given back would be the file's again, no zeroes. */
+TEST(ram_of_a_saved_file_is_not_given_back)
+{
+    char path[] = "/tmp/ram-test-XXXXXX";
+    struct ram_config c = {.image = path, .fd = mkstemp(path)};
+    REQUIRE(c.fd >= 0);
+    REQUIRE_EQ(ftruncate(c.fd, 4 * MIB), 0);
+    REQUIRE_EQ(make(4 * MIB, c), 0);
+    CHECK(pinned != NULL);
+    end();
+    c.shared = true; /* then it is a copy, of which pages can go */
+    REQUIRE_EQ(make(4 * MIB, c), 0);
+    CHECK(!pinned);
+    end();
+    close(c.fd);
+    unlink(path);
+}
+
 TEST(ram_of_a_file_has_its_size_and_what_is_in_it)
 {
     char path[] = "/tmp/ram-test-XXXXXX";

@@ -43,6 +43,9 @@ static void guest_cpuid(const struct guest *g, int cpu)
     REQUIRE(cpuid != NULL);
     cpuid->nent = 256;
     REQUIRE_EQ(ioctl(g->kvm, KVM_GET_SUPPORTED_CPUID, cpuid), 0);
+    for (uint32_t i = 0; i < cpuid->nent; i++)
+        if (cpuid->entries[i].function == 1)
+            cpuid->entries[i].ecx |= 1u << 24; /* TSC deadline */
     REQUIRE_EQ(ioctl(cpu, KVM_SET_CPUID2, cpuid), 0);
     free(cpuid);
 }
@@ -150,8 +153,8 @@ TEST(kvm_state_guest_goes_on_in_another_vm)
     guest_free(&two);
 }
 
-/* Chips, local APIC, debug registers and MSRs as they were. */
-TEST(kvm_state_chips_apic_and_msrs_are_the_same_again)
+/* Chips, local APIC, debug and vector registers and MSRs as they were. */
+TEST(kvm_state_chips_apic_msrs_and_vectors_are_the_same_again)
 {
     struct guest one, two;
     size_t len;
@@ -159,6 +162,8 @@ TEST(kvm_state_chips_apic_and_msrs_are_the_same_again)
     struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_IOAPIC}, chip2 = chip;
     struct kvm_lapic_state apic, apic2;
     struct kvm_debugregs dr = {.dr7 = 0x400}, dr2;
+    struct kvm_xsave xsave = {0}, xsave2;
+    struct kvm_xcrs xcrs = {.nr_xcrs = 1};
     union {
         struct kvm_msrs m;
         uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
@@ -173,6 +178,19 @@ TEST(kvm_state_chips_apic_and_msrs_are_the_same_again)
     REQUIRE_EQ(ioctl(one.cpu, KVM_SET_LAPIC, &apic), 0);
     dr.db[0] = 0x1234;
     REQUIRE_EQ(ioctl(one.cpu, KVM_SET_DEBUGREGS, &dr), 0);
+    xcrs.xcrs[0].value = 3;
+    memset((uint8_t *)xsave.region + 160, 0x5a, 256); /* XMM0 to 15 */
+    xsave.region[512 / 4] = 2;                        /* in use */
+    bool avx = false;
+    if (ioctl(one.vm, KVM_CHECK_EXTENSION, KVM_CAP_XCRS) > 0) {
+        xcrs.xcrs[0].value = 7;
+        avx = !ioctl(one.cpu, KVM_SET_XCRS, &xcrs);
+    }
+    if (avx) {
+        memset((uint8_t *)xsave.region + 576, 0xa5, 256); /* upper halves */
+        xsave.region[512 / 4] = 6;
+    }
+    REQUIRE_EQ(ioctl(one.cpu, KVM_SET_XSAVE, &xsave), 0);
     pat.m.entries[0].index = 0x277;
     pat.m.entries[0].data = 0x0007040100070401ull;
     REQUIRE_EQ(ioctl(one.cpu, KVM_SET_MSRS, &pat), 1);
@@ -186,9 +204,149 @@ TEST(kvm_state_chips_apic_and_msrs_are_the_same_again)
     CHECK_EQ(apic2.regs[0x80], 0x20);
     REQUIRE_EQ(ioctl(two.cpu, KVM_GET_DEBUGREGS, &dr2), 0);
     CHECK_EQ(dr2.db[0], 0x1234);
+    REQUIRE_EQ(ioctl(two.cpu, KVM_GET_XSAVE, &xsave2), 0);
+    CHECK_MEM((uint8_t *)xsave2.region + 160, (uint8_t *)xsave.region + 160,
+              256);
+    if (avx)
+        CHECK_MEM((uint8_t *)xsave2.region + 576, (uint8_t *)xsave.region + 576,
+                  256);
     pat.m.entries[0].data = 0;
     REQUIRE_EQ(ioctl(two.cpu, KVM_GET_MSRS, &pat), 1);
     CHECK_EQ(pat.m.entries[0].data, 0x0007040100070401ull);
+    free(p);
+    guest_free(&two);
+}
+
+/* ------------------------------------------------------ clocks and timers */
+
+#define TSC 0x10
+#define TSC_DEADLINE 0x6e0
+#define SYSTEM_TIME 0x4b564d01 /* MSR_KVM_SYSTEM_TIME_NEW */
+#define LATE (1ull << 40)      /* of a guest that has run for minutes */
+
+static uint64_t msr(int cpu, uint32_t index, const uint64_t *set)
+{
+    union {
+        struct kvm_msrs m;
+        uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+    } one = {.m.nmsrs = 1};
+    one.m.entries[0].index = index;
+    one.m.entries[0].data = set ? *set : 0;
+    CHECK_EQ(ioctl(cpu, set ? KVM_SET_MSRS : KVM_GET_MSRS, &one), 1);
+    return one.m.entries[0].data;
+}
+
+static uint64_t msec(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+#define TIMER_VECTOR 0x40
+
+/* Its local APIC's timer is one of deadlines, `ms` away; 0: none. Interrupts
+ * stay off. (A KVM without hardware may leave the counter the host's.) */
+static void timer_begin(const struct guest *g, unsigned ms)
+{
+    const uint64_t tsc = LATE;
+    uint64_t deadline;
+    struct kvm_lapic_state apic;
+    uint32_t on = 0x1ff, lvt = TIMER_VECTOR | 2u << 17;
+    REQUIRE_EQ(ioctl(g->cpu, KVM_GET_LAPIC, &apic), 0);
+    memcpy(apic.regs + 0xf0, &on, sizeof(on));
+    memcpy(apic.regs + 0x320, &lvt, sizeof(lvt));
+    REQUIRE_EQ(ioctl(g->cpu, KVM_SET_LAPIC, &apic), 0);
+    msr(g->cpu, TSC, &tsc);
+    deadline = msr(g->cpu, TSC, NULL) +
+               ms * (uint64_t)ioctl(g->cpu, KVM_GET_TSC_KHZ, 0);
+    if (ms)
+        msr(g->cpu, TSC_DEADLINE, &deadline);
+}
+
+static bool timer_fired(struct guest *g)
+{
+    struct kvm_lapic_state apic;
+    guest_count(g);
+    REQUIRE_EQ(ioctl(g->cpu, KVM_GET_LAPIC, &apic), 0);
+    return apic.regs[0x200 + TIMER_VECTOR / 32 * 0x10] & 1;
+}
+
+/* A guest whose timer is to fire then, in another VM. */
+static void timer_moves(struct guest *two, unsigned ms)
+{
+    struct guest one;
+    size_t len;
+    uint8_t *p;
+    guest_new(&one);
+    guest_start(&one);
+    timer_begin(&one, ms);
+    REQUIRE_EQ(kvm_state_save(&one.fds, &p, &len), 0);
+    guest_new(two);
+    memcpy(two->ram, one.ram, RAM);
+    guest_free(&one);
+    REQUIRE_EQ(kvm_state_load(&two->fds, p, len), 0);
+    free(p);
+}
+
+/* Told before the APIC's mode it would be forgotten; before the TSC, it would
+ * be minutes away. */
+TEST(kvm_state_timer_fires_at_its_deadline)
+{
+    struct guest g;
+    uint64_t begin = msec(), now;
+    timer_moves(&g, 500);
+    CHECK(msr(g.cpu, TSC, NULL) >= LATE);
+    bool fired = timer_fired(&g);
+    now = msec();
+    if (now - begin < 500) /* else this machine has other work */
+        CHECK(!fired);
+    while (!fired && msec() - begin < 30000) {
+        usleep(1000);
+        fired = timer_fired(&g);
+    }
+    CHECK(fired);
+    guest_free(&g);
+}
+
+/* Its interrupt may have been lost with the processor it was for. */
+TEST(kvm_state_timer_that_had_just_fired_fires_again)
+{
+    struct guest g;
+    timer_moves(&g, 0);
+    uint64_t begin = msec();
+    bool fired = timer_fired(&g);
+    while (!fired && msec() - begin < 30000)
+        fired = timer_fired(&g);
+    CHECK(fired);
+    guest_free(&g);
+}
+
+#define CLOCK_PAGE 0x3000
+#define CLOCK_FLAGS 29 /* struct pvclock_vcpu_time_info */
+#define CLOCK_STOPPED 2
+
+/* Or its watchdog takes the time in between for a processor that hung. */
+TEST(kvm_state_paravirtual_clock_is_told_that_it_stood)
+{
+    const uint64_t page = CLOCK_PAGE | 1;
+    struct guest one, two;
+    size_t len;
+    uint8_t *p;
+    guest_new(&one);
+    guest_start(&one);
+    msr(one.cpu, SYSTEM_TIME, &page);
+    guest_count(&one);
+    guest_stop(&one);
+    CHECK(one.ram[CLOCK_PAGE + 24]); /* it is in use */
+    CHECK(!(one.ram[CLOCK_PAGE + CLOCK_FLAGS] & CLOCK_STOPPED));
+    REQUIRE_EQ(kvm_state_save(&one.fds, &p, &len), 0);
+    guest_new(&two);
+    memcpy(two.ram, one.ram, RAM);
+    guest_free(&one);
+    REQUIRE_EQ(kvm_state_load(&two.fds, p, len), 0);
+    guest_count(&two);
+    CHECK(two.ram[CLOCK_PAGE + CLOCK_FLAGS] & CLOCK_STOPPED);
     free(p);
     guest_free(&two);
 }
