@@ -267,7 +267,7 @@ static const struct option options[] = {
        "uuid product serial sku and more: the man page"),
     TEXT("-pidfile", "FILE", pidfile, "the process's number, while it runs"),
     CALL("-restore", "STATE,mem=FILE|uffd=SOCKET...", restore_option,
-         "go on from a snapshot, with the options it had; help lists keys"),
+         "go on from a snapshot, with its options; help lists keys"),
     CALL("-describe-snapshot", "STATE", restore_describe,
          "print what is in it"),
     CALL("-control", "PATH[,group=G]...", control_option,
