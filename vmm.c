@@ -44,6 +44,8 @@
 #include "control/ready.h"
 #include "control/restore.h"
 #include "control/snapshot.h"
+#include "control/takeover.h"
+#include "control/upgrade.h"
 #include "devices/pc/pc.h"
 #include "devices/pci/pci.h"
 #include "host/console.h"
@@ -54,6 +56,7 @@
 #include "host/pidfile.h"
 #include "host/process.h"
 #include "host/sandbox.h"
+#include "host/successor.h"
 #include "host/terminal.h"
 #include "machine/kvm/vm.h"
 #include "net/list.h"
@@ -77,6 +80,7 @@ static const struct plan_classes classes = {
 
 enum { EXIT_START = 1, EXIT_USAGE = 2 }; /* the others: enum machine_stop */
 
+#define PIDFILE_NS 5000000ull         /* until who had it before has gone */
 #define LOG_PATIENCE_NS 1000000000ull /* for a slow reader, at the end */
 
 static struct config config;
@@ -301,8 +305,10 @@ static int vmm_begin_helper(void)
  * was. */
 static void vmm_loop_runs(struct timer *t)
 {
-    (void)t;
-    if (pidfile_write() < 0)
+    int err = pidfile_write();
+    if (err == -EAGAIN)
+        timer_arm(t, now_ns() + PIDFILE_NS);
+    else if (err)
         vm_quit(running.m, EXIT_START);
 }
 
@@ -337,6 +343,18 @@ static void vmm_guest_waits(struct machine *m)
     ready_runs(m, vmm_is_ready);
 }
 
+/* The guest lives on in another process, whose is all that is open here. */
+static _Noreturn void vmm_is_elsewhere(struct machine *m)
+{
+    control_end();
+    monitor_end();
+    console_flush_all();
+    log_patience(LOG_PATIENCE_NS);
+    if (config.stats)
+        vmm_print_stats(m);
+    _exit(EXIT_SUCCESS);
+}
+
 static bool vmm_alive(void *m)
 {
     return vm_answers(m);
@@ -358,7 +376,8 @@ static int vmm_run(struct machine *m)
 /* What is asked for: all of it looked at, nothing opened. */
 static int vmm_check(struct needs *needs)
 {
-    int err = restore_check(&config);
+    int err =
+        takeover_meant() ? takeover_check(&config) : restore_check(&config);
     if (!err)
         err = pc_check_memory(&config);
     if (!err)
@@ -379,6 +398,8 @@ static int vmm_check(struct needs *needs)
         err = fail(-EINVAL, "-object memory-backend-…: share=off, but a "
                             "vhost-user process must share guest memory");
     config.vm.shared_ram |= needs->shared_ram;
+    if (upgrade_asked() && !config.vm.memory.image && !config.vm.memory.server)
+        config.vm.shared_ram |= !config.memory.alone;
     if (!err)
         err = restore_check_memory(&config);
     config.vm.runs = vmm_guest_runs;
@@ -423,6 +444,10 @@ static int vmm_open(struct machine *m)
     if (!err)
         err = monitor_begin(m, &config, &classes);
     if (!err)
+        err = upgrade_open(m, vmm_is_elsewhere);
+    if (!err)
+        err = takeover_opened();
+    if (!err)
         err = textfile_open(m);
     if (!err)
         err = pidfile_keep();
@@ -450,6 +475,7 @@ static void vmm_end(struct machine *m)
         vmm_print_stats(m);
     control_end();
     snapshot_close();
+    upgrade_close();
     monitor_end();
     textfile_end();
     fcmetrics_end();
@@ -478,7 +504,8 @@ static int vmm_live(void)
         models_free();
         return vmm_exit_code(err);
     }
-    if ((config.daemonize && daemon_fork()) || vmm_make(&m)) {
+    bool forks = config.daemonize && !takeover_meant();
+    if ((forks && daemon_fork()) || vmm_make(&m)) {
         plan_free();
         return EXIT_START;
     }
@@ -509,19 +536,10 @@ static int vmm_firecracker(const struct fcargs *args)
     return code;
 }
 
-int main(int argc, char **argv)
+static int vmm_main(int argc, char **argv)
 {
     struct fcargs args;
-    if (argc > 1 && !strcmp(argv[1], "ctl"))
-        return ctl_main(argc - 1, argv + 1);
-    if (argc > 1 && !strcmp(argv[1], "doctor"))
-        return doctor_main(argc - 1, argv + 1);
-    if (jail_meant(argc, argv))
-        return jail_main(argc, argv);
-    process_early();
-    notify_early();
-    threads_hold();
-    log_open(STDERR_FILENO);
+    successor_argv(argv);
     if (listen_early())
         return EXIT_USAGE;
     bool fc = fcargs_meant(argc, argv);
@@ -532,4 +550,20 @@ int main(int argc, char **argv)
     log_name(config.name);
     log_timestamps(config.timestamps);
     return fc ? vmm_firecracker(&args) : vmm_live();
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && !strcmp(argv[1], "ctl"))
+        return ctl_main(argc - 1, argv + 1);
+    if (argc > 1 && !strcmp(argv[1], "doctor"))
+        return doctor_main(argc - 1, argv + 1);
+    if (jail_meant(argc, argv))
+        return jail_main(argc, argv);
+    process_early();
+    notify_early();
+    threads_hold();
+    log_open(STDERR_FILENO);
+    int err = takeover_early(&argc, &argv);
+    return takeover_end(err ? EXIT_USAGE : vmm_main(argc, argv));
 }

@@ -76,6 +76,7 @@ struct blockdev {
     char serial[21];   /* of the backing, for a disk that was given none */
     const char *stays; /* why a machine with it cannot be saved; NULL: can */
     bool taken;        /* a disk uses it */
+    bool handed;       /* can be, to another process (-upgrade) */
     /* Written by the loop's thread alone, read by any. */
     uint64_t reads, writes, flushes, discards, zeroes; /* done, well or not */
     uint64_t read_bytes, written_bytes;

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/handed.h"
 #include "block/file.h"
 #include "block/list.h"
 #include "host/fdset.h"
@@ -358,10 +359,25 @@ static void file_close(struct blockdev *b)
     free(f->own_path);
 }
 
+/* With its locks, which are the description's. */
+static int file_handed(struct file *f)
+{
+    int flags = fcntl(f->at.fd, F_GETFL);
+    bool reads = flags >= 0 && (flags & O_ACCMODE) == O_RDONLY;
+    if (flags < 0 || (reads && !f->b.readonly && !f->auto_read_only))
+        return fail(-EACCES, "%s: what is handed over cannot be written to",
+                    file_who(f));
+    f->b.readonly |= reads;
+    return 0;
+}
+
 /* With auto-read-only it is opened as it can be. */
 static int file_open_path(struct file *f)
 {
     int flags = O_CLOEXEC | O_NOCTTY;
+    f->at.fd = handed_take("disk:%s", f->b.id);
+    if (f->at.fd >= 0)
+        return file_handed(f);
     f->at.fd = fdset_open(f->path, flags | (f->b.readonly ? O_RDONLY : O_RDWR));
     if (f->at.fd < 0 && f->auto_read_only && !f->b.readonly &&
         (errno == EACCES || errno == EPERM || errno == EROFS)) {
@@ -421,6 +437,8 @@ static int file_open(struct blockdev *b, struct loop *l)
         err = file_look(f, &f->at, file_who(f), true);
     if (err)
         return err;
+    handed_keep(&f->at.fd, "disk:%s", b->id);
+    b->handed = true;
     thread_uses(USE_DISK);
     if (f->at.device)
         thread_uses(USE_DISK_DEVICE);
@@ -460,6 +478,8 @@ static int file_check(struct blockdev *b)
     struct stat st;
     if (!f->path || !*f->path)
         return fail(-EINVAL, "%s: filename= is missing", b->opts.what);
+    if (handed_has("disk:%s", b->id)) /* that, whatever the name leads to now */
+        return 0;
     if (fdset_stat(f->path, &st)) {
         int err = -errno;
         return fail(err, "%s: %s", file_who(f), strerror(-err));

@@ -23,6 +23,7 @@
 #include "control/textfile.h"
 #include "control/ready.h"
 #include "control/restore.h"
+#include "control/upgrade.h"
 #include "host/chardev.h"
 #include "host/fdset.h"
 #include "host/helper.h"
@@ -283,6 +284,8 @@ static const struct option options[] = {
     FLAG("-S", stopped, "the guest does not start before it is resumed"),
     CALL("-allow-path", "DIR", helper_allow,
          "files below it may be opened once the guest runs"),
+    CALL("-upgrade", "DIR", upgrade_option,
+         "programs below it may take over (vmm ctl SOCKET upgrade)"),
     CALL("-allow-tap", "NAME|PREFIX*", helper_allow_tap,
          "TAPs that may take a netdev's place then"),
     TEXT("-D", "FILE", log, "messages go there (SIGHUP opens it anew)"),

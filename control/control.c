@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/handed.h"
 #include "control/api.h"
 #include "host/helper.h"
 #include "host/ids.h"
@@ -75,7 +76,9 @@ static int control_read(void)
 
 int control_check(void)
 {
-    int fd = listen_socket("-control", "api");
+    int fd = handed_take("given:-control");
+    if (fd < 0)
+        fd = listen_socket("-control", "api");
     told.fd = fd < 0 ? 0 : fd;
     if (fd == -ENOENT && told.path)
         helper_need_unlink(&told.addr);
@@ -156,10 +159,13 @@ int control_begin(struct machine *m, const struct config *config)
 {
     if (!told.path && !told.fd)
         return 0;
-    int fd = told.fd ? told.fd
-                     : socket(AF_UNIX,
-                              SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int err = fd < 0 ? -errno : told.fd ? 0 : control_bind(fd);
+    int fd = told.fd ? told.fd : handed_take("listen:-control"), err = 0;
+    if (fd >= 0 && !told.fd) {
+        err = helper_unlink(&told.addr);
+    } else if (!told.fd) {
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        err = fd < 0 ? -errno : control_bind(fd);
+    }
     if (err) {
         if (fd >= 0)
             close(fd);
@@ -173,6 +179,7 @@ int control_begin(struct machine *m, const struct config *config)
     server = (struct server){
         .request = control_request, .admit = control_admits, .name = "vmm"};
     err = server_begin(&server, m->loop, fd);
+    handed_keep(&server.listen.fd, "%s:-control", told.fd ? "given" : "listen");
     return err ? fail(err, "-control: %s", strerror(-err)) : 0;
 }
 

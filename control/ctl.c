@@ -145,7 +145,8 @@ static int ctl_talk(const char *path, const char *verb, const struct text *body,
                     struct text *answer)
 {
     struct text out = {0};
-    int seconds = strcmp(verb, "snapshot") ? CTL_SECONDS : CTL_SAVE_SECONDS;
+    bool slow = !strcmp(verb, "snapshot") || !strcmp(verb, "upgrade");
+    int seconds = slow ? CTL_SAVE_SECONDS : CTL_SECONDS;
     int fd = ctl_dial(path, seconds);
     if (fd < 0)
         return fd;

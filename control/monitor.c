@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/handed.h"
 #include "control/server.h"
 #include "host/console.h"
 #include "host/endpoint.h"
@@ -284,8 +285,7 @@ static int monitor_serve(struct place *p)
 {
     struct chardev *c = p->dev;
     mode_t before = umask(0177);
-    int fd =
-        c->listens ? c->listens : endpoint_listen(&c->addr, SERVER_CLIENTS);
+    int fd = endpoint_serve(c, SERVER_CLIENTS);
     umask(before);
     if (fd < 0)
         return fail(fd, "%s: %s", c->label, strerror(-fd));
@@ -294,7 +294,8 @@ static int monitor_serve(struct place *p)
     if (err)
         return fail(err, "%s: %s", c->label, strerror(-err));
     p->serves = true;
-    p->holds = c->wait;
+    endpoint_keep(c, &p->server.listen.fd);
+    p->holds = c->wait && !handed_waits();
     if (p->holds)
         machine_hold(monitors.ctl.m);
     return 0;

@@ -286,6 +286,8 @@ static int snapshot_can(void)
         return fail(-EOPNOTSUPP, "snapshot: this machine cannot be saved");
     if (snap.busy)
         return fail(-EBUSY, "snapshot: another one is being taken");
+    if (snap.m->leaving)
+        return fail(-EBUSY, "snapshot: it is being handed over");
     for (const struct blockdev *b = blockdevs; b; b = b->next)
         if (b->stays)
             return fail(-EOPNOTSUPP, "disk %s cannot be saved: %s", b->id,

@@ -18,6 +18,7 @@
 #include "block/block.h"
 #include "control/metrics.h"
 #include "control/snapshot.h"
+#include "control/upgrade.h"
 #include "host/fdset.h"
 #include "host/helper.h"
 #include "net/net.h"
@@ -53,6 +54,8 @@ static int verbs_resume(void *thing, const void *told, struct text *out)
     (void)told, (void)out;
     if (snapshot_writes())
         return fail(-EBUSY, "resume: its memory is being written");
+    if (m->leaving)
+        return fail(-EBUSY, "resume: it is being handed over");
     if (m->over)
         return fail(-EBUSY, "the guest has ended (-no-shutdown); reset starts "
                             "it again");
@@ -138,6 +141,7 @@ static int verbs_wait(struct control *c)
 void verbs_end(void)
 {
     snapshot_abandon();
+    upgrade_abandon();
     if (!later.answer)
         return;
     timer_cancel(&later.deadline);
@@ -434,6 +438,13 @@ static int verbs_snapshot(void *thing, const void *told, struct text *out)
     return snapshot_begin(told, c->dir, c->who, c->answer);
 }
 
+static int verbs_upgrade(void *thing, const void *told, struct text *out)
+{
+    struct control *c = thing;
+    (void)out;
+    return upgrade_begin(told, c->who, c->answer);
+}
+
 const struct verb verbs[] = {
     {"status", "what it is, and whether it runs", NULL, 0, verbs_status},
     {"pause", "the guest stands still, and its clocks", NULL, 0, verbs_pause},
@@ -450,6 +461,8 @@ const struct verb verbs[] = {
      sizeof(struct disk_told), verbs_disk},
     {"snapshot", "it is saved into two files, below an -allow-path",
      snapshot_fields, sizeof(struct snapshot_told), verbs_snapshot},
+    {"upgrade", "another version goes on with the guest", upgrade_fields,
+     sizeof(struct upgrade_told), verbs_upgrade},
     {"stats", "all counters", stats_fields, sizeof(struct stats_told),
      verbs_stats},
     {"metrics", "all counters, for Prometheus", NULL, 0, verbs_metrics},

@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/field.h"
+#include "base/handed.h"
 #include "base/log.h"
 #include "host/helper.h"
 #include "host/listen.h"
@@ -112,8 +113,10 @@ static int chardev_read_fd(struct chardev *c, const struct chardev_keys *k)
                     "%s: fd= is a socket that is listened at: with server=on, "
                     "without path=, host= and port=",
                     c->label);
-    c->listens = listen_given(c->label, k->fd);
     snprintf(c->addr.text, sizeof(c->addr.text), "fd:%s", k->fd);
+    if (handed_has("given:%s", c->label)) /* the number was another's */
+        return 0;
+    c->listens = listen_given(c->label, k->fd);
     return c->listens < 0 ? c->listens : 0;
 }
 

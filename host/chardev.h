@@ -48,6 +48,7 @@ struct chardev {
     bool logappend;
     bool mux;                /* a serial port's and a monitor's in one, */
     bool monitor;            /* which no -mon names */
+    bool handed;             /* can be, to another process (-upgrade) */
     bool taken;              /* by the one user it may have */
     struct peer *peer;       /* of chardev_meet(); that user's */
     struct program *program; /* who is met, where it is one of ours */

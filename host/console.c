@@ -37,6 +37,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/handed.h"
 #include "base/use.h"
 #include "host/terminal.h"
 
@@ -285,8 +286,7 @@ static int console_open_socket(struct console *c, struct chardev *dev)
     snprintf(p->id, sizeof(p->id), "%s", dev->id ? dev->id : "-serial");
     snprintf(p->name, sizeof(p->name), "%s", dev->addr.text);
     if (dev->server) {
-        p->listen_fd =
-            dev->listens ? dev->listens : endpoint_listen(&dev->addr, 1);
+        p->listen_fd = endpoint_serve(dev, 1);
         if (p->listen_fd == -EADDRINUSE)
             return fail(-EADDRINUSE,
                         "%s: another process listens there, or it is a file "
@@ -300,7 +300,8 @@ static int console_open_socket(struct console *c, struct chardev *dev)
         p->way = dev->way;
         p->redial_ms = dev->reconnect_ms;
     }
-    if (!dev->server && !dev->reconnect_ms) {
+    fd = handed_take("client:%s", dev->label);
+    if (fd < 0 && !dev->server && !dev->reconnect_ms) {
         fd = addr_dial(&dev->addr);
         if (fd < 0)
             return fail(fd,
@@ -309,7 +310,10 @@ static int console_open_socket(struct console *c, struct chardev *dev)
                         c->label, strerror(-fd));
     }
     c->peered = true;
-    c->waits = dev->wait;
+    c->waits = dev->wait && !handed_waits();
+    if (dev->server)
+        endpoint_keep(dev, &p->listen_fd);
+    handed_keep(&p->conn.fd, "client:%s", dev->label);
     return peer_begin(p, c->loop, fd);
 }
 
@@ -405,11 +409,15 @@ int console_open(struct loop *l, struct chardev *dev,
     int err = console_open_dev(c, dev);
     if (!err)
         err = console_open_log(c, dev);
-    if (err)
+    if (err) {
         console_close(c);
-    else
-        *out = c;
-    return err;
+        return err;
+    }
+    *out = c;
+    if (dev->type == CHARDEV_PTY)
+        handed_keep(&c->in.ev.fd, "pty:%s", dev->label);
+    dev->handed = dev->type != CHARDEV_STDIO || !c->end.keys;
+    return 0;
 }
 
 struct console *console_of(const struct chardev *dev)
@@ -463,6 +471,22 @@ static void console_flush_at_exit(struct console *c)
         if (now >= end || poll(&p, 1, (int)((end - now) / 1000000)) <= 0)
             return;
     }
+}
+
+void console_hand_over(void)
+{
+    for (struct console *c = consoles; c; c = c->next) {
+        console_stream_pause(&c->in);
+        if (c->out.ev.fd >= 0)
+            console_drain(c);
+    }
+}
+
+void console_take_back(void)
+{
+    for (struct console *c = consoles; c; c = c->next)
+        if (c->in.ev.fd >= 0)
+            console_stream_wait(c, &c->in, EPOLLIN);
 }
 
 void console_flush_all(void)

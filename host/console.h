@@ -59,6 +59,10 @@ void console_begin_all(void);
 /* Writes out what the guest said, waiting at most a second for a slow reader:
  * after the loop ended. */
 void console_flush_all(void);
+/* Another process may go on with all of them: what can be written at once is,
+ * and nothing is read; and: it does not. */
+void console_hand_over(void);
+void console_take_back(void);
 /* The terminal is ours again (SIGCONT): on the loop's thread. */
 void console_continue(void);
 

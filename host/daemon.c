@@ -71,6 +71,15 @@ int daemon_fork(void)
     return 0;
 }
 
+int daemon_adopted(void)
+{
+    null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null_fd < 0)
+        return fail(-errno, "-daemonize: /dev/null: %s", strerror(errno));
+    thread_uses(USE_DAEMON);
+    return 0;
+}
+
 bool daemon_forked(void)
 {
     return null_fd >= 0;

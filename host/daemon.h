@@ -11,6 +11,8 @@
  * waits there until it is ready, and gives 0 then, else what this one ends
  * with. 0, or -errno (said). */
 int daemon_fork(void);
+/* This process is such a one, of another program that it takes over from. */
+int daemon_adopted(void);
 bool daemon_forked(void); /* this is it */
 /* Everything that has a path is open. */
 void daemon_leave_directory(void);

@@ -15,8 +15,10 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "base/handed.h"
 #include "base/log.h"
 #include "base/use.h"
+#include "host/chardev.h"
 #include "host/fdset.h"
 #include "host/helper.h"
 #include "host/terminal.h"
@@ -69,10 +71,13 @@ int endpoint_file(struct endpoint *e, const char *label, const char *path,
 int endpoint_pty(struct endpoint *e, const char *label, char *pts, size_t size)
 {
     struct termios t;
-    int fd = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    int fd = handed_take("pty:%s", label);
+    bool moved = fd >= 0;
     const char *name = NULL;
     thread_uses(USE_PTY);
-    if (fd >= 0 && !grantpt(fd) && !unlockpt(fd))
+    if (!moved)
+        fd = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    if (moved || (fd >= 0 && !grantpt(fd) && !unlockpt(fd)))
         name = ptsname(fd);
     if (name)
         e->pty = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -83,9 +88,11 @@ int endpoint_pty(struct endpoint *e, const char *label, char *pts, size_t size)
         return err;
     }
     snprintf(pts, size, "%s", name);
-    cfmakeraw(&t);
-    tcsetattr(e->pty, TCSANOW, &t);
-    log_line("%s: char device redirected to %s", label, name);
+    if (!moved) {
+        cfmakeraw(&t);
+        tcsetattr(e->pty, TCSANOW, &t);
+        log_line("%s: char device redirected to %s", label, name);
+    }
     e->in = fd;
     e->out = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     return 0;
@@ -93,8 +100,10 @@ int endpoint_pty(struct endpoint *e, const char *label, char *pts, size_t size)
 
 int endpoint_listen(const struct addr *a, int backlog)
 {
-    int fd =
-        socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = handed_take("listen:%s", a->text);
+    if (fd >= 0)
+        return helper_unlink(a) ? -EIO : fd;
+    fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
     int err = addr_bind(fd, a);
@@ -108,9 +117,27 @@ int endpoint_listen(const struct addr *a, int backlog)
     return err;
 }
 
+int endpoint_serve(struct chardev *c, int backlog)
+{
+    int fd = handed_take("given:%s", c->label);
+    if (fd >= 0)
+        c->listens = fd;
+    return c->listens ? c->listens : endpoint_listen(&c->addr, backlog);
+}
+
+void endpoint_keep(struct chardev *c, const int *fd)
+{
+    if (c->listens)
+        handed_keep(fd, "given:%s", c->label);
+    else
+        handed_keep(fd, "listen:%s", c->addr.text);
+    c->handed = true;
+}
+
 int endpoint_begin(const struct endpoint *e, int out)
 {
-    return e->regular && !e->append && ftruncate(out, 0) ? -errno : 0;
+    bool empties = e->regular && !e->append && !handed_waits();
+    return empties && ftruncate(out, 0) ? -errno : 0;
 }
 
 /* syscalls loop if pty: poll ioctl(FIONREAD) */

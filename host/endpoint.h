@@ -31,6 +31,12 @@ int endpoint_pty(struct endpoint *e, const char *label, char *pts, size_t size);
 /* A socket, not waiting, with so many who may wait at it; or -errno. */
 int endpoint_listen(const struct addr *a, int backlog);
 
+/* The same for a chardev's server, who may be given one; and where that is
+ * kept, for who may take over (base/handed.h). */
+struct chardev;
+int endpoint_serve(struct chardev *c, int backlog);
+void endpoint_keep(struct chardev *c, const int *fd);
+
 /* Now it is used: a file is emptied, if it is to be. 0 or -errno. */
 int endpoint_begin(const struct endpoint *e, int out);
 /* What is in a pseudo-terminal goes with our end of it: whoever is reading gets

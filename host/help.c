@@ -47,12 +47,14 @@
 #include "host/child.h"
 #include "host/daemon.h"
 #include "host/iface.h"
+#include "host/successor.h"
 
 #define OPENS_MAX 4   /* at a time */
 #define START_MS 20   /* from one start of a program to the next */
 #define END_MS 1000   /* for a program to end by itself */
 #define DISK_MS 10000 /* one that has something to write */
 #define LOCK_MS 100   /* for the dead to let go of a lock */
+#define TOOK_MS 5000  /* for who takes over to say so */
 #define PATIENCE_NS 1000000000ull
 
 /* What is to be done at the end. */
@@ -72,6 +74,10 @@ static struct {
     pid_t pid;  /* 0: nobody */
     bool makes; /* a new file, and removes it if it is not to be */
 } opens[OPENS_MAX];
+static struct {
+    pid_t pid; /* who is to take over: nobody's child here */
+    int took;  /* it has: readable; it has ended: its end is closed; -1: none */
+} next = {.took = -1};
 
 /* Not now_ns(): tests hold that clock. */
 static int64_t help_now_ms(void)
@@ -420,6 +426,84 @@ static void help_on_tap(const struct help_ask *a)
     help_answer(a->tag, fd < 0 ? fd : 0, &fd, fd >= 0);
 }
 
+/* ------------------------------------------------------------ who takes over
+ */
+
+/* In the child, which becomes it. An error after the answer is told as it would
+ * be by the program itself. */
+static void help_succeed(const struct help_ask *a, int took)
+{
+    int sv[2] = {-1, -1};
+    int fd = successor_open(a->text, help->uid);
+    int err = fd < 0 ? fd : 0;
+    if (!err && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv))
+        err = -errno;
+    help_answer(a->tag, err, &sv[0], err ? 0 : 1);
+    if (err)
+        return;
+    char why[128];
+    snprintf(why, sizeof(why), "no it cannot be executed: %s",
+             strerror(-successor_exec(fd, sv[1], took)));
+    send(sv[1], why, strlen(why), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* Has it taken over? Its end of the pipe says so, or closes. */
+static bool help_taken(int ms)
+{
+    struct pollfd p = {.fd = next.took, .events = POLLIN};
+    return next.took >= 0 && poll(&p, 1, ms) > 0 && p.revents & POLLIN;
+}
+
+static void help_give_up(void)
+{
+    struct pollfd p = {.fd = next.took};
+    if (next.took < 0 || help_taken(0))
+        return;
+    if (!poll(&p, 1, 0) && !kill(next.pid, SIGKILL))
+        poll(&p, 1, END_MS);
+    close(next.took);
+    next.took = -1;
+}
+
+/* A service manager takes a process for the service's only if it is its own
+ * child (systemd's service_set_main_pid), which one is whose parent has ended.
+ * `took` first has its number. */
+static void help_orphan(const struct help_ask *a, int took)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        help_succeed(a, took);
+    else if (pid < 0)
+        help_answer(a->tag, -errno, NULL, 0);
+    else
+        _exit(write(took, &pid, sizeof(pid)) != sizeof(pid));
+    _exit(1);
+}
+
+static void help_on_upgrade(const struct help_ask *a)
+{
+    int p[2] = {-1, -1};
+    int err = help_taken(0) ? -EALREADY : 0;
+    help_give_up();
+    if (!err)
+        err = pipe2(p, O_CLOEXEC) ? -errno : 0;
+    pid_t pid = err ? 0 : fork();
+    if (!err && pid == 0)
+        help_orphan(a, p[1]);
+    if (pid < 0)
+        err = -errno;
+    if (err)
+        help_answer(a->tag, err, NULL, 0);
+    else
+        child_wait(pid);
+    if (p[1] >= 0)
+        close(p[1]);
+    if (!err && read(p[0], &next.pid, sizeof(pid)) == sizeof(pid))
+        next.took = p[0];
+    else if (p[0] >= 0)
+        close(p[0]);
+}
+
 /* ----------------------------------------------------------------- the end */
 
 /* Where the name is, and which file has it. */
@@ -544,12 +628,16 @@ static void help_end_opens(void)
     }
 }
 
-/* Scripts first: they find the interfaces as they were while it ran. */
+/* Scripts first: they find the interfaces as they were while it ran. Whoever
+ * has taken over has a helper that does all this. */
 static _Noreturn void help_end(void)
 {
     log_patience(PATIENCE_NS);
+    bool taken = help_taken(TOOK_MS);
+    if (!taken)
+        help_give_up();
     help_end_opens();
-    for (int op = HELP_SCRIPT; op < HELP_SEAL; op++)
+    for (int op = HELP_SCRIPT; op < HELP_SEAL && !taken; op++)
         for (struct task *t = tasks; t; t = t->next)
             if (t->op == (enum help_op)op)
                 help_do_task(t);
@@ -581,6 +669,10 @@ static bool help_well_formed(struct help_ask *a, size_t n, bool cut, int lent)
     case HELP_OPEN:
     case HELP_CREATE:
         return a->what < help->ndir && len;
+    case HELP_UPGRADE:
+        return help->succeeded && sealed && len;
+    case HELP_GIVE_UP:
+        return help->succeeded && !len;
     case HELP_LOG:
         return help->log_name && !len;
     case HELP_TAP:
@@ -598,6 +690,7 @@ static bool help_well_formed(struct help_ask *a, size_t n, bool cut, int lent)
 static uint64_t help_capabilities(void)
 {
     uint64_t need = help->ndir ? BIT(CAP_SETUID) | BIT(CAP_SETGID) : 0;
+    need |= help->succeeded ? ~0ull : 0;
     need |= help->log_name ? BIT(CAP_DAC_OVERRIDE) : 0;
     need |= help->ntap ? BIT(CAP_NET_ADMIN) | BIT(CAP_DAC_OVERRIDE) : 0;
     for (unsigned i = 0; i < help->nway; i++)
@@ -686,6 +779,10 @@ static bool help_serve(void)
         help_on_log(&a);
     } else if (a.op == HELP_TAP) {
         help_on_tap(&a);
+    } else if (a.op == HELP_UPGRADE) {
+        help_on_upgrade(&a);
+    } else if (a.op == HELP_GIVE_UP) {
+        help_give_up();
     } else if (a.op == HELP_LEND) {
         help->way[a.what - 1].lent = lent;
     } else if (a.op == HELP_SEAL) {
@@ -712,8 +809,9 @@ static int help_by_number(const void *a, const void *b)
  * until then. */
 static void help_close_others(void)
 {
-    int keep[HELP_DIRS_MAX + 4], n = 2, from = STDERR_FILENO + 1;
+    int keep[HELP_DIRS_MAX + 6], n = 2, from = STDERR_FILENO + 1;
     log_fds(keep);
+    n += (int)successor_fds(keep + n);
     keep[n++] = sock;
     if (help->log_name)
         keep[n++] = help->log_dir;

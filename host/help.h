@@ -38,6 +38,7 @@ struct help {
     unsigned ndir;
     const char *tap[HELP_TAPS_MAX]; /* names that may be opened; PREFIX* */
     unsigned ntap;
+    bool succeeded; /* another program may take over (host/successor.h) */
     int log_dir;    /* the same: of the log, */
     char *log_name; /* which is opened anew; NULL: there is none */
     /* Whom the asker becomes: files are opened as that user, and nothing is
@@ -59,6 +60,9 @@ enum help_op {
     HELP_LOG,         /* the log anew: answered, with it */
     HELP_TAP,         /* a queue of ifname: answered, with it; what: 1: one of
                          several */
+    HELP_UPGRADE,     /* start the program `text` below the -upgrade DIR to take
+                       * over: answered, with a socket to it; one at a time */
+    HELP_GIVE_UP,     /* end it, unless it has taken over; without answer */
     /* To be done when the asker is no more; without answer, and no more taken
      * after HELP_SEAL. */
     HELP_SCRIPT,  /* run `text` with ifname */

@@ -19,6 +19,7 @@
 #include "base/use.h"
 #include "host/child.h"
 #include "host/help.h"
+#include "host/successor.h"
 
 #define WAIT_MS 10000 /* for an answer, at the start; a program is started */
 
@@ -27,6 +28,7 @@ static bool needed;
 static char *scripts[HELP_WAYS_MAX]; /* without symbolic links */
 static unsigned nscripts;
 static const char *dirs[HELP_DIRS_MAX]; /* as they were told */
+static const char *upgrades_from;       /* -upgrade DIR */
 static char purposes[512];              /* for the line when it is gone */
 
 static struct event sock = {.fd = -1};
@@ -148,18 +150,23 @@ int helper_allow_tap(const char *name)
     return 0;
 }
 
+/* Does `path` lie in `dir`, where both really are? */
+static bool helper_lies(const char *path, const char *dir)
+{
+    char *real = realpath(path, NULL), *in = realpath(dir, NULL);
+    size_t n = in ? strlen(in) : 0;
+    bool lies = real && n && !strncmp(real, in, n) &&
+                (n == 1 || !real[n] || real[n] == '/');
+    free(real);
+    free(in);
+    return lies;
+}
+
 bool helper_allows(const char *path)
 {
     bool below = false;
-    char *real = realpath(path, NULL);
-    for (unsigned i = 0; real && !below && i < list.ndir; i++) {
-        char *dir = realpath(dirs[i], NULL);
-        size_t n = dir ? strlen(dir) : 0;
-        below = n && !strncmp(real, dir, n) &&
-                (n == 1 || !real[n] || real[n] == '/');
-        free(dir);
-    }
-    free(real);
+    for (unsigned i = 0; !below && i < list.ndir; i++)
+        below = helper_lies(path, dirs[i]);
     return below;
 }
 
@@ -171,6 +178,17 @@ bool helper_allows_tap(const char *ifname)
 void helper_as_operator(void)
 {
     list.own = true;
+}
+
+int helper_upgrades(const char *dir)
+{
+    int err = successor_allow(dir);
+    if (err)
+        return err;
+    needed = list.succeeded = true;
+    upgrades_from = dir;
+    helper_purpose("upgrades");
+    return 0;
 }
 
 int helper_log(const char *path)
@@ -213,9 +231,22 @@ static int helper_check_program(const char *path)
                 path, list.uid, who);
 }
 
+/* What is executed from there is in nobody's hands who is in the sandbox. */
+static int helper_check_upgrades(void)
+{
+    for (unsigned i = 0; upgrades_from && i < list.ndir; i++)
+        if (helper_lies(upgrades_from, dirs[i]) ||
+            helper_lies(dirs[i], upgrades_from))
+            return fail(-EINVAL,
+                        "-upgrade %s: programs there run outside the sandbox, "
+                        "and -allow-path %s lets it write there",
+                        upgrades_from, dirs[i]);
+    return 0;
+}
+
 static int helper_check_programs(void)
 {
-    int err = 0;
+    int err = helper_check_upgrades();
     for (unsigned i = 0; i < list.nway && !err; i++)
         if (list.way[i].argv && list.way[i].path)
             err = helper_check_program(list.way[i].path);
@@ -248,6 +279,7 @@ int helper_begin(uid_t uid, gid_t gid)
         close(list.dir[i]);
     if (list.log_name)
         close(list.log_dir);
+    successor_end();
     sock.fd = sv[0];
     thread_uses(USE_HELPER);
     return 0;
@@ -472,18 +504,23 @@ int helper_connect_port(struct helper_ask *a, int way, uint32_t port)
     return helper_send(a, &what);
 }
 
-/* The directory that `path` is below, as both are written; what is below. */
+/* What of `path` is below `dir`, as both are written, or NULL. */
+static const char *helper_below(const char *path, const char *dir)
+{
+    size_t n = strlen(dir);
+    while (n > 1 && dir[n - 1] == '/')
+        n--;
+    if (strncmp(path, dir, n) || (path[n] != '/' && n > 1))
+        return NULL;
+    return path + n + strspn(path + n, "/");
+}
+
+/* The directory that `path` is below; what is below. */
 static int helper_find_dir(const char *path, const char **below)
 {
-    for (unsigned i = 0; i < list.ndir; i++) {
-        size_t n = strlen(dirs[i]);
-        while (n > 1 && dirs[i][n - 1] == '/')
-            n--;
-        if (strncmp(path, dirs[i], n) || (path[n] != '/' && n > 1))
-            continue;
-        *below = path + n + strspn(path + n, "/");
-        return (int)i;
-    }
+    for (unsigned i = 0; i < list.ndir; i++)
+        if ((*below = helper_below(path, dirs[i])))
+            return (int)i;
     return -EACCES;
 }
 
@@ -538,6 +575,25 @@ int helper_tap(struct helper_ask *a, const char *ifname, bool headers,
         return -EACCES;
     strcpy(what.ifname, ifname);
     return helper_send(a, &what);
+}
+
+int helper_upgrade(struct helper_ask *a, const char *path)
+{
+    struct help_ask what = {.op = HELP_UPGRADE, .tag = helper_next_tag()};
+    const char *below = upgrades_from ? helper_below(path, upgrades_from) : "";
+    if (!upgrades_from)
+        return -EOPNOTSUPP;
+    if (!below || !*below)
+        return -EACCES;
+    if (strlen(below) >= sizeof(what.text))
+        return -ENAMETOOLONG;
+    strcpy(what.text, below);
+    return helper_send(a, &what);
+}
+
+void helper_give_up(void)
+{
+    helper_tell(&(struct help_ask){.op = HELP_GIVE_UP});
 }
 
 int helper_reopen_log(struct helper_ask *a)
@@ -600,6 +656,7 @@ void helper_end(void)
         free(list.way[i].path);
     free(list.log_name);
     memset(&list, 0, sizeof(list));
+    upgrades_from = NULL;
     while (nscripts)
         free(scripts[--nscripts]);
     needed = false;

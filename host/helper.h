@@ -47,6 +47,8 @@ bool helper_allows_tap(const char *ifname);
  * process over. */
 void helper_as_operator(void);
 
+/* Another program may take over what this process does: -upgrade DIR. Said. */
+int helper_upgrades(const char *dir);
 /* The file that messages go to may be opened anew: -D. Said. */
 int helper_log(const char *path);
 
@@ -106,6 +108,13 @@ int helper_tap(struct helper_ask *a, const char *ifname, bool headers,
                bool several);
 /* fd[0] will be the log anew: its name may be another file's now. The same. */
 int helper_reopen_log(struct helper_ask *a);
+/* fd[0] will be a socket to a new process, of the program `path` below the
+ * -upgrade DIR, which is to take over; its writer there is not waited for. The
+ * same; -EACCES: the path is not below it, -EOPNOTSUPP: there is none. One at a
+ * time: another is ended by that. */
+int helper_upgrade(struct helper_ask *a, const char *path);
+/* Ends it, if it has not taken over. */
+void helper_give_up(void);
 /* done() will not be called. */
 void helper_forget(struct helper_ask *a);
 /* Before the loop runs: waits for done(). */

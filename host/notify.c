@@ -69,6 +69,16 @@ void notify_early(void)
     unsetenv("WATCHDOG_PID");
 }
 
+void notify_environment(void)
+{
+    char usec[24];
+    snprintf(usec, sizeof(usec), "%llu", (unsigned long long)notify.half / 500);
+    if (notify.socket)
+        setenv("NOTIFY_SOCKET", notify.socket, 1);
+    if (notify.half)
+        setenv("WATCHDOG_USEC", usec, 1);
+}
+
 /* ------------------------------------------------------------------- sending
  */
 
@@ -118,6 +128,12 @@ static void notify_again(struct timer *t)
 {
     (void)t;
     notify_send(0);
+}
+
+void notify_main(int pid)
+{
+    notify.pid = (pid_t)pid;
+    notify_send(MAINPID);
 }
 
 void notify_ready(bool forked)

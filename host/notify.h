@@ -13,6 +13,8 @@ struct loop;
  * First thing in main(): takes the variables that ask for it out of the
  * environment, which children inherit. */
 void notify_early(void);
+/* Puts them back, in a process that becomes another VMM of the same service. */
+void notify_environment(void);
 /* Connects, before the sandbox. Who cannot be reached is told nothing: that is
  * a line, and no error. */
 void notify_open(void);
@@ -22,6 +24,8 @@ void notify_open(void);
 void notify_watch(struct loop *l, bool (*alive)(void *arg), void *arg);
 /* READY=1; `forked`: this process is not the one that was started. */
 void notify_ready(bool forked);
+/* MAINPID=: another process is the service's. */
+void notify_main(int pid);
 /* STATUS=, one line. */
 void notify_status(const char *text);
 /* STOPPING=1. */

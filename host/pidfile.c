@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/handed.h"
 #include "base/log.h"
 #include "base/use.h"
 #include "host/helper.h"
@@ -50,7 +51,7 @@ static int pidfile_lock(int fd, const char *path)
     struct stat st;
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
         return fail(-EINVAL, "-pidfile %s: is no regular file", path);
-    if (fcntl(fd, F_SETLK, &lk) == 0)
+    if (handed_waits() || fcntl(fd, F_SETLK, &lk) == 0)
         return 0;
     if (errno != EAGAIN && errno != EACCES)
         return fail(-errno, "-pidfile %s: cannot lock it: %s", path,
@@ -108,11 +109,16 @@ int pidfile_open(const char *path)
     return 0;
 }
 
-/* syscalls loop if pidfile: ftruncate getpid writev */
+/* Whom this takes over from lets go of it in a moment.
+ *
+ * syscalls loop if pidfile: ftruncate getpid writev fcntl(F_SETLK) */
 int pidfile_write(void)
 {
+    struct flock lk = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (!file.path)
         return 0;
+    if (fcntl(file.fd, F_SETLK, &lk))
+        return -EAGAIN;
     if (ftruncate(file.fd, 0) == 0 && dprintf(file.fd, "%d\n", getpid()) > 0)
         return 0;
     return fail(-errno, "-pidfile %s: %s", file.path, strerror(errno));

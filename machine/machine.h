@@ -178,6 +178,8 @@ struct machine_ops {
      * 0 or -errno (said). */
     int (*can_save)(struct machine *m);
     int (*save)(struct machine *m, struct parts *out);
+    /* The same of what does not change, at any time. */
+    void (*outline)(struct machine *m, struct parts *out);
     /* Optional. Has `job(arg)` done by a thread for calls that take their time;
      * while another one is under way the caller waits for that. */
     void (*work)(struct machine *m, void (*job)(void *arg), void *arg);
@@ -221,6 +223,8 @@ struct machine {
     struct console *serial;           /* the first one's, or NULL */
     unsigned holds;                   /* machine_hold */
     bool paused;                      /* machine_pause */
+    bool leaving;                     /* another process takes it over: it may
+                                         not go on here */
     bool started;                     /* the guest has run */
     void (*start)(struct machine *m); /* the last hold is gone */
     const char *name;                 /* -name, or NULL */

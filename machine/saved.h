@@ -17,6 +17,11 @@ struct saved {
     size_t len;
     bool paused;   /* goes on by machine_resume() only */
     bool realtime; /* its kvmclock is set forward by the time since */
+    /* Of one that still runs elsewhere (else NULL): waits until it stands
+     * still, and all of its file is here; and, once that is loaded, takes it
+     * over: it will not go on there. 0 or -errno (said). */
+    int (*come)(struct saved *s);
+    int (*take)(struct machine *m);
 };
 extern const struct field saved_fields[]; /* STATE rows: part "machine" */
 

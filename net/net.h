@@ -107,6 +107,7 @@ struct netdev {
     bool vhost_forced;           /* without vhost-net it does not start */
     bool taken;                  /* a NIC uses it */
     bool away;                   /* drop has been, and no swap since */
+    bool handed;                 /* can be, to another process (-upgrade) */
     unsigned mtu;                /* of the host interface, 0: unknown */
 
     /* Says what the guest can receive from now on (NETBE_* bits, a subset of

@@ -32,6 +32,7 @@ static int none_open(struct netdev *nd, struct loop *l)
     s->be = (struct netbe){
         .dev = nd, .fd = -1, .send = none_send, .recv = none_recv};
     nd->nq = 1;
+    nd->handed = true;
     nd->q[0] = &s->be;
     return 0;
 }

@@ -24,6 +24,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "base/handed.h"
 #include "base/iov.h"
 #include "base/use.h"
 #include "host/child.h"
@@ -104,6 +105,8 @@ int tap_set_offload(struct netdev *nd, unsigned bits)
     if (!nd->vnet_hdr)
         return bits ? -EOPNOTSUPP : 0;
     t->offload = bits;
+    if (handed_waits()) /* who still has it has set it */
+        return 0;
     return ioctl(nd->q[0]->fd, TUNSETOFFLOAD, bits) < 0 ? -errno : 0;
 }
 
@@ -117,7 +120,7 @@ int tap_set_queues(struct netdev *nd, unsigned n)
 {
     struct tap *t = container_of(nd, struct tap, nd);
     t->active = n;
-    if (nd->nq < 2)
+    if (nd->nq < 2 || handed_waits())
         return 0;
     for (unsigned i = 0; i < nd->nq; i++) {
         struct ifreq ifr = {.ifr_flags =
@@ -171,7 +174,8 @@ static int tap_join_bridge(struct tap *t, const char *br)
         return fail(err, "bridge %s: cannot add %s: %s", br, t->ifname,
                     strerror(-err));
     t->bridged = true;
-    return t->found ? helper_leave(br, t->ifname) : 0;
+    t->restores |= t->found ? TAP_LEAVES : 0;
+    return 0;
 }
 
 /* Up when it is ours or a bridge's; else its owner decides, who is told. */
@@ -185,7 +189,19 @@ static int tap_bring_up(struct tap *t)
     if (!up)
         log_line("warning: interface %s is down; ip link set %s up", t->ifname,
                  t->ifname);
-    return up && t->found ? helper_lower(t->ifname) : 0;
+    t->restores |= up && t->found ? TAP_LOWERS : 0;
+    return 0;
+}
+
+/* At the end. */
+static int tap_have_restored(const struct tap *t)
+{
+    int err = 0;
+    if (t->restores & TAP_LEAVES && t->o.br)
+        err = helper_leave(t->o.br, t->ifname);
+    if (!err && t->restores & TAP_LOWERS)
+        err = helper_lower(t->ifname);
+    return err;
 }
 
 /* The offloads this kernel's tun has, best first (drivers/net/tun.c: USO from
@@ -219,12 +235,12 @@ static int tap_setup(struct tap *t)
     t->sndbuf = sndbuf;
     for (unsigned i = 0; i < nd->nq; i++) {
         int fd = t->q[i].fd;
-        if (nd->vnet_hdr && ioctl(fd, TUNSETVNETHDRSZ, &hdr) < 0)
+        if (nd->vnet_hdr && !t->moved && ioctl(fd, TUNSETVNETHDRSZ, &hdr) < 0)
             return fail(-errno,
                         "tap %s: no 12-byte header: %s; say "
                         "vnet_hdr=off",
                         t->ifname, strerror(errno));
-        if (sndbuf && ioctl(fd, TUNSETSNDBUF, &sndbuf) < 0)
+        if (sndbuf && !t->moved && ioctl(fd, TUNSETSNDBUF, &sndbuf) < 0)
             return fail(-errno, "tap %s: sndbuf: %s", t->ifname,
                         strerror(errno));
         t->q[i].dev = nd;
@@ -232,7 +248,17 @@ static int tap_setup(struct tap *t)
         t->q[i].recv = nd->vnet_hdr ? tap_recv : tap_recv_bare;
         nd->q[i] = &t->q[i];
     }
-    nd->offload = nd->vnet_hdr ? tap_probe_offload(t->q[0].fd) : 0;
+    if (!nd->vnet_hdr)
+        nd->offload = 0;
+    else if (t->moved)
+        nd->offload = handed_number(0, "offload:%s", nd->id);
+    else
+        nd->offload = tap_probe_offload(t->q[0].fd);
+    for (unsigned i = 0; i < nd->nq; i++)
+        handed_keep(&t->q[i].fd, "tap:%s:%u", nd->id, i);
+    handed_keep_number(&nd->offload, "offload:%s", nd->id);
+    handed_keep_number(&t->restores, "restores:%s", nd->id);
+    nd->handed = true;
     int mtu = if_mtu(t->ifname);
     nd->mtu = mtu > 0 ? (unsigned)mtu : 0;
     nd->link_up = true;
@@ -250,11 +276,12 @@ static int tap_check_keys(struct tap *t)
         "ifname", "script", "downscript", "queues", "vnet_hdr"};
     const struct tap_opts *o = &t->o;
     struct opts *given = &t->nd.opts;
-    const char *with = t->nhanded  ? "LISTEN_FDS"
-                       : o->fd     ? "fd"
-                       : o->fds    ? "fds"
-                       : o->helper ? "helper"
-                                   : NULL;
+    const char *with = t->moved     ? NULL
+                       : t->nhanded ? "LISTEN_FDS"
+                       : o->fd      ? "fd"
+                       : o->fds     ? "fds"
+                       : o->helper  ? "helper"
+                                    : NULL;
     const char *const *no =
         o->helper && !o->fd && !o->fds ? not_with_helper : not_with_fd;
     size_t n =
@@ -306,7 +333,8 @@ static int tap_check(struct netdev *nd)
         err = tap_take_handed(t);
     if (!err)
         err = tap_check_keys(t);
-    if (!err && o->br && !o->fd && !o->fds && !o->helper && if_mtu(o->br) < 0)
+    if (!err && !t->moved && o->br && !o->fd && !o->fds && !o->helper &&
+        if_mtu(o->br) < 0)
         err =
             fail(-ENODEV, "%s: bridge %s: %s; sudo ip link add %s type bridge",
                  what, o->br, strerror(-if_mtu(o->br)), o->br);
@@ -316,7 +344,7 @@ static int tap_check(struct netdev *nd)
         err = tap_check_script(what, "downscript", &o->downscript);
     if (!err)
         err = tap_check_script(what, "helper", &o->helper);
-    if (!err && (o->fd || o->fds || t->nhanded))
+    if (!err && !t->moved && (o->fd || o->fds || t->nhanded))
         err = tap_check_fds(t);
     if (!err && (o->vhostfd || o->vhostfds))
         err = tap_check_vhostfds(t);
@@ -345,6 +373,8 @@ static int tap_bridge_check(struct netdev *nd)
 static int tap_open_any(struct tap *t)
 {
     struct tap_opts *o = &t->o;
+    if (t->moved)
+        return tap_open_moved(t);
     if (o->fd || o->fds || t->nhanded)
         return tap_open_fds(t);
     if (o->helper)
@@ -380,10 +410,10 @@ static int tap_own_vhostfds(struct tap *t)
 
 static int tap_run_scripts(struct tap *t)
 {
-    if (t->o.fd || t->o.fds || t->o.helper || t->nhanded)
+    if (t->o.fd || t->o.fds || t->o.helper || (t->nhanded && !t->moved))
         return 0;
     int err = t->o.downscript ? helper_script(t->o.downscript, t->ifname) : 0;
-    if (!err && t->o.script)
+    if (!err && t->o.script && !t->moved)
         err = child_script("script", t->o.script, t->ifname);
     return err;
 }
@@ -406,8 +436,10 @@ static int tap_open(struct netdev *nd, struct loop *l)
         err = tap_own_vhostfds(t);
     if (err == 0)
         err = tap_run_scripts(t);
-    if (err == 0)
+    if (err == 0 && !t->moved)
         err = tap_bring_up(t);
+    if (err == 0)
+        err = tap_have_restored(t);
     if (err == 0)
         err = tap_setup(t);
     return err ? err : tap_links_watch(t, l);

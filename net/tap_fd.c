@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/handed.h"
 #include "base/iov.h"
 #include "host/child.h"
 #include "host/listen.h"
@@ -195,7 +196,11 @@ int tap_take_handed(struct tap *t)
 {
     char name[sizeof("tap:") + IFNAMSIZ];
     int fd;
-    if (!t->o.ifname)
+    while (t->nhanded < NET_QUEUES_MAX &&
+           (fd = handed_take("tap:%s:%d", t->nd.id, t->nhanded)) >= 0)
+        t->handed[t->nhanded++] = fd;
+    t->moved = t->nhanded;
+    if (t->moved || !t->o.ifname)
         return 0;
     snprintf(name, sizeof(name), "tap:%s", t->o.ifname);
     while ((fd = listen_take(name)) >= 0) {
@@ -284,6 +289,24 @@ int tap_open_fds(struct tap *t)
     memcpy(t->ifname, ifr.ifr_name, IFNAMSIZ);
     t->ifname[IFNAMSIZ - 1] = 0;
     t->found = true;
+    return 0;
+}
+
+/* They are set up, but for what is ours alone. One that the guest does not use
+ * now is detached, and knows no name. */
+int tap_open_moved(struct tap *t)
+{
+    struct ifreq ifr = {0};
+    for (int i = 0; i < t->nhanded; i++)
+        tap_add_queue(t, t->handed[i]);
+    if (ioctl(t->handed[0], TUNGETIFF, &ifr) < 0 || !(ifr.ifr_flags & IFF_TAP))
+        return fail(-EINVAL, "%s: what is handed over is no tap",
+                    t->nd.opts.what);
+    t->flags = (unsigned short)ifr.ifr_flags;
+    memcpy(t->ifname, ifr.ifr_name, IFNAMSIZ);
+    t->ifname[IFNAMSIZ - 1] = 0;
+    t->found = true;
+    t->restores = handed_number(0, "restores:%s", t->nd.id);
     return 0;
 }
 

@@ -23,7 +23,9 @@ struct tap {
     struct netdev nd;
     struct tap_opts o;
     int handed[NET_QUEUES_MAX]; /* descriptors from who started us, */
-    int nhanded;                /* instead of opening by the name */
+    int nhanded;                /* instead of opening by the name; */
+    bool moved;                 /* from whom we take the guest over */
+    unsigned restores;          /* TAP_*: what is to be put back at the end */
     struct netbe q[NET_QUEUES_MAX];
     char ifname[IFNAMSIZ];
     unsigned flags; /* IFF_*, as TUNGETIFF has them */
@@ -39,10 +41,13 @@ struct tap {
     struct fault f_down, f_send, f_recv, f_again;
 };
 
+enum { TAP_LEAVES = 1, TAP_LOWERS = 2 };
+
 /* Each adds queues to t and sets flags, ifname and found. 0 or -errno (said);
  * the queues opened until then are closed by the caller. */
 int tap_open_name(struct tap *t);
 int tap_open_fds(struct tap *t);
+int tap_open_moved(struct tap *t);
 int tap_open_helper(struct tap *t);
 /* "3" or "3:4:5" into fd[NET_QUEUES_MAX]; how many, or -errno (said): each must
  * be open. `what` opens the message. */

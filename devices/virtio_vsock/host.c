@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/handed.h"
 #include "devices/virtio_vsock/state.h"
 #include "host/endpoint.h"
 
@@ -217,6 +218,7 @@ int vsock_host_open(struct vsock *s)
                     addr_bind_why(&s->addr, err));
     s->listen =
         (struct event){.fd = err, .want = EPOLLIN, .ready = host_accept};
+    handed_keep(&s->listen.fd, "listen:%s", s->addr.text);
     err = loop_add(s->v.dev.m->loop, &s->listen);
     return err ? fail(err, "%s: %s", id, strerror(-err)) : 0;
 }

@@ -121,6 +121,7 @@ struct vsock {
     int way; /* the helper's */
     int dialling;
     bool reset_owed; /* an event: connections are gone */
+    bool loaded;     /* its state, which no connection is part of */
     bool broken;     /* a ring was; until the next start */
     bool tx_waits;   /* for room in rst[] */
     unsigned life;   /* the driver's that connections belong to */

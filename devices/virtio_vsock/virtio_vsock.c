@@ -166,9 +166,10 @@ static void vsock_resume(struct device *dev)
 {
     struct vsock *s = container_of(dev, struct vsock, v.dev);
     vsock_enter(s);
-    if (dev->fresh) {
+    if (s->loaded) {
         vsock_conn_part_all(s);
         s->reset_owed = s->v.started;
+        s->loaded = false;
     }
     if (!s->vhost) {
         vsock_conn_watch_all(s, true);
@@ -187,7 +188,9 @@ static void vsock_resume(struct device *dev)
 
 static int vsock_loaded(struct device *dev)
 {
-    return virtio_pci_loaded(&container_of(dev, struct vsock, v.dev)->v);
+    struct vsock *s = container_of(dev, struct vsock, v.dev);
+    s->loaded = true;
+    return virtio_pci_loaded(&s->v);
 }
 
 /* ------------------------------------------------------------------ making */

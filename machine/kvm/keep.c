@@ -26,8 +26,9 @@ int vm_can_save(struct machine *m)
     return saved_can(m);
 }
 
-static void keep_put_machine(struct vm *vm, struct parts *out)
+void vm_outline(struct machine *m, struct parts *out)
 {
+    struct vm *vm = vm_of(m);
     const struct boot *b = vm->cfg.boot;
     struct saved s = {
         .cpus = vm->cfg.cpus,
@@ -66,7 +67,7 @@ static int keep_put_kvm(struct vm *vm, struct parts *out)
 int vm_save(struct machine *m, struct parts *out)
 {
     struct vm *vm = vm_of(m);
-    keep_put_machine(vm, out);
+    vm_outline(m, out);
     int err = cpuid_save(vm, out);
     if (!err)
         err = keep_put_kvm(vm, out);
@@ -75,18 +76,24 @@ int vm_save(struct machine *m, struct parts *out)
 
 /* ----------------------------------------------------------------- loading */
 
+/* Where a guest still runs elsewhere nobody waits for what is made now. */
+int keep_open(struct vm *vm)
+{
+    const struct saved *s = vm->cfg.saved;
+    int err = boot_rom_again(&vm->m, vm->cfg.boot, s->rom, s->bios);
+    return !err && s->come ? kvm_open_vm(vm) : err;
+}
+
 /* Before the loop is confined: no list has what it calls. */
 int keep_load(struct vm *vm)
 {
     const struct saved *s = vm->cfg.saved;
     int cpu[CPUS_MAX];
     struct part part;
-    int err = boot_rom_again(&vm->m, vm->cfg.boot, s->rom, s->bios);
-    if (!err)
-        err = saved_part(s, "cpuid", &part);
+    int err = saved_part(s, "cpuid", &part);
     if (!err)
         err = cpuid_check(vm, &part);
-    if (!err)
+    if (!err && !s->come)
         err = kvm_open_vm(vm);
     if (!err)
         err = saved_part(s, "kvm", &part);

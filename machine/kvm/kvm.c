@@ -446,6 +446,7 @@ const struct machine_ops kvm_machine_ops = {
     .unpark = vm_unpark,
     .can_save = vm_can_save,
     .save = vm_save,
+    .outline = vm_outline,
     .work = vm_work,
     .cpu_thread = vm_cpu_thread,
     .stats = vm_stats,

@@ -146,6 +146,8 @@ void cpuid_forget(struct vm *vm); /* what is kept from one to the next */
 /* keep.c: the machine's ops; KVM as it was saved, 0 or -errno (said). */
 int vm_can_save(struct machine *m);
 int vm_save(struct machine *m, struct parts *out);
+void vm_outline(struct machine *m, struct parts *out);
+int keep_open(struct vm *vm);
 int keep_load(struct vm *vm);
 
 /* crash.c: what stopped the guest, in words (NULL: said) and registers. */

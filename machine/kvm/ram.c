@@ -223,10 +223,23 @@ static int ram_copy(uint8_t *p, const struct ram_config *c)
     }
 }
 
+/* Another process's, which must be as large as it says. */
+static int ram_take(int fd, uint64_t size, uint64_t *page)
+{
+    struct stat st;
+    struct statfs fs;
+    if (fstat(fd, &st) || (uint64_t)st.st_size < size || fstatfs(fd, &fs))
+        return fail(-EINVAL, "-m: the memory that is handed over is too small");
+    *page = fs.f_type == HUGETLBFS_MAGIC ? (uint64_t)fs.f_bsize : 0;
+    return fd;
+}
+
 /* What memory is mapped from, or -1: nothing; -errno (said). */
 static int ram_open(uint64_t size, const struct ram_config *c, bool file,
                     uint64_t *page)
 {
+    if (c->handed > 0)
+        return ram_take(c->handed, size, page);
     if (!file)
         return c->image ? c->fd : -1;
     return c->path ? ram_open_path(c->path, size, page)

@@ -19,6 +19,7 @@ struct ram_config {
     const char *server; /* the socket of who serves its pages, connected by
                            `peer`; NULL: nobody, they are zeroes */
     int peer;
+    int handed; /* it is another process's, and this; 0: it is new */
 };
 
 /* Makes `size` bytes and their regions. *pinned: why nothing of it can go back

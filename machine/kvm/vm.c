@@ -348,7 +348,11 @@ static int vm_go_on(struct vm *vm)
 {
     struct saved *s = vm->cfg.saved;
     thread_uses(USE_RESTORED);
-    int err = keep_load(vm);
+    int err = keep_open(vm);
+    if (!err && s->come)
+        err = s->come(s);
+    if (!err)
+        err = keep_load(vm);
     if (!err)
         err = threads_begin();
     if (err)
@@ -360,6 +364,8 @@ static int vm_go_on(struct vm *vm)
         err = kvm_gathered(vm);
     free(s->p);
     s->p = NULL;
+    if (!err && s->take)
+        err = s->take(&vm->m);
     vm->m.started = !err; /* somewhere else */
     if (!err && !s->paused)
         machine_resume(&vm->m);

@@ -15,7 +15,7 @@ begin_systemd() {
     export T
     mkdir -p units etc
     # Below a directory that the unit's user may enter.
-    sed 's:/usr/bin/vmm:/run/vmm-under-test:' "$root/systemd/vmm@.service" >units/vmm@.service
+    sed 's:/usr/bin/vmm:/run/vmm-under-test:g' "$root/systemd/vmm@.service" >units/vmm@.service
     cp "$root/systemd/vmm-api@.socket" units/
     printf '[Unit]\nDefaultDependencies=no\n' >units/minimal.target
     # The user's name is an installation's to give.
@@ -74,6 +74,28 @@ test_systemd_unit() {
     is "$(ctl show -P NRestarts vmm@bad)" 0 "starts of what cannot"
     kill -KILL "$manager"
 }
+
+e2e kvm systemd_reload "systemctl reload has another process go on with the machine, which systemd then takes for the service's"
+test_systemd_reload() {
+    local pid
+    mkdir etc
+    echo 'VMM_ARGS=-m 64M -append quiet -control /run/vmm/web1/ctl -upgrade /run' >etc/web1.conf
+    begin_systemd
+    ctl start vmm@web1 || fail "it does not start: $(ctl status vmm@web1)"
+    for _ in 1 2; do
+        pid=$(ctl show -P MainPID vmm@web1)
+        ctl reload vmm@web1 || fail "it is not reloaded: $(ctl status vmm@web1)"
+        wait_for 20 "the end of the old process" ended_there "$pid"
+        is "$(ctl show -P ActiveState vmm@web1)" active "its state"
+        [ "$(ctl show -P MainPID vmm@web1)" != "$pid" ] || fail "the same process"
+    done
+    is "$(ctl show -P NRestarts vmm@web1)" 0 "restarts"
+    ctl stop vmm@web1
+    is "$(ctl show -P Result vmm@web1)" success "how it stopped"
+    ! ctl is-active vmm@web1 || fail "it goes on"
+    kill -KILL "$manager"
+}
+ended_there() { ! nsenter -t "$manager" -m -p kill -0 "$1" 2>/dev/null; }
 
 api_runs() {
     nsenter -t "$manager" -m curl -sf --unix-socket /run/vmm-api/api.sock http://localhost/ >answer && grep -q '"state":"Running"' answer

@@ -188,7 +188,9 @@ TEST(helper_messages_that_are_not_of_the_form)
         {{.op = HELP_OPEN, .what = 0}, 0, true},
         {{.op = HELP_OPEN, .write = 2, .text = "f"}, 0, true},
         {{.op = HELP_OPEN, .text = "f"}, HELP_ASK_MIN + 3, true},
-        {{.op = HELP_LOG}, 0, true}, /* there is none */
+        {{.op = HELP_LOG}, 0, true},                   /* there is none */
+        {{.op = HELP_UPGRADE, .text = "f"}, 0, false}, /* nor a DIR for it */
+        {{.op = HELP_GIVE_UP}, 0, false},
         {{.op = 0}, 0, true},
         {{.op = HELP_OPS}, 0, true},
         {{.op = 0xffff}, 0, true},

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/* What one VMM hands to the next one that goes on with its guest. */
+#include "base/handed.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NAME_MAX_LEN 159
+
+static struct handed {
+    char name[NAME_MAX_LEN + 1];
+    const int *fd;          /* where it is, or */
+    const unsigned *number; /* of one that is no descriptor */
+    int came;               /* the descriptor, -1: taken, or is a number */
+    unsigned value;
+    struct handed *next;
+} * kept, *got;
+static bool wanted, waits;
+
+static void handed_name(char name[NAME_MAX_LEN + 1], const char *fmt,
+                        va_list ap)
+{
+    vsnprintf(name, NAME_MAX_LEN + 1, fmt, ap);
+    for (char *p = name; *p; p++)
+        if (*p == '\n' || *p == '=')
+            *p = '_';
+}
+
+static struct handed *handed_find(struct handed *h, const char *name)
+{
+    while (h && strcmp(h->name, name) != 0)
+        h = h->next;
+    return h;
+}
+
+static struct handed *handed_add(struct handed **list, const char *name)
+{
+    struct handed *h = calloc(1, sizeof(*h));
+    while (*list)
+        list = &(*list)->next;
+    *list = h;
+    if (h)
+        snprintf(h->name, sizeof(h->name), "%s", name);
+    return h;
+}
+
+/* --------------------------------------------------------------- who has it
+ */
+
+void handed_want(void)
+{
+    wanted = true;
+}
+
+static struct handed *handed_keep_name(const char *fmt, va_list ap)
+{
+    char name[NAME_MAX_LEN + 1];
+    handed_name(name, fmt, ap);
+    struct handed *h = wanted ? handed_find(kept, name) : NULL;
+    return h || !wanted ? h : handed_add(&kept, name);
+}
+
+void handed_keep(const int *fd, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    struct handed *h = handed_keep_name(fmt, ap);
+    va_end(ap);
+    if (h)
+        h->fd = fd;
+}
+
+void handed_keep_number(const unsigned *n, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    struct handed *h = handed_keep_name(fmt, ap);
+    va_end(ap);
+    if (h)
+        h->number = n;
+}
+
+int handed_list(char text[HANDED_TEXT], int fd[HANDED_MAX])
+{
+    size_t n = 0;
+    int nfd = 0;
+    text[0] = '\0';
+    for (const struct handed *h = kept; h; h = h->next) {
+        if (h->fd && *h->fd < 0)
+            continue;
+        if (h->fd && nfd == HANDED_MAX)
+            return -ENOSPC;
+        if (h->fd)
+            fd[nfd++] = *h->fd;
+        int more = h->fd ? snprintf(text + n, HANDED_TEXT - n, "%s\n", h->name)
+                         : snprintf(text + n, HANDED_TEXT - n, "%s=%u\n",
+                                    h->name, *h->number);
+        n += (size_t)more;
+        if (n >= HANDED_TEXT)
+            return -ENOSPC;
+    }
+    return nfd;
+}
+
+/* ------------------------------------------------------------ who takes over
+ */
+
+/* *fd: those that no line has named, until `end`. */
+static bool handed_line(const char *line, size_t n, const int **fd,
+                        const int *end)
+{
+    char name[NAME_MAX_LEN + 1];
+    const char *is = memchr(line, '=', n);
+    size_t len = is ? (size_t)(is - line) : n;
+    if (!len || len >= sizeof(name) || (!is && *fd == end))
+        return false;
+    memcpy(name, line, len);
+    name[len] = '\0';
+    struct handed *h = handed_find(got, name) ? NULL : handed_add(&got, name);
+    if (!h)
+        return false;
+    h->came = is ? -1 : *(*fd)++;
+    h->value = is ? (unsigned)strtoul(is + 1, NULL, 10) : 0;
+    return true;
+}
+
+bool handed_come(const char *text, const int *fd, int n)
+{
+    const int *end = fd + n;
+    bool good = true;
+    waits = true;
+    for (const char *p = text; good && *p;) {
+        size_t len = strcspn(p, "\n");
+        good = p[len] && handed_line(p, len, &fd, end);
+        p += len + 1;
+    }
+    return good && fd == end;
+}
+
+static struct handed *handed_got(const char *fmt, va_list ap)
+{
+    char name[NAME_MAX_LEN + 1];
+    handed_name(name, fmt, ap);
+    return handed_find(got, name);
+}
+
+int handed_take(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    struct handed *h = handed_got(fmt, ap);
+    va_end(ap);
+    if (!h || h->came < 0)
+        return -ENOENT;
+    int fd = h->came;
+    h->came = -1;
+    return fd;
+}
+
+bool handed_has(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    const struct handed *h = handed_got(fmt, ap);
+    va_end(ap);
+    return h != NULL;
+}
+
+unsigned handed_number(unsigned otherwise, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    const struct handed *h = handed_got(fmt, ap);
+    va_end(ap);
+    return h ? h->value : otherwise;
+}
+
+const char *handed_left(void)
+{
+    const struct handed *h = got;
+    while (h && h->came < 0)
+        h = h->next;
+    return h ? h->name : NULL;
+}
+
+bool handed_waits(void)
+{
+    return waits;
+}
+
+void handed_mine(void)
+{
+    waits = false;
+}
+
+static void handed_free(struct handed **list)
+{
+    while (*list) {
+        struct handed *h = *list;
+        *list = h->next;
+        if (list == &got && h->came >= 0)
+            close(h->came);
+        free(h);
+    }
+}
+
+void handed_end(void)
+{
+    handed_free(&kept);
+    handed_free(&got);
+    wanted = waits = false;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* What one VMM hands to the next one that goes on with its guest: descriptors
+ * and numbers by name. A name means the same in each version. */
+#ifndef HANDED_H
+#define HANDED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define HANDED_MAX 240 /* descriptors: one message has 253 (SCM_MAX_FD) */
+#define HANDED_TEXT 16384
+
+/* ------------------------------------------------------------- who has it */
+
+/* Only where somebody may take over is anything kept. */
+void handed_want(void);
+/* Kept under a name, "KIND:ID" as printf() makes it: what is at `fd` when it is
+ * handed over, which is nothing while it is -1, and is there until
+ * handed_end(). By whoever opens it, or has taken it. */
+void handed_keep(const int *fd, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+void handed_keep_number(const unsigned *n, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* All of it: lines into `text`, which names the descriptors in fd[] in their
+ * order. How many those are, or -ENOSPC: too many. */
+int handed_list(char text[HANDED_TEXT], int fd[HANDED_MAX]);
+
+/* ---------------------------------------------------------- who takes over */
+
+/* What came, `n` descriptors among it, which are taken over. False: it is no
+ * such list. */
+bool handed_come(const char *text, const int *fd, int n);
+/* The one of that name, which is the caller's then; -ENOENT: none came. */
+int handed_take(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Did it come, taken or not? */
+bool handed_has(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* The number of that name, or `otherwise`. */
+unsigned handed_number(unsigned otherwise, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* A name that nobody has taken, or NULL. */
+const char *handed_left(void);
+/* Is the other one still the one that runs? What both have stays as it is. */
+bool handed_waits(void);
+void handed_mine(void); /* it is not any more */
+void handed_end(void);
+
+#endif
