@@ -470,9 +470,11 @@ BOTH_RINGS(vnet_bounds_fed_rings_do_not_hold_a_reset)
     nap_ms(20);
     CHECK(turns_of(&d) - before <= 1);
     REQUIRE_EQ(pthread_create(&other, NULL, reset, &d), 0);
-    nap_ms(20);
-    CHECK(vnet(&d)->pair[0]->tx_on);         /* it waits as well */
-    CHECK_EQ(vnet(&d)->pair[0]->waiting, 3); /* we, the thread and the reset */
+    /* we, the thread and the reset, however long it takes to get there */
+    for (int i = 0; i < 3000 && vnet(&d)->pair[0]->waiting < 3; i++)
+        nap_ms(10);
+    CHECK_EQ(vnet(&d)->pair[0]->waiting, 3);
+    CHECK(vnet(&d)->pair[0]->tx_on);
     atomic_fetch_sub(&vnet(&d)->pair[0]->waiting, 1);
     pthread_mutex_unlock(&vnet(&d)->pair[0]->door);
     double start = clock_ms(CLOCK_MONOTONIC);
