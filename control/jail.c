@@ -60,11 +60,7 @@ static struct {
     uint64_t fsize, files;
     int program, dir, root, ns, null, pid_fd;
     char **args; /* for the program */
-} jail = {.base = "/srv/jailer",
-          .version = "1",
-          .fsize = RLIM_INFINITY,
-          .files = FILES,
-          .ns = -1};
+} jail;
 
 /* ----------------------------------------------------------------- arguments
  */
@@ -438,6 +434,11 @@ int jail_main(int argc, char **argv)
             return fflush(stdout) ? JAIL_FAILED : 0;
         }
     }
+    jail.base = "/srv/jailer";
+    jail.version = "1";
+    jail.fsize = RLIM_INFINITY;
+    jail.files = FILES;
+    jail.ns = -1;
     process_early();
     fd_close_inherited();
     umask(022);

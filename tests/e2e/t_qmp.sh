@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2154  # vmm_pid and friends come from lib.sh
+# shellcheck disable=SC2154,SC2016  # vmm_pid and friends come from lib.sh; what is in single quotes is for the guest
 # SPDX-License-Identifier: MIT
 # QEMU's monitors, with those who speak to them: libvirt, scripts with socat.
 
