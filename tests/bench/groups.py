@@ -16,6 +16,7 @@ import api
 import boots
 import compare
 import disks
+import snapshot
 import vms
 from vms import GUEST, HOST, MAC, Failed, VM, ask, command, fields, guest_shell, sh, wait_for
 
@@ -683,9 +684,10 @@ def size(bench):
 
 GROUPS = {
     "network": network, "bundled": bundled, "floor": floor, "start": start, "density": density, "size": size,
-    "api": lambda bench: api.api(bench, words_for(bench, "quiet")), "boot": boots.boot, "disk": lambda bench: disks.disk(bench, Costs),
+    "api": lambda bench: api.api(bench, words_for(bench, "quiet")), "boot": boots.boot,
+    "snapshot": lambda bench: snapshot.snapshot(bench, words_for(bench, "")), "disk": lambda bench: disks.disk(bench, Costs),
 }
 PLACES = {
     "network": ["lab"], "bundled": ["here", "lab"], "floor": ["here", "lab"], "start": ["here", "lab"],
-    "density": ["here"], "size": ["here"], "api": ["here"], "boot": ["lab"], "disk": ["lab"],
+    "density": ["here"], "size": ["here"], "api": ["here"], "snapshot": ["here"], "boot": ["lab"], "disk": ["lab"],
 }

@@ -10,6 +10,7 @@ import api
 import boots
 import compare
 import disks
+import snapshot
 
 # row: what it says, unit, whether more or less is better
 ROWS = {
@@ -49,6 +50,7 @@ ROWS = {
     "binary_bytes": ("bytes to install", "B", "less"),
     "syscall_names": ("distinct system calls, exec to end", "", "less"),
     **api.ROWS,
+    **snapshot.ROWS,
     **boots.rows(),
     **disks.rows(),
     "run": ("the run", "", "more"),
@@ -64,6 +66,7 @@ TITLES = {
     ("density", "here"): "Density, bundled guest, on this machine's own KVM",
     ("size", "here"): "Size",
     ("api", "here"): "Firecracker's API, bundled guest, on this machine's own KVM",
+    ("snapshot", "here"): "Snapshots, bundled guest, on this machine's own KVM",
     ("boot", "lab"): "What boots, in the lab, ms",
     ("disk", "lab"): "Disks, Linux guest, in the lab",
 }
