@@ -77,7 +77,8 @@ move_boot() {
     g_ok 'dmesg -c >/dev/null'
 }
 
-# move ROUND: paused, saved, killed, and restored in a new process; everything that goes on must go on there.
+# move ROUND OF: paused, saved, killed, and restored in a new process; everything that goes on must go on there.  Of many
+# rounds each tenth is looked at that closely, of the others whether it answers.
 move() {
     local was came_was begin before
     "$VMM" ctl s pause
@@ -87,11 +88,15 @@ move() {
     before=${at[0]} begin=$(now_ms)
     start -restore a.state,mem=a.mem "${machine[@]}"
     wait_for 60 "the guest, restored" vm_runs
+    if [ "$2" -gt 10 ] && [ $(($1 % 10)) != 0 ]; then
+        wait_for 30 "a reply, restored the ${1}th time" ping -q -c 1 -W 1 10.0.0.2
+        return
+    fi
     wait_for 60 "traffic, restored the ${1}th time" echoed_more $((came_was + 131072))
     alive "$echo_pid" || fail "restored the ${1}th time: $(<echo.err)"
     moved+=" $(($(now_ms) - begin))"
     wait_for 60 "an answer, restored the ${1}th time" far
-    ((at[0] >= before && at[0] < before + 120000)) || fail "restored the ${1}th time: uptime went from $before to ${at[0]} ms"
+    ((at[0] >= before && at[0] < before + 300000)) || fail "restored the ${1}th time: uptime went from $before to ${at[0]} ms"
     was=("${at[@]}")
     wait_for 60 "disk, random bytes and time, restored the ${1}th time" gone_on "${was[@]:0:3}"
 }
@@ -116,7 +121,7 @@ linux_moves() {
     { (printf 'CONNECT 5003\n'; sleep 600) | socat - "UNIX-CONNECT:$T/v" >/dev/null 2>&1 || true; } &
     wait_for 60 "a first look" far_is 3 2
     loaded=$(($(now_ms) - started))
-    for ((round = 1; round <= times; round++)); do move $round; done
+    for ((round = 1; round <= times; round++)); do move $round "$times"; done
     note "from kill to traffic, in ms:$moved; the load began at $loaded ms, the moves ended at $(($(now_ms) - started))"
     moved_well
     note "ended at $(($(now_ms) - started)) ms"
