@@ -236,6 +236,11 @@ static bool hmp_edit(struct monitor *mo, char c)
 /* The line so far is in mo->id. False: it is not at its end. */
 static bool hmp_key(struct monitor *mo, char c)
 {
+    bool behind_cr = mo->cr;
+    mo->cr = c == '\r';
+    if (c == '\n' && behind_cr) /* of the line that has been, and may have come
+                                   before it */
+        return false;
     if (c == '\r' || c == '\n')
         return true;
     if (mo->echo && hmp_edit(mo, c))
@@ -255,10 +260,6 @@ bool hmp_next(struct monitor *mo)
         whole = hmp_key(mo, mo->in[mo->from++]);
     if (!whole)
         return false;
-    /* LF behind CR is no line */
-    if (mo->in[mo->from - 1] == '\r' && mo->from < mo->n &&
-        mo->in[mo->from] == '\n')
-        mo->from++;
     if (mo->echo)
         text_put(mo->out, "\r\n");
     if (mo->id.n)

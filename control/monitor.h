@@ -17,6 +17,8 @@
 struct monitor {
     bool qmp;
     bool echo;        /* HMP: who types sees what */
+    bool junk;        /* QMP: what comes is no message */
+    bool cr;          /* HMP: the last byte was one */
     bool ready;       /* QMP: qmp_capabilities has been */
     bool asked;       /* an answer comes later */
     bool last;        /* it is over: nothing more is understood */

@@ -78,80 +78,6 @@ void qmp_done(struct monitor *mo, int err, const char *why)
         qmp_return(mo, &none);
 }
 
-/* ------------------------------------------------------------------- events */
-
-const struct qmp_event qmp_events[QMP_EVENTS] = {
-    [NEWS_PAUSED] = {"STOP", NULL},
-    [NEWS_RESUMED] = {"RESUME", NULL},
-    [NEWS_BUTTON] = {"POWERDOWN", NULL},
-    [NEWS_RESET] = {"RESET", "{guest:b,reason:s}"},
-    [NEWS_END] = {"SHUTDOWN", "{guest:b,reason:s}"},
-    [NEWS_PANICKED] = {"GUEST_PANICKED", "{action:s}"},
-    [NEWS_BALLOON] = {"BALLOON_CHANGE", "{actual:i}"},
-    [NEWS_RX_FILTER] = {"NIC_RX_FILTER_CHANGED", "{name?:s,path:s}"},
-};
-
-/* QEMU's words (ShutdownCause). */
-static const char *qmp_cause(const struct news *n)
-{
-    switch (n->why) {
-    case STOP_POWEROFF:
-        return n->asked ? "host-qmp-quit" : "guest-shutdown";
-    case STOP_RESET:
-        return n->asked ? "host-qmp-system-reset" : "guest-reset";
-    case STOP_CRASH:
-        return "guest-reset";
-    case STOP_PANIC:
-        return "guest-panic";
-    default:
-        return n->asked ? "host-signal" : "host-error";
-    }
-}
-
-static void qmp_put_data(struct text *out, const struct news *n)
-{
-    uint64_t actual = 0;
-    switch (n->what) {
-    case NEWS_RESET:
-    case NEWS_END:
-        text_put(out, ", \"data\": {\"guest\": %s, \"reason\": \"%s\"}",
-                 n->asked || n->why == STOP_FAULT ? "false" : "true",
-                 qmp_cause(n));
-        break;
-    case NEWS_PANICKED:
-        text_put(out, ", \"data\": {\"action\": \"%s\"}",
-                 n->asked ? "pause" : "poweroff");
-        break;
-    case NEWS_BALLOON:
-        query_balloon_actual(n->dev->m, &actual);
-        text_put(out, ", \"data\": {\"actual\": %llu}",
-                 (unsigned long long)actual);
-        break;
-    case NEWS_RX_FILTER:
-        text_put(out, ", \"data\": {\"name\": ");
-        text_quote(out, n->dev->id);
-        text_put(out, ", \"path\": ");
-        query_path(out, n->dev);
-        text_put(out, "}");
-        break;
-    default:
-        break;
-    }
-}
-
-void qmp_news(struct monitor *mo, const struct news *n)
-{
-    uint64_t us = wall_ns() / 1000;
-    text_put(mo->out,
-             "{\"timestamp\": {\"seconds\": %llu, \"microseconds\": %llu}, "
-             "\"event\": \"%s\"",
-             (unsigned long long)us / 1000000, (unsigned long long)us % 1000000,
-             qmp_events[n->what].name);
-    qmp_put_data(mo->out, n);
-    text_put(mo->out, "}");
-    qmp_end(mo);
-}
-
 /* ------------------------------------------------------------ what is to do */
 
 int qmp_verb(struct monitor *mo, const char *verb, const char *key,
@@ -465,37 +391,55 @@ static void qmp_do(struct monitor *mo, const char *p, size_t n)
     text_free(&out);
 }
 
-/* What begins with no brace is no message: up to one, or the end of a line. */
-static size_t qmp_junk(const char *p, size_t n)
+/* What begins with no brace is no message, up to one or to the end of a line;
+ * that is said once, in however many pieces it comes. */
+static void qmp_pass_junk(struct monitor *mo)
 {
-    size_t i = 1;
-    while (i < n && p[i] != '{' && p[i] != '\n')
-        i++;
-    return i;
+    while (mo->junk && mo->from < mo->n) {
+        char c = mo->in[mo->from];
+        mo->junk = c != '{' && c != '\n';
+        mo->from += mo->junk;
+    }
 }
 
-bool qmp_next(struct monitor *mo)
+static void qmp_pass_blanks(struct monitor *mo)
 {
-    while (!mo->scan.at && mo->from < mo->n &&
-           memchr(" \t\r\n", mo->in[mo->from], 4))
+    while (mo->from < mo->n && memchr(" \t\r\n", mo->in[mo->from], 4))
         mo->from++;
+}
+
+/* The message that begins there, once all of it has come. */
+static void qmp_take(struct monitor *mo)
+{
     const char *p = mo->in + mo->from;
-    size_t left = mo->n - mo->from;
-    size_t n = left ? json_scan(&mo->scan, p, left) : 0;
+    size_t left = mo->n - mo->from, n = json_scan(&mo->scan, p, left);
     if (!n && left == sizeof(mo->in)) {
         qmp_error(mo, "GenericError", "JSON parse error, too long");
         mo->last = true;
     }
     if (!n)
-        return false;
+        return;
     mo->scan = (struct json_scan){0};
-    if (*p == '{') {
-        qmp_do(mo, p, n);
+    qmp_do(mo, p, n);
+    mo->from += n;
+}
+
+bool qmp_next(struct monitor *mo)
+{
+    size_t from = mo->from;
+    if (!mo->scan.at) {
+        qmp_pass_junk(mo);
+        qmp_pass_blanks(mo);
+    }
+    if (mo->from == mo->n)
+        return false;
+    if (mo->scan.at || mo->in[mo->from] == '{') {
+        qmp_take(mo);
     } else {
-        n = qmp_junk(p, left);
         qmp_error(mo, "GenericError",
                   "JSON parse error, an object, {...}, belongs here");
+        mo->junk = true;
+        mo->from++;
     }
-    mo->from += n;
-    return mo->from < mo->n && !mo->asked;
+    return mo->from > from && mo->from < mo->n && !mo->asked;
 }

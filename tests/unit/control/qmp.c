@@ -186,6 +186,110 @@ TEST(qmp_what_is_no_message_is_said_and_passed_over)
     end();
 }
 
+/* A byte at a time, too: each would be an answer. */
+TEST(qmp_junk_is_said_once)
+{
+    const char *got = "";
+    unsigned answers = 0;
+    talks();
+    for (const char *p = "quit [1,2] x\r\n \"\xff\n]"; *p; p++) {
+        char c[2] = {*p, '\0'};
+        got = says(q.fd, c);
+        answers += *got != '\0';
+    }
+    CHECK_EQ(answers, 3); /* a line each */
+    CHECK_HAS(ask("query-kvm", NULL), "\"present\"");
+    end();
+}
+
+TEST(qmp_what_is_too_deep_or_too_long_is_an_error)
+{
+    static char text[1 << 14];
+    talks();
+    strcpy(text, "{\"execute\":\"stop\",\"id\":");
+    size_t n = strlen(text);
+    memset(text + n, '[', 6000);
+    memset(text + n + 6000, ']', 6000);
+    strcpy(text + n + 12000, "}");
+    CHECK_HAS(says(q.fd, text), "JSON parse error");
+    CHECK(!q.m->paused);
+    snprintf(text, sizeof(text), "{\"execute\":\"%08000d\"}", 0);
+    CHECK_HAS(says(q.fd, text), "too long");
+    snprintf(text, sizeof(text), "{\"execute\":\"%04000d\"}", 0);
+    CHECK_HAS(says(q.fd, text), "The command 000");
+    snprintf(text, sizeof(text),
+             "{\"execute\":\"set_link\",\"arguments\":{\"name\":\"%04000d\","
+             "\"up\":true}}",
+             0);
+    CHECK_HAS(says(q.fd, text), "\"class\": \"DeviceNotFound\"");
+    snprintf(text, sizeof(text),
+             "{\"execute\":\"human-monitor-command\",\"arguments\":"
+             "{\"command-line\":\"%04000d\"}}",
+             0);
+    CHECK_HAS(says(q.fd, text), "unknown command: '000");
+    snprintf(text, sizeof(text), "{\"execute\":\"stop\",\"id\":\"%04000d\"}",
+             0);
+    CHECK_HAS(says(q.fd, text), "00\"}\r\n");
+    CHECK(q.m->paused);
+    end();
+}
+
+TEST(qmp_who_sends_no_more_is_answered_and_let_go)
+{
+    talks();
+    static const char text[] = "{\"execute\":\"query-kvm\"}{\"exec";
+    CHECK_EQ(send(q.fd, text, sizeof(text) - 1, 0), sizeof(text) - 1);
+    REQUIRE_EQ(shutdown(q.fd, SHUT_WR), 0);
+    CHECK_STR(hears(q.fd), "{\"return\": {\"enabled\": true, \"present\": "
+                           "true}}\r\n");
+    CHECK_STR(hears(q.fd), "closed");
+    end();
+}
+
+/* Of events, and of answers: what it does not take is bounded, and nobody else
+ * waits for it. */
+TEST(qmp_who_never_reads_is_given_up)
+{
+    static const char begins[] = "{\"execute\":\"qmp_capabilities\"}",
+                      schema[] = "{\"execute\":\"query-qmp-schema\"}";
+    unsigned i;
+    talks();
+    int deaf = dial(q.path), greedy = dial(q.path);
+    says(greedy, begins);
+    send(deaf, begins, sizeof(begins) - 1, 0);
+    fake_run_loop(q.m);
+    for (i = 0; i < 1000; i++) { /* what waits to be read is not looked at */
+        send(greedy, schema, sizeof(schema) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        fake_run_loop(q.m);
+    }
+    for (i = 0; i < 20000; i++) {
+        machine_tell(q.m, NEWS_BUTTON, true, 0);
+        if (i % 100 == 0)
+            CHECK_HAS(hears(q.fd), "POWERDOWN");
+    }
+    hears(q.fd);
+    CHECK_HAS(ask("query-kvm", NULL), "\"present\"");
+    for (i = 0; strcmp(hears(deaf), "closed") != 0; i++)
+        REQUIRE(i < 10);
+    end();
+}
+
+TEST(qmp_there_are_so_many_monitors_and_no_more)
+{
+    static char at[8][80];
+    unsigned n = 0;
+    memset(&q, 0, sizeof(q));
+    for (; n < 8; n++) {
+        snprintf(at[n], sizeof(at[n]), "unix:/tmp/vmm-qmp-%d-%u,server=on",
+                 getpid(), n);
+        CHECK_EQ(n % 2 ? monitor_qmp(at[n]) : monitor_hmp(at[n]), 0);
+    }
+    CHECK_EQ(monitor_qmp("stdio"), -EINVAL);
+    CHECK_HAS(test_log(), "at most 8 monitors");
+    CHECK_EQ(monitor_qmp("none"), 0);
+    monitor_end();
+}
+
 TEST(qmp_a_message_without_end_ends_the_connection)
 {
     char text[4096];
@@ -797,6 +901,18 @@ TEST(hmp_of_qmp_says_each_line_of_info_in_two_words)
     CHECK_HAS(ask("human-monitor-command",
                   "{\"command-line\":\"nope\",\"cpu-index\":0}"),
               "{\"return\": \"Error: unknown command: 'nope'");
+    end();
+}
+
+TEST(hmp_a_line_ends_once_however_it_comes)
+{
+    talks();
+    int fd = dial(q.hmp);
+    hears(fd);
+    CHECK_STR(says(fd, "info name\r"), "web \"1\"\r\n(qemu) ");
+    CHECK_STR(says(fd, "\n"), "");
+    CHECK_STR(says(fd, "\n"), "(qemu) ");
+    CHECK_STR(says(fd, "\r\r\n\n"), "(qemu) (qemu) (qemu) ");
     end();
 }
 
