@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/handed.h"
+#include "base/use.h"
 #include "control/server.h"
 #include "host/console.h"
 #include "host/endpoint.h"
@@ -427,6 +428,7 @@ static void monitor_notes_again(struct timer *t)
 static int monitor_listen(struct machine *m)
 {
     m->tell = monitor_tell;
+    thread_uses(USE_CONTROL); /* what verbs do, at a terminal, too */
     timer_init(&notes_pause, m->loop, monitor_notes_again);
     notes = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                            .want = EPOLLIN,

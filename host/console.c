@@ -19,8 +19,7 @@
  *
  * A logfile is a console of its own, which is given the same bytes.
  *
- * Input: read while the device has room, otherwise left in the host's kernel.
- */
+ * Input: console_in.c. */
 #include "host/console.h"
 #include "host/console_state.h"
 
@@ -44,107 +43,8 @@
 #define FLUSH_NS 500000
 #define EXIT_NS 1000000000ull
 #define AGAIN_MS 200 /* between clients that come and go */
-#define ESCAPE 0x01  /* Ctrl-A */
 
 static struct console *consoles;
-
-/* ----------------------------------------------------------------- input */
-
-/* The keys are the other user's; the n before were for this one. Gives how many
- * of them are still to be handed on. */
-static unsigned console_switch(struct console *c, const uint8_t *p, unsigned n)
-{
-    struct console_user other = c->other;
-    if (!other.owner)
-        return n;
-    if (n)
-        c->user.input(c->user.owner, p, n);
-    c->other = c->user;
-    c->user = other;
-    if (other.entered)
-        other.entered(other.owner);
-    return 0;
-}
-
-/* What both can take. */
-static unsigned console_room(const struct console *c)
-{
-    unsigned room = c->user.room(c->user.owner);
-    unsigned other = c->other.owner ? c->other.room(c->other.owner) : room;
-    return other < room ? other : room;
-}
-
-/* Takes Ctrl-A and what follows it out of the keys. Returns how many are left
- * for the guest. */
-static unsigned console_unescape(struct console *c, uint8_t *p, unsigned n)
-{
-    static const char help[] = "\r\nCtrl-A x       quit\r\n"
-                               "Ctrl-A c       monitor, and back\r\n"
-                               "Ctrl-A h       this help\r\n"
-                               "Ctrl-A Ctrl-A  Ctrl-A for the guest\r\n";
-    unsigned left = 0;
-    for (unsigned i = 0; i < n; i++) {
-        if (!c->escaped) {
-            c->escaped = p[i] == ESCAPE;
-            if (!c->escaped)
-                p[left++] = p[i];
-            continue;
-        }
-        c->escaped = false;
-        if (p[i] == ESCAPE)
-            p[left++] = ESCAPE;
-        else if (p[i] == 'x' || p[i] == 'X')
-            c->user.quit(c->user.owner);
-        else if (p[i] == 'c' || p[i] == 'C')
-            left = console_switch(c, p, left);
-        else if (p[i] == 'h' || p[i] == 'H' || p[i] == '?')
-            console_say(c, help, sizeof(help) - 1);
-    }
-    return left;
-}
-
-/* End of input, or a terminal that is not ours now (EIO). A client that only
- * ended its own side may still want to read: the peer says when it is gone. */
-static void console_input_over(struct console *c)
-{
-    console_stream_pause(&c->in);
-}
-
-static void console_in_ready(struct event *ev, uint32_t got)
-{
-    struct console *c = container_of(ev, struct console, in.ev);
-    uint8_t buf[256];
-    unsigned room = console_room(c);
-    (void)got;
-    if (room > sizeof(buf))
-        room = sizeof(buf);
-    if (!room) {
-        console_stream_pause(&c->in);
-        pthread_mutex_lock(&c->b.lock);
-        c->throttled = true;
-        pthread_mutex_unlock(&c->b.lock);
-        /* It may have made room before it could see that we wait for it. */
-        if (console_room(c))
-            console_unthrottle(c);
-        return;
-    }
-    ssize_t n = c->in.socket ? recv(ev->fd, buf, room, MSG_DONTWAIT)
-                             : read(ev->fd, buf, room);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (n <= 0) {
-        console_input_over(c);
-        return;
-    }
-    unsigned left = c->end.keys || c->other.owner
-                        ? console_unescape(c, buf, (unsigned)n)
-                        : (unsigned)n;
-    backlog_came(&c->b, left);
-    if (left)
-        c->user.input(c->user.owner, buf, left);
-    if (!c->in.polled)
-        loop_again(ev);
-}
 
 void console_continue(void)
 {
@@ -161,12 +61,6 @@ void console_unthrottle(struct console *c)
     pthread_mutex_unlock(&c->b.lock);
     if (waiting || atomic_load(&c->typed))
         event_signal(c->wake.fd);
-}
-
-/* Whose port it is: the other user of two is a monitor. */
-static const struct console_user *console_device(const struct console *c)
-{
-    return c->user.entered ? &c->other : &c->user;
 }
 
 size_t console_type(struct watcher *w, const void *p, size_t n)
@@ -231,6 +125,7 @@ static void console_wake_ready(struct event *ev, uint32_t got)
     bool output = c->b.head != c->b.tail;
     c->throttled = false;
     pthread_mutex_unlock(&c->b.lock);
+    console_feed(c);
     if (resume)
         console_stream_wait(c, &c->in, EPOLLIN);
     if (output && !c->flush.due && !c->out.added) {

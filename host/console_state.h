@@ -14,6 +14,8 @@
 #include "host/endpoint.h"
 #include "host/peer.h"
 
+#define AHEAD 1024
+
 /* A host descriptor, and how it behaves. */
 struct stream {
     struct event ev;
@@ -32,10 +34,12 @@ struct console {
     struct event wake;         /* bytes to write, or room for input */
     struct timer flush, stall;
     struct endpoint end;
-    bool escaped;   /* Ctrl-A was seen */
-    bool throttled; /* input waits for room (the backlog's lock) */
-    bool spoke;     /* the guest has put something out */
-    bool waits;     /* for the first one to connect */
+    bool escaped;         /* Ctrl-A was seen */
+    bool throttled;       /* input waits for room (the backlog's lock) */
+    uint8_t ahead[AHEAD]; /* keys that the device has no room for */
+    unsigned nahead;
+    bool spoke; /* the guest has put something out */
+    bool waits; /* for the first one to connect */
     struct peer peer;
     bool peered;        /* a socket: readers come and go */
     bool begun;         /* console_begin_all() has been */
@@ -52,6 +56,12 @@ struct console {
     struct backlog b;
     struct console *next;
 };
+
+/* console_in.c. Something came in; what waits goes to the device, which may
+ * have room; whose port it is: the other user of two is a monitor. */
+void console_in_ready(struct event *ev, uint32_t got);
+void console_feed(struct console *c);
+const struct console_user *console_device(const struct console *c);
 
 /* console_out.c. A descriptor (-1: none) to be watched; its readiness is waited
  * for, or not; its end. Where epoll cannot wait (files, /dev/null), it is ready

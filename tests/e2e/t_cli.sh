@@ -236,6 +236,11 @@ test_terminal_quit() { on_terminal 'wait guest: ;send \x01x;end 0' -tap tap0; }
 e2e kvm terminal_help "Ctrl-A h helps; Ctrl-C goes to the guest, not to the VMM"
 test_terminal_help() { on_terminal 'wait guest: ;send \x01h;wait [Cc]trl-A x;send \x03;alive;send \x01x;end 0' -tap tap0; }
 
+e2e kvm terminal_deaf "Ctrl-A x quits whatever was typed before at a guest that takes none of it"
+test_terminal_deaf() {
+    on_terminal 'wait guest: test=hang;send 0123456789012345678901234567890123456789;send \x01x;end 0' -append test=hang
+}
+
 e2e kvm terminal_restored "the terminal is restored after SIGTERM, SIGINT, a guest's end and a crash"
 test_terminal_restored() {
     on_terminal 'wait guest: ;signal INT;end any' -tap tap0

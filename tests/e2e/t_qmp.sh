@@ -175,3 +175,73 @@ test_qmp_fdset() {
     matches "$(qmp q '{"execute":"query-named-block-nodes"}')" '"virtual-size": 2097152' "the disk's size then"
     stop
 }
+
+e2e kvm qmp_ctrl_a_c "-serial mon:stdio: Ctrl-A c is the monitor's, and back; what is typed there is no guest's, and quit ends with 0"
+test_qmp_ctrl_a_c() {
+    on_terminal 'wait guest: ;send \x01c;wait QEMU 7.2.0 monitor;wait \(qemu\) ;send info stax\x7ftus\r;wait info stax;wait VM status: running;send stop\r;wait \(qemu\) ;send info status\r;wait paused;send \x01ctyped at a guest that stands still, which takes none of it;send \x01c;wait \(qemu\) ;send c\r;wait \(qemu\) ;send \x01cno line\r;send \x01h;wait Ctrl-A x;send \x01c;wait \(qemu\) ;send quit\r;end 0' \
+        -serial mon:stdio -append test=idle
+    # The same by a chardev that both name.
+    on_terminal 'wait guest: ;send \x01c;wait \(qemu\) ;send info name\r;wait web1;send \x01x;end 0' \
+        -name web1 -chardev stdio,id=s,mux=on -serial chardev:s -mon chardev=s -append test=idle
+}
+
+e2e kvm qmp_at_terminals "QMP and the monitor at stdio, which may be pipes or a terminal, and at pseudo-terminals of the VMM's own"
+test_qmp_at_terminals() {
+    local pts said
+    on_terminal 'wait QMP;send {"execute":"qmp_capabilities"}{"execute":"query-status"};wait "running": true;send {"execute":"quit"};wait SHUTDOWN;end 0' \
+        -qmp stdio -serial null -append test=idle
+    on_terminal 'wait \(qemu\) ;send info status\r;wait VM status: running;send q\r;end 0' -monitor stdio -serial null -append test=idle
+    said=$({ echo '{"execute":"qmp_capabilities"}{"execute":"query-name","id":7}'; nap 1; echo '{"execute":"quit"}'; nap 1; } |
+        timeout 60 "$VMM" -name web1 -qmp stdio -serial null -append test=idle 2>err)
+    matches "$said" '"name": "web1"\}, "id": 7' "an answer into a pipe"
+    matches "$said" '"SHUTDOWN"' "the last event"
+    start -qmp pty -monitor pty -serial null -append test=idle
+    wait_for 30 "two pseudo-terminals" qmp_ptys
+    mapfile -t pts < <(sed -n 's/.*redirected to //p' err)
+    said=$({ echo '{"execute":"qmp_capabilities"}'; echo '{"execute":"stop"}'; nap 1; } | timeout 30 socat -t 3 STDIO "${pts[0]},raw,echo=0")
+    matches "$said" '"QMP".*"return".*"STOP"' "QMP at a pseudo-terminal"
+    said=$({ echo 'info status'; nap 1; } | timeout 30 socat -t 3 STDIO "${pts[1]},raw,echo=0")
+    matches "$said" 'VM status: paused' "the monitor at another"
+    stop
+}
+qmp_ptys() { [ "$(grep -c 'redirected to' err)" = 2 ]; }
+
+e2e kvm qmp_several "monitors of every sort at once, one at a descriptor that who starts the VMM listens at: each is answered, all of QMP hear"
+test_qmp_several() {
+    local place
+    # As libvirt: the socket is there, and a client connected, before the VMM is.
+    python3 - "$VMM" -append test=idle -serial null -qmp unix:q1,server=on,wait=off -qmp unix:q2,server,nowait \
+        -monitor unix:h1,server,nowait -qmp tcp:127.0.0.1:7777,server=on,wait=off \
+        -chardev socket,id=m,path=h2,server=on,wait=off -mon chardev=m,mode=readline >heard 2>err <<'PY' &
+import os, socket, subprocess, sys
+s = socket.socket(socket.AF_UNIX)
+s.bind("fd")
+s.listen(1)
+c = socket.socket(socket.AF_UNIX)
+c.connect("fd")
+vmm = subprocess.Popen([*sys.argv[1:], "-chardev", f"socket,id=l,fd={s.fileno()},server=on,wait=off", "-mon", "chardev=l,mode=control"],
+                       pass_fds=[s.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+s.close()
+c.settimeout(60)
+c.sendall(b'{"execute":"qmp_capabilities"}')
+while got := c.recv(4096):
+    os.write(1, got)
+sys.exit(vmm.wait())
+PY
+    vmm_pid=$!
+    wait_for 30 "an answer at the descriptor" grep -q '"return": {}' heard
+    for place in UNIX-CONNECT:q2 TCP:127.0.0.1:7777; do
+        matches "$({ echo '{"execute":"qmp_capabilities"}{"execute":"query-kvm"}'; nap 0.5; } | socat -t 5 STDIO "$place")" \
+            '"present": true' "what $place says"
+    done
+    for place in h1 h2; do
+        matches "$({ echo 'info version'; nap 0.5; } | socat -t 5 STDIO "UNIX-CONNECT:$place")" '7\.2\.0 \(vmm' "what $place says"
+    done
+    matches "$(qmp q1 '{"execute":"stop"}')" '"STOP"' "what q1 hears"
+    wait_for 30 "the same at the descriptor" grep -q '"STOP"' heard
+    echo quit | socat -t 5 STDIO UNIX-CONNECT:h1 >/dev/null
+    ends 30 0
+    matches "$(<heard)" '"SHUTDOWN".*"host-qmp-quit"' "the last event"
+    if [ -e q1 ] || [ -e h2 ]; then fail "sockets are left"; fi
+    [ -e fd ] || fail "who listened has lost its socket"
+}
