@@ -53,11 +53,11 @@ struct isa_told {
     uint8_t index;
 };
 static const struct field isa_fields[] = {
-    FIELD(TEXT, "driver", struct isa_told, id),
-    FIELD(TEXT, "id", struct isa_told, id, .arg = "ID"),
-    FIELD(TEXT, "chardev", struct isa_told, chardev, .arg = "ID"),
+    FIELD(TEXT, "id", struct isa_told, id, .arg = "ID", .help = "its name"),
+    FIELD(TEXT, "chardev", struct isa_told, chardev, .arg = "ID",
+          .help = "what is behind it"),
     FIELD(NUMBER, "index", struct isa_told, index, .max = SERIALS_MAX - 1,
-          .def = SERIALS_MAX),
+          .def = SERIALS_MAX, .help = "which of them; they come in order"),
     {.name = ""},
 };
 
@@ -69,6 +69,13 @@ static int cmdline_opt_isa_serial(const char *arg)
     struct opts o;
     int at = config.nserial;
     int err = opts_parse(&o, "-device isa-serial", arg, "driver");
+    if (!err)
+        err = opts_move(NULL, &o, "driver", NULL);
+    if (!err && opts_str(&o, "help", NULL)) {
+        puts("isa-serial: -serial chardev:ID, as libvirt writes it");
+        fields_help(isa_fields);
+        err = 1;
+    }
     if (!err)
         err = fields_read(isa_fields, &told, &o);
     if (!err && (!told.chardev || strlen(told.chardev) > 70))
@@ -117,6 +124,7 @@ static int cmdline_opt_device(const char *arg)
         return cmdline_opt_pvpanic(arg);
     if (cmdline_asks_help(arg)) {
         models_help(classes->devices);
+        puts("name \"isa-serial\", bus ISA");
         return 1;
     }
     return plan_take("-device", arg);
@@ -148,7 +156,7 @@ static int cmdline_opt_object(const char *arg)
     if (cmdline_asks_help(arg)) {
         puts("Objects:");
         cmdline_print_words("filter-dump memory-backend-file "
-                            "memory-backend-memfd memory-backend-ram");
+                            "memory-backend-memfd memory-backend-ram secret");
         for (int i = 0; classes->devices[i]; i++)
             if (classes->devices[i]->object)
                 cmdline_print_words(classes->devices[i]->object->types);

@@ -387,7 +387,8 @@ static const struct pc_option {
     {"-machine", "type", machine_keys, pc_machine,
      "Supported machines are:\n"
      "pc                   this VMM's PC (default)\n"
-     "q35                  the same"},
+     "q35                  the same\n"
+     "none                 answers -qmp and -monitor, and runs no guest"},
     {"-accel", "accel", accel_keys, pc_accel, "Accelerators supported:\nkvm"},
     {"-cpu", "model", NULL, pc_cpu,
      "Available CPUs:\n"

@@ -396,6 +396,15 @@ test_cli_documents() {
     done <table
     [ -z "$missing" ] || fail "unknown to the binary:$missing"
     "$root/tests/docs" "$VMM" --check
+    # What an option's help lists is in the man page, beside its option.
+    for name in -object -machine; do
+        "$VMM" "$name" help | sed -nE '1d; s/^ *([a-z][a-z0-9-]*).*/\1/p' >words
+        [ -s words ] || fail "$name help lists nothing"
+        sed -nE '/^\.SH OPTIONS/,/^\.SH SIGNALS/{ s/\\-/-/g; s/\\f[IRBP]//g; p; }' "$root/vmm.1" |
+            grep -E "^\.B[IR]* .*$name\b" | tr ' ",[]|' '\n' >page
+        grep -vxFf page words >lacks || continue
+        fail "the man page's $name lacks $(tr '\n' ' ' <lacks)"
+    done
     matches "$(sed -n 's/^\.TH //p' "$root/vmm.1")" "\"$("$VMM" -version | sed -E 's/ version ([^ ]*).*/ \1/')\"" "the man page's version"
 }
 
