@@ -174,15 +174,17 @@ look() {
 clients() {
     for purpose in $purposes; do
         case $purpose in
-        check) client=sdk ;;
-        long) client=python ;;
+        check) wants=sdk ;;
+        long) wants='python qmp' ;;
         *) continue ;;
         esac
-        if [ -n "${1-}" ]; then
-            "$(dirname "$0")/clients/get" -n "$client" || { echo "setup: missing for $purpose: the client $client" >&2; return 1; }
-        else
-            timeout 900 "$(dirname "$0")/clients/get" "$client" >/dev/null || echo "setup: going on without $client" >&2
-        fi
+        for client in $wants; do
+            if [ -n "${1-}" ]; then
+                "$(dirname "$0")/clients/get" -n "$client" || { echo "setup: missing for $purpose: the client $client" >&2; return 1; }
+            else
+                timeout 900 "$(dirname "$0")/clients/get" "$client" >/dev/null || echo "setup: going on without $client" >&2
+            fi
+        done
     done
 }
 
