@@ -276,7 +276,7 @@ const struct qmp_command *qmp_command(unsigned i)
 static const struct {
     const char *names, *why;
 } refused[] = {
-    {"migrate migrate-incoming migrate_cancel",
+    {"migrate migrate-incoming migrate_cancel migrate-set-parameters",
      "a machine is not moved over QMP"},
     {"device_add device_del blockdev-add blockdev-del object-add object-del",
      "there is no hot-plug"},

@@ -53,6 +53,10 @@ test_doctor_machine() {
     well
     ! grep -q '^bad' said || fail "bad and exit status 0"
     rm /dev/kvm
+    local rc=0
+    "$VMM" doctor -json >json || rc=$?
+    is $rc 1 "exit status with -json when something is bad"
+    python3 -c 'import json; l = json.load(open("json")); assert "mknod" in [e["mend"] for e in l if e["state"] == "bad"][0]'
     mends kvm 'No such file'
     doctor_as=(setpriv --reuid 1234 --regid 1234 --clear-groups)
     chmod 600 /dev/kvm

@@ -132,6 +132,21 @@ TEST(disks_blockdev_raw_and_the_file_below_it_are_one)
     forget();
 }
 
+/* By that QMP tells those from a -drive, which is a device with a name. */
+TEST(disks_each_blockdev_has_a_name_of_its_node)
+{
+    REQUIRE_EQ(take("-blockdev", "file,node-name=f,filename=/i"), 0);
+    CHECK_STR(said(backs.at[0]), "filename=/i id=f node-name=f");
+    forget();
+    REQUIRE_EQ(take("-blockdev", "raw,node-name=r,file.filename=/i"), 0);
+    REQUIRE_EQ(disks_tie(&classes, &backs), 0);
+    CHECK_STR(opts_str(&backs.at[0]->o, "node-name", ""), "r");
+    forget();
+    REQUIRE_EQ(take("-drive", "file=/i,format=raw,id=d,if=none"), 0);
+    CHECK_STR(opts_str(&backs.at[0]->o, "node-name", "none"), "none");
+    forget();
+}
+
 /* Room is given back where both say so; what is inside a raw node does. */
 TEST(disks_blockdev_discard_is_what_both_say)
 {

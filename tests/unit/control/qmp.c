@@ -181,6 +181,7 @@ TEST(qmp_what_is_no_message_is_said_and_passed_over)
     CHECK_HAS(ask("nope", NULL), "{\"error\": {\"class\": \"CommandNotFound\", "
                                  "\"desc\": \"The command nope has not");
     CHECK_HAS(ask("migrate", "{\"uri\":\"x\"}"), "not moved over QMP");
+    CHECK_HAS(ask("migrate-set-parameters", NULL), "not moved over QMP");
     CHECK_HAS(ask("device_add", NULL), "no hot-plug");
     CHECK_HAS(ask("stop", NULL), "\"STOP\"}\r\n" OK);
     end();
