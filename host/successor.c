@@ -167,10 +167,9 @@ static int successor_place(int sock, int took)
 int successor_exec(int program, int sock, int took)
 {
     sigset_t none;
-    char **args = successor_args();
     int fd = fcntl(program, F_DUPFD_CLOEXEC, SUCCESSOR_FDS);
-    if (!args || fd < 0)
-        return !args ? -ENOMEM : -errno;
+    if (fd < 0)
+        return -errno;
     if (next.cwd >= 0 && fchdir(next.cwd))
         return -errno;
     int err = successor_place(sock, took);
@@ -181,6 +180,11 @@ int successor_exec(int program, int sock, int took)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     notify_environment();
+    char **args = successor_args();
+    if (!args)
+        return -ENOMEM;
     syscall(SYS_execveat, fd, "", args, environ, 0x1000 /* AT_EMPTY_PATH */);
-    return -errno;
+    err = -errno;
+    free(args);
+    return err;
 }

@@ -33,7 +33,7 @@ test_upgrade_goes_on() {
             wait_for 5 "its number in the pidfile" pidfile_is_ours
             # The helper of before is gone, and what is open is what was.
             wait_for 5 "two processes" two_of_us
-            is "$(has_open)" "${held:=$(has_open)}" "descriptors, the VMM's and its helper's"
+            is "$(all_open)" "${held:=$(all_open)}" "descriptors, the VMM's and its helper's"
         done
         "$VMM" ctl s quit
         wait_for 5 "the end" no_vmm
@@ -42,7 +42,7 @@ test_upgrade_goes_on() {
 
 pidfile_is_ours() { [ "$(<p)" = "$vmm_pid" ]; }
 two_of_us() { [ "$(ours | wc -l)" = 2 ]; }
-has_open() {
+all_open() {
     local pid
     for pid in $(ours); do find "/proc/$pid/fd" -type l | wc -l; done | sort -n | tr '\n' ' '
 }
@@ -131,4 +131,63 @@ test_upgrade_refused() {
     stays_with state-hangs 'did not take over in time'
     takes_over inside
     pings 10.0.0.2 56
+}
+
+e2e kvm upgrade_keeps "one that is paused stays so; whoever is connected to the serial port, and a socket at QMP, are the new one's; what it had opened it has, below -daemonize too"
+test_upgrade_keeps() {
+    mkdir bin
+    cp "$VMM" bin/new
+    tap tap0 10.0.0.1/24
+    "$VMM" -tap tap0,mac=52:54:00:00:00:02 -append ip=10.0.0.2/24 -control s -upgrade "$T/bin" -serial unix:serial -qmp unix:q,server=on,wait=off \
+        -pidfile p -D log -daemonize || fail "it does not start"
+    vmm_pid=$(<p)
+    exec 5<> <(:)
+    socat -u UNIX:serial - >heard &
+    wait_for 10 "its network" ping -q -c 1 -W 1 10.0.0.2
+    "$VMM" ctl s pause
+    cp log err
+    "$VMM" ctl s upgrade "$T/bin/new" || fail "$(<log)"
+    wait_for 10 "another number in the pidfile" another_pid "$vmm_pid"
+    vmm_pid=$(<p)
+    is "$("$VMM" ctl s status | sed -n 's/^state //p')" Paused "its state"
+    ! ping -q -c 1 -W 1 10.0.0.2 >/dev/null || fail "it is not paused"
+    "$VMM" ctl s resume
+    pings 10.0.0.2 56
+    is "$(printf '%s' '{"execute":"qmp_capabilities"}{"execute":"query-status"}' | timeout 10 socat -t 2 - UNIX:q | grep -c '"running"')" 1 "QMP"
+    "$VMM" ctl s reset
+    wait_for 20 "its console, by the connection of before" heard_twice
+    kill -TERM "$vmm_pid"
+    wait_for 20 "the end" none_of_us
+    is "$(find . -name p -o -name s -o -name serial -o -name q)" '' "what is left behind"
+}
+another_pid() { [ -s p ] && [ "$(<p)" != "$1" ]; }
+heard_twice() { [ "$(grep -ac 'guest: net up' heard)" = 2 ]; }
+
+e2e kvm upgrade_cannot "without -upgrade, with private memory, another backend or a capture: refused by name; -upgrade and -allow-path do not meet"
+test_upgrade_cannot() {
+    local rc=0
+    mkdir bin
+    chmod 777 .
+    cp "$VMM" bin/new
+    boot_bundled '' -control s -allow-path "$T"
+    cannot 'without -upgrade'
+    "$VMM" ctl s snapshot state="$T/a.state" mem="$T/a.mem"
+    stop
+    "$VMM" -upgrade "$T/bin" -allow-path "$T" -serial null 2>err || rc=$?
+    matches "$rc $(<err)" '^[12] .*-allow-path' "a directory that both have"
+    start -restore a.state,mem=a.mem -tap tap0 -control s -upgrade "$T/bin" -serial null
+    wait_for 30 "the guest" vm_runs
+    cannot "this process's alone"
+    stop
+    boot_bundled '' -control s -upgrade "$T/bin" -netdev socket,id=n1,listen=:4000 -device virtio-net-pci,netdev=n1
+    cannot 'netdev n1 cannot be handed over'
+    stop
+    start -netdev tap,id=n0,ifname=tap0,pcap=f.pcap -device virtio-net-pci,netdev=n0 -control s -upgrade "$T/bin"
+    wait_for 30 "the guest" vm_runs
+    cannot 'its frames are captured'
+}
+# cannot WORDS: an upgrade is refused with these.
+cannot() {
+    ! "$VMM" ctl s upgrade "$T/bin/new" 2>said || fail "it is not refused: $1"
+    matches "$(<said)" "$1" "what is said"
 }
