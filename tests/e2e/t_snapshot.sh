@@ -176,6 +176,12 @@ test_snapshot_diff() {
     cmp d.mem g.mem || fail "a machine that has not run has other memory"
     "$VMM" ctl s resume
     pings 10.0.0.2 56
+    stop
+    # One that waits is ready, whoever waits for that.
+    timeout 30 "$VMM" -restore d.state,mem=d.mem -S -daemonize -pidfile pid -tap tap0 -control s -serial none || fail "exit status $? of -daemonize"
+    vm_paused || fail "it runs"
+    "$VMM" ctl s quit
+    wait_for 30 "its end" test ! -e pid
 }
 vm_paused() { [ "$(vm_state 2>/dev/null)" = Paused ]; }
 # merge DIFF FILE: what is no hole in DIFF is FILE's.
