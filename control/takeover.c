@@ -183,6 +183,7 @@ static int takeover_take(struct machine *m)
     log_catch(NULL, 0);
     close(SUCCESSOR_SOCK);
     close(SUCCESSOR_TOOK);
+    close(taken.state);
     return 0;
 }
 

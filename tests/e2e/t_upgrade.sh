@@ -16,12 +16,12 @@ takes_over() {
 
 e2e kvm upgrade_goes_on "three times another process goes on with the guest under pings each millisecond, both models: none is lost"
 test_upgrade_goes_on() {
-    local model before held
+    local model before held anon
     mkdir bin
     cp "$VMM" bin/new
     for model in virtio-net-pci e1000; do
         model=$model boot_bundled '' -control s -upgrade "$T/bin" -pidfile p
-        held=
+        held=$(all_open) anon=$(own_memory)
         before=$(unanswered)
         for _ in 1 2 3; do
             ping -n -q -i 0.001 -c 300 -W 5 10.0.0.2 >pings &
@@ -33,13 +33,15 @@ test_upgrade_goes_on() {
             wait_for 5 "its number in the pidfile" pidfile_is_ours
             # The helper of before is gone, and what is open is what was.
             wait_for 5 "two processes" two_of_us
-            is "$(all_open)" "${held:=$(all_open)}" "descriptors, the VMM's and its helper's"
+            is "$(all_open)" "$held" "descriptors, the VMM's and its helper's"
+            [ "$(own_memory)" -le $((anon + 64)) ] || fail "$(own_memory) KiB of its own after $anon"
         done
         "$VMM" ctl s quit
         wait_for 5 "the end" no_vmm
     done
 }
 
+own_memory() { sed -n 's/^RssAnon:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$vmm_pid/status"; }
 pidfile_is_ours() { [ "$(<p)" = "$vmm_pid" ]; }
 two_of_us() { [ "$(ours | wc -l)" = 2 ]; }
 all_open() {
