@@ -65,11 +65,11 @@ test_snapshot_goes_on() {
 
 e2e kvm/long snapshot_200 "200 times, of both models in turn: no start is lost, no packet after it, no bit of a vector register"
 test_snapshot_200() {
-    local model round
+    local model
     chmod 777 .
     for model in virtio-net-pci e1000; do
         model=$model boot_bundled ring3 -control s -allow-path "$T"
-        for round in {1..100}; do
+        for _ in {1..100}; do
             ping -n -q -i 0.002 -c 30 -W 1 10.0.0.2 >/dev/null &
             save a
             stop
