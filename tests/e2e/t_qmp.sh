@@ -245,3 +245,56 @@ PY
     if [ -e q1 ] || [ -e h2 ]; then fail "sockets are left"; fi
     [ -e fd ] || fail "who listened has lost its socket"
 }
+
+e2e lab/long qmp_virsh_linux "Debian's libvirt and a Linux: disk, both NICs, entropy, balloon, serial console, a cable pulled, power button, on and off again"
+test_qmp_virsh_linux() {
+    local said nic
+    # The lab's tmpfs cannot be written past the page cache.
+    export mem=256 cache=writeback g_limit=20
+    virsh_begin
+    printf 'from the host' | dd of=disk conv=notrunc status=none
+    virsh_domain "<kernel>$E2E_VMLINUX</kernel><initrd>$E2E_SMALL</initrd>
+<cmdline>$linux_words ip=10.0.0.2/24,10.0.1.2/24</cmdline>" "<serial type='pty'/>"
+    virsh_here 'define d.xml; start t1; list; ttyconsole t1'
+    matches "$said" "t1 +running" "list"
+    matches "$said" '(/dev/pts/[0-9]+)' ttyconsole
+    cat "${BASH_REMATCH[1]}" >"$T/out" &
+    wait_for 120 "'guest: up' on the console" out_has 'guest: up'
+    pings 10.0.0.2 56 1472
+    pings 10.0.1.2 56 1472
+    is "$(g 'cat /sys/block/vda/serial')" abc "the disk's serial number"
+    is "$(g 'head -c 13 /dev/vda')" 'from the host' "what is on it"
+    g_ok 'echo from the guest | dd of=/dev/vda bs=512 seek=2 conv=sync,fsync' || fail "writing to the disk"
+    is "$(dd if=disk bs=512 skip=2 count=1 status=none | head -c 14)" 'from the guest' "what the guest wrote"
+    is "$(g 'cat /sys/block/vdb/size')" 8192 "sectors of the second disk"
+    # Numbers are in the order of the drivers.
+    nic=$(g 'ls /sys/bus/pci/drivers/e1000/0000:00:03.0/net') || fail "no e1000 at its place"
+    matches "$(g 'cat /sys/class/misc/hw_random/rng_current')" virtio_rng "the source of entropy"
+    is "$(g 'head -c 64 /dev/hwrng | wc -c')" 64 "bytes of it"
+    virsh_here 'setmem t1 192M; domif-setlink t1 tap1 down; suspend t1; domstate t1; resume t1; domifstat t1 tap0;
+        domblkstat t1 vda'
+    matches "$said" $'suspended.*\npaused' "suspend"
+    matches "$said" "tap0 rx_packets [1-9]" "domifstat"
+    matches "$said" "wr_req [1-9]" "domblkstat"
+    ! grep '^error:' <<<"$said" || fail "an error"
+    wait_for 30 "the pulled cable" g_ok "grep -qx 0 /sys/class/net/$nic/carrier"
+    wait_for 60 "the balloon" virsh_balloon_is 196608
+    virsh_here 'domif-setlink t1 tap1 up; dommemstat t1; blockresize t1 vda 16M; setmem t1 256M'
+    matches "$said" "available [1-9].*last_update [1-9]" "what the guest says of its memory"
+    wait_for 30 "the cable" g_ok "grep -qx 1 /sys/class/net/$nic/carrier"
+    wait_for 30 "the larger disk" g_ok "grep -qx 32768 /sys/block/vda/size"
+    pings 10.0.1.2 56
+    # What acpid does.
+    g 'modprobe button'
+    g '(until grep -q "^ *[1-9]" /sys/firmware/acpi/interrupts/ff_pwr_btn; do usleep 20000; done; /init down; poweroff -f) >/dev/null 2>&1 &'
+    virsh_here 'shutdown t1; event t1 --event lifecycle --loop --timeout 20; list --all'
+    matches "$said" "Shutdown Finished.*t1 +shut off" "power-off"
+    no_vmm || fail "a machine that is off runs"
+    virsh_here 'start t1; event t1 --event reboot --timeout 1; reset t1; destroy t1; undefine t1; list --all'
+    matches "$said" "was reset.*destroyed.*undefined" "a second start"
+    ! grep -q t1 <<<"${said##*State}" || fail "undefined and there"
+}
+virsh_balloon_is() {
+    virsh_here 'domstats t1 --balloon'
+    [[ $said == *"balloon.current=$1"* ]]
+}
