@@ -100,16 +100,30 @@ int nic_check(struct nic *nic, struct device *dev, struct needs *needs,
     return err;
 }
 
-/* One that does not get through is not sent again: the guest tells, too. */
-void nic_announce(struct nic *nic, const uint8_t mac[6])
+/* As QEMU's announcements: five within a second. One that the backend does not
+ * take now is lost. */
+enum { TELLS = 5, TELL_FIRST_MS = 50, TELL_STEP_MS = 100 };
+
+void nic_tell(struct timer *t)
 {
+    struct nic *nic = container_of(t, struct nic, tell);
     uint8_t p[NET_HDR_LEN + ETH_RARP_LEN] = {0};
     struct iovec iov = {p, sizeof(p)};
     struct netdev *nd = nic->nd;
-    if (!nd || nd->vhost == VHOST_USER || !netdev_link(nd))
-        return;
-    eth_rarp(p + NET_HDR_LEN, mac);
-    nd->q[0]->send(nd->q[0], &iov, 1);
+    if (nd && nd->vhost != VHOST_USER && netdev_link(nd)) {
+        eth_rarp(p + NET_HDR_LEN, nic->told);
+        nd->q[0]->send(nd->q[0], &iov, 1);
+    }
+    uint64_t ms = TELL_FIRST_MS + TELL_STEP_MS * (uint64_t)nic->tells++;
+    if (nic->tells < TELLS)
+        timer_arm(t, now_ns() + ms * 1000000);
+}
+
+void nic_announce(struct nic *nic, const uint8_t mac[6])
+{
+    memcpy(nic->told, mac, sizeof(nic->told));
+    nic->tells = 0;
+    nic_tell(&nic->tell);
 }
 
 /* ---------------------------------------------------------- receive filter */

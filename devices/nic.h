@@ -91,7 +91,10 @@ struct nic {
     struct netdev *nd; /* NULL: no cable */
     const char *netdev;
     uint8_t mac[6];
-    uint8_t new_mac; /* a restored guest does not know it yet */
+    uint8_t new_mac;   /* a restored guest does not know it yet */
+    struct timer tell; /* on the loop of its first queue; nic_announce */
+    uint8_t told[6];
+    unsigned tells;
     char default_id[24];
     struct pci_place pci;
     struct nic_stats stats;
@@ -132,8 +135,11 @@ void nic_put_filter(const struct nic *nic, const struct nic_filter *f,
                     struct text *out);
 
 /* Tells the network that `mac` is here now, without the guest: of a machine
- * that was somewhere else. On the loop of its first queue. */
+ * that was somewhere else. A few times, as a bridge's port that has just come
+ * up may not be listening yet; nic->tell, which its owner initializes with
+ * nic_tell and cancels, is for that. On the loop of its first queue. */
 void nic_announce(struct nic *nic, const uint8_t mac[6]);
+void nic_tell(struct timer *t);
 
 /* The second half, once the netdev is open: its limits, if it was told some. 0
  * or -errno (said). */

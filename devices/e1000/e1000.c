@@ -296,7 +296,8 @@ static void e1000_destroy(struct device *dev)
 {
     struct e1000 *e = container_of(dev, struct e1000, dev);
     struct timer *t[] = {&e->irq_timer,      &e->rx_timer,   &e->tx_timer,
-                         &e->patience_timer, &e->link_timer, &e->gate_timer};
+                         &e->patience_timer, &e->link_timer, &e->gate_timer,
+                         &e->nic.tell};
     for (unsigned i = 0; i < ARRAY_LEN(t); i++)
         timer_cancel(t[i]);
     nic_limit_free(&e->nic);
@@ -409,6 +410,7 @@ static int e1000_create(struct machine *m, struct device *dev)
     if (err)
         return err;
     timer_init(&e->gate_timer, m->loop, e1000_limit_over);
+    timer_init(&e->nic.tell, m->loop, nic_tell);
     e->dev.reset = e1000_reset;
     e->dev.hold = e1000_hold;
     e->dev.resume = e1000_resume;

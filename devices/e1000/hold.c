@@ -217,6 +217,7 @@ void e1000_hold(struct device *dev)
     x->radv_left = x->owed ? e1000_left(x->radv_due) : 0;
     timer_cancel(&e->patience_timer);
     timer_cancel(&e->gate_timer);
+    timer_cancel(&e->nic.tell);
     timer_cancel(&e->link_timer);
     e1000_unlock(e);
     timer_cancel(&e->irq_timer);

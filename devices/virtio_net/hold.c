@@ -174,6 +174,8 @@ static void vnet_rest(void *arg)
     loop_want(&p->ev, 0);
     loop_unlook(p->loop, &p->look);
     timer_cancel(&p->gate_timer);
+    if (p == p->n->pair[0])
+        timer_cancel(&p->n->nic.tell);
     p->rx_coal.left = timer_stop(&p->rx_coal.timer);
     p->tx_coal.left = timer_stop(&p->tx_coal.timer);
     pthread_mutex_unlock(&p->lock);

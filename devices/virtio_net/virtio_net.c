@@ -321,6 +321,8 @@ static int vnet_make_pair(struct vnet *n, struct machine *m, unsigned i)
     }
     timer_init(&p->held_timer, p->loop, vnet_held_too_long);
     timer_init(&p->gate_timer, p->loop, vnet_limit_over);
+    if (!i)
+        timer_init(&n->nic.tell, p->loop, nic_tell);
     vnet_coal_init(&p->rx_coal, p, p->rx);
     vnet_coal_init(&p->tx_coal, p, p->tx);
     vnet_rx_stop(p);
@@ -430,6 +432,8 @@ static void vnet_destroy(struct device *dev)
         loop_unlook(p->loop, &p->look);
         timer_cancel(&p->held_timer);
         timer_cancel(&p->gate_timer);
+        if (!i)
+            timer_cancel(&n->nic.tell);
         timer_cancel(&p->rx_coal.timer);
         timer_cancel(&p->tx_coal.timer);
         if (p->own_loop)
