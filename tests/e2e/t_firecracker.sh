@@ -145,8 +145,8 @@ test_firecracker_start_fails() {
     ends 5 1
 }
 
-# load MORE: what was saved in $T/a, with more members.
-load() { fc PUT /snapshot/load "{\"snapshot_path\":\"$T/a.state\",\"mem_backend\":{\"backend_type\":\"File\",\"backend_path\":\"$T/a.mem\"}$1}"; }
+# load_saved MORE: what was saved in $T/a, with more members.
+load_saved() { fc PUT /snapshot/load "{\"snapshot_path\":\"$T/a.state\",\"mem_backend\":{\"backend_type\":\"File\",\"backend_path\":\"$T/a.mem\"}$1}"; }
 fc_save() {
     is "$(fc PATCH /vm '{"state":"Paused"}')" 204 pause
     put /snapshot/create "{\"snapshot_path\":\"a.state\",\"mem_file_path\":\"a.mem\"}"
@@ -174,7 +174,7 @@ test_firecracker_load() {
     local more rc
     for more in "$net$vsock" "$net$drive" "$vsock$drive"; do
         fc_start
-        is "$(load "$more")" 400 "$more"
+        is "$(load_saved "$more")" 400 "$more"
         matches "$(<answer)" 'Load snapshot error: Failed to restore.*(disk.img|v.sock|tap0): only the state file names it; (drive|vsock|network)_override' "the reason"
         ends 10 1
     done
@@ -183,12 +183,12 @@ test_firecracker_load() {
     is "$(fc PUT /snapshot/load '{"snapshot_path":"a.state"}')" 400 "no memory"
     matches "$(<answer)" 'missing field: either .mem_backend. or .mem_file_path. is required' "the reason"
     put /machine-config '{"vcpu_count":1,"mem_size_mib":64}'
-    is "$(load "$net$vsock$drive")" 400 "after another part"
+    is "$(load_saved "$net$vsock$drive")" 400 "after another part"
     matches "$(<answer)" 'not allowed after configuring boot-specific' "the reason"
     is "$(fc_state)" "Not started" state
     stop
     fc_start
-    is "$(load "$net$vsock$drive,\"resume_vm\":true")" 204 "load: $(cat answer)"
+    is "$(load_saved "$net$vsock$drive,\"resume_vm\":true")" 204 "load: $(cat answer)"
     is "$(fc_state)" Running state
     pings 10.0.0.2 56 8000
     readlink "/proc/$vmm_pid/fd/"* | grep -q '/other.img$' || fail "the other disk is not open"
@@ -196,7 +196,7 @@ test_firecracker_load() {
     matches "$(<answer)" '"path_on_host":"other.img"' "the disk's file"
     matches "$(<answer)" '"host_dev_name":"tap1"' "the TAP"
     [ -S w.sock ] || fail "vsock's socket"
-    is "$(load "$net$vsock")" 400 "a second load"
+    is "$(load_saved "$net$vsock")" 400 "a second load"
     matches "$(<answer)" 'not supported after starting' "the reason"
     is "$(fc PUT /actions '{"action_type":"InstanceStart"}')" 400 "a start"
     fc_save

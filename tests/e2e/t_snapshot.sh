@@ -325,8 +325,8 @@ test_snapshot_cut() {
     err_has 'a.mem.*cut short' || fail "$(<"$T/err")"
 }
 
-# serve FILE [HOW]: a handler of page faults, at u (pages.py).
-serve() {
+# serve_pages FILE [HOW]: a handler of page faults, at u (pages.py).
+serve_pages() {
     rm -f u u.said
     python3 "$here/pages.py" u "$@" &
     server=$!
@@ -347,7 +347,7 @@ test_snapshot_served() {
     stop
     for how in '' hang-up; do
         # shellcheck disable=SC2086  # none is no word
-        serve a.mem $how
+        serve_pages a.mem $how
         restore_served
         wait_for 30 "the guest, restored" vm_runs
         pings 10.0.0.2 56 8000
@@ -363,7 +363,7 @@ test_snapshot_served() {
         stop
     done
     # Nobody has touched it, and it is whole all the same.
-    serve a.mem
+    serve_pages a.mem
     restore_served -S
     wait_for 30 "the machine" vm_paused
     save c
@@ -381,11 +381,11 @@ test_snapshot_server_dies() {
     pings 10.0.0.2 56
     save a
     stop
-    serve a.mem die
+    serve_pages a.mem die
     restore_served
     ends 30 6
     err_has 'the process that serves u has ended' || fail "$(<"$T/err")"
-    serve a.mem
+    serve_pages a.mem
     restore_served
     wait_for 30 "the guest, restored" vm_runs
     pings 10.0.0.2 56
