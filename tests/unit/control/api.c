@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "control/metrics.h"
@@ -324,6 +325,8 @@ TEST(api_an_open_that_hangs_ends_in_time)
     REQUIRE_EQ(helper_watch(api.m->loop), 0);
     REQUIRE_EQ(helper_seal(), 0);
     kill(helper_process(), SIGSTOP);
+    siginfo_t stopped; /* for the signal may find it at work */
+    waitid(P_PID, (id_t)helper_process(), &stopped, WSTOPPED | WNOWAIT);
     const char *body = "{\"path_on_host\":\"/proc/self/comm\"}";
     say("PATCH", "/drives/d0", body);
     fake_sleep_ns(api.m, 7999999999);

@@ -735,6 +735,14 @@ static pid_t helper_pid(void)
     return pid;
 }
 
+/* The signal may find it at work: until it stands. */
+static void stop(pid_t pid)
+{
+    siginfo_t stopped;
+    kill(pid, SIGSTOP);
+    waitid(P_PID, (id_t)pid, &stopped, WSTOPPED | WNOWAIT);
+}
+
 static int answered = 1;
 static void note_answer(struct helper_ask *a, int err, const int fd[2])
 {
@@ -763,7 +771,7 @@ TEST(helper_that_dies_is_named_and_nobody_waits)
     CHECK_EQ(answered, 0);
     /* under way when it dies */
     pid_t pid = helper_pid();
-    kill(pid, SIGSTOP);
+    stop(pid);
     answered = 1;
     CHECK_EQ(helper_connect(&one, 1), 0);
     CHECK_EQ(helper_connect(&two, 1), 0);
@@ -792,7 +800,7 @@ TEST(helper_that_is_stopped_holds_nobody_up)
     CHECK_EQ(helper_watch(m->loop), 0);
     CHECK_EQ(helper_seal(), 0);
     pid_t pid = helper_pid();
-    kill(pid, SIGSTOP);
+    stop(pid);
     for (; n < 4000 && !err; n++) {
         many[n].done = note_answer;
         err = helper_connect(&many[n], 1);
