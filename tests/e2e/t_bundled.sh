@@ -203,5 +203,5 @@ test_memory_beside_ram() {
     read -r own all < <(awk '/^[0-9a-f]+-[0-9a-f]+ / { big = 0 } /^Size:/ { big = ($2 >= 32768) }
         /^Rss:/ && !big { all += $2 } /^Anonymous:/ && !big { own += $2 } END { print own, all }' "/proc/$vmm_pid/smaps")
     note "$own KiB beside guest RAM, $all with the program"
-    [ "$own" -le 448 ] && [ "$all" -le 1100 ] || fail "$own KiB, $all with the program"
+    ((own <= 448 && all <= 1100)) || fail "$own KiB, $all with the program"
 }
