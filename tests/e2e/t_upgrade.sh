@@ -149,7 +149,9 @@ test_upgrade_keeps() {
     "$VMM" ctl s pause
     cp log err
     "$VMM" ctl s upgrade "$T/bin/new" || fail "$(<log)"
-    wait_for 10 "another number in the pidfile" another_pid "$vmm_pid"
+    local old=$vmm_pid
+    vmm_pid='' # it may end before the other has written there
+    wait_for 30 "another number in the pidfile" another_pid "$old"
     vmm_pid=$(<p)
     is "$("$VMM" ctl s status | sed -n 's/^state //p')" Paused "its state"
     ! ping -q -c 1 -W 1 10.0.0.2 >/dev/null || fail "it is not paused"
