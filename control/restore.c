@@ -120,37 +120,48 @@ static int restore_open(const char *path, struct stat *st)
     return fd;
 }
 
-static int restore_read(const char *path, uint8_t **out, size_t *len)
+int restore_read(int fd, const char *name, struct saved *s)
+{
+    struct stat st;
+    if (fstat(fd, &st) || st.st_size > STATE_MAX)
+        return fail(-EINVAL, "%s: is no state of a machine", name);
+    size_t len = (size_t)st.st_size;
+    uint8_t *p = malloc(len + 1);
+    int err = p && pread(fd, p, len, 0) == (ssize_t)len
+                  ? parts_check(name, p, len)
+                  : fail(-EIO, "%s: cannot be read", name);
+    if (err) {
+        free(p);
+        return err;
+    }
+    free(s->p);
+    s->p = p;
+    s->len = len;
+    return saved_open(s, name);
+}
+
+static int restore_load(const char *path, struct saved *s)
 {
     struct stat st;
     int fd = restore_open(path, &st);
     if (fd < 0)
         return fd;
-    int err = st.st_size > STATE_MAX
-                  ? fail(-EINVAL, "%s: is no state of a machine", path)
-                  : 0;
-    uint8_t *p = err ? NULL : malloc((size_t)st.st_size + 1);
-    ssize_t n = p ? read(fd, p, (size_t)st.st_size) : -1;
-    if (!err && n != st.st_size)
-        err = fail(-EIO, "%s: cannot be read", path);
+    int err = restore_read(fd, path, s);
     close(fd);
-    if (!err)
-        err = parts_check(path, p, (size_t)n);
-    if (err) {
-        free(p);
-        return err;
-    }
-    *out = p;
-    *len = (size_t)n;
-    return 0;
+    return err;
 }
 
-static int restore_load(const char *path, struct saved *s)
+void restore_into(struct config *c, struct saved *s)
 {
-    uint8_t *p = NULL;
-    int err = restore_read(path, &p, &s->len);
-    s->p = p;
-    return err ? err : saved_open(s, path);
+    c->stopped = false; /* not before it is loaded */
+    c->vm.saved = s;
+    c->vm.ram = s->ram;
+    c->vm.cpus = s->cpus;
+    c->vm.threads = s->threads;
+    c->vm.package = s->package;
+    /* What it was booted from is not here: it cannot be booted again. */
+    bool boots = c->boot.kernel || c->boot.bios || c->boot.order;
+    c->vm.no_reboot |= !s->guest && !boots;
 }
 
 int restore_from(const char *state, const char *mem, const char *uffd,
@@ -170,18 +181,26 @@ bool restore_part(const char *name, struct part *part)
     return parts_find(told.saved.p, told.saved.len, name, part);
 }
 
-/* Of pages that the file has no more, or that cannot be read. In a signal
- * handler: no lock, no allocation. */
-static void restore_on_bus(int sig)
+/* Guest memory is lost: `who` is at fault, and `how`. In a signal handler: no
+ * lock, no allocation. */
+static void restore_die(const char *who, const char *name, const char *how)
 {
-    char text[4200], *p = text;
-    (void)sig;
+    char text[4400], *p = text;
     p = stpcpy(p, "guest memory: ");
-    p = stpncpy(p, told.mem, 4095);
-    p = stpcpy(p, " was cut short, or cannot be read; the VMM ends\n");
+    p = stpcpy(p, who);
+    p = stpncpy(p, name, 4095);
+    p = stpcpy(p, how);
+    p = stpcpy(p, "; the VMM ends\n");
     log_dying(text, (size_t)(p - text));
     terminal_restore();
     syscall(SYS_exit_group, STOP_FAULT);
+}
+
+/* Of pages that the file has no more, or that cannot be read. */
+static void restore_on_bus(int sig)
+{
+    (void)sig;
+    restore_die("", told.mem, " was cut short, or cannot be read");
 }
 
 /* What is said of memory and CPUs need not be, and is right. */
@@ -255,19 +274,13 @@ static void restore_on_lost(int sig)
 {
     struct pollfd peer = {.fd = told.peer, .events = POLLRDHUP};
     struct pollfd end = {.fd = told.server, .events = POLLIN};
-    char text[4200], *p = text;
     int err = errno;
     (void)sig;
     if (poll(&peer, 1, 0) != 1 || poll(&end, 1, 1000) != 1) {
         errno = err;
         return;
     }
-    p = stpcpy(p, "guest memory: the process that serves ");
-    p = stpncpy(p, told.uffd, 4000);
-    p = stpcpy(p, " has ended; the VMM ends\n");
-    log_dying(text, (size_t)(p - text));
-    terminal_restore();
-    syscall(SYS_exit_group, STOP_FAULT);
+    restore_die("the process that serves ", told.uffd, " has ended");
 }
 
 /* The process at the other end, or -1: it is not known. */
@@ -323,15 +336,7 @@ int restore_check(struct config *c)
         return err;
     s->paused = told.paused || c->stopped;
     s->realtime = told.clock == FROM_REALTIME;
-    c->stopped = false; /* not before it is loaded */
-    c->vm.saved = s;
-    c->vm.ram = s->ram;
-    c->vm.cpus = s->cpus;
-    c->vm.threads = s->threads;
-    c->vm.package = s->package;
-    /* What it was booted from is not here: it cannot be booted again. */
-    bool boots = c->boot.kernel || c->boot.bios || c->boot.order;
-    c->vm.no_reboot |= !s->guest && !boots;
+    restore_into(c, s);
     return 0;
 }
 

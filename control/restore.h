@@ -12,6 +12,11 @@ int restore_option(const char *arg);
 int restore_describe(const char *arg);
 /* Is this file a state that could be loaded? 0 or -errno (said). */
 int restore_look(const char *path);
+/* The state in the file `fd`, called `name`: read, checked, and opened for `s`,
+ * whose p is to be freed, or the next one's. 0 or -errno (said). */
+int restore_read(int fd, const char *name, struct saved *s);
+/* `c` is the machine that was saved, from here on. */
+void restore_into(struct config *c, struct saved *s);
 /* The same as -restore of who asks otherwise, with one of `mem` and `uffd`;
  * paths live as long as the machine. Reads the state file. 0 or -errno (said).
  */

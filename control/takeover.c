@@ -21,12 +21,11 @@
 
 #include "base/fd.h"
 #include "base/handed.h"
-#include "base/parts.h"
+#include "control/restore.h"
 #include "control/upgrade.h"
 #include "host/daemon.h"
 #include "host/successor.h"
 
-#define STATE_MAX (64u << 20)
 #define PATIENCE_MS 30000
 
 static struct {
@@ -130,22 +129,7 @@ int takeover_early(int *argc, char ***argv)
 /* The other one may be an attacker's by now: as a snapshot's file. */
 static int takeover_read(struct saved *s)
 {
-    struct stat st;
-    if (fstat(taken.state, &st) || st.st_size > STATE_MAX)
-        return fail(-EINVAL, "the state that is handed over: is none");
-    size_t len = (size_t)st.st_size;
-    uint8_t *p = malloc(len + 1);
-    if (!p)
-        return fail(-ENOMEM, "out of memory");
-    if (pread(taken.state, p, len, 0) != (ssize_t)len ||
-        parts_check("the state that is handed over", p, len)) {
-        free(p);
-        return -EINVAL;
-    }
-    free(s->p);
-    s->p = p;
-    s->len = len;
-    return saved_open(s, "the state that is handed over");
+    return restore_read(taken.state, "the state that is handed over", s);
 }
 
 static int takeover_come(struct saved *s)
@@ -195,15 +179,8 @@ int takeover_check(struct config *c)
         return err;
     s->come = takeover_come;
     s->take = takeover_take;
-    c->vm.saved = s;
-    c->vm.ram = s->ram;
-    c->vm.cpus = s->cpus;
-    c->vm.threads = s->threads;
-    c->vm.package = s->package;
+    restore_into(c, s);
     c->vm.memory.handed = handed_take("ram");
-    c->stopped = false;
-    bool boots = c->boot.kernel || c->boot.bios || c->boot.order;
-    c->vm.no_reboot |= !s->guest && !boots; /* as restored ones */
     if (c->vm.memory.handed < 0)
         return fail(-EPROTO, "no memory is handed over");
     return c->daemonize ? daemon_adopted() : 0;
