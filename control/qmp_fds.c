@@ -145,15 +145,14 @@ static bool qmp_next_name(const char **list, char name[64])
     return true;
 }
 
-/* Does getfd have what the list names, each of it once? How many, or -EINVAL
- * (said). */
-static int qmp_count_names(const char *list)
+/* Does getfd have what the list names, each of it once, and none of the `n`
+ * that were `seen`? Adds them; how many, or -EINVAL (said). */
+static int qmp_count_names(const char *list, const struct named **seen, int n)
 {
-    const struct named *seen[NET_QUEUES_MAX];
     char name[64];
-    int n = 0;
-    for (const char *p = list; *p; n++) {
-        if (n == NET_QUEUES_MAX || !qmp_next_name(&p, name))
+    int count = 0;
+    for (const char *p = list; *p; count++, n++) {
+        if (count == NET_QUEUES_MAX || !qmp_next_name(&p, name))
             return fail(-EINVAL, "%.80s: no list of 1 to %d names, NAME:NAME",
                         list, NET_QUEUES_MAX);
         seen[n] = qmp_named(name);
@@ -163,7 +162,7 @@ static int qmp_count_names(const char *list)
             if (seen[i] == seen[n])
                 return fail(-EINVAL, "%.80s: %s is named twice", list, name);
     }
-    return n;
+    return count;
 }
 
 /* Takes them; `fd` NULL: nobody needs them. */
@@ -216,13 +215,14 @@ static int qmp_check_add(const struct netdev *nd, const struct qmp_told *t)
  * keeps its own. */
 static int qmp_put_fds(struct netdev *nd, const struct qmp_told *t)
 {
+    const struct named *seen[2 * NET_QUEUES_MAX];
     int fd[NET_QUEUES_MAX];
     const char *list = t->fd ? t->fd : t->fds;
     const char *vhost = t->vhostfd    ? t->vhostfd
                         : t->vhostfds ? t->vhostfds
                                       : "";
-    int n = qmp_count_names(list);
-    if (n < 0 || qmp_count_names(vhost) < 0)
+    int n = qmp_count_names(list, seen, 0);
+    if (n < 0 || qmp_count_names(vhost, seen, n) < 0)
         return -EINVAL;
     if (n != (int)nd->nq)
         return fail(-EINVAL, "netdev %s: has %u queues, not %d", nd->id, nd->nq,

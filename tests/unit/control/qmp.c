@@ -694,6 +694,9 @@ TEST(qmp_a_nic_gets_another_backend)
               "script");
     CHECK_EQ(cable.swaps, 0);
     nd->vhost = VHOST_KERNEL;
+    CHECK_HAS(ask("netdev_add", TAP(",\"fd\":\"a\",\"vhostfd\":\"a\"")),
+              "named twice");
+    CHECK_EQ(cable.swaps, 0);
     CHECK_STR(ask("netdev_add",
                   TAP(",\"fds\":\"a\",\"vhost\":true,\"vhostfds\":\"v\"")),
               OK);
