@@ -73,7 +73,7 @@ static int replace_class(const struct plan_classes *c, struct asked *a,
     snprintf(new.what, sizeof(new.what), "-restore: net.%.24s=%.24s", id, type);
     a->net = plan_type(c, "-restore: net:", type);
     opts_move(NULL, &new, "type", NULL);
-    if (!err && pcap)
+    if (pcap)
         err = opts_default(&new, "pcap", pcap);
     if (!err)
         err = replace_key(&new, "id", id);
@@ -159,8 +159,7 @@ int replace_devices(const struct plan_classes *c, struct asked_list *nets,
     return err;
 }
 
-/* --------------------------------------------------------------------- disks
- */
+/* ------------------------------------------------------------------- disks */
 
 int replace_disks(struct asked_list *backs)
 {
