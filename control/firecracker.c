@@ -510,6 +510,27 @@ static int fc_check_stats(void)
                : 0;
 }
 
+/* Does it say what Firecracker has another way for, and tells its clients so?
+ */
+static bool fc_deprecated(const struct http *h, const char *body)
+{
+    static const char *const keys[][2] = {
+        {"/machine-config", "cpu_template"},
+        {"/vsock", "vsock_id"},
+        {"/snapshot/load", "mem_file_path"},
+        {"/snapshot/load", "enable_diff_snapshots"},
+    };
+    size_t n;
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        if (*body != '{' || strcmp(h->path, keys[i][0]) != 0)
+            continue;
+        const char *val = json_member_of(body, keys[i][1], &n);
+        if (val && *val != 'n' && *val != 'f') /* null, false */
+            return true;
+    }
+    return false;
+}
+
 /* `body` is compact; NULL: there is none. */
 static int fc_do(const struct http *h, const char *body, struct text *out)
 {
@@ -544,12 +565,14 @@ static int fc_do(const struct http *h, const char *body, struct text *out)
                                    : api_run(&fc.ctl, h, out);
 }
 
-int firecracker_request(const struct http *h, struct text *out)
+int firecracker_request(struct http *h, struct text *out)
 {
     struct text body = {0};
     int err = api_check_body(h, h->method == HTTP_DELETE);
     if (!err && h->body)
         err = json_compact(h->path + 1, http_body(h), h->body, &body);
+    if (!err && h->body)
+        h->deprecated = fc_deprecated(h, body.p);
     if (!err)
         err = fc_do(h, h->body ? body.p : NULL, out);
     text_free(&body);

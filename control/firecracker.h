@@ -39,7 +39,7 @@ int firecracker_begin(struct config *cfg, const struct fcargs *a);
 struct http;
 struct text;
 int firecracker_take_config(const char *text, size_t len);
-int firecracker_request(const struct http *h, struct text *out);
+int firecracker_request(struct http *h, struct text *out);
 bool firecracker_is_asked(void);
 /* Serves the API until a start is asked for, or returns at once, where the
  * config file asks for it; then what it was told is in *cfg and in the plan. 0

@@ -117,7 +117,7 @@ static const char *http_parse_head(struct http *h, size_t at)
     const char *bad = NULL;
     bool first = true, length = false;
     h->body = 0;
-    h->expects = h->last = false;
+    h->expects = h->last = h->deprecated = false;
     while (!bad) {
         char *line = h->buf + at;
         char *end = memchr(line, '\n', h->head - at);
@@ -224,11 +224,12 @@ static const char *http_reason(int code)
     }
 }
 
-void http_answer(struct text *out, const char *server, int code,
-                 const char *type, const struct text *body, bool last)
+void http_answer(struct text *out, const struct http *h, const char *server,
+                 int code, const char *type, const struct text *body, bool last)
 {
-    text_put(out, "HTTP/1.1 %d %s\r\nServer: %s\r\nConnection: %s\r\n", code,
-             http_reason(code), server, last ? "close" : "keep-alive");
+    text_put(out, "HTTP/1.1 %d %s\r\nServer: %s\r\nConnection: %s\r\n%s", code,
+             http_reason(code), server, last ? "close" : "keep-alive",
+             h->deprecated ? "Deprecation: true\r\n" : "");
     if (code != 204)
         text_put(out, "Content-Type: %s\r\nContent-Length: %zu\r\n", type,
                  body->n);

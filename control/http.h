@@ -29,6 +29,7 @@ struct http {
     size_t body;      /* bytes of it, behind the head */
     bool expects;     /* "100 Continue", before it sends the body */
     bool last;        /* of this connection, as the client wants it */
+    bool deprecated;  /* what it says; its owner's word, which the answer has */
     const char *bad;  /* what is wrong with it: no further one is found */
 };
 
@@ -52,9 +53,10 @@ static inline const char *http_body(const struct http *h)
 void http_done(struct http *h);
 
 extern const char http_continue[];
-/* An answer: `type` of the body, which may be empty (then without a type). The
- * connection is closed after it, where `last`. */
-void http_answer(struct text *out, const char *server, int code,
-                 const char *type, const struct text *body, bool last);
+/* An answer to what `h` asked: `type` of the body, which may be empty (then
+ * without a type). The connection is closed after it, where `last`. */
+void http_answer(struct text *out, const struct http *h, const char *server,
+                 int code, const char *type, const struct text *body,
+                 bool last);
 
 #endif

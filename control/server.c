@@ -302,7 +302,7 @@ void server_answer(struct client *c, int code, const char *type,
         type = "application/json";
     }
     c->last |= c->in.last || c->in.bad;
-    http_answer(&c->out, c->server->name, code, type, body, c->last);
+    http_answer(&c->out, &c->in, c->server->name, code, type, body, c->last);
     text_free(body);
     if (!c->in.bad)
         http_done(&c->in);
@@ -339,9 +339,10 @@ static void server_http_next(struct client *c)
 
 static void server_http_refuse(const struct server *s, struct text *out)
 {
+    const struct http nothing = {0};
     struct text body = {0};
     text_put(&body, "{\"fault_message\":\"Too many open connections.\"}");
-    http_answer(out, s->name, 503, "application/json", &body, true);
+    http_answer(out, &nothing, s->name, 503, "application/json", &body, true);
     text_free(&body);
 }
 

@@ -32,6 +32,7 @@ static const struct plan_classes classes = {
 
 static struct {
     char dir[64], cwd[256];
+    bool deprecated; /* said the last answer */
     struct config config;
     struct fcargs args;
     int fd;
@@ -112,6 +113,7 @@ static const char *answer(void)
     const char *body = strstr(got, "\r\n\r\n");
     REQUIRE(body != NULL);
     CHECK_HAS(got, "\r\nServer: Firecracker API\r\n");
+    fc.deprecated = strstr(got, "\r\nDeprecation: true\r\n");
     snprintf(out, sizeof(out), "%.3s%s%s", got + 9, body[4] ? " " : "",
              body + 4);
     return out;
@@ -361,6 +363,41 @@ TEST(firecracker_refuses_with_400_and_a_reason_and_keeps_nothing)
         CHECK_HAS(got, bad[i][3]);
     }
     CHECK_STR(ask("GET", "/vm/config", NULL), before);
+    end();
+}
+
+TEST(firecracker_what_is_deprecated_is_answered_with_a_header)
+{
+    static const struct {
+        const char *method, *path, *body;
+        bool deprecated;
+    } asked[] = {
+        {"PUT", "/machine-config",
+         "{\"vcpu_count\":1,\"mem_size_mib\":64,\"cpu_template\":\"None\"}",
+         true},
+        {"PUT", "/machine-config", "{\"vcpu_count\":1,\"mem_size_mib\":64}",
+         false},
+        {"PATCH", "/machine-config", "{\"cpu_template\":\"T2\"}", true},
+        {"PATCH", "/machine-config", "{\"cpu_template\":null}", false},
+        {"PUT", "/vsock",
+         "{\"guest_cid\":3,\"uds_path\":\"v\",\"vsock_id\":\"1\"}", true},
+        {"PUT", "/vsock", "{\"guest_cid\":3,\"uds_path\":\"v\"}", false},
+        {"PUT", "/mmds", "{\"vsock_id\":\"1\"}", false},
+        {"GET", "/machine-config", NULL, false},
+        {"PUT", "/snapshot/load",
+         "{\"snapshot_path\":\"x\",\"mem_file_path\":\"y\"}", true},
+        {"PUT", "/snapshot/load",
+         "{\"snapshot_path\":\"x\",\"enable_diff_snapshots\":true}", true},
+        {"PUT", "/snapshot/load",
+         "{\"snapshot_path\":\"x\",\"enable_diff_snapshots\":false}", false},
+        {"PUT", "/snapshot/load", "[\"mem_file_path\"]", false},
+    };
+    begin("fc --api-sock s");
+    for (size_t i = 0; i < ARRAY_LEN(asked); i++) {
+        ask(asked[i].method, asked[i].path, asked[i].body);
+        if (!CHECK_EQ(fc.deprecated, asked[i].deprecated))
+            FAIL("%s %s", asked[i].path, asked[i].body);
+    }
     end();
 }
 

@@ -167,14 +167,17 @@ TEST(http_lengths_are_bounded_and_the_longest_fit)
 TEST(http_6_answers_have_a_length_but_204)
 {
     struct text out = {0}, body = {0};
-    http_answer(&out, "vmm", 204, NULL, &body, false);
+    struct http h = {0};
+    http_answer(&out, &h, "vmm", 204, NULL, &body, false);
     CHECK_STR(out.p, "HTTP/1.1 204 No Content\r\nServer: vmm\r\n"
                      "Connection: keep-alive\r\n\r\n");
     text_free(&out);
     text_put(&body, "{}");
-    http_answer(&out, "vmm", 400, "application/json", &body, true);
+    h.deprecated = true;
+    http_answer(&out, &h, "vmm", 400, "application/json", &body, true);
     CHECK_STR(out.p, "HTTP/1.1 400 Bad Request\r\nServer: vmm\r\n"
-                     "Connection: close\r\nContent-Type: application/json\r\n"
+                     "Connection: close\r\nDeprecation: true\r\n"
+                     "Content-Type: application/json\r\n"
                      "Content-Length: 2\r\n\r\n{}");
     text_free(&out);
     text_free(&body);
