@@ -6,6 +6,7 @@
 #include "ring.h"
 
 #define SEL_CODE64 0x10
+#define VECTOR_UD 6           /* how ring0() gets there */
 #define GATE_INTERRUPT 0x8e00 /* present, ring 0, 64-bit interrupt gate */
 
 #define PIC1 0x20
@@ -61,20 +62,30 @@ static void apic_init(void)
     apic_write(APIC_LINT0, APIC_EXTINT);
 }
 
+static void gate(unsigned vector)
+{
+    u32 stub = (u32)(uptr)vector_stubs + 16 * vector;
+
+    idt[vector].offset_low = (u16)stub;
+    idt[vector].selector = SEL_CODE64;
+    idt[vector].flags = GATE_INTERRUPT;
+    idt[vector].offset_mid = (u16)(stub >> 16);
+}
+
+void irq_gates(void)
+{
+    for (unsigned i = 0; i < VECTORS; i++)
+        gate(i);
+}
+
 void irq_init(void)
 {
     struct __attribute__((packed)) {
         u16 limit;
         u64 base;
     } desc = {sizeof(idt) - 1, (uptr)idt};
-    u32 stub = (u32)(uptr)vector_stubs;
 
-    for (unsigned i = 0; i < VECTORS; i++, stub += 16) {
-        idt[i].offset_low = (u16)stub;
-        idt[i].selector = SEL_CODE64;
-        idt[i].flags = GATE_INTERRUPT;
-        idt[i].offset_mid = (u16)(stub >> 16);
-    }
+    gate(VECTOR_UD);
     __asm__ volatile("lidt %0" : : "m"(desc));
     /* Firmware may have left the timer running. */
     outb(PIC1 + 1, 0xff);

@@ -18,7 +18,10 @@ struct trap_frame {
     u64 rip, cs, rflags, rsp, ss;
 };
 
+/* First in ring 0, as little as it takes to leave it (ring.c); then in whatever
+ * ring. */
 void irq_init(void);
+void irq_gates(void);
 
 /* Handlers run with interrupts off; the end-of-interrupt is done for them. */
 void irq_line_enable(u8 line, void (*handler)(void));

@@ -92,7 +92,9 @@ static void open_nic(const struct nic_driver *d, const struct pci_fn *fn)
               fn->bdf >> 3, fn->bdf & 7u, nif.mac, nif.irq);
 }
 
-static void found_fn(const struct pci_fn *fn)
+/* False: enough; to look for more takes longer than all else, and quiet ones
+ * would not tell. */
+static bool found_fn(const struct pci_fn *fn)
 {
     if (!opt.quiet)
         pci_print(fn);
@@ -106,6 +108,7 @@ static void found_fn(const struct pci_fn *fn)
                   drivers[i]->name, fn->bdf >> 3, fn->bdf & 7u);
         nics++;
     }
+    return !opt.quiet || nics <= opt.nic;
 }
 
 static unsigned prefix_len(u32 mask)
@@ -117,9 +120,11 @@ static unsigned prefix_len(u32 mask)
     return n;
 }
 
-/* Once there are both a link and an address. */
+/* Once there are both a link and an address. Each byte of a line takes as long
+ * as a frame: what waits goes first. */
 static void net_is_up(void)
 {
+    nif.driver->flush();
     print("guest: net up ip=%pI/%u\n", &net.ip, prefix_len(net.mask));
     if (opt.flood_size)
         flood_start();
@@ -154,8 +159,9 @@ static void follow_mac(bool up)
     print("guest: mac=%pM ip=%pI\n", nif.mac, &net.ip);
 }
 
-/* Takes what the driver and DHCP have found out one step further. */
-static void follow_state(void)
+/* Takes what the driver and DHCP have found out one step further. True: frames
+ * may be for us now, and there is a next step. */
+static bool follow_state(void)
 {
     static bool link, asked, up;
 
@@ -166,15 +172,17 @@ static void follow_state(void)
     }
     follow_mac(up);
     if (!link || up)
-        return;
+        return false;
     if (!asked) {
         asked = true;
         take_address();
+        return true;
     }
     if (net.ip) {
         up = true;
         net_is_up();
     }
+    return false;
 }
 
 /* Polls while there is work, halts while there is none. */
@@ -183,7 +191,7 @@ static _Noreturn void serve(void)
     for (;;) {
         bool work = nif.driver->poll();
 
-        follow_state();
+        work |= follow_state();
         clock_run();
         bool sending = flood_run();
         bool room = sending && nif.driver->tx_buf();
@@ -228,12 +236,13 @@ void guest_main(u32 kind, const void *info)
     struct boot_info bi = {0};
 
     boot_parse(&bi, kind, info);
+    irq_init();
+    if (options_ring3(bi.cmdline))
+        ring_enter3();
+    irq_gates();
     options_parse(bi.cmdline);
     serial_init();
     power_init(bi.rsdp);
-    irq_init();
-    if (opt.ring3)
-        ring_enter3();
     if (!opt.quiet) {
         acpi_init(bi.rsdp);
         print("guest: boot entry=%s mem=%luM cpus=%u threads=%u package=%u\n",

@@ -89,6 +89,15 @@ static void parse_flood(const char **s)
         opt.flood_secs = 10;
 }
 
+/* Only this one: where ring 0 is interpreted, the others can wait. */
+bool options_ring3(const char *cmdline)
+{
+    for (const char *s = cmdline; *s && s < cmdline + BOOT_CMDLINE_MAX; s++)
+        if (*s == 'r' && (s == cmdline || s[-1] == ' ') && word_is(s, "ring3"))
+            return true;
+    return false;
+}
+
 static void parse_word(const char *s)
 {
     if (eat(&s, "ip="))
@@ -115,8 +124,6 @@ static void parse_word(const char *s)
         opt.rebar = true;
     else if (word_is(s, "rebar=high"))
         opt.rebar = opt.rebar_high = true;
-    else if (word_is(s, "ring3"))
-        opt.ring3 = true;
 }
 
 void options_parse(const char *cmdline)

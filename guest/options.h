@@ -12,7 +12,6 @@ struct options {
     bool sink;
     bool no_msix;
     bool rebar, rebar_high;
-    bool ring3;
     u32 nic;
 
     const char *test; /* word in the command line, not NUL-terminated */
@@ -29,6 +28,9 @@ struct options {
 extern struct options opt;
 
 void options_parse(const char *cmdline);
+
+/* Is `ring3` one of the words? */
+bool options_ring3(const char *cmdline);
 
 /* Does the word at s (ended by NUL, space or comma) equal name? */
 bool word_is(const char *s, const char *name);

@@ -21,40 +21,50 @@
 static u32 next_mem = 0xd0000000;
 static u32 next_io = 0xe000;
 
+/* What has been read since the last write: nothing that is looked at here
+ * changes by itself, and a read is two exits. */
+static NOINIT u32 known[64];
+static u64 known_regs;
+static u8 known_bdf;
+
 u32 pci_read(u8 bdf, u8 reg)
 {
-    outl(CONFIG_ADDRESS, 0x80000000u | (u32)bdf << 8 | (reg & 0xfc));
-    return inl(CONFIG_DATA);
+    u64 bit = 1ull << (reg / 4);
+
+    if (bdf != known_bdf)
+        known_regs = 0;
+    known_bdf = bdf;
+    if (!(known_regs & bit)) {
+        outl(CONFIG_ADDRESS, 0x80000000u | (u32)bdf << 8 | (reg & 0xfc));
+        known[reg / 4] = inl(CONFIG_DATA);
+        known_regs |= bit;
+    }
+    return known[reg / 4];
 }
 
 void pci_write(u8 bdf, u8 reg, u32 v)
 {
+    known_regs = 0;
     outl(CONFIG_ADDRESS, 0x80000000u | (u32)bdf << 8 | (reg & 0xfc));
     outl(CONFIG_DATA, v);
 }
 
-static bool scan_fn(u8 bdf, void (*found)(const struct pci_fn *))
+void pci_scan(bool (*found)(const struct pci_fn *fn))
 {
-    struct pci_fn fn = {.bdf = bdf, .id = pci_read(bdf, PCI_ID)};
+    unsigned bdf = 0;
 
-    /* Absent: all ones; some chipsets say 0. */
-    if (fn.id == 0xffffffff || !fn.id)
-        return false;
-    found(&fn);
-    return true;
-}
+    while (bdf < 256) {
+        struct pci_fn fn = {.bdf = (u8)bdf, .id = pci_read((u8)bdf, PCI_ID)};
+        /* Absent: all ones; some chipsets say 0. */
+        bool there = fn.id != 0xffffffff && fn.id;
 
-void pci_scan(void (*found)(const struct pci_fn *fn))
-{
-    for (unsigned dev = 0; dev < 32; dev++) {
-        u8 bdf = (u8)(dev << 3);
-
-        if (!scan_fn(bdf, found))
-            continue;
-        if (!(pci_read(bdf, PCI_HEADER) & 0x800000))
-            continue; /* header type bit 7: one function only */
-        for (u8 f = 1; f < 8; f++)
-            scan_fn(bdf | f, found);
+        if (there && !found(&fn))
+            return;
+        /* Header type bit 7 of function 0: not only this one. */
+        if (bdf & 7 || (there && pci_read((u8)bdf, PCI_HEADER) & 0x800000))
+            bdf++;
+        else
+            bdf += 8;
     }
 }
 

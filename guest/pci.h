@@ -28,8 +28,9 @@ struct pci_fn {
 u32 pci_read(u8 bdf, u8 reg);
 void pci_write(u8 bdf, u8 reg, u32 v);
 
-/* Calls found() for every function of bus 0, in bdf order. */
-void pci_scan(void (*found)(const struct pci_fn *fn));
+/* Calls found() for every function of bus 0, in bdf order, until it says false.
+ */
+void pci_scan(bool (*found)(const struct pci_fn *fn));
 
 /* Prints one line about fn and its BARs. */
 void pci_print(const struct pci_fn *fn);

@@ -14,9 +14,10 @@ typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
 typedef uintptr_t uptr;
+#define NOINIT
 
 static u32 space[64], writable[64];
-static unsigned selected;
+static unsigned selected, reads, functions;
 
 static void outl(u16 port, u32 v)
 {
@@ -30,6 +31,7 @@ static void outl(u16 port, u32 v)
 static u32 inl(u16 port)
 {
     (void)port;
+    reads++;
     return space[selected];
 }
 
@@ -80,6 +82,8 @@ static void fresh(bool on)
     space[PCI_COMMAND / 4] = on ? PCI_COMMAND_MEM : 0;
     writable[PCI_COMMAND / 4] = 0xffff;
     next_mem = 0xd0000000;
+    known_regs = 0;
+    reads = functions = 0;
 }
 
 static const struct pci_fn fn = {.bdf = 8};
@@ -144,4 +148,57 @@ TEST(guest_pci_rebar_high_moves_only_64_bit_bars_above_4g)
     pci_enable(&fn);
     CHECK_EQ(pci_bar(&fn, 0, 0), 0xd0000000);
     CHECK_EQ(pci_bar(&fn, 1, 0), 0x4d0010000ull);
+}
+
+TEST(guest_pci_reads_a_register_again_only_after_a_write)
+{
+    fresh(true);
+    space[PCI_CAPS / 4] = 0x40;
+    CHECK_EQ(pci_read(8, PCI_CAPS), 0x40);
+    CHECK_EQ(pci_read(8, PCI_CAPS), 0x40);
+    CHECK_EQ(reads, 1);
+    pci_read(16, PCI_CAPS); /* another function's */
+    pci_read(8, PCI_CAPS);
+    CHECK_EQ(reads, 3);
+    bar(0, 0, 0xfffff000);
+    pci_read(8, PCI_BAR0);
+    pci_write(8, PCI_BAR0, 0xffffffff); /* what is read now is its size */
+    CHECK_EQ(pci_read(8, PCI_BAR0), 0xfffff000);
+}
+
+static bool count_all(const struct pci_fn *f)
+{
+    (void)f;
+    functions++;
+    return true;
+}
+
+static bool count_two(const struct pci_fn *f)
+{
+    (void)f;
+    return ++functions < 2;
+}
+
+TEST(guest_pci_scan_finds_other_functions_of_those_that_have_some)
+{
+    fresh(true);
+    space[PCI_ID / 4] = 0x10411af4;
+    pci_scan(count_all);
+    CHECK_EQ(functions, 32);
+    functions = 0;
+    space[PCI_HEADER / 4] = 0x800000;
+    pci_scan(count_all);
+    CHECK_EQ(functions, 256);
+    space[PCI_ID / 4] = 0xffffffff;
+    pci_scan(count_all);
+    CHECK_EQ(functions, 256);
+}
+
+TEST(guest_pci_scan_ends_where_it_is_told_to)
+{
+    fresh(true);
+    space[PCI_ID / 4] = 0x10411af4;
+    pci_scan(count_two);
+    CHECK_EQ(functions, 2);
+    CHECK_EQ(reads, 3); /* two IDs, the header between them */
 }
