@@ -129,10 +129,17 @@ static void vmm_shutdown_overdue(struct timer *t)
     vm_quit(running.m, 128 + SIGTERM);
 }
 
-/* A guest that does not listen to its power button is ended at once. */
-static void vmm_ask_for_shutdown(void)
+/* A guest that does not listen to its power button is ended at once. One that
+ * stands still for a moment hears of it then, and here: nobody else would know
+ * that it was told. */
+static void vmm_ask_for_shutdown(struct machine *m)
 {
     bool at_once = config.vm.no_shutdown; /* who drives it presses buttons */
+    (void)m;
+    if (!at_once)
+        upgrade_cancel("SIGTERM came");
+    if (!at_once && snapshot_then(vmm_ask_for_shutdown))
+        return;
     if (running.m->paused && !at_once)
         log_line("SIGTERM: the guest is paused and hears nothing; ending it");
     if (at_once || running.m->paused || running.asked || !config.shutdown_s ||
@@ -180,7 +187,7 @@ static void vmm_on_signal(struct event *ev, uint32_t got)
         return;
     switch (si.ssi_signo) {
     case SIGTERM:
-        vmm_ask_for_shutdown();
+        vmm_ask_for_shutdown(running.m);
         break;
     case SIGUSR1:
         vmm_print_stats(running.m);

@@ -43,6 +43,7 @@ static struct snapshot {
     unsigned waiting; /* answers that are to come */
     struct parts parts;
     void (*more)(struct parts *out);
+    void (*then)(struct machine *m); /* snapshot_then */
     bool busy, works, writes, resumes, diff;
     int err;
     char why[512];
@@ -64,6 +65,18 @@ const struct field snapshot_fields[] = {
 bool snapshot_writes(void)
 {
     return snap.writes;
+}
+
+bool snapshot_then(void (*then)(struct machine *m))
+{
+    if (snap.resumes)
+        snap.then = then;
+    return snap.resumes;
+}
+
+void snapshot_stay(void)
+{
+    snap.resumes = false;
 }
 
 /* ----------------------------------------------------------------- the end */
@@ -175,10 +188,14 @@ static void snapshot_flush(void *arg)
 
 static void snapshot_written(void)
 {
+    void (*then)(struct machine * m) = snap.then;
     snap.writes = false;
     if (snap.resumes)
         machine_resume(snap.m);
     snap.resumes = false;
+    snap.then = NULL;
+    if (then)
+        then(snap.m);
     if (snap.err)
         snapshot_end();
     else

@@ -29,5 +29,10 @@ int snapshot_begin(const struct snapshot_told *t, const char *dir, void *who,
 void snapshot_abandon(void);
 /* Is the memory being written? It must stand still. */
 bool snapshot_writes(void);
+/* Does it stand still for that alone, and go on by itself? Then `then` is
+ * called, once, when it does. */
+bool snapshot_then(void (*then)(struct machine *m));
+/* It was asked to stand still meanwhile: it stays so. */
+void snapshot_stay(void);
 
 #endif

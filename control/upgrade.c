@@ -351,6 +351,12 @@ int upgrade_begin(const struct upgrade_told *t, void *who,
     return -EINPROGRESS;
 }
 
+void upgrade_cancel(const char *why)
+{
+    if (up.busy)
+        upgrade_fail(-ECANCELED, "upgrade: %s", why);
+}
+
 void upgrade_abandon(void)
 {
     up.answer = NULL;

@@ -28,5 +28,8 @@ void upgrade_close(void);
 int upgrade_begin(const struct upgrade_told *t, void *who,
                   void (*answer)(void *who, int err, const char *why));
 void upgrade_abandon(void);
+/* One that is under way fails; if the other process has the machine already,
+ * this one ends. */
+void upgrade_cancel(const char *why);
 
 #endif

@@ -43,8 +43,12 @@ static int verbs_status(void *thing, const void *told, struct text *out)
 
 static int verbs_pause(void *thing, const void *told, struct text *out)
 {
+    struct machine *m = ((struct control *)thing)->m;
     (void)told, (void)out;
-    machine_pause(((struct control *)thing)->m);
+    if (m->leaving)
+        return fail(-EBUSY, "pause: it is being handed over");
+    snapshot_stay();
+    machine_pause(m);
     return 0;
 }
 

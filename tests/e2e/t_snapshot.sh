@@ -311,6 +311,54 @@ test_snapshot_faults() {
 # Of what was under way when its VMM was killed all is there, or nothing.
 no_halves() { [ -z "$(find . -name '.*.[0-9]*' -type f)" ] && ! pgrep -x vmm-helper >/dev/null; }
 
+# hold_worker: the thread that writes the memory stops, until there is a file `go`.
+hold_worker() {
+    local task
+    rm -f go held
+    for task in "/proc/$vmm_pid/task/"*; do [ "$(<"$task/comm")" != worker ] || break; done
+    python3 - "${task##*/}" <<'EOP' &
+import ctypes, os, sys, time
+tid, ptrace = int(sys.argv[1]), ctypes.CDLL(None).ptrace
+ptrace(0x4206, tid, None, None)  # PTRACE_SEIZE
+ptrace(0x4207, tid, None, None)  # PTRACE_INTERRUPT
+os.waitpid(tid, 0x40000000)
+open("held", "w").close()
+while not os.path.exists("go"):
+    time.sleep(0.01)
+ptrace(17, tid, None, None)  # PTRACE_DETACH
+EOP
+    wait_for 30 "the worker, held" test -e held
+}
+# save_slowly NAME: its memory is being written, and will be until there is a file `go`.
+save_slowly() {
+    hold_worker
+    save "$1" 2>said &
+    saves=$!
+    wait_for 30 "the pause" vm_paused
+}
+
+e2e kvm snapshot_interrupted "while the memory is written: one that is paused then stays so, resume waits its turn, SIGTERM is for the guest that goes on"
+test_snapshot_interrupted() {
+    chmod 777 .
+    boot_bundled '' -control s -allow-path "$T"
+    save_slowly a
+    "$VMM" ctl s resume 2>err2 && fail "it is resumed"
+    matches "$(<err2)" 'its memory is being written' "what is said"
+    "$VMM" ctl s pause
+    : >go
+    wait "$saves" || fail "$(<said)"
+    vm_paused || fail "it was paused, and runs"
+    "$VMM" ctl s resume
+    pings 10.0.0.2 56
+    save_slowly b
+    kill -TERM "$vmm_pid"
+    "$VMM" ctl s status >/dev/null # it has seen that
+    "$VMM" ctl s status >/dev/null || fail "it has ended: $(<err)"
+    : >go
+    ends 30 143
+    ! err_has 'hears nothing' || fail "$(<err)"
+}
+
 e2e kvm snapshot_cut "the memory's file is cut short under a machine that was restored: a line names it, and the run ends"
 test_snapshot_cut() {
     chmod 777 .

@@ -135,6 +135,26 @@ test_upgrade_refused() {
     pings 10.0.0.2 56
 }
 
+e2e kvm upgrade_interrupted "while the guest stands still for it: it cannot be paused or resumed, and SIGTERM is for the guest, which goes on here"
+test_upgrade_interrupted() {
+    mkdir bin
+    cc -o bin/state-hangs "$here/successor.c"
+    boot_bundled '' -control s -upgrade "$T/bin"
+    "$VMM" ctl s upgrade "$T/bin/state-hangs" 2>said &
+    local asks=$!
+    wait_for 30 "the pause" vm_paused
+    ! "$VMM" ctl s pause 2>said2 || fail "it is paused"
+    matches "$(<said2)" 'it is being handed over' "what is said"
+    ! "$VMM" ctl s resume 2>said2 || fail "it is resumed"
+    matches "$(<said2)" 'it is being handed over' "what is said"
+    kill -TERM "$vmm_pid"
+    ends 30 143
+    ! wait "$asks" || fail "it was taken over"
+    err_has 'SIGTERM came; the guest goes on here' || fail "$(<err)"
+    ! err_has 'hears nothing' || fail "$(<err)"
+    wait_for 20 "the end of all of it" none_of_us
+}
+
 e2e kvm upgrade_keeps "one that is paused stays so; whoever is connected to the serial port, and a socket at QMP, are the new one's; what it had opened it has, below -daemonize too"
 test_upgrade_keeps() {
     mkdir bin
