@@ -18,7 +18,7 @@ enum { LINE = 512 };
 struct ruleset {
     const char *hook, *ifname;
     bool out;
-    char table[96], chain[96];
+    char family[16], table[96], chain[96];
     bool ours, policy; /* the chain is of the hook; and drops at its end */
     bool passed;       /* what comes to the next rule is not the interface's */
     enum ruleset_says says;
@@ -135,12 +135,15 @@ static void ruleset_type(struct ruleset *r, const char *p)
     r->policy = strstr(p, "policy drop;") != NULL;
 }
 
-/* A line; true: a chain ends that does not let it pass. */
+/* A line; true: a chain ends that does not let it pass. Whoever may make a
+ * table names it (nft itself takes other characters in no name): where a name
+ * has others it ends. */
 static bool ruleset_line(struct ruleset *r, const char *p)
 {
-    if (sscanf(p, "table %95[^{]", r->table) == 1)
+    if (sscanf(p, "table %15[a-z] %95[A-Za-z0-9_./\\-]", r->family, r->table) ==
+        2)
         return false;
-    if (sscanf(p, "chain %95[^ {]", r->chain) == 1) {
+    if (sscanf(p, "chain %95[A-Za-z0-9_./\\-]", r->chain) == 1) {
         r->ours = r->passed = r->policy = false;
         r->says = RULES_PASS;
     } else if (!strncmp(p, "type ", 5)) {
@@ -170,8 +173,9 @@ enum ruleset_says ruleset_for(const char *rules, const char *hook,
         if (!ruleset_line(&r, line + strspn(line, "\t ")) || r.says <= worst)
             continue;
         worst = r.says;
-        snprintf(mend, size, "nft 'insert rule %s%s %s \"%s\" accept'", r.table,
-                 r.chain, out ? "oifname" : "iifname", ifname);
+        snprintf(mend, size, "nft 'insert rule %s %s %s %s \"%s\" accept'",
+                 r.family, r.table, r.chain, out ? "oifname" : "iifname",
+                 ifname);
     }
     return worst;
 }

@@ -130,3 +130,14 @@ TEST(ruleset_text_that_is_none)
         ruleset_for(long_line, "forward", "tap0", false, mend, sizeof(mend)),
         RULES_PASS);
 }
+
+/* What mends it is pasted into a shell. */
+TEST(ruleset_names_that_a_shell_would_run_end_before_that)
+{
+    static const char rules[] =
+        "table inet f'; reboot; ' {\n\tchain way$(reboot) {\n\t\ttype filter "
+        "hook forward priority 0; policy drop;\n\t}\n}\n";
+    CHECK_EQ(ruleset_for(rules, "forward", "tap0", false, mend, sizeof(mend)),
+             RULES_DROP);
+    CHECK_STR(mend, "nft 'insert rule inet f way iifname \"tap0\" accept'");
+}
