@@ -20,6 +20,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "control/clone.h"
 #include "control/verbs.h"
 #include "host/addr.h"
 #include "host/terminal.h"
@@ -47,6 +48,10 @@ static int ctl_help(void)
     puts("  powerdown            press the power button\n"
          "  ctrl-alt-del         press these keys\n"
          "  serial               attach to the guest's first serial port\n"
+         "  clone N STATE MEM [KEY=VALUE]... [OPTION]...\n"
+         "                       save it, and start N that go on from there; "
+         "without\n"
+         "                       SOCKET: of a snapshot\n"
          "and what else a device of it can do, with id= where several can.\n\n"
          "Exit codes: 0 done, 1 refused, 2 usage, 3 nobody answers.");
     return 0;
@@ -356,6 +361,36 @@ out:
     return rc;
 }
 
+/* ------------------------------------------------------------------- clone */
+
+/* Of one that runs (`path`), which is saved first, or of a snapshot. What it is
+ * saved into stays only where all goes well, or where there was another. */
+static int ctl_clone(const char *path, char **args)
+{
+    struct text body = {0}, answer = {0};
+    if (clone_read(args))
+        return CTL_USAGE;
+    char *files[] = {args[1], args[2], NULL};
+    bool there = !path || !access(files[0], F_OK) || !access(files[1], F_OK);
+    if (path) {
+        int err = ctl_body(verb_find(verbs, "snapshot"), files, &body);
+        if (!err)
+            err = ctl_talk(path, "snapshot", &body, &answer);
+        int rc = err ? CTL_NOBODY : ctl_show(path, &answer, false);
+        text_free(&body);
+        text_free(&answer);
+        if (rc)
+            return rc;
+    }
+    if (!clone_start())
+        return 0;
+    for (char **file = files; *file && !there; file++)
+        unlink(*file);
+    return CTL_REFUSED;
+}
+
+/* ------------------------------------------------------------------- main */
+
 /* The option may stand anywhere, and goes. */
 static int ctl_take_json(int argc, char **argv, bool *json)
 {
@@ -373,6 +408,11 @@ int ctl_main(int argc, char **argv)
 {
     struct text body = {0}, answer = {0};
     bool json = false;
+    /* Its options are others'. */
+    if (argc > 1 && !strcmp(argv[1], "clone"))
+        return ctl_clone(NULL, argv + 2);
+    if (argc > 2 && !strcmp(argv[2], "clone"))
+        return ctl_clone(argv[1], argv + 3);
     argc = ctl_take_json(argc, argv, &json);
     if (argc > 1 && word_among(argv[1], "help -help --help -h -?"))
         return ctl_help();

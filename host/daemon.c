@@ -5,7 +5,8 @@
  * pipe: a byte says that it is ready, an end without one that it has ended,
  * which is then the parent's end, too. Until then both have the terminal, so
  * what prevents the start is read there; what ends the parent (Ctrl-C) is
- * handed on. */
+ * handed on. Who starts several of them waits for each himself: the pipe is its
+ * standard input then, and a word in the environment says so. */
 #include "host/daemon.h"
 
 #include <errno.h>
@@ -20,6 +21,8 @@
 #include "base/use.h"
 #include "host/child.h"
 #include "host/process.h"
+
+#define BEGUN "VMM_DAEMON"
 
 static int pipe_fd = -1; /* -1: not asked for, or no more waited for */
 static int null_fd = -1;
@@ -47,7 +50,24 @@ static _Noreturn void daemon_wait(int fd)
     _exit(status < 0 ? EXIT_FAILURE : status);
 }
 
+void daemon_expect(void)
+{
+    setenv(BEGUN, "1", 1);
+    unsetenv("NOTIFY_SOCKET"); /* of who waits, if anybody's */
+}
+
 /* -------------------------------------------------------------------- child */
+
+static int daemon_begun(void)
+{
+    unsetenv(BEGUN);
+    pipe_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+    if (pipe_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0)
+        return fail(-errno, "-daemonize: %s", strerror(errno));
+    setsid();
+    thread_uses(USE_DAEMON);
+    return 0;
+}
 
 int daemon_fork(void)
 {
@@ -55,6 +75,8 @@ int daemon_fork(void)
     null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null_fd < 0)
         return fail(-errno, "-daemonize: /dev/null: %s", strerror(errno));
+    if (getenv(BEGUN))
+        return daemon_begun();
     if (pipe2(p, O_CLOEXEC))
         return fail(-errno, "-daemonize: %s", strerror(errno));
     child = fork();

@@ -11,6 +11,10 @@
  * waits there until it is ready, and gives 0 then, else what this one ends
  * with. 0, or -errno (said). */
 int daemon_fork(void);
+/* What this process executes from now on are such ones already, if -daemonize
+ * is among their options: a pipe as standard input takes a byte when one is
+ * ready. */
+void daemon_expect(void);
 /* This process is such a one, of another program that it takes over from. */
 int daemon_adopted(void);
 bool daemon_forked(void); /* this is it */

@@ -277,6 +277,63 @@ test_snapshot_clones() {
     kept_links='tap2 tap3 tap4 br0'
 }
 
+e2e kvm snapshot_clone_verb "vmm ctl clone: three of one that goes on, each by its own MAC, a line each; if one cannot start, or a word is wrong, nothing is left"
+test_snapshot_clone_verb() {
+    local i rc clones before
+    chmod 777 .
+    ip link add br0 type bridge
+    ip addr add 10.0.0.1/8 dev br0
+    ip link set br0 up
+    for i in 2 3 4 5; do
+        tap tap$i
+        ip link set tap$i master br0
+    done
+    start -m 16 -tap tap2,mac=52:54:00:00:00:02 -append ip=mac/8 -control s -allow-path "$T"
+    wait_for 30 "'guest: net up'" out_has 'guest: net up ip=10.0.0.2/8'
+    clones=(net.net0=tap%d mac.net0=52:54:00:00:00:%02x -tap "tap2,mac=52:54:00:00:00:02" -control c%d -serial "file:$T/out%d")
+    # What is wrong with the words is one line, before anything is saved.
+    for i in "0 net.net0=tap%d" "3-2 net.net0=tap%d" "1-2000 net.net0=tap%d" "3 net.net0=tap" "3 net.net0=tap%s" "3 net"; do
+        rc=0
+        # shellcheck disable=SC2086  # two words each
+        "$VMM" ctl s clone ${i%% *} "$T/a.state" "$T/a.mem" ${i#* } "${clones[@]:1}" >said 2>err2 || rc=$?
+        is "$rc $(wc -l <err2) $(files)" "2 1 " "exit status, lines and files of: $i: $(<err2)"
+    done
+    rc=0
+    "$VMM" ctl s clone 3 "$T/a.state" "$T/a.mem" net.net1=tap%d "${clones[@]:1}" >said 2>err2 || rc=$?
+    is "$rc $(wc -l <err2) $(files)" "1 1 " "exit status, lines and files of a netdev that is not there"
+    # The one in the middle cannot have its socket.
+    mkdir c7
+    before=$(vmms)
+    rc=0
+    "$VMM" ctl s clone 6-8 "$T/a.state" "$T/a.mem" "${clones[@]}" >said 2>err2 || rc=$?
+    is "$rc $(wc -c <said)" "1 0" "exit status and output with a socket that is taken"
+    matches "$(<err2)" 'c7.*number 7 did not start .exit code 1.; none is left' "what is said"
+    is "$(vmms) $(files)$(echo c?)" "$before c7" "processes and files that are left"
+    for i in 6 7 8; do no_link tap$i || fail "tap$i is left"; done
+    pings 10.0.0.2 56
+    # All is well.
+    "$VMM" ctl s clone 3-5 "$T/a.state" "$T/a.mem" "${clones[@]}" >said
+    for i in 3 4 5; do
+        matches "$(sed -n $((i - 2))p said)" "^$i pid [0-9]+ net.net0=tap$i mac.net0=52:54:00:00:00:0$i\$" "its line"
+        is "$("$VMM" ctl c$i status | grep state)" "state Running" "clone $i"
+        vmms | grep -qx "$(sed -n $((i - 2))p said | cut -d' ' -f3)" || fail "its number is another: $(<said)"
+        wait_for 30 "its words" file_has out$i "guest: mac=52:54:00:00:00:0$i ip=10.0.0.$i"
+        pings 10.0.0.$i 56
+        is "$(ip neigh show 10.0.0.$i | sed 's/.*lladdr \([^ ]*\) .*/\1/')" 52:54:00:00:00:0$i "who answers"
+    done
+    pings 10.0.0.2 56
+    "$VMM" ctl c3 quit
+    wait_for 30 "the end of clone 3" test ! -S c3
+    # Of files, as many as there are.
+    "$VMM" ctl clone 3-3 a.state a.mem "${clones[@]}" >said
+    pings 10.0.0.3 56
+    # shellcheck disable=SC2046  # one word each
+    kill -KILL $(vmms)
+    vmm_pid=''
+    # shellcheck disable=SC2034  # tests/e2e/run looks at it
+    kept_links='tap2 tap3 tap4 tap5 br0'
+}
+
 empty() { [ -z "$(ls -A "$1")" ]; }
 
 e2e kvm snapshot_faults "no room, no right, no -allow-path, killed while it saves: nothing is left behind, what was there stays, and the guest goes on"
