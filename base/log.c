@@ -146,10 +146,19 @@ static void log_on_room(struct event *ev, uint32_t got)
     pthread_mutex_unlock(&out.lock);
 }
 
-static void log_put_line(const char *line, size_t n)
+/* One line, whoever's words are in it, and nothing that moves a cursor. */
+static void log_make_plain(char *line, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (((uint8_t)line[i] < ' ' && line[i] != '\t') || line[i] == 127)
+            line[i] = '?';
+}
+
+static void log_put_line(char *line, size_t n)
 {
     if (silent)
         return;
+    log_make_plain(line, n - 1);
     pthread_mutex_lock(&out.lock);
     int err = log_catch_up();
     bool first = !err;

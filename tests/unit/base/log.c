@@ -132,6 +132,14 @@ TEST(log_lines_carry_the_machines_name)
     CHECK_STR(test_log(), "vmm: up\n");
 }
 
+TEST(log_lines_are_lines_whatever_is_in_them)
+{
+    log_line("it says %s", "no\nvmm: all\tis well\x1b[2J\x7f\xc3\xa9");
+    CHECK_STR(test_log(), "vmm: it says no?vmm: all\tis well?[2J?\xc3\xa9\n");
+    log_text("a\rb\n", 4);
+    CHECK_STR(test_log(), "a?b\n");
+}
+
 TEST(log_name_of_any_length_is_cut)
 {
     char name[300];
