@@ -473,6 +473,7 @@ static int vmm_open(struct machine *m)
 
 static void vmm_end(struct machine *m)
 {
+    upgrade_close();
     notify_stopping();
     notify_close();
     ready_end();
@@ -482,7 +483,6 @@ static void vmm_end(struct machine *m)
         vmm_print_stats(m);
     control_end();
     snapshot_close();
-    upgrade_close();
     monitor_end();
     textfile_end();
     fcmetrics_end();

@@ -24,6 +24,7 @@
 #include "control/restore.h"
 #include "control/upgrade.h"
 #include "host/daemon.h"
+#include "host/helper.h"
 #include "host/successor.h"
 
 #define PATIENCE_MS 30000
@@ -159,7 +160,8 @@ static int takeover_take(struct machine *m)
     for (struct device *d = m->devices; d; d = d->next)
         d->fresh = false;
     if (!takeover_say("took"))
-        return fail(-EPIPE, "the other process goes on with the guest");
+        return fail(-EPIPE, "the other process goes on, or has ended");
+    helper_mine(); /* before the other's does no more: never neither */
     if (write(SUCCESSOR_TOOK, "", 1) != 1)
         log_line("the helper process of before is gone");
     handed_mine();

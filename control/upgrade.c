@@ -54,7 +54,8 @@ static struct {
     struct event sock; /* fd -1: there is no new one */
     struct timer late;
     const char *step; /* what it is late with */
-    bool busy, resumes;
+    bool busy, resumes, ends;
+    bool raves; /* nothing that it says counts any more */
     void *who;
     void (*answer)(void *who, int err, const char *why);
 } up = {.state = -1, .sock.fd = -1};
@@ -112,24 +113,31 @@ static ssize_t upgrade_hear(char *word, size_t size)
     return n < 0 ? -errno : n;
 }
 
-/* The guest goes on here, unless it has been taken at the last moment.
+/* The new one can take the guest no more. True: it just has.
  *
  * syscalls loop if control: shutdown close getsockopt */
+static bool upgrade_cut(void)
+{
+    char word[512];
+    if (up.sock.fd < 0)
+        return false;
+    shutdown(up.sock.fd, SHUT_RDWR);
+    return up.m->leaving && !up.raves && upgrade_hear(word, sizeof(word)) > 0 &&
+           !strcmp(word, "took");
+}
+
+/* The guest goes on here, unless it has been taken at the last moment. */
 __attribute__((format(printf, 2, 3))) static void
 upgrade_fail(int err, const char *fmt, ...)
 {
-    char why[512], word[512] = "";
+    char why[512];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(why, sizeof(why), fmt, ap);
     va_end(ap);
-    if (up.sock.fd >= 0) {
-        shutdown(up.sock.fd, SHUT_RDWR);
-        while (up.m->leaving && upgrade_hear(word, sizeof(word)) > 0)
-            if (!strcmp(word, "took")) {
-                upgrade_done();
-                return;
-            }
+    if (upgrade_cut()) {
+        upgrade_done();
+        return;
     }
     upgrade_hang_up();
     helper_give_up();
@@ -254,7 +262,7 @@ static void upgrade_heard(struct event *ev, uint32_t got)
         upgrade_state();
     else if (n > 0 && !strcmp(word, "took") && up.m->leaving)
         upgrade_done();
-    else if (n > 0 && !strncmp(word, "no ", 3))
+    else if ((up.raves = n > 0) && !strncmp(word, "no ", 3))
         upgrade_fail(-ECANCELED, "upgrade: the new process: %.400s", word + 3);
     else
         upgrade_fail(-ECANCELED,
@@ -304,6 +312,8 @@ static int upgrade_can(void)
                                  "-upgrade DIR");
     if (up.busy)
         return fail(-EBUSY, "upgrade: one is under way");
+    if (up.ends)
+        return fail(-EBUSY, "upgrade: the guest has been told to shut down");
     if (getpid() == 1)
         return fail(-EOPNOTSUPP, "upgrade: with this process all others of its "
                                  "PID namespace end (--new-pid-ns)");
@@ -342,9 +352,13 @@ int upgrade_begin(const struct upgrade_told *t, void *who,
     if (err == -EACCES)
         return fail(err, "upgrade: %s: lies not below the -upgrade directory",
                     t->path);
+    if (err == -EPIPE)
+        return fail(err, "upgrade: the helper process, which would start it, "
+                         "has ended");
     if (err)
         return fail(err, "upgrade: %s: %s", t->path, strerror(-err));
     up.busy = true;
+    up.raves = false;
     up.who = who;
     up.answer = answer;
     upgrade_step("start", START_NS);
@@ -353,6 +367,7 @@ int upgrade_begin(const struct upgrade_told *t, void *who,
 
 void upgrade_cancel(const char *why)
 {
+    up.ends = true;
     if (up.busy)
         upgrade_fail(-ECANCELED, "upgrade: %s", why);
 }
@@ -398,7 +413,9 @@ int upgrade_open(struct machine *m, void (*over)(struct machine *m))
 
 void upgrade_close(void)
 {
-    upgrade_abandon();
+    if (upgrade_cut())
+        upgrade_done();
+    upgrade_tell(-ECANCELED, "upgrade: the machine has ended");
     if (!up.asked)
         return;
     upgrade_hang_up();

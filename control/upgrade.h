@@ -22,6 +22,8 @@ bool upgrade_asked(void);
 /* For main(), before the sandbox is entered. over(m) ends this process: the
  * machine lives elsewhere. 0 or -errno (said). */
 int upgrade_open(struct machine *m, void (*over)(struct machine *m));
+/* The machine ends. First of all that does: what is here is another process's
+ * already, or never will be. */
 void upgrade_close(void);
 /* As snapshot_begin(), in control/snapshot.h: answer(who, 0, …) comes just
  * before over(). */

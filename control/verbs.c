@@ -41,12 +41,19 @@ static int verbs_status(void *thing, const void *told, struct text *out)
     return 0;
 }
 
+/* What is done to it now would be lost on the way. */
+static int verbs_stays(const struct machine *m, const char *what)
+{
+    return m->leaving ? fail(-EBUSY, "%s: it is being handed over", what) : 0;
+}
+
 static int verbs_pause(void *thing, const void *told, struct text *out)
 {
     struct machine *m = ((struct control *)thing)->m;
     (void)told, (void)out;
-    if (m->leaving)
-        return fail(-EBUSY, "pause: it is being handed over");
+    int err = verbs_stays(m, "pause");
+    if (err)
+        return err;
     snapshot_stay();
     machine_pause(m);
     return 0;
@@ -58,8 +65,9 @@ static int verbs_resume(void *thing, const void *told, struct text *out)
     (void)told, (void)out;
     if (snapshot_writes())
         return fail(-EBUSY, "resume: its memory is being written");
-    if (m->leaving)
-        return fail(-EBUSY, "resume: it is being handed over");
+    int err = verbs_stays(m, "resume");
+    if (err)
+        return err;
     if (m->over)
         return fail(-EBUSY, "the guest has ended (-no-shutdown); reset starts "
                             "it again");
@@ -71,8 +79,10 @@ static int verbs_reset(void *thing, const void *told, struct text *out)
 {
     struct machine *m = ((struct control *)thing)->m;
     (void)told, (void)out;
-    machine_ask(m, STOP_RESET);
-    return 0;
+    int err = verbs_stays(m, "reset");
+    if (!err)
+        machine_ask(m, STOP_RESET);
+    return err;
 }
 
 static int verbs_quit(void *thing, const void *told, struct text *out)

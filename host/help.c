@@ -434,7 +434,7 @@ static void help_on_tap(const struct help_ask *a)
 static void help_succeed(const struct help_ask *a, int took)
 {
     int sv[2] = {-1, -1};
-    int fd = successor_open(a->text, help->uid);
+    int fd = successor_open(a->text, help->uid, help->gid);
     int err = fd < 0 ? fd : 0;
     if (!err && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv))
         err = -errno;
@@ -628,16 +628,16 @@ static void help_end_opens(void)
     }
 }
 
-/* Scripts first: they find the interfaces as they were while it ran. Whoever
- * has taken over has a helper that does all this. */
+/* Scripts first: they find the interfaces as they were while it ran. Of a
+ * machine that is handed over, the helper does this of who has it. */
 static _Noreturn void help_end(void)
 {
     log_patience(PATIENCE_NS);
-    bool taken = help_taken(TOOK_MS);
-    if (!taken)
+    bool elsewhere = help->waits || help_taken(TOOK_MS);
+    if (!elsewhere)
         help_give_up();
     help_end_opens();
-    for (int op = HELP_SCRIPT; op < HELP_SEAL && !taken; op++)
+    for (int op = HELP_SCRIPT; op < HELP_SEAL && !elsewhere; op++)
         for (struct task *t = tasks; t; t = t->next)
             if (t->op == (enum help_op)op)
                 help_do_task(t);
@@ -673,6 +673,8 @@ static bool help_well_formed(struct help_ask *a, size_t n, bool cut, int lent)
         return help->succeeded && sealed && len;
     case HELP_GIVE_UP:
         return help->succeeded && !len;
+    case HELP_MINE:
+        return help->waits && !len;
     case HELP_LOG:
         return help->log_name && !len;
     case HELP_TAP:
@@ -783,6 +785,8 @@ static bool help_serve(void)
         help_on_upgrade(&a);
     } else if (a.op == HELP_GIVE_UP) {
         help_give_up();
+    } else if (a.op == HELP_MINE) {
+        help->waits = false;
     } else if (a.op == HELP_LEND) {
         help->way[a.what - 1].lent = lent;
     } else if (a.op == HELP_SEAL) {

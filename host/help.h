@@ -39,6 +39,7 @@ struct help {
     const char *tap[HELP_TAPS_MAX]; /* names that may be opened; PREFIX* */
     unsigned ntap;
     bool succeeded; /* another program may take over (host/successor.h) */
+    bool waits;     /* the asker is one, and has not: until HELP_MINE */
     int log_dir;    /* the same: of the log, */
     char *log_name; /* which is opened anew; NULL: there is none */
     /* Whom the asker becomes: files are opened as that user, and nothing is
@@ -63,6 +64,8 @@ enum help_op {
     HELP_UPGRADE,     /* start the program `text` below the -upgrade DIR to take
                        * over: answered, with a socket to it; one at a time */
     HELP_GIVE_UP,     /* end it, unless it has taken over; without answer */
+    HELP_MINE,        /* the asker has: without it, nothing is to be done when
+                       * it is no more; without answer */
     /* To be done when the asker is no more; without answer, and no more taken
      * after HELP_SEAL. */
     HELP_SCRIPT,  /* run `text` with ifname */

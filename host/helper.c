@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/handed.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/use.h"
@@ -234,6 +235,11 @@ static int helper_check_program(const char *path)
 /* What is executed from there is in nobody's hands who is in the sandbox. */
 static int helper_check_upgrades(void)
 {
+    char *dir = upgrades_from ? realpath(upgrades_from, NULL) : NULL;
+    int err = dir ? helper_check_program(dir) : 0;
+    free(dir);
+    if (err)
+        return err;
     for (unsigned i = 0; upgrades_from && i < list.ndir; i++)
         if (helper_lies(upgrades_from, dirs[i]) ||
             helper_lies(dirs[i], upgrades_from))
@@ -260,6 +266,7 @@ int helper_begin(uid_t uid, gid_t gid)
     int sv[2];
     list.uid = uid;
     list.gid = gid;
+    list.waits = handed_waits();
     if (!needed || sock.fd >= 0)
         return 0;
     int err = helper_check_programs();
@@ -594,6 +601,11 @@ int helper_upgrade(struct helper_ask *a, const char *path)
 void helper_give_up(void)
 {
     helper_tell(&(struct help_ask){.op = HELP_GIVE_UP});
+}
+
+void helper_mine(void)
+{
+    helper_tell(&(struct help_ask){.op = HELP_MINE});
 }
 
 int helper_reopen_log(struct helper_ask *a)

@@ -115,6 +115,8 @@ int helper_reopen_log(struct helper_ask *a);
 int helper_upgrade(struct helper_ask *a, const char *path);
 /* Ends it, if it has not taken over. */
 void helper_give_up(void);
+/* Of one that takes over: it has, so that what is to be done at the end is. */
+void helper_mine(void);
 /* done() will not be called. */
 void helper_forget(struct helper_ask *a);
 /* Before the loop runs: waits for done(). */

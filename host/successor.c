@@ -21,10 +21,12 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "host/child.h"
 #include "host/notify.h"
 
 static struct {
     char **argv;
+    char *path;   /* of dir, without symbolic links */
     int dir, cwd; /* O_PATH; -1: nobody may take over */
 } next = {.dir = -1, .cwd = -1};
 
@@ -39,6 +41,9 @@ int successor_allow(const char *dir)
         return fail(-EINVAL, "-upgrade %s: there is one directory", dir);
     next.dir = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (next.dir < 0)
+        return fail(-EINVAL, "-upgrade %s: %s", dir, strerror(errno));
+    next.path = realpath(dir, NULL);
+    if (!next.path)
         return fail(-EINVAL, "-upgrade %s: %s", dir, strerror(errno));
     next.cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     return 0;
@@ -62,6 +67,8 @@ void successor_end(void)
     for (unsigned n = successor_fds(fd); n;)
         close(fd[--n]);
     next.dir = next.cwd = -1;
+    free(next.path);
+    next.path = NULL;
 }
 
 /* ------------------------------------------------------------------ program */
@@ -99,7 +106,18 @@ static int successor_open_as(const char *path, int flags)
     return fd < 0 ? -errno : (int)fd;
 }
 
-/* A file, nobody else's to write, for this processor. */
+/* Neither it nor a directory on the way is another's to write. */
+static int successor_trusted(const char *path, uid_t uid, gid_t gid)
+{
+    char full[2 * PATH_MAX], who[256];
+    snprintf(full, sizeof(full), "%s/%s", next.path, path);
+    char *real = realpath(full, NULL);
+    int err = real ? child_trusted(real, uid, gid, who, sizeof(who)) : -errno;
+    free(real);
+    return err;
+}
+
+/* A file that may be executed, for this processor. */
 static int successor_check(int fd, uid_t uid)
 {
     Elf64_Ehdr e;
@@ -117,7 +135,7 @@ static int successor_check(int fd, uid_t uid)
 }
 
 /* Looked at before it is opened: a FIFO or a device is not. */
-int successor_open(const char *path, uid_t uid)
+int successor_open(const char *path, uid_t uid, gid_t gid)
 {
     struct stat st;
     int fd = successor_open_as(path, O_PATH);
@@ -129,6 +147,8 @@ int successor_open(const char *path, uid_t uid)
         return -EACCES;
     fd = successor_open_as(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
     int err = fd < 0 ? fd : successor_check(fd, uid);
+    if (!err)
+        err = successor_trusted(path, uid, gid);
     if (!err)
         return fd;
     if (fd >= 0)

@@ -25,9 +25,9 @@ bool successor_allowed(void);
 unsigned successor_fds(int fd[2]);
 void successor_end(void);
 
-/* The program `path` below DIR, which `uid` may not have written: an
+/* The program `path` below DIR, which that user cannot write, nor exchange: an
  * executable for this processor. -errno. It may take its time. */
-int successor_open(const char *path, uid_t uid);
+int successor_open(const char *path, uid_t uid, gid_t gid);
 /* Becomes it, in a child of the helper's. Gives -errno. */
 int successor_exec(int program, int sock, int took);
 

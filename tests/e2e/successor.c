@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* A program that is to take over from a VMM and does not: its file's name says
  * how far it comes, WHEN-HOW. WHEN: start; ready, when it has said so; state,
- * when that has come. HOW: dies, hangs, raves, refuses. */
+ * when that has come. HOW: dies, hangs, raves, refuses, repeats (that it is
+ * ready), floods, babbles (without a word, and with a descriptor). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,10 +22,37 @@ static void hear(void)
     recv(SOCK, text, sizeof(text), 0);
 }
 
+static void babble(void)
+{
+    static char much[200000];
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } ctl = {.head = {.cmsg_len = CMSG_LEN(sizeof(int)),
+                      .cmsg_level = SOL_SOCKET,
+                      .cmsg_type = SCM_RIGHTS}};
+    struct iovec iov = {much, sizeof(much)};
+    const struct msghdr m = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = &ctl,
+                             .msg_controllen = sizeof(ctl.room)};
+    memset(much, 0xff, sizeof(much));
+    memcpy(CMSG_DATA(&ctl.head), &(int){2}, sizeof(int));
+    while (sendmsg(SOCK, &m, MSG_NOSIGNAL) > 0)
+        ;
+}
+
 static void fail_as(const char *how)
 {
     if (!strcmp(how, "refuses"))
-        say("no I will not");
+        say("no I will not\n\033[2Jand say so");
+    if (!strcmp(how, "repeats"))
+        say("ready");
+    if (!strcmp(how, "babbles"))
+        babble();
+    if (!strcmp(how, "floods"))
+        for (int i = 0; i < 100000; i++)
+            say(i % 2 ? "took" : "ready now");
     if (!strcmp(how, "raves"))
         say("tookready");
     if (strcmp(how, "dies") != 0)

@@ -48,11 +48,11 @@ all_open() {
     local pid
     for pid in $(ours); do find "/proc/$pid/fd" -type l | wc -l; done | sort -n | tr '\n' ' '
 }
-ours() { pgrep -x 'vmm|new|vmm-helper'; }
+ours() { pgrep -x 'vmm|new'; pgrep -x vmm-helper; }
 
 e2e kvm upgrade_killed "the VMM is killed at any moment of an upgrade: the guest goes on in exactly one process, or none is left"
 test_upgrade_killed() {
-    local ms lived=0
+    local ms helper lived=0
     mkdir bin
     cp "$VMM" bin/new
     cc -o bin/state-hangs "$here/successor.c"
@@ -62,8 +62,9 @@ test_upgrade_killed() {
     kill -KILL "$vmm_pid"
     ends 5 any
     wait_for 20 "the end of all of it" none_of_us
-    for ms in 1 2 4 6 8 10 12 14 16 20 25 30; do
+    for ms in 2 6 10 14 20 30; do
         boot_bundled '' -control s -upgrade "$T/bin"
+        helper=$(pgrep -x vmm-helper)
         "$VMM" ctl s upgrade "$T/bin/new" 2>/dev/null &
         nap "0.0$(printf %02d $ms)"
         kill -KILL "$vmm_pid" 2>/dev/null || true
@@ -77,10 +78,116 @@ test_upgrade_killed() {
         fi
         wait_for 20 "the end of all of it" none_of_us
     done
-    note "$lived of 12 went on"
+    note "$lived of 6 went on"
 }
 none_of_us() { [ -z "$(ours)" ]; }
-one_or_none() { none_of_us || { [ "$(ours | wc -l)" = 2 ] && [ "$(pgrep -x new | wc -l)" = 1 ]; }; }
+# The helper of the one that was killed waits for who takes over.
+one_or_none() { ! alive "$helper" && { none_of_us || { [ "$(ours | wc -l)" = 2 ] && [ "$(pgrep -x new | wc -l)" = 1 ]; }; }; }
+
+# step STEP: an upgrade is under way, and the new program stands before this step of it; $there is its process.
+step() {
+    rm -f stands go
+    "$VMM" ctl s upgrade "$T/bin/$1" >said 2>&1 &
+    asker=$!
+    wait_for 30 "the step $1" test -s stands
+    there=$(<stands)
+}
+
+# goes_on: the step before which it stands is taken, and whatever comes after it.
+goes_on() { : >go; wait "$asker" || true; }
+
+# lives_in PID: in this process and no other, and may be moved again.
+lives_in() {
+    wait_for 20 "process $1 and a helper only" only_with_helper "$1"
+    vmm_pid=$1
+    ping -n -q -i 0.01 -c 2 -W 5 10.0.0.2 >/dev/null || fail "no answer"
+    is "$("$VMM" ctl s status | sed -n 's/^state //p')" Running "its state"
+}
+only_with_helper() { [ "$(ours | wc -l)" = 2 ] && [ "$(pgrep -x 'vmm|new')" = "$1" ] && [ "$(pgrep -x vmm-helper | wc -l)" = 1 ]; }
+
+steps_open() {
+    local name
+    mkdir bin
+    cp "$VMM" bin/new
+    cc -D_GNU_SOURCE -Wall -o bin/hello "$here/stops.c"
+    for name in ready state took told end; do cp bin/hello "bin/$name"; done
+}
+
+e2e kvm upgrade_step_new "the new one is killed before each step: until it has taken over the guest goes on where it was, with all that was open, and the next upgrade does it"
+test_upgrade_step_new() {
+    local name open
+    steps_open
+    boot_bundled '' -control s -upgrade "$T/bin" -pidfile p
+    open=$(all_open)
+    for name in hello ready state took; do
+        step "$name"
+        kill -KILL "$there"
+        ! wait "$asker" || fail "it is done, with the new one killed before $name"
+        matches "$(<said)" 'the new process has ended' "what is said of one killed before $name"
+        lives_in "$vmm_pid"
+        wait_for 10 "the descriptors of before" same_open "$open"
+        is "$(<p)" "$vmm_pid" "the pidfile"
+    done
+    takes_over new
+    lives_in "$vmm_pid"
+    # Once it has, it has; both say which process that is.
+    for name in told end; do
+        local old=$vmm_pid
+        step "$name"
+        matches "$(tail -n 1 err)" "process $there has taken over" "the log"
+        kill -KILL "$there"
+        wait "$asker" || fail "$(<said)"
+        vmm_pid=''
+        wait_for 20 "the end of all of it" none_of_us
+        wait "$old" 2>/dev/null || true
+        is "$(find . -name s -o -name p)" '' "what is left behind"
+        boot_bundled '' -control s -upgrade "$T/bin" -pidfile p
+    done
+}
+same_open() { [ "$(all_open)" = "$1" ]; }
+
+e2e kvm upgrade_step_old "the old one is killed before each step: until the new one has taken over none is left, then that goes on"
+test_upgrade_step_old() {
+    local name
+    steps_open
+    for name in hello ready state took told end; do
+        boot_bundled '' -control s -upgrade "$T/bin"
+        step "$name"
+        kill -KILL "$vmm_pid" 2>/dev/null || true
+        wait "$vmm_pid" 2>/dev/null || true
+        vmm_pid=''
+        goes_on
+        case $name in
+        told | end)
+            lives_in "$there"
+            takes_over new
+            "$VMM" ctl s quit
+            ;;
+        esac
+        wait_for 20 "the end of all of it" none_of_us
+        is "$(find . -name s)" '' "what is left behind"
+    done
+}
+
+e2e kvm upgrade_step_helper "the helper is killed before each step: the new one goes on, with one of its own"
+test_upgrade_step_helper() {
+    local name
+    steps_open
+    for name in hello ready state took told end; do
+        boot_bundled '' -control s -upgrade "$T/bin"
+        helper=$(pgrep -x vmm-helper)
+        step "$name"
+        kill -KILL "$helper" 2>/dev/null || true
+        goes_on
+        wait "$vmm_pid" || fail "exit status $? with the helper killed before $name: $(<said) $(<err)"
+        lives_in "$there"
+        takes_over new
+        "$VMM" ctl s quit
+        wait_for 20 "the end of all of it" none_of_us
+        vmm_pid=''
+        is "$(find . -name s)" '' "what is left behind"
+    done
+}
 
 # stays_with NAME WORDS: the program there does not take over, for a reason with these words; the guest goes on where it is, and all
 # that was started for it ends.
@@ -89,18 +196,66 @@ stays_with() {
     matches "$(<said)" "$2" "what is said of $1"
     alive "$vmm_pid" || fail "the VMM ended with $1: $(<err)"
     ping -n -q -i 0.01 -c 2 -W 5 10.0.0.2 >/dev/null || fail "no answer after $1"
-    wait_for 5 "the end of $1" no_other "$1"
+    wait_for 20 "the end of $1" no_other "$1"
+    wait_for 20 "the descriptors of before $1" same_open "$open"
 }
 no_other() { ! pgrep -x "$1" >/dev/null; }
 
+e2e kvm/long upgrade_late "a new program that hangs before it is ready, or a helper that does, leaves the guest where it is after their time"
+test_upgrade_late() {
+    local open helper
+    mkdir bin
+    boot_bundled '' -control s -upgrade "$T/bin"
+    helper=$(pgrep -x vmm-helper)
+    open=$(all_open)
+    cp "$VMM" bin/new
+    cc -o bin/start-hangs "$here/successor.c"
+    stays_with start-hangs 'did not get ready in time'
+    kill -STOP "$helper"
+    ! "$VMM" ctl s upgrade "$T/bin/new" 2>said || fail "the helper is stopped"
+    matches "$(<said)" 'did not start in time' "what is said of a helper that hangs"
+    pings 10.0.0.2 56
+    kill -CONT "$helper"
+    wait_for 20 "what was there before" lives_alone
+    wait_for 20 "the descriptors of before" same_open "$open"
+    takes_over new
+    pings 10.0.0.2 56
+}
+lives_alone() { only_with_helper "$vmm_pid"; }
+
+e2e kvm upgrade_dir "a directory of new programs, or one on the way to a program in it, that the user in the sandbox could write to: refused at the start, or when it has come to be so"
+test_upgrade_dir() {
+    local open rc=0
+    mount -t tmpfs -o mode=755 tmpfs /mnt
+    mkdir -p /mnt/bin/sub
+    cp "$VMM" /mnt/bin/new
+    cp "$VMM" /mnt/bin/sub/new
+    ln -s /mnt/bin bin
+    chmod 777 /mnt/bin
+    "$VMM" -upgrade "$T/bin" -serial null 2>err || rc=$?
+    matches "$rc $(<err)" '^[12] .*could write /mnt/bin' "a directory that all may write to"
+    chmod 755 /mnt/bin
+    boot_bundled '' -control s -upgrade "$T/bin"
+    open=$(all_open)
+    chmod 777 /mnt/bin/sub
+    stays_with sub/new 'could have written it'
+    chown nobody /mnt/bin
+    stays_with new 'could have written it'
+    chown root /mnt/bin
+    chmod 755 /mnt/bin/sub
+    takes_over sub/new
+    pings 10.0.0.2 56
+}
+
 e2e kvm upgrade_refused "a program that is not there, not to be executed, another processor's, another's to write, or dies, raves, refuses or hangs at each step leaves the guest where it is"
 test_upgrade_refused() {
-    local name
+    local name when how open
     mkdir bin bin/dir
     boot_bundled '' -control s -upgrade "$T/bin"
-    cc -o bin/start-dies "$here/successor.c"
-    for name in start-raves start-refuses ready-dies ready-raves ready-refuses state-dies state-raves state-refuses state-hangs; do
-        cp bin/start-dies "bin/$name"
+    open=$(all_open)
+    cc -Wall -o fails "$here/successor.c"
+    for when in start ready state; do
+        for how in dies raves refuses repeats floods babbles hangs; do cp fails "bin/$when-$how"; done
     done
     cp "$VMM" bin/vmm
     cp bin/vmm bin/theirs && chmod 775 bin/theirs
@@ -121,21 +276,23 @@ test_upgrade_refused() {
     stays_with nobodys 'could have written it'
     stays_with link 'leads out'
     stays_with ../bin/../../x 'leads out'
-    for name in start-dies ready-dies state-dies; do
-        stays_with "$name" 'the new process has ended'
+    for when in start ready state; do
+        stays_with "$when-dies" 'the new process has ended'
+        for how in raves floods babbles; do
+            stays_with "$when-$how" 'the new process says something else'
+        done
+        stays_with "$when-refuses" 'the new process: I will not'
+        ! grep -q $'\033\\|^and say so' err said || fail "what it says is another line: $(<err)"
     done
-    for name in start-raves ready-raves state-raves; do
-        stays_with "$name" 'the new process says something else'
-    done
-    for name in start-refuses ready-refuses state-refuses; do
-        stays_with "$name" 'the new process: I will not'
+    for when in ready state; do
+        stays_with "$when-repeats" 'the new process says something else'
     done
     stays_with state-hangs 'did not take over in time'
     takes_over inside
     pings 10.0.0.2 56
 }
 
-e2e kvm upgrade_interrupted "while the guest stands still for it: it cannot be paused or resumed, and SIGTERM is for the guest, which goes on here"
+e2e kvm upgrade_interrupted "while the guest stands still for it: it cannot be paused, resumed or reset, SIGTERM is for the guest, which goes on here, and quit ends it"
 test_upgrade_interrupted() {
     mkdir bin
     cc -o bin/state-hangs "$here/successor.c"
@@ -147,11 +304,22 @@ test_upgrade_interrupted() {
     matches "$(<said2)" 'it is being handed over' "what is said"
     ! "$VMM" ctl s resume 2>said2 || fail "it is resumed"
     matches "$(<said2)" 'it is being handed over' "what is said"
+    ! "$VMM" ctl s reset 2>said2 || fail "it is reset"
+    matches "$(<said2)" 'it is being handed over' "what is said"
     kill -TERM "$vmm_pid"
     ends 30 143
     ! wait "$asks" || fail "it was taken over"
     err_has 'SIGTERM came; the guest goes on here' || fail "$(<err)"
     ! err_has 'hears nothing' || fail "$(<err)"
+    wait_for 20 "the end of all of it" none_of_us
+    boot_bundled '' -control s -upgrade "$T/bin"
+    "$VMM" ctl s upgrade "$T/bin/state-hangs" 2>said &
+    asks=$!
+    wait_for 30 "the pause" vm_paused
+    "$VMM" ctl s quit
+    ends 30 0
+    ! wait "$asks" || fail "it was taken over"
+    matches "$(<said)" 'the machine has ended' "what is said"
     wait_for 20 "the end of all of it" none_of_us
 }
 
@@ -191,7 +359,7 @@ e2e kvm upgrade_cannot "without -upgrade, with private memory, another backend o
 test_upgrade_cannot() {
     local rc=0
     mkdir bin
-    chmod 777 .
+    chmod 1777 .
     cp "$VMM" bin/new
     boot_bundled '' -control s -allow-path "$T"
     cannot 'without -upgrade'
@@ -221,7 +389,7 @@ test_upgrade_linux() {
     local before
     mkdir bin
     cp "$VMM" bin/new
-    chmod 777 .
+    chmod 1777 .
     tap tap0 10.0.0.1/24
     truncate -s 16M disk.raw
     chmod 666 disk.raw
