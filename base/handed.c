@@ -20,6 +20,12 @@ static struct handed {
     struct handed *next;
 } * kept, *got;
 static bool wanted, waits;
+/* Those of the state: as it is saved, and as they came (-1: taken). */
+static struct {
+    int *fd;
+    unsigned n;
+    bool lost;
+} late;
 
 static void handed_name(char name[NAME_MAX_LEN + 1], const char *fmt,
                         va_list ap)
@@ -106,6 +112,30 @@ int handed_list(char text[HANDED_TEXT], int fd[HANDED_MAX])
     return nfd;
 }
 
+void handed_late_begin(void)
+{
+    free(late.fd);
+    memset(&late, 0, sizeof(late));
+}
+
+unsigned handed_late(int fd)
+{
+    int *more = realloc(late.fd, (late.n + 1) * sizeof(*more));
+    late.lost |= !more || fd < 0;
+    if (!more)
+        return late.n;
+    late.fd = more;
+    late.fd[late.n] = fd;
+    return late.n++;
+}
+
+int handed_late_list(unsigned at, const int **fd)
+{
+    unsigned n = late.n > at ? late.n - at : 0;
+    *fd = n ? late.fd + at : NULL;
+    return late.lost ? -ENOMEM : (int)(n < HANDED_MAX ? n : HANDED_MAX);
+}
+
 /* ------------------------------------------------------------ who takes over
  */
 
@@ -179,6 +209,15 @@ unsigned handed_number(unsigned otherwise, const char *fmt, ...)
     return h ? h->value : otherwise;
 }
 
+int handed_late_take(unsigned i)
+{
+    int fd = i < late.n ? late.fd[i] : -1;
+    if (fd < 0)
+        return -ENOENT;
+    late.fd[i] = -1;
+    return fd;
+}
+
 const char *handed_left(void)
 {
     const struct handed *h = got;
@@ -195,6 +234,10 @@ bool handed_waits(void)
 void handed_mine(void)
 {
     waits = false;
+    for (unsigned i = 0; i < late.n; i++)
+        if (late.fd[i] >= 0)
+            close(late.fd[i]);
+    handed_late_begin();
 }
 
 static void handed_free(struct handed **list)

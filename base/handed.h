@@ -24,6 +24,13 @@ void handed_keep_number(const unsigned *n, const char *fmt, ...)
 /* All of it: lines into `text`, which names the descriptors in fd[] in their
  * order. How many those are, or -ENOSPC: too many. */
 int handed_list(char text[HANDED_TEXT], int fd[HANDED_MAX]);
+/* What is open only for a while, connections, goes with the state that speaks
+ * of it: gives the number that it has there. -1: it cannot be had, and nothing
+ * is handed over. */
+unsigned handed_late(int fd);
+void handed_late_begin(void); /* of a state: there is none yet */
+/* Those from `at` on: how many, HANDED_MAX at most, or -ENOMEM. */
+int handed_late_list(unsigned at, const int **fd);
 
 /* ---------------------------------------------------------- who takes over */
 
@@ -37,11 +44,13 @@ bool handed_has(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The number of that name, or `otherwise`. */
 unsigned handed_number(unsigned otherwise, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* The one that came with the state (by handed_late) under that number. */
+int handed_late_take(unsigned i);
 /* A name that nobody has taken, or NULL. */
 const char *handed_left(void);
 /* Is the other one still the one that runs? What both have stays as it is. */
 bool handed_waits(void);
-void handed_mine(void); /* it is not any more */
+void handed_mine(void); /* it is not any more; what nobody took is closed */
 void handed_end(void);
 
 #endif

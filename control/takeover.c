@@ -141,7 +141,12 @@ static int takeover_come(struct saved *s)
     uint32_t cpus = s->cpus;
     if (!takeover_say("ready"))
         return fail(-EPIPE, "the other process has gone");
-    int n = takeover_hear(text, sizeof(text), fd);
+    int n;
+    do {
+        n = takeover_hear(text, sizeof(text), fd);
+        for (int i = 0; i < n; i++)
+            handed_late(fd[i]);
+    } while (n >= 0 && !strcmp(text, "more"));
     if (n < 0 || strncmp(text, "state", 5) != 0)
         return fail(n < 0 ? n : -EPROTO, "no state came: %s",
                     n < 0 ? strerror(-n) : text);

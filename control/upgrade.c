@@ -78,6 +78,7 @@ static void upgrade_hang_up(void)
         close(up.sock.fd);
     up.sock.fd = -1;
     up.busy = false;
+    handed_late_begin();
 }
 
 static void upgrade_tell(int err, const char *why)
@@ -225,6 +226,16 @@ static void upgrade_hello(void)
         upgrade_step("get ready", READY_NS);
 }
 
+/* The descriptors that the state speaks of come before it. */
+static int upgrade_say_late(void)
+{
+    const int *fd;
+    int n, err = 0;
+    for (unsigned at = 0; !err && (n = handed_late_list(at, &fd)); at += n)
+        err = n < 0 ? n : upgrade_say("more", fd, n);
+    return err;
+}
+
 static void upgrade_state(void)
 {
     struct parts s = {0};
@@ -242,6 +253,8 @@ static void upgrade_state(void)
     if (!err)
         err = upgrade_write(&s);
     parts_free(&s);
+    if (!err)
+        err = upgrade_say_late();
     if (!err)
         err = upgrade_say(up.resumes ? "state" : "state paused", NULL, 0);
     if (err)

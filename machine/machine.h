@@ -153,6 +153,7 @@ enum machine_stop {
     STOP_FAULT = 6, /* the VMM or KVM cannot go on */
 };
 
+struct part;
 struct parts;
 struct machine_ops {
     int (*irq_msi_attach)(struct irq *irq, uint64_t addr, uint32_t data);
@@ -326,6 +327,11 @@ struct device_class {
      * of it what is not remembered. 0, or -errno (said): a reset follows. */
     int (*loaded)(struct device *dev);
     const char *stays; /* why it cannot be saved; NULL: it can */
+    /* Optional. It is saved for another process that takes over what is open,
+     * too (handed_late): puts parts "of.WHAT". And there, when its state is
+     * loaded, each of them: bytes from anywhere. 0 or -errno (said). */
+    int (*leave)(struct device *dev, struct parts *out);
+    int (*arrive)(struct device *dev, const struct part *part);
     const struct object_class *object; /* Optional: what it can name */
     /* Optional. What an operator can have it do; end with one without a name.
      * The thing is the struct device. */

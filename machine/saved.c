@@ -9,6 +9,8 @@
  *     cpuid              what CPU 0 was told it is
  *     kvm                processors, interrupt controllers, clocks
  *     device.N.CLASS     one for each device, in the order they were made
+ *     of.WHAT            of the device before: what only a process that takes
+ *                        the machine over has a use for
  *
  * What is opened on the host (files, interfaces, sockets) is in none of them:
  * who starts a machine from there says what it has by the same options as for
@@ -64,7 +66,7 @@ static int saved_put_device(struct device *d, unsigned i, struct parts *out)
     saved_device_name(d, i, name);
     parts_put(out, name, p, len);
     free(p);
-    return 0;
+    return d->m->leaving && d->cls->leave ? d->cls->leave(d, out) : 0;
 }
 
 int saved_put_devices(struct machine *m, struct parts *out)
@@ -148,15 +150,16 @@ static int saved_compare(const struct machine *m, const struct saved *s)
 
 int saved_load_devices(struct machine *m, const struct saved *s)
 {
-    char name[PART_NAME_MAX + 1];
     struct part part;
-    unsigned i = 0;
+    struct device *d = NULL;
+    size_t at = 0;
     int err = saved_compare(m, s);
-    for (struct device *d = m->devices; d && !err; d = d->next) {
-        saved_device_name(d, i++, name);
-        err = saved_part(s, name, &part);
-        if (!err)
+    while (!err && parts_next(s->p, s->len, &at, &part))
+        if (!strncmp(part.name, "device.", 7)) {
+            d = d ? d->next : m->devices;
             err = device_load(d, part.p, part.len);
-    }
+        } else if (d && d->cls->arrive && !strncmp(part.name, "of.", 3)) {
+            err = d->cls->arrive(d, &part);
+        }
     return err;
 }

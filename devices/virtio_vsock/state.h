@@ -70,19 +70,22 @@ struct vsock_conn {
     struct vsock_link all, rx, wait; /* of s; wait: which list says the state */
     struct vsock_conn *hash_next;
     uint64_t deadline;
+    uint8_t *buf;      /* VSOCK_BUFFER; NULL: nothing waits */
+    uint32_t at, fill; /* of buf: the first byte, bytes */
+    /* From here on another process gets it as it lies here (streams.c): what
+     * is changed there has another name. */
     uint32_t guest, host;
     uint32_t alloc, forwarded; /* the guest's, as it said last */
     uint32_t sent;             /* to the guest */
     uint32_t taken, told;      /* taken from it and given on; as it was told */
-    uint8_t *buf;              /* VSOCK_BUFFER; NULL: nothing waits */
-    uint32_t at, fill;         /* of buf: the first byte, bytes */
+    uint32_t late;             /* ev.fd's number there */
     uint8_t state;
-    uint8_t owed;               /* to the guest: 1 << VSOCK_OP_* */
-    uint8_t guest_shut;         /* VSOCK_SHUT_* of the guest's */
-    uint8_t shut_told;          /* of the process's, as the guest was told */
-    bool readable;              /* there may be something to read */
-    bool eof, deaf, hup;        /* it sends no more, reads no more, is gone */
-    bool credit_asked, shut_wr; /* once each */
+    uint8_t owed;       /* to the guest: 1 << VSOCK_OP_* */
+    uint8_t guest_shut; /* VSOCK_SHUT_* of the guest's */
+    uint8_t shut_told;  /* of the process's, as the guest was told */
+    bool readable : 1;  /* there may be something to read */
+    bool eof : 1, deaf : 1, hup : 1;    /* sends, reads no more, is gone */
+    bool credit_asked : 1, shut_wr : 1; /* once each */
 };
 
 /* A RST for nobody here. */
@@ -121,7 +124,7 @@ struct vsock {
     int way; /* the helper's */
     int dialling;
     bool reset_owed; /* an event: connections are gone */
-    bool loaded;     /* its state, which no connection is part of */
+    bool loaded;     /* its state, and no connection came with it */
     bool broken;     /* a ring was; until the next start */
     bool tx_waits;   /* for room in rst[] */
     unsigned life;   /* the driver's that connections belong to */
@@ -213,6 +216,10 @@ void vsock_host_accepted(struct vsock_conn *c);
 void vsock_host_dial(struct vsock *s);
 void vsock_host_later(struct timer *t); /* no lock held */
 void vsock_host_ready(struct event *ev, uint32_t got);
+
+/* streams.c: they go on in another process. */
+int vsock_streams_leave(struct device *dev, struct parts *out);
+int vsock_streams_arrive(struct device *dev, const struct part *part);
 
 /* rx.c: has it something for the guest? Then it waits its turn. */
 void vsock_rx_want(struct vsock_conn *c);

@@ -14,7 +14,8 @@
  * belong to the loop, end there, in its next turn (`life`).
  *
  * Nothing of a connection is saved. A guest that goes on somewhere else is told
- * so by an event, and forgets its own (§5.10.6.7). */
+ * so by an event, and forgets its own (§5.10.6.7); but in another process of
+ * the same host, to which the sockets go, too (streams.c). */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -351,6 +352,8 @@ const struct device_class virtio_vsock_class = {
     .check = vsock_check,
     .create = vsock_create,
     .loaded = vsock_loaded,
+    .leave = vsock_streams_leave,
+    .arrive = vsock_streams_arrive,
 };
 
 const struct device_class vhost_vsock_class = {

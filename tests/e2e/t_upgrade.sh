@@ -384,7 +384,7 @@ cannot() {
     matches "$(<said)" "$1" "what is said"
 }
 
-e2e lab/long upgrade_linux "twenty times in a row another process goes on with Linux (two CPUs, virtio-net, a disk) under data both ways: none is lost, no connection is reset"
+e2e lab/long upgrade_linux "twenty times in a row another process goes on with Linux (two CPUs, virtio-net, a disk, vsock) under data both ways: none is lost, no connection is reset"
 test_upgrade_linux() {
     local before
     mkdir bin
@@ -394,9 +394,12 @@ test_upgrade_linux() {
     truncate -s 16M disk.raw
     chmod 666 disk.raw
     start -kernel "$E2E_VMLINUX" -initrd "$E2E_FULL" -smp 2 -append "$linux_words ip=10.0.0.2/24" -tap "tap0,mac=52:54:00:00:00:02,model=${model:-virtio-net-pci}" \
-        -drive "file=$T/disk.raw,format=raw" -device virtio-rng-pci -control s -upgrade "$T/bin"
+        -drive "file=$T/disk.raw,format=raw" -device virtio-rng-pci -device "virtio-vsock-pci,guest-cid=3,uds_path=$T/v" -control s -upgrade "$T/bin"
     wait_for 90 "'guest: up'" out_has 'guest: up'
     serve_data 2
+    g_ok 'modprobe vmw_vsock_virtio_transport'
+    detached 'socat VSOCK-LISTEN:5003,fork PIPE'
+    wait_for 60 "a vsock listener" vsock_echoes
     g_ok 'dmesg -c >/dev/null'
     # shellcheck disable=SC2016  # it is for the guest's shell
     # Blocks with their number in them, written and read again for as long as all this takes.
@@ -407,12 +410,16 @@ test_upgrade_linux() {
     # One connection for all of it, slow enough to last.
     head -c 8M /dev/urandom >long
     (timeout 300 socat -t 60 - TCP:10.0.0.2:5001 < <(pv_of long) >long.sum) &
+    # The same there and back by vsock.
+    (timeout 300 "$here/vsock-connect" v 5003 < <(pv_of long) >long.back) &
     for _ in $(seq 20); do
         takes_over new
         nap 0.3
     done
     wait_for 200 "the end of the connection" test -s long.sum
     is "$(cut -d' ' -f1 long.sum)" "$(sha256sum <long | cut -d' ' -f1)" "sha256 of what went through one connection"
+    wait_for 60 "all of it by vsock" same_size long long.back
+    cmp long long.back || fail "what came back by vsock differs"
     move_both 10.0.0.2
     ! g_ok 'test -e /tmp/differs' || fail "the disk differs"
     wait_for 60 "the last answers" all_answered "$before"
@@ -420,6 +427,8 @@ test_upgrade_linux() {
     g 'dmesg' >dmesg
     ! grep -Ei 'lockup|stall|hung|timed out|unstable|BUG|Call Trace' dmesg || fail "the kernel complains"
 }
+vsock_echoes() { [ "$(echo hello | timeout 20 "$here/vsock-connect" v 5003 2>/dev/null)" = hello ]; }
+same_size() { [ "$(stat -c %s "$1")" = "$(stat -c %s "$2")" ]; }
 # pv_of FILE: 64 KiB of it each fifth of a second.
 pv_of() {
     local i n

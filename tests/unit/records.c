@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/handed.h"
+#include "base/parts.h"
 #include "devices/pci/pci.h"
 
 static struct records block(size_t len)
@@ -215,6 +217,37 @@ void records_try_all(struct device *dev, unsigned step)
 
 /* ------------------------------------------------------------------ moving */
 
+static struct parts leave(struct device *dev)
+{
+    struct parts out = {0};
+    if (dev->m->leaving && dev->cls->leave)
+        CHECK_EQ(dev->cls->leave(dev, &out), 0);
+    CHECK_EQ(parts_end(&out), 0);
+    return out;
+}
+
+/* Sockets that leave are open twice for a while. */
+static void keep_late(void)
+{
+    const int *fd;
+    int own[HANDED_MAX], n = handed_late_list(0, &fd);
+    for (int i = 0; i < n; i++)
+        own[i] = dup(fd[i]);
+    handed_late_begin();
+    for (int i = 0; i < n; i++)
+        handed_late(own[i]);
+}
+
+static void arrive(struct device *dev, struct parts *in)
+{
+    struct part part;
+    size_t at = 0;
+    CHECK_EQ(parts_check("parts", in->p, in->n), 0);
+    while (parts_next(in->p, in->n, &at, &part))
+        CHECK_EQ(dev->cls->arrive(dev, &part), 0);
+    parts_free(in);
+}
+
 static void each_held(struct machine *m, bool held)
 {
     for (struct device *dev = m->devices; dev; dev = dev->next)
@@ -228,14 +261,18 @@ struct machine *records_move(struct machine *m,
 {
     struct ram ram = m->ram;
     struct records kept[8];
+    struct parts more[8];
     unsigned n = 0;
     each_held(m, true);
     if (between)
         between(m, ctx);
+    handed_late_begin();
     for (struct device *dev = m->devices; dev; dev = dev->next) {
         REQUIRE(n < ARRAY_LEN(kept));
+        more[n] = leave(dev);
         kept[n++] = records_of(dev);
     }
+    keep_late();
     for (int i = 0; i < ram.n; i++) {
         ram.region[i].hva = malloc(ram.region[i].size);
         REQUIRE(ram.region[i].hva != NULL);
@@ -256,7 +293,8 @@ struct machine *records_move(struct machine *m,
     n = 0;
     for (struct device *dev = m->devices; dev; dev = dev->next) {
         REQUIRE_EQ(records_load(dev, &kept[n]), 0);
-        records_free(&kept[n++]);
+        records_free(&kept[n]);
+        arrive(dev, &more[n++]);
     }
     if (between)
         between(m, ctx);

@@ -46,8 +46,9 @@ void records_try_all(struct device *dev, unsigned step);
 
 /* Every device held and saved, the machine ended, another one made with the
  * same memory (a PCI bus in it, the rest by `make`), everything loaded and
- * resumed: as if a process had taken over from another. `between` is called
- * with all of them held, before and after; NULL: nothing. */
+ * resumed: as if it had been saved, or, where m->leaving says so, as if a
+ * process had taken over from another. `between` is called with all of them
+ * held, before and after; NULL: nothing. */
 struct machine *records_move(struct machine *m,
                              void (*make)(struct machine *m, void *ctx),
                              void (*between)(struct machine *m, void *ctx),

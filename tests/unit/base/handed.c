@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -122,6 +124,38 @@ TEST(handed_that_is_no_list_is_refused)
 }
 
 /* What nobody took is closed, what was taken is not. */
+/* Any number of them; the one of a number is taken once, the rest closed. */
+TEST(handed_late_are_taken_by_their_numbers)
+{
+    const int *fd;
+    int pipes[2], n = 0;
+    handed_late_begin();
+    CHECK_EQ(handed_late_list(0, &fd), 0);
+    REQUIRE_EQ(pipe(pipes), 0);
+    for (unsigned i = 0; i < HANDED_MAX; i++)
+        CHECK_EQ(handed_late(dup(pipes[0])), i);
+    CHECK_EQ(handed_late(pipes[1]), HANDED_MAX);
+    CHECK_EQ(n = handed_late_list(0, &fd), HANDED_MAX);
+    CHECK_EQ(handed_late_list((unsigned)n, &fd), 1);
+    CHECK_EQ(fd[0], pipes[1]);
+    CHECK_EQ(handed_late_list(HANDED_MAX + 1, &fd), 0);
+    CHECK_EQ(handed_late_take(HANDED_MAX), pipes[1]);
+    CHECK_EQ(handed_late_take(HANDED_MAX), -ENOENT);
+    CHECK_EQ(handed_late_take(HANDED_MAX + 1), -ENOENT);
+    int taken = handed_late_take(7);
+    close(pipes[0]);
+    handed_mine();
+    CHECK_EQ(fcntl(taken, F_GETFD) >= 0, true);
+    close(taken); /* the last one that reads */
+    signal(SIGPIPE, SIG_IGN);
+    CHECK_EQ(write(pipes[1], "", 1), -1);
+    close(pipes[1]);
+    CHECK_EQ(handed_late_list(0, &fd), 0);
+    handed_late(-1); /* one that could not be had */
+    CHECK_EQ(handed_late_list(0, &fd), -ENOMEM);
+    handed_late_begin();
+}
+
 TEST(handed_end_closes_the_rest)
 {
     const int fd[] = {nul(), nul()};

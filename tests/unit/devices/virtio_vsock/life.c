@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* vsock through resets, rest and moves; with more connections than it takes;
  * with guests and processes that mean it harm. */
+#include "base/handed.h"
+#include "base/parts.h"
 #include "tests/unit/devices/virtio_vsock/vs.h"
 #include "tests/unit/records.h"
 
@@ -188,6 +190,146 @@ BOTH_RINGS(vsock_5_10_6_7_moved_the_guest_is_told_and_all_works)
         CHECK_EQ(again, port + 1); /* no port of before */
         vs_free(&s);
     }
+}
+
+static void fill_up(struct vs *s, uint32_t port, uint8_t *bytes, uint32_t *sent)
+{
+    struct vsock *v = container_of(s->d.dev, struct vsock, v.dev);
+    struct vsock_conn *c = vsock_conn_find(v, 52, port);
+    int room = 4608;
+    setsockopt(c->ev.fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+    while (c->fill < 60000) { /* then on, round the buffer's end */
+        vs_data(s, 52, port, bytes + *sent, 1000);
+        *sent += 1000;
+    }
+}
+
+/* Another process takes over: streams go on, whatever is under way in them. */
+BOTH_RINGS(vsock_streams_go_on_in_another_process)
+{
+    static uint8_t bytes[400000], got[400000];
+    struct vs s = {0};
+    uint32_t port, sent = 0, n = 0, other, ended;
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)(i * 7 + i / 251);
+    vs_up(&s, packed, F(VIRTIO_F_EVENT_IDX));
+    post_event(&s);
+    int fd = vs_connect(&s, 52, &port), out = vs_connect_out(&s, 1024, 80);
+    fill_up(&s, port, bytes, &sent);
+    while (n < 30000) {
+        n += (uint32_t)read(fd, got + n, 3000);
+        fake_run_loop(s.m);
+    }
+    fill_up(&s, port, bytes, &sent);
+    int shut = vs_connect(&s, 53, &ended);
+    int asked = vs_dial(&s), partial = vs_dial(&s);
+    vs_say(asked, "CONNECT 1\n");
+    vs_say(partial, "CONN");
+    shutdown(shut, SHUT_WR);
+    fake_run_loop(s.m);
+    int l = vs_listen(&s, 81); /* asked for, and not connected yet */
+    vs_send(&s, VSOCK_OP_REQUEST, 1025, 81, 0);
+    vs_send(&s, VSOCK_OP_REQUEST, 1026, 99, 0); /* nobody's */
+    static struct vs_packet p;
+    for (other = 0; vs_get(&s, &p);)
+        if (p.h.op == VSOCK_OP_REQUEST)
+            other = p.h.src_port;
+    vs_say(out, "waits");
+    s.m->leaving = true;
+    records_move(s.m, make, NULL, &s);
+    vs_say(partial, "ECT 3\n");
+    fake_run_loop(s.m);
+    CHECK_EQ(events(&s), 0);
+    unsigned seen[5] = {0};
+    FAKE_SOON(s.m, ({
+                  while (vs_get(&s, &p)) {
+                      seen[0] += p.h.dst_port == 1024 && p.h.len == 5;
+                      seen[1] +=
+                          p.h.dst_port == 1025 && p.h.op == VSOCK_OP_RESPONSE;
+                      seen[2] += p.h.dst_port == 1026 && p.h.op == VSOCK_OP_RST;
+                      seen[3] +=
+                          p.h.dst_port == 3 && p.h.op == VSOCK_OP_REQUEST;
+                      seen[4] += p.h.dst_port == 53;
+                  }
+                  seen[1] && seen[2];
+              }));
+    CHECK(seen[0] == 1 && seen[1] == 1 && seen[2] == 1 && seen[3] == 1);
+    CHECK_EQ(seen[4], 0); /* it was told of before */
+    vs_send(&s, VSOCK_OP_RESPONSE, 1, other, 0);
+    vs_data(&s, 53, ended, "half", 4);
+    vs_hears(shut, "half");
+    for (ssize_t more; n < sent && (more = read(fd, got + n, 3000)) > 0;) {
+        n += (uint32_t)more;
+        fake_run_loop(s.m);
+    }
+    CHECK_EQ(n, sent);
+    CHECK(!memcmp(got, bytes, sent));
+    while (vs_get(&s, &p))
+        ;
+    vs_say(fd, "back");
+    fake_run_loop(s.m);
+    CHECK_EQ(vs_want(&s, VSOCK_OP_RW, 52, port)->h.fwd_cnt, sent);
+    close(fd), close(asked), close(partial), close(shut), close(out), close(l);
+    vs_free(&s);
+}
+
+/* What another process says of them is believed no more than a guest. */
+TEST(vsock_streams_that_cannot_be_are_refused)
+{
+    struct vs s = {0};
+    uint32_t port;
+    struct parts out = {0};
+    struct part part;
+    size_t at = 0;
+    vs_up(&s, false, 0);
+    close(vs_connect(&s, 52, &port));
+    device_hold(s.d.dev);
+    s.m->leaving = true;
+    const struct device_class *cls = s.d.dev->cls;
+    REQUIRE_EQ(cls->leave(s.d.dev, &out), 0);
+    REQUIRE_EQ(parts_end(&out), 0);
+    handed_late_begin();
+    while (parts_next(out.p, out.n, &at, &part)) {
+        if (strcmp(part.name, "of.stream") != 0)
+            continue;
+        REQUIRE_EQ(cls->arrive(s.d.dev, &part), -EINVAL); /* it is there */
+        CHECK(strstr(test_log(), "a connection in a state that cannot be"));
+        uint8_t *p = memcpy(malloc(part.len), part.p, part.len);
+        struct part bent = {.name = "of.stream", .p = p, .len = part.len};
+        p[0]++; /* another's port */
+        CHECK_EQ(cls->arrive(s.d.dev, &bent), -EINVAL);
+        CHECK(strstr(test_log(), "a connection without a socket"));
+        bent.len--;
+        CHECK_EQ(cls->arrive(s.d.dev, &bent), -EINVAL);
+        CHECK(strstr(test_log(), "a connection of another length"));
+        bent.len++;
+        for (unsigned i = 0; i < 8 * part.len; i++) {
+            int fd[2];
+            REQUIRE_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+            memcpy(p, part.p, part.len);
+            p[i / 8] ^= (uint8_t)(1 << i % 8);
+            handed_late(fd[0]);
+            cls->arrive(s.d.dev, &bent);
+            cls->arrive(s.d.dev, &(struct part){.name = "of.bytes",
+                                                .p = out.p,
+                                                .len = (uint32_t)out.n});
+            test_log();
+            handed_mine();
+            close(fd[1]);
+        }
+        free(p);
+    }
+    static const uint8_t much[VSOCK_BUFFER + 1];
+    const struct part bytes = {
+        .name = "of.bytes", .p = much, .len = sizeof(much)};
+    CHECK_EQ(cls->arrive(s.d.dev, &bytes), -EINVAL);
+    const struct part no = {.name = "of.none"};
+    CHECK_EQ(cls->arrive(s.d.dev, &no), -EINVAL);
+    test_log();
+    device_resume(s.d.dev);
+    fake_run_loop(s.m);
+    parts_free(&out);
+    vs_free(&s);
 }
 
 /* A pause alone: nobody hears of it, and time stands still. */
