@@ -263,24 +263,35 @@ static void upgrade_state(void)
         upgrade_step("take over", TOOK_NS);
 }
 
+static void upgrade_heard_other(const char *word, ssize_t n)
+{
+    up.raves = n >= 0;
+    if (!strncmp(word, "no ", 3))
+        upgrade_fail(-ECANCELED, "upgrade: the new process: %.400s", word + 3);
+    else
+        upgrade_fail(-ECANCELED,
+                     "upgrade: the new process %s when it had to %s",
+                     n > 0 ? "says something else" : "has ended", up.step);
+}
+
 /* Words of a program that the operator chose, but of any version. */
 static void upgrade_heard(struct event *ev, uint32_t got)
 {
     char word[512];
     (void)ev, (void)got;
     ssize_t n = upgrade_hear(word, sizeof(word));
-    if (n == -EAGAIN || n == -EINTR)
+    bool ready = n > 0 && !strcmp(word, "ready") && !up.m->leaving;
+    if (ready) /* and waits, or the guest need not stand still for it */
+        n = upgrade_hear(word, sizeof(word));
+    if (n == -EAGAIN || n == -EINTR) {
+        if (ready)
+            upgrade_state();
         return;
-    if (n > 0 && !strcmp(word, "ready") && !up.m->leaving)
-        upgrade_state();
-    else if (n > 0 && !strcmp(word, "took") && up.m->leaving)
+    }
+    if (n > 0 && !strcmp(word, "took") && up.m->leaving)
         upgrade_done();
-    else if ((up.raves = n > 0) && !strncmp(word, "no ", 3))
-        upgrade_fail(-ECANCELED, "upgrade: the new process: %.400s", word + 3);
     else
-        upgrade_fail(-ECANCELED,
-                     "upgrade: the new process %s when it had to %s",
-                     n > 0 ? "says something else" : "has ended", up.step);
+        upgrade_heard_other(word, n);
 }
 
 static void upgrade_started(struct helper_ask *a, int err, const int fd[2])

@@ -48,7 +48,7 @@ all_open() {
     local pid
     for pid in $(ours); do find "/proc/$pid/fd" -type l | wc -l; done | sort -n | tr '\n' ' '
 }
-ours() { pgrep -x 'vmm|new'; pgrep -x vmm-helper; }
+ours() { pgrep -x 'vmm|new|.*old|first'; pgrep -x vmm-helper; }
 
 e2e kvm upgrade_killed "the VMM is killed at any moment of an upgrade: the guest goes on in exactly one process, or none is left"
 test_upgrade_killed() {
@@ -223,6 +223,59 @@ test_upgrade_late() {
 }
 lives_alone() { only_with_helper "$vmm_pid"; }
 
+# other_build NAME ROW: a build that remembers this row by another name: to it the one here is unknown, and that one to this.
+other_build() {
+    LC_ALL=C sed "s/$2/${2%?}Z/g" "$VMM" >"bin/$1"
+    chmod 755 "bin/$1"
+    ! cmp -s "bin/$1" "$VMM" || fail "there is no row $2"
+}
+
+e2e kvm upgrade_state "between builds that remember other things: where they can do without, the guest goes on, both ways; else it is refused by the name of what is missing, and stays"
+test_upgrade_state() {
+    local open
+    mkdir bin
+    cp "$VMM" bin/new
+    other_build lessold held_flags
+    other_build moreold guest_offloads
+    boot_bundled '' -control s -upgrade "$T/bin"
+    open=$(all_open)
+    stays_with moreold 'guest_offloadZ is missing'
+    takes_over lessold
+    pings 10.0.0.2 56
+    takes_over new
+    pings 10.0.0.2 56
+    stop
+    wait_for 20 "the end of all of it" none_of_us
+    VMM=$T/bin/moreold boot_bundled '' -control s -upgrade "$T/bin"
+    open=$(all_open)
+    stays_with new 'guest_offloads is missing'
+}
+
+# The first that could hand over: what it remembers is what any later one must be able to take.
+first_that_could=519ef39b1d7a
+
+e2e kvm/long upgrade_from_the_first "from a build of the first version that could, to this one, and back: no ping is lost"
+test_upgrade_from_the_first() {
+    local before
+    mkdir bin src
+    git -c safe.directory='*' -C "$E2E_ROOT" archive "$first_that_could" 2>/dev/null | tar -x -C src 2>/dev/null ||
+        skip "commit $first_that_could is not in this clone"
+    make -C src -j2 vmm >make.log 2>&1 || fail "it does not build: $(tail -n 5 make.log)"
+    cp src/vmm bin/first
+    cp "$VMM" bin/new
+    VMM=$T/bin/first boot_bundled '' -control s -upgrade "$T/bin"
+    before=$(unanswered)
+    ping -n -q -i 0.01 -c 300 -W 5 10.0.0.2 >pings &
+    for name in new first new; do
+        takes_over "$name"
+        nap 0.3
+    done
+    wait $! || true
+    wait_for 10 "the last answers" all_answered "$before"
+    note "$(tail -n 1 pings)"
+    pings 10.0.0.2 56
+}
+
 e2e kvm upgrade_dir "a directory of new programs, or one on the way to a program in it, that the user in the sandbox could write to: refused at the start, or when it has come to be so"
 test_upgrade_dir() {
     local open rc=0
@@ -284,8 +337,8 @@ test_upgrade_refused() {
         stays_with "$when-refuses" 'the new process: I will not'
         ! grep -q $'\033\\|^and say so' err said || fail "what it says is another line: $(<err)"
     done
-    for when in ready state; do
-        stays_with "$when-repeats" 'the new process says something else'
+    for name in ready-repeats state-repeats; do
+        stays_with "$name" 'the new process says something else'
     done
     stays_with state-hangs 'did not take over in time'
     takes_over inside
