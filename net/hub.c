@@ -25,8 +25,9 @@
 #include "base/use.h"
 #include "net/list.h"
 
-#define PORTS_MAX 64
-#define MACS 256
+#define PORTS_MAX 256
+#define MAC_SETS 256
+#define MAC_WAYS 4                   /* addresses that may fall into one set */
 #define AGE_NS (300 * 1000000000ull) /* as IEEE 802.1D has it */
 #define STORM_NS 10000000ull         /* in 10 ms … */
 #define STORM_FRAMES 256             /* … so many group frames from outside */
@@ -52,11 +53,11 @@ struct hub {
     pthread_mutex_t lock;
     struct hubport *port[PORTS_MAX];
     int n;
-    struct {
+    struct hubmac {
         uint8_t mac[6];
         struct hubport *port;
         uint64_t seen;
-    } mac[MACS];
+    } mac[MAC_SETS][MAC_WAYS];
     uint64_t storm_start;
     unsigned storm_frames;
     struct hub *next;
@@ -64,31 +65,41 @@ struct hub {
 
 static struct hub *hubs;
 
-static unsigned hub_mac_slot(const uint8_t *mac)
+/* What is kept of an address, or else what has been silent for longest of those
+ * that fall into the same set: of one way only, each of two neighbours there
+ * would put the other out, and all that goes to them went to every port. */
+static struct hubmac *hub_mac(struct hub *h, const uint8_t *mac)
 {
-    uint32_t h = (uint32_t)mac[2] << 24 | (uint32_t)mac[3] << 16 |
-                 (uint32_t)mac[4] << 8 | mac[5];
-    return (h * 2654435761u) >> 24;
+    uint32_t low = (uint32_t)mac[2] << 24 | (uint32_t)mac[3] << 16 |
+                   (uint32_t)mac[4] << 8 | mac[5];
+    struct hubmac *set = h->mac[(low * 2654435761u) >> 24], *oldest = set;
+    for (struct hubmac *m = set; m < set + MAC_WAYS; m++) {
+        if (m->port && !memcmp(m->mac, mac, 6))
+            return m;
+        if (!m->port || (oldest->port && m->seen < oldest->seen))
+            oldest = m;
+    }
+    return oldest;
 }
 
 /* Where the destination was last heard; NULL: send to all. */
-static struct hubport *hub_lookup(struct hub *h, const uint8_t *dst)
+static struct hubport *hub_lookup(struct hub *h, const uint8_t *dst,
+                                  uint64_t now)
 {
-    unsigned i = hub_mac_slot(dst);
-    if (dst[0] & 1 || memcmp(h->mac[i].mac, dst, 6) || !h->mac[i].port ||
-        now_ns() - h->mac[i].seen > AGE_NS)
-        return NULL;
-    return h->mac[i].port;
+    const struct hubmac *m = hub_mac(h, dst);
+    bool known = !(dst[0] & 1) && m->port && !memcmp(m->mac, dst, 6);
+    return known && now - m->seen <= AGE_NS ? m->port : NULL;
 }
 
-static void hub_learn(struct hub *h, const uint8_t *src, struct hubport *from)
+static void hub_learn(struct hub *h, const uint8_t *src, struct hubport *from,
+                      uint64_t now)
 {
-    unsigned i = hub_mac_slot(src);
     if (src[0] & 1)
         return;
-    memcpy(h->mac[i].mac, src, 6);
-    h->mac[i].port = from;
-    h->mac[i].seen = now_ns();
+    struct hubmac *m = hub_mac(h, src);
+    memcpy(m->mac, src, 6);
+    m->port = from;
+    m->seen = now;
 }
 
 /* One packet, header first (of zeroes), to one port.
@@ -124,12 +135,15 @@ static ssize_t hub_forward(struct hubport *from, const struct iovec *iov, int n)
     if (len < ETH_HLEN || len > NET_FRAME_MAX)
         return -EMSGSIZE;
     iov_read(frame, k, 0, eth, sizeof(eth));
+    uint64_t now = h->learn ? now_ns() : 0;
     pthread_mutex_lock(&h->lock);
-    struct hubport *to = h->learn ? hub_lookup(h, eth) : NULL;
+    struct hubport *to = h->learn ? hub_lookup(h, eth, now) : NULL;
     if (h->learn)
-        hub_learn(h, eth + 6, from);
-    for (int i = 0; i < h->n; i++)
-        if (h->port[i] != from && (!to || h->port[i] == to))
+        hub_learn(h, eth + 6, from, now);
+    if (to && to != from)
+        hub_deliver(to, iov, n, frame, k);
+    for (int i = 0; i < h->n && !to; i++)
+        if (h->port[i] != from)
             hub_deliver(h->port[i], iov, n, frame, k);
     pthread_mutex_unlock(&h->lock);
     return (ssize_t)len + NET_HDR_LEN;
@@ -250,9 +264,9 @@ static void hub_leave(struct hub *h, struct hubport *p)
         i++;
     if (i < h->n)
         h->port[i] = h->port[--h->n];
-    for (i = 0; i < MACS; i++)
-        if (h->mac[i].port == p)
-            h->mac[i].port = NULL;
+    for (i = 0; i < MAC_SETS * MAC_WAYS; i++)
+        if (h->mac[i / MAC_WAYS][i % MAC_WAYS].port == p)
+            h->mac[i / MAC_WAYS][i % MAC_WAYS].port = NULL;
     if (h->n)
         return;
     struct hub **pp = &hubs;
@@ -281,9 +295,22 @@ static void hubport_close(struct netdev *nd)
     free(p);
 }
 
-static int hubport_join(struct hubport *p)
+/* Where frames for a NIC wait. */
+static int hubport_wire(struct hubport *p)
 {
     int sv[2], size = 4 << 20;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+                   sv) < 0)
+        return fail(-errno, "socketpair: %s", strerror(errno));
+    p->be.fd = sv[0];
+    p->in = sv[1];
+    setsockopt(p->in, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    setsockopt(p->in, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
+    return 0;
+}
+
+static int hubport_join(struct hubport *p)
+{
     struct hub *h = hub_get(p->hubid);
     if (!h)
         return -ENOMEM;
@@ -292,13 +319,9 @@ static int hubport_join(struct hubport *p)
     if (h->n == PORTS_MAX)
         return fail(-ENOSPC, "-netdev hubport: hub %u has %d ports already",
                     p->hubid, PORTS_MAX);
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
-                   sv) < 0)
-        return fail(-errno, "socketpair: %s", strerror(errno));
-    p->be.fd = sv[0];
-    p->in = sv[1];
-    setsockopt(p->in, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-    setsockopt(p->in, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
+    int err = p->back ? 0 : hubport_wire(p);
+    if (err)
+        return err;
     h->learn |= p->learn;
     h->port[h->n++] = p;
     return 0;

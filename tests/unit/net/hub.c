@@ -85,6 +85,30 @@ TEST(net_hub_learns)
     fake_free(m);
 }
 
+/* Addresses of a fleet, all over: some fall into the same place of a table. */
+TEST(net_hub_learns_the_addresses_of_64_machines_side_by_side)
+{
+    struct machine *m = fake_new(4096);
+    struct netdev *a = port(m, "id=a,learn=on"), *b = port(m, "id=b"),
+                  *c = port(m, "id=c");
+    uint8_t p[NET_HDR_LEN + 60] = {0};
+    struct iovec iov = {p, sizeof(p)};
+    for (int to = 0; to < 2; to++)
+        for (unsigned i = 0; i < 64; i++) {
+            uint8_t *mac = p + NET_HDR_LEN + (to ? 0 : 6);
+            memset(p + NET_HDR_LEN, 2, 12);
+            mac[3] = (uint8_t)(i * i + 77);
+            mac[4] = (uint8_t)(i * 151 + i * i * 3);
+            mac[5] = (uint8_t)(i + 1);
+            struct netdev *from = to ? a : b;
+            CHECK_EQ(from->q[0]->send(from->q[0], &iov, 1), 72);
+            CHECK(to ? eth_recv(b) : eth_recv(a));
+            CHECK_EQ(!eth_recv(c), to);
+        }
+    netdev_close_all();
+    fake_free(m);
+}
+
 TEST(net_hub_full_port_costs_its_own_frames_only)
 {
     struct machine *m = fake_new(4096);
@@ -225,12 +249,12 @@ TEST(net_hub_full_or_without_descriptors)
     struct machine *m = fake_new(4096);
     struct netdev *nd = NULL, *a = port(m, "id=a,hubid=3");
     char text[40];
-    for (int i = 1; i < 64; i++) {
+    for (int i = 1; i < 256; i++) {
         snprintf(text, sizeof(text), "id=p%d,hubid=3", i);
         nd = port(m, text);
     }
     CHECK_EQ(nt_open(m, &hubport_class, "id=x,hubid=3", &nd), -ENOSPC);
-    CHECK_HAS(test_log(), "hub 3 has 64 ports already");
+    CHECK_HAS(test_log(), "hub 3 has 256 ports already");
     CHECK_EQ(eth_send(a, 0xff, 10), 72); /* it goes on */
     CHECK_EQ(eth_recv(nd), 10);
     fake_fds(1);
