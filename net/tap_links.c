@@ -7,8 +7,10 @@
  * alone is not woken: tun wakes its readers only), puts a file that is never
  * ready in its place and tells the NIC that the cable is out, until an
  * interface of that name is there again. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/if_tun.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -21,6 +23,26 @@
 
 #include "host/sandbox.h"
 #include "net/tap_fd.h"
+
+/* Of all that happens to interfaces a TAP that is there needs to hear only that
+ * one was deleted: each start and each change beside it would wake the machines
+ * of a host all together. What is compared is the type, in network byte order
+ * to the filter and in ours to who wrote it. */
+static void tap_links_hear(struct tap *t, bool all)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_H | BPF_ABS,
+                 offsetof(struct nlmsghdr, nlmsg_type)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELLINK), 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    struct sock_fprog deleted = {ARRAY_LEN(code), code};
+    if (t->links.fd >= 0)
+        setsockopt(t->links.fd, SOL_SOCKET,
+                   all ? SO_DETACH_FILTER : SO_ATTACH_FILTER, &deleted,
+                   sizeof(deleted));
+}
 
 /* The files are replaced by a timer that is not armed: EAGAIN to read, EINVAL
  * to write, never ready. Closing the old ones ends every epoll's interest. The
@@ -177,6 +199,7 @@ static void tap_links_look(struct tap *t)
         timer_arm(&t->retry, now_ns() + 1000000000);
         return;
     }
+    tap_links_hear(t, false);
     log_line("%s: interface %s is there again", t->nd.id, t->ifname);
     netdev_set_link(&t->nd, true);
 }
@@ -205,7 +228,9 @@ static void tap_links_changed(struct event *ev, uint32_t got)
     if (ioctl(t->q[0].fd, TUNGETIFF, &ifr) == 0)
         return; /* EBADFD: tun, ENOLINK: macvtap */
     t->named &= !sandbox_inside();
-    if (!t->named)
+    if (t->named)
+        tap_links_hear(t, true);
+    else
         loop_del(ev);
     tap_links_gone(t);
 }
@@ -223,5 +248,6 @@ int tap_links_watch(struct tap *t, struct loop *l)
     t->links =
         (struct event){.fd = fd, .want = EPOLLIN, .ready = tap_links_changed};
     timer_init(&t->retry, l, tap_links_retry);
+    tap_links_hear(t, false);
     return loop_add(l, &t->links);
 }

@@ -298,6 +298,27 @@ body_net_tap_deleted() {
     alive "$vmm_pid" || fail "the VM died"
 }
 
+e2e kvm net_tap_others "what happens to other interfaces wakes no VM; that its own was deleted does"
+test_net_tap_others() {
+    boot_bundled '' -sandbox on
+    local before after i
+    # The settling of KVM's timer, a second after the start, is over.
+    nap 2
+    before=$(sleeps)
+    for i in {1..30}; do
+        ip tuntap add dev "other$i" mode tap
+        ip link set "other$i" up
+    done
+    after=$(sleeps)
+    ((after - before <= 5)) || fail "$((after - before)) wake-ups by 30 interfaces beside it"
+    for i in {1..30}; do ip link del "other$i"; done
+    ip link del tap0
+    wait_for 30 "word of it" err_has 'tap0 was deleted; the cable is out'
+}
+sleeps() {
+    awk '/^voluntary_ctxt/ { n += $2 } END { print n }' "/proc/$vmm_pid"/task/*/status
+}
+
 net_models kvm net_tap_bare "a tap without virtio headers, its queue opened by a parent"
 body_net_tap_bare() {
     guest_ip 10.0.0.2 -nic "tap,model=$model,ifname=bare0,vnet_hdr=off"
