@@ -14,31 +14,43 @@ takes_over() {
     alive "$vmm_pid" || fail "process $vmm_pid has ended"
 }
 
-e2e kvm upgrade_goes_on "three times another process goes on with the guest under pings each millisecond, both models: none is lost"
+e2e kvm upgrade_goes_on "three times another process goes on with the guest under pings each millisecond and compared data both ways, both models: nothing is lost"
 test_upgrade_goes_on() {
-    local model before held anon
-    mkdir bin
+    local model
+    for model in virtio-net-pci e1000; do goes_on_times 3; done
+}
+
+e2e kvm/long upgrade_goes_on_20 "the same twenty times with 1 GiB: memory and descriptors do not grow"
+test_upgrade_goes_on_20() { goes_on_times 20 -m 1G; }
+
+# goes_on_times N OPTIONS...: what is open, and what a process has for itself, is each time what it was before the first.
+goes_on_times() {
+    local before held anon data times=$1
+    shift
+    mkdir -p bin
     cp "$VMM" bin/new
-    for model in virtio-net-pci e1000; do
-        model=$model boot_bundled '' -control s -upgrade "$T/bin" -pidfile p
-        held=$(all_open) anon=$(own_memory)
-        before=$(unanswered)
-        for _ in 1 2 3; do
-            ping -n -q -i 0.001 -c 300 -W 5 10.0.0.2 >pings &
-            nap 0.1
-            takes_over new
-            wait $! || true
-            wait_for 10 "the last answers" all_answered "$before"
-            note "$(tail -n 1 pings)"
-            wait_for 5 "its number in the pidfile" pidfile_is_ours
-            # The helper of before is gone, and what is open is what was.
-            wait_for 5 "two processes" two_of_us
-            is "$(all_open)" "$held" "descriptors, the VMM's and its helper's"
-            [ "$(own_memory)" -le $((anon + 64)) ] || fail "$(own_memory) KiB of its own after $anon"
-        done
-        "$VMM" ctl s quit
-        wait_for 5 "the end" no_vmm
+    boot_bundled '' -control s -upgrade "$T/bin" -pidfile p "$@"
+    held=$(all_open) anon=$(own_memory)
+    before=$(unanswered)
+    python3 "$here/datagrams.py" 10.0.0.2 7 $((500 * times)) >data 2>&1 &
+    data=$!
+    for _ in $(seq "$times"); do
+        ping -n -q -i 0.001 -c 300 -W 5 10.0.0.2 >pings &
+        nap 0.1
+        takes_over new
+        wait $! || true
+        wait_for 10 "the last answers" all_answered "$before"
+        note "$(tail -n 1 pings)"
+        wait_for 5 "its number in the pidfile" pidfile_is_ours
+        # The helper of before is gone, and what is open is what was.
+        wait_for 5 "two processes" two_of_us
+        is "$(all_open)" "$held" "descriptors, the VMM's and its helper's"
+        [ "$(own_memory)" -le $((anon + 128)) ] || fail "$(own_memory) KiB of its own after $anon"
     done
+    wait "$data" || fail "$(<data)"
+    note "$(<data); $(own_memory) KiB of its own after $anon; open: $(all_open)"
+    "$VMM" ctl s quit
+    wait_for 5 "the end" no_vmm
 }
 
 own_memory() { sed -n 's/^RssAnon:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$vmm_pid/status"; }
