@@ -6,8 +6,10 @@
  * Then the machine stands still: what it remembers is gathered at once, and the
  * worker writes the memory, and goes on when that is done. The files are
  * flushed to the disk, and last get their names, the memory's first: a state
- * file is there when the memory that belongs to it is. Whatever goes wrong, and
- * whoever is killed, leaves the files of before as they were, and no others.
+ * file is there when the memory that belongs to it is. One process names both,
+ * and takes the first one's back if it cannot name the second. Whatever goes
+ * wrong, and whoever is killed, leaves the files of before as they were, and no
+ * others.
  *
  * Each step ends on the loop: by the helper's answer, or by an event that the
  * worker raises. */
@@ -34,13 +36,11 @@ static struct snapshot {
     struct event stepped; /* by the worker */
     void (*next)(void);   /* then */
     struct snapshot_file {
-        struct helper_ask ask;
-        const char *key;
         char path[4096];
         int fd;
-        struct event maker; /* who gives it its name */
     } file[FILES];
-    unsigned waiting; /* answers that are to come */
+    struct helper_ask ask; /* for both */
+    struct event maker;    /* who gives them their names */
     struct parts parts;
     void (*more)(struct parts *out);
     void (*then)(struct machine *m); /* snapshot_then */
@@ -81,23 +81,25 @@ void snapshot_stay(void)
 
 /* ----------------------------------------------------------------- the end */
 
-static void snapshot_close_file(struct snapshot_file *f)
+static void snapshot_close_files(void)
 {
-    if (f->ask.tag)
-        helper_forget(&f->ask);
-    loop_del(&f->maker);
-    if (f->maker.fd >= 0)
-        close(f->maker.fd);
-    if (f->fd >= 0)
-        close(f->fd);
-    f->fd = f->maker.fd = -1;
+    if (snap.ask.tag)
+        helper_forget(&snap.ask);
+    loop_del(&snap.maker);
+    if (snap.maker.fd >= 0)
+        close(snap.maker.fd);
+    snap.maker.fd = -1;
+    for (int i = 0; i < FILES; i++) {
+        if (snap.file[i].fd >= 0)
+            close(snap.file[i].fd);
+        snap.file[i].fd = -1;
+    }
 }
 
 /* syscalls loop if control: close */
 static void snapshot_end(void)
 {
-    for (int i = 0; i < FILES; i++)
-        snapshot_close_file(&snap.file[i]);
+    snapshot_close_files();
     parts_free(&snap.parts);
     if (snap.err)
         pages_forget(&snap.pages);
@@ -123,29 +125,39 @@ snapshot_fail(int err, const char *fmt, ...)
 
 /* ------------------------------------------------------------------- names */
 
-static void snapshot_name(struct snapshot_file *f)
+static const char *snapshot_words(int err)
 {
-    int err = loop_add(snap.m->loop, &f->maker);
+    return err == -EEXIST     ? "is there, and is no file"
+           : err == -ENOTUNIQ ? "state= and mem= are the same file"
+                              : strerror(-err);
+}
+
+/* What the helper says of one of them. */
+static void snapshot_fail_file(int err, unsigned which)
+{
+    const struct snapshot_file *f = &snap.file[which == STATE_FILE];
+    snapshot_fail(err, "snapshot: %s: %s", f->path, snapshot_words(err));
+}
+
+static void snapshot_name(void)
+{
+    int err = loop_add(snap.m->loop, &snap.maker);
     if (!err)
-        err = helper_name(f->maker.fd);
+        err = helper_name(snap.maker.fd);
     if (!err)
         return;
-    snapshot_fail(err, "snapshot: %s: %s", f->path, strerror(-err));
+    snapshot_fail_file(err, MEM);
     snapshot_end();
 }
 
 static void snapshot_named(struct event *ev, uint32_t got)
 {
-    struct snapshot_file *f = container_of(ev, struct snapshot_file, maker);
+    unsigned which;
     (void)got;
-    int err = helper_named(ev->fd);
-    loop_del(ev);
+    int err = helper_named(ev->fd, &which);
     if (err)
-        snapshot_fail(err, "snapshot: %s: %s", f->path, strerror(-err));
-    if (err || f == &snap.file[STATE_FILE])
-        snapshot_end();
-    else
-        snapshot_name(&snap.file[STATE_FILE]);
+        snapshot_fail_file(err, which);
+    snapshot_end();
 }
 
 /* ------------------------------------------------------------------- bytes */
@@ -172,7 +184,7 @@ static void snapshot_flushed(void)
     if (snap.err)
         snapshot_end();
     else
-        snapshot_name(&snap.file[MEM]);
+        snapshot_name();
 }
 
 /* syscalls worker if control: fsync */
@@ -255,24 +267,21 @@ static void snapshot_take(void)
 
 /* ------------------------------------------------------------------- files */
 
-static void snapshot_have_file(struct helper_ask *a, int err, const int fd[2])
+static void snapshot_have_files(struct helper_ask *a, int err, const int fd[3])
 {
-    struct snapshot_file *f = container_of(a, struct snapshot_file, ask);
-    f->fd = fd[0];
-    f->maker.fd = fd[1];
+    snap.file[MEM].fd = fd[0];
+    snap.file[STATE_FILE].fd = fd[1];
+    snap.maker.fd = fd[2];
     if (err)
-        snapshot_fail(err, "snapshot: %s=%s: %s", f->key, f->path,
-                      strerror(-err));
-    if (--snap.waiting)
-        return;
+        snapshot_fail_file(err, a->which);
     if (snap.err)
         snapshot_end();
     else
         snapshot_take();
 }
 
-static int snapshot_ask(struct snapshot_file *f, const char *key,
-                        const char *path, const char *dir)
+static int snapshot_set_path(struct snapshot_file *f, const char *key,
+                             const char *path, const char *dir)
 {
     bool whole = path && *path == '/';
     if (!path)
@@ -285,16 +294,23 @@ static int snapshot_ask(struct snapshot_file *f, const char *key,
     if (n >= (int)sizeof(f->path))
         return fail(-ENAMETOOLONG, "snapshot: %s=: too long: %.200s", key,
                     path);
-    f->key = key;
-    f->fd = f->maker.fd = -1;
-    f->ask = (struct helper_ask){.done = snapshot_have_file};
-    f->maker =
+    return 0;
+}
+
+static int snapshot_ask(void)
+{
+    const char *const path[FILES] = {snap.file[MEM].path,
+                                     snap.file[STATE_FILE].path};
+    snap.ask = (struct helper_ask){.done = snapshot_have_files};
+    snap.maker =
         (struct event){.fd = -1, .want = EPOLLIN, .ready = snapshot_named};
-    int err = helper_create(&f->ask, f->path);
+    int err = helper_create(&snap.ask, path);
     if (err == -EACCES || err == -EPIPE)
         return fail(-EACCES, "snapshot: %s: lies below no -allow-path DIR",
-                    path);
-    return err ? fail(err, "snapshot: %s: %s", path, strerror(-err)) : 0;
+                    path[snap.ask.which]);
+    return err ? fail(err, "snapshot: %s: %s", path[snap.ask.which],
+                      strerror(-err))
+               : 0;
 }
 
 static int snapshot_can(void)
@@ -316,20 +332,16 @@ int snapshot_begin(const struct snapshot_told *t, const char *dir, void *who,
                    void (*answer)(void *who, int err, const char *why))
 {
     int err = snapshot_can();
-    if (!err && t->state && t->mem && !strcmp(t->state, t->mem))
-        err = fail(-EINVAL, "snapshot: state= and mem= are the same file");
+    if (!err)
+        err = snapshot_set_path(&snap.file[MEM], "mem", t->mem, dir);
+    if (!err)
+        err = snapshot_set_path(&snap.file[STATE_FILE], "state", t->state, dir);
+    if (!err)
+        err = snapshot_ask();
     if (err)
         return err;
     snap.err = 0;
     snap.why[0] = '\0';
-    err = snapshot_ask(&snap.file[MEM], "mem", t->mem, dir);
-    if (!err)
-        err = snapshot_ask(&snap.file[STATE_FILE], "state", t->state, dir);
-    if (err) {
-        snapshot_close_file(&snap.file[MEM]);
-        return err;
-    }
-    snap.waiting = FILES;
     snap.busy = true;
     snap.diff = t->type == DIFF;
     snap.who = who;
@@ -342,7 +354,8 @@ int snapshot_open(struct machine *m, int base, void (*more)(struct parts *out))
     snap.m = m;
     snap.more = more;
     for (int i = 0; i < FILES; i++)
-        snap.file[i].fd = snap.file[i].maker.fd = -1;
+        snap.file[i].fd = -1;
+    snap.maker.fd = -1;
     pages_open(&snap.pages, base);
     snap.stepped = (struct event){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                                   .want = EPOLLIN,
@@ -368,8 +381,7 @@ void snapshot_close(void)
     snapshot_abandon();
     if (snap.works) /* waits until it is done */
         snap.m->ops->work(snap.m, snapshot_nothing, NULL);
-    for (int i = 0; i < FILES; i++)
-        snapshot_close_file(&snap.file[i]);
+    snapshot_close_files();
     parts_free(&snap.parts);
     pages_close(&snap.pages);
     loop_del(&snap.stepped);

@@ -16,9 +16,9 @@
  * otherwise: helper_as_operator), by a child that has become that
  * user: below its directory, through no magic link, and only what is a file or
  * a block device, which is looked at before it is opened, as opening a device
- * can be an act. A new file is made under another name, and has its own when
- * the asker says that it is whole; the child waits for that, and removes it
- * where it never comes.
+ * can be an act. New files are made by twos, under other names, and have their
+ * own when the asker says that they are whole; the child waits for that, and
+ * removes them where it never comes.
  *
  * It ends when the asker's end of the socket is closed, and that is so however
  * the asker ends. */
@@ -28,6 +28,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/fs.h>
 #include <linux/if_tun.h>
 #include <linux/openat2.h>
 #include <poll.h>
@@ -89,9 +90,10 @@ static int64_t help_now_ms(void)
 
 /* With up to HELP_FDS descriptors, which are closed. Nobody waits: an asker who
  * does not read loses the answer. */
-static void help_answer(uint32_t tag, int err, int *fd, unsigned nfd)
+static void help_answer_of(const struct help_answer *what, int *fd,
+                           unsigned nfd)
 {
-    struct help_answer a = {.tag = tag, .err = err};
+    struct help_answer a = *what;
     union {
         struct cmsghdr head;
         char room[CMSG_SPACE(sizeof(int) * HELP_FDS)];
@@ -109,6 +111,11 @@ static void help_answer(uint32_t tag, int err, int *fd, unsigned nfd)
     sendmsg(sock, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
     for (unsigned i = 0; i < nfd; i++)
         close(fd[i]);
+}
+
+static void help_answer(uint32_t tag, int err, int *fd, unsigned nfd)
+{
+    help_answer_of(&(struct help_answer){.tag = tag, .err = err}, fd, nfd);
 }
 
 /* ---------------------------------------------------------------- programs */
@@ -289,65 +296,126 @@ static int help_become(uid_t uid, gid_t gid)
 }
 
 /* The directory that `path` is in, below an allowed one, and the name in it. */
-static int help_open_parent(const struct help_ask *a, const char **name)
+static int help_open_parent(unsigned dir, char *path, const char **name)
 {
-    static char path[PATH_MAX];
-    strcpy(path, a->text);
     char *slash = strrchr(path, '/');
     *name = slash ? slash + 1 : path;
     if (!**name || !strcmp(*name, ".") || !strcmp(*name, ".."))
         return -EINVAL;
     if (!slash)
-        return fcntl(help->dir[a->what], F_DUPFD_CLOEXEC, 3);
+        return fcntl(help->dir[dir], F_DUPFD_CLOEXEC, 3);
     *slash = '\0';
-    return (int)help_open_below(help->dir[a->what], path, O_PATH | O_DIRECTORY);
+    return (int)help_open_below(help->dir[dir], path, O_PATH | O_DIRECTORY);
 }
 
-/* Only a file is replaced, and only by one that is whole: on the disk, too. */
-static int help_give_name(int dir, const char *now, const char *name)
+/* A file that is not whole yet, and has a name of its own till then. */
+struct half {
+    int dir, fd;
+    char name[NAME_MAX + 1], now[NAME_MAX + 1];
+    bool named, swapped; /* what had the name has the other one now */
+};
+
+/* Only a file is replaced. */
+static bool help_may_be_replaced(const struct half *h)
 {
     struct stat st;
-    if (!fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) && !S_ISREG(st.st_mode))
+    return fstatat(h->dir, h->name, &st, AT_SYMLINK_NOFOLLOW) ||
+           S_ISREG(st.st_mode);
+}
+
+static int help_begin_half(struct half *h, unsigned dir, char *path, int i)
+{
+    const char *name;
+    h->dir = help_open_parent(dir, path, &name);
+    if (h->dir < 0)
+        return h->dir;
+    if (strlen(name) > NAME_MAX)
+        return -ENAMETOOLONG;
+    strcpy(h->name, name);
+    if (!help_may_be_replaced(h))
         return -EEXIST;
-    if (renameat(dir, now, dir, name))
+    snprintf(h->now, sizeof(h->now), ".%.200s.%d.%d", name, (int)getpid(), i);
+    h->fd = openat(h->dir, h->now, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    return h->fd < 0 ? -errno : 0;
+}
+
+static bool help_are_same(const struct half *a, const struct half *b)
+{
+    struct stat at, bt;
+    return !strcmp(a->name, b->name) && !fstat(a->dir, &at) &&
+           !fstat(b->dir, &bt) && at.st_ino == bt.st_ino &&
+           at.st_dev == bt.st_dev;
+}
+
+/* Where the file system can, what was there is still there, under the other
+ * name. On the disk, too. */
+static int help_name_half(struct half *h)
+{
+    if (!help_may_be_replaced(h))
+        return -EEXIST;
+    h->swapped = !syscall(SYS_renameat2, h->dir, h->now, h->dir, h->name,
+                          RENAME_EXCHANGE);
+    if (!h->swapped && renameat(h->dir, h->now, h->dir, h->name))
         return -errno;
-    int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    h->named = true;
+    int fd = openat(h->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int err = fd >= 0 && fsync(fd) ? -errno : 0;
     if (fd >= 0)
         close(fd);
     return err;
 }
 
-/* Stays until the asker has said whether the file is to be. */
-static void help_make_file(const struct help_ask *a, int dir, const char *name)
+static void help_unname_half(const struct half *h)
 {
-    char now[NAME_MAX + 1], word;
-    int sv[2] = {-1, -1}, fd[HELP_FDS];
-    snprintf(now, sizeof(now), ".%.200s.%d", name, (int)getpid());
-    fd[0] = openat(dir, now, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    int err = fd[0] < 0 ? -errno : 0;
-    if (!err && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
-        err = -errno;
-    fd[1] = sv[0];
-    help_answer(a->tag, err, fd, err ? 0 : 2);
-    close(sock);
-    int32_t done = err ? err : -ECANCELED;
-    if (!err && read(sv[1], &word, 1) == 1) {
-        done = help_give_name(dir, now, name);
-        send(sv[1], &done, sizeof(done), MSG_NOSIGNAL);
-    }
-    if (done)
-        unlinkat(dir, now, 0);
+    if (h->swapped)
+        syscall(SYS_renameat2, h->dir, h->now, h->dir, h->name,
+                RENAME_EXCHANGE);
+    else if (h->named)
+        unlinkat(h->dir, h->name, 0);
 }
 
+static void help_name_both(struct half h[2], int sock_fd)
+{
+    struct help_named done = {0};
+    done.err = help_name_half(&h[0]);
+    if (!done.err) {
+        done.which = 1;
+        done.err = help_name_half(&h[1]);
+    }
+    for (int i = 0; i < 2 && done.err; i++)
+        help_unname_half(&h[i]);
+    send(sock_fd, &done, sizeof(done), MSG_NOSIGNAL);
+}
+
+/* Two files that belong together: both get their names, or none does, whoever
+ * is killed meanwhile. Stays until the asker has said whether they are to be.
+ */
 static void help_create(const struct help_ask *a)
 {
-    const char *name;
-    int dir = help_open_parent(a, &name);
-    if (dir < 0)
-        help_answer(a->tag, dir, NULL, 0);
-    else
-        help_make_file(a, dir, name);
+    static char path[2][PATH_MAX];
+    struct half h[2] = {{.dir = -1, .fd = -1}, {.dir = -1, .fd = -1}};
+    struct help_answer got = {.tag = a->tag};
+    int sv[2] = {-1, -1};
+    char word;
+    memcpy(path[0], a->text, a->first);
+    strcpy(path[1], a->text + a->first);
+    got.err = help_begin_half(&h[0], a->what, path[0], 0);
+    if (!got.err) {
+        got.which = 1;
+        got.err = help_begin_half(&h[1], a->other, path[1], 1);
+    }
+    if (!got.err && help_are_same(&h[0], &h[1]))
+        got.err = -ENOTUNIQ;
+    if (!got.err && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
+        got.err = -errno;
+    int fd[HELP_FDS] = {h[0].fd, h[1].fd, sv[0]};
+    help_answer_of(&got, fd, got.err ? 0 : 3);
+    close(sock);
+    if (!got.err && read(sv[1], &word, 1) == 1)
+        help_name_both(h, sv[1]);
+    for (int i = 0; i < 2; i++)
+        if (*h[i].now)
+            unlinkat(h[i].dir, h[i].now, 0);
 }
 
 static void help_open(const struct help_ask *a)
@@ -660,6 +728,7 @@ static bool help_well_formed(struct help_ask *a, size_t n, bool cut, int lent)
     size_t len = n - HELP_ASK_MIN;
     a->text[len] = '\0';
     if (strlen(a->text) != len || a->write > 1 ||
+        (a->op != HELP_CREATE && (a->other || a->first)) ||
         strnlen(a->ifname, IFNAMSIZ) == IFNAMSIZ)
         return false;
     switch (a->op) {
@@ -667,8 +736,10 @@ static bool help_well_formed(struct help_ask *a, size_t n, bool cut, int lent)
         return a->what >= 1 && a->what <= help->nway && !len &&
                (!a->port || help->way[a->what - 1].ports);
     case HELP_OPEN:
-    case HELP_CREATE:
         return a->what < help->ndir && len;
+    case HELP_CREATE:
+        return a->what < help->ndir && a->other < help->ndir && a->first &&
+               a->first < len;
     case HELP_UPGRADE:
         return help->succeeded && sealed && len;
     case HELP_GIVE_UP:

@@ -83,16 +83,25 @@ struct help_ask {
     uint32_t tag;   /* the answer's */
     uint32_t write; /* HELP_OPEN: else only read; HELP_TAP: with headers */
     uint32_t port;  /* HELP_CONNECT of a way with ports */
+    uint32_t other; /* HELP_CREATE: the directory of the second file */
+    uint32_t first; /* and how much of the text is the first one's path */
     char ifname[IFNAMSIZ];
     char text[PATH_MAX];
 };
 #define HELP_ASK_MIN offsetof(struct help_ask, text)
 
 struct help_answer {
-    uint32_t tag; /* 0: all is done, as the asker is no more */
-    int32_t err;  /* 0 or -errno */
+    uint32_t tag;   /* 0: all is done, as the asker is no more */
+    int32_t err;    /* 0 or -errno */
+    uint32_t which; /* HELP_CREATE: the file that `err` is about */
 };
-#define HELP_FDS 2 /* with an answer, at most */
+#define HELP_FDS 3 /* with an answer, at most */
+
+/* HELP_CREATE: what the files' maker answers to the word that names them. */
+struct help_named {
+    int32_t err;
+    uint32_t which;
+};
 
 bool help_allows_tap(const struct help *h, const char *ifname);
 /* Serves `sock` until its other end is closed, does what is to be done then,

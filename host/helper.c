@@ -401,7 +401,7 @@ static struct helper_ask *helper_take_ask(uint32_t tag)
 /* Whoever waits is told, by its name in `purposes`, that nothing comes. */
 static void helper_gone(void)
 {
-    const int none[2] = {-1, -1};
+    const int none[HELP_FDS] = {-1, -1, -1};
     loop_del(&sock);
     close(sock.fd);
     sock.fd = -1;
@@ -413,7 +413,7 @@ static void helper_gone(void)
     }
 }
 
-static void helper_close_both(int fd[HELP_FDS])
+static void helper_close_all(int fd[HELP_FDS])
 {
     for (int i = 0; i < HELP_FDS; i++) {
         if (fd[i] >= 0)
@@ -437,7 +437,7 @@ static bool helper_hear(void)
                        .msg_iovlen = 1,
                        .msg_control = &ctl,
                        .msg_controllen = sizeof(ctl)};
-    int fd[HELP_FDS] = {-1, -1};
+    int fd[HELP_FDS] = {-1, -1, -1};
     ssize_t n = recvmsg(sock.fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
@@ -452,9 +452,11 @@ static bool helper_hear(void)
     if (m.msg_flags & MSG_CTRUNC) /* our own limit of descriptors */
         got.err = -EMFILE;
     if (!a || got.err)
-        helper_close_both(fd);
-    if (a)
-        a->done(a, got.err, fd);
+        helper_close_all(fd);
+    if (!a)
+        return true;
+    a->which = got.which;
+    a->done(a, got.err, fd);
     return true;
 }
 
@@ -531,11 +533,10 @@ static int helper_find_dir(const char *path, const char **below)
     return -EACCES;
 }
 
-static int helper_ask_path(struct helper_ask *a, enum help_op op,
-                           const char *path, bool write)
+int helper_open(struct helper_ask *a, const char *path, bool write)
 {
     struct help_ask what = {
-        .op = (uint16_t)op, .tag = helper_next_tag(), .write = write};
+        .op = HELP_OPEN, .tag = helper_next_tag(), .write = write};
     const char *below;
     int dir = helper_find_dir(path, &below);
     if (dir < 0)
@@ -547,14 +548,25 @@ static int helper_ask_path(struct helper_ask *a, enum help_op op,
     return helper_send(a, &what);
 }
 
-int helper_open(struct helper_ask *a, const char *path, bool write)
+int helper_create(struct helper_ask *a, const char *const path[2])
 {
-    return helper_ask_path(a, HELP_OPEN, path, write);
-}
-
-int helper_create(struct helper_ask *a, const char *path)
-{
-    return helper_ask_path(a, HELP_CREATE, path, true);
+    struct help_ask what = {.op = HELP_CREATE, .tag = helper_next_tag()};
+    const char *below;
+    int dir[2];
+    size_t n = 0;
+    for (a->which = 0; a->which < 2; a->which++) {
+        what.first = (uint32_t)n;
+        dir[a->which] = helper_find_dir(path[a->which], &below);
+        if (dir[a->which] < 0)
+            return dir[a->which];
+        if (!*below || strlen(below) >= sizeof(what.text) - n)
+            return -ENAMETOOLONG;
+        strcpy(what.text + n, below);
+        n += strlen(below);
+    }
+    what.what = (uint16_t)dir[0];
+    what.other = (uint32_t)dir[1];
+    return helper_send(a, &what);
 }
 
 /* syscalls loop if helper: sendto */
@@ -564,11 +576,12 @@ int helper_name(int maker)
 }
 
 /* syscalls loop if helper: recvfrom */
-int helper_named(int maker)
+int helper_named(int maker, unsigned *which)
 {
-    int32_t err;
-    ssize_t n = recv(maker, &err, sizeof(err), MSG_DONTWAIT);
-    return n == sizeof(err) ? err : n < 0 ? -errno : -EPIPE;
+    struct help_named got = {0};
+    ssize_t n = recv(maker, &got, sizeof(got), MSG_DONTWAIT);
+    *which = got.which;
+    return n == sizeof(got) ? got.err : n < 0 ? -errno : -EPIPE;
 }
 
 int helper_tap(struct helper_ask *a, const char *ifname, bool headers,

@@ -77,11 +77,12 @@ int helper_watch(struct loop *l);
 
 /* While it runs: one request, embedded in its owner. */
 struct helper_ask {
-    /* The answer, on the loop's thread: 0, with descriptors fd[0..2), which are
+    /* The answer, on the loop's thread: 0, with descriptors fd[0..3), which are
      * the callee's, -1 where there is none; or -errno, -EPIPE: the helper is
      * gone for good (said). */
-    void (*done)(struct helper_ask *a, int err, const int fd[2]);
-    uint32_t tag; /* 0: not under way */
+    void (*done)(struct helper_ask *a, int err, const int fd[3]);
+    uint32_t tag;   /* 0: not under way */
+    unsigned which; /* helper_create: the file that an error is about */
     struct helper_ask *next;
 };
 /* fd[0] will be a socket that is connected, or connecting still; fd[1] what a
@@ -93,14 +94,16 @@ int helper_connect_port(struct helper_ask *a, int way, uint32_t port);
 /* fd[0] will be the file, below one of the directories that are allowed. The
  * same; -EACCES: below none. */
 int helper_open(struct helper_ask *a, const char *path, bool write);
-/* fd[0] will be a new file that has no name yet, below one of those
- * directories, fd[1] a socket by which it gets that. The same. */
-int helper_create(struct helper_ask *a, const char *path);
-/* It is whole: it takes the name, in the place of a file that has it. When the
- * socket can be read helper_named() says how that went: 0 or -errno. Closed
- * without, the file is gone. */
+/* fd[0] and fd[1] will be two new files that have no name yet, below those
+ * directories, fd[2] a socket by which they get them. The same; of the answers
+ * -EEXIST: something that is no file has the name; -ENOTUNIQ: both are one. */
+int helper_create(struct helper_ask *a, const char *const path[2]);
+/* They are whole: they take the names, in the place of files that have them,
+ * the first one first; or neither does. When the socket can be read
+ * helper_named() says how that went: 0 or -errno, of file *which. Closed
+ * without, the files are gone. */
 int helper_name(int maker);
-int helper_named(int maker);
+int helper_named(int maker, unsigned *which);
 /* fd[0] will be a queue of a TAP that is there: the only one, or one of
  * several; with virtio headers or bare. The same; -EACCES: the name is not
  * allowed. */

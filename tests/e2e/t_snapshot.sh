@@ -338,21 +338,26 @@ empty() { [ -z "$(ls -A "$1")" ]; }
 
 e2e kvm snapshot_faults "no room, no right, no -allow-path, killed while it saves: nothing is left behind, what was there stays, and the guest goes on"
 test_snapshot_faults() {
-    local rc=0
-    mkdir small closed
+    local rc=0 inode
+    mkdir small closed dir
     chmod 777 . small
     mount -t tmpfs -o size=64k none small
     chmod 777 small
     boot_bundled '' -control s -allow-path "$T"
     save a
     cp a.state kept
+    inode=$(stat -c %i a.mem)
     save small/a && fail "saved without room"
     wait_for 30 "no files left without room" empty small
     save closed/a && fail "saved where nobody may write"
     save ../b && fail "saved outside of -allow-path"
     "$VMM" ctl s snapshot state=/tmp/x.state mem=/tmp/x.mem 2>err && fail "saved below no -allow-path"
     matches "$(<err)" 'below no -allow-path' "what is said"
-    "$VMM" ctl s snapshot state="$T/same" mem="$T/same" 2>err && fail "saved both in one"
+    "$VMM" ctl s snapshot state="$T/./same" mem="$T/same" 2>err && fail "saved both in one"
+    matches "$(<err)" 'state= and mem= are the same file' "what is said"
+    "$VMM" ctl s snapshot state="$T/dir" mem="$T/a.mem" 2>err && fail "saved over a directory"
+    matches "$(<err)" 'dir: is there, and is no file' "what is said"
+    is "$(stat -c %i a.mem)" "$inode" "the memory of the first snapshot"
     curl -s --unix-socket s -X PUT http://x/snapshot/create -d "{\"snapshot_path\":\"$T/c\",\"mem_file_path\":\"$T/d\"}" >said
     matches "$(<said)" 'not paused' "a client's snapshot of a machine that runs"
     cmp a.state kept || fail "the first snapshot is another"

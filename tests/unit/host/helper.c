@@ -94,9 +94,9 @@ static void raw_ask(struct help_ask a, const char *text)
     raw_send(&a, HELP_ASK_MIN + n);
 }
 
-/* err of the next answer, whose descriptors go to *fd and *other; 1: none
- * comes. */
-static int raw_answer_both(uint32_t tag, int *fd, int *other, int ms)
+/* err of the next answer, whose descriptors go to fd; 1: none comes. */
+static int raw_answer_all(uint32_t tag, int fd[HELP_FDS], unsigned *which,
+                          int ms)
 {
     struct help_answer got = {0};
     union {
@@ -109,25 +109,27 @@ static int raw_answer_both(uint32_t tag, int *fd, int *other, int ms)
                        .msg_control = &ctl,
                        .msg_controllen = sizeof(ctl)};
     struct pollfd p = {.fd = raw.fd, .events = POLLIN};
-    *fd = *other = -1;
+    for (int i = 0; i < HELP_FDS; i++)
+        fd[i] = -1;
     if (poll(&p, 1, ms) <= 0)
         return 1;
     if (recvmsg(raw.fd, &m, 0) != sizeof(got))
         return 1;
     CHECK_EQ(got.tag, tag);
+    *which = got.which;
     struct cmsghdr *c = CMSG_FIRSTHDR(&m);
     if (c)
-        memcpy(fd, CMSG_DATA(c), sizeof(*fd));
-    if (c && c->cmsg_len >= CMSG_LEN(2 * sizeof(*fd)))
-        memcpy(other, CMSG_DATA(c) + sizeof(*fd), sizeof(*other));
+        memcpy(fd, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
     return got.err;
 }
 
 static int raw_answer(uint32_t tag, int *fd, int ms)
 {
-    int other;
-    int err = raw_answer_both(tag, fd, &other, ms);
-    CHECK(other < 0);
+    int all[HELP_FDS];
+    unsigned which;
+    int err = raw_answer_all(tag, all, &which, ms);
+    *fd = all[0];
+    CHECK(all[1] < 0 && all[2] < 0);
     return err;
 }
 
@@ -188,6 +190,13 @@ TEST(helper_messages_that_are_not_of_the_form)
         {{.op = HELP_OPEN, .what = 0}, 0, true},
         {{.op = HELP_OPEN, .write = 2, .text = "f"}, 0, true},
         {{.op = HELP_OPEN, .text = "f"}, HELP_ASK_MIN + 3, true},
+        {{.op = HELP_OPEN, .first = 1, .text = "f"}, 0, true},
+        {{.op = HELP_OPEN, .other = 1, .text = "f"}, 0, true},
+        {{.op = HELP_CREATE, .text = "fg"}, 0, true},
+        {{.op = HELP_CREATE, .first = 2, .text = "fg"}, 0, true},
+        {{.op = HELP_CREATE, .first = ~0u, .text = "fg"}, 0, true},
+        {{.op = HELP_CREATE, .first = 1, .what = 1, .text = "fg"}, 0, true},
+        {{.op = HELP_CREATE, .first = 1, .other = 1, .text = "fg"}, 0, true},
         {{.op = HELP_LOG}, 0, true},                   /* there is none */
         {{.op = HELP_UPGRADE, .text = "f"}, 0, false}, /* nor a DIR for it */
         {{.op = HELP_GIVE_UP}, 0, false},
@@ -375,25 +384,39 @@ TEST(helper_opens_only_what_is_below)
     nt_clean();
 }
 
-/* As raw_open, of a file that is to be made; *maker gives it its name. */
-static int raw_create(const char *path, int *fd, int *maker)
+/* Two files that are to be made, and who gives them their names. */
+struct made {
+    int fd[HELP_FDS];
+    unsigned which; /* of them an error is about */
+};
+
+static int raw_create(const char *first, const char *second, struct made *f)
 {
-    const struct help_ask a = {.op = HELP_CREATE, .tag = 7, .write = true};
+    struct help_ask a = {
+        .op = HELP_CREATE, .tag = 7, .first = (uint32_t)strlen(first)};
+    char both[2 * NAME_MAX];
     int err = -EBUSY;
+    snprintf(both, sizeof(both), "%s%s", first, second);
     for (int i = 0; i < 5000 && err == -EBUSY; i++) {
-        raw_ask(a, path);
-        err = raw_answer_both(7, fd, maker, 5000);
+        raw_ask(a, both);
+        err = raw_answer_all(7, f->fd, &f->which, 5000);
     }
     return err;
 }
 
 /* The maker's word, within 5 s: 0 or -errno. */
-static int raw_name(int maker)
+static int raw_name(struct made *f)
 {
-    struct pollfd p = {.fd = maker, .events = POLLIN};
-    CHECK_EQ(helper_name(maker), 0);
+    struct pollfd p = {.fd = f->fd[2], .events = POLLIN};
+    CHECK_EQ(helper_name(f->fd[2]), 0);
     CHECK_EQ(poll(&p, 1, 5000), 1);
-    return helper_named(maker);
+    return helper_named(f->fd[2], &f->which);
+}
+
+static void made_close(struct made *f)
+{
+    for (int i = 0; i < HELP_FDS; i++)
+        close(f->fd[i]);
 }
 
 /* How many there are whose names say that they are not whole. */
@@ -410,29 +433,29 @@ TEST(helper_makes_files_only_below_and_only_over_files)
 {
     static const struct {
         const char *path;
-        int asked, named;
+        int err;
     } tried[] = {
-        {"new", 0, 0},
-        {"sub/new", 0, 0},
-        {"./sub/../other", 0, 0},
-        {"f", 0, 0},              /* is replaced */
-        {"dangling", 0, -EEXIST}, /* so is no link, wherever it points */
-        {"absolute", 0, -EEXIST},
-        {"sub", 0, -EEXIST},
-        {"pipe", 0, -EEXIST},
-        {"..", -EINVAL, 0},
-        {".", -EINVAL, 0},
-        {"sub/", -EINVAL, 0},
-        {"sub/..", -EINVAL, 0},
-        {"../out", -EXDEV, 0},
-        {"sub/../../out", -EXDEV, 0},
-        {"/etc/new", -EXDEV, 0},
-        {"away/new", -EXDEV, 0},
-        {"none/new", -ENOENT, 0},
-        {"f/new", -ENOTDIR, 0},
+        {"new", 0},
+        {"sub/new", 0},
+        {"./sub/../other", 0},
+        {"f", 0},              /* is replaced */
+        {"dangling", -EEXIST}, /* so is no link, wherever it points */
+        {"absolute", -EEXIST},
+        {"sub", -EEXIST},
+        {"pipe", -EEXIST},
+        {"..", -EINVAL},
+        {".", -EINVAL},
+        {"sub/", -EINVAL},
+        {"sub/..", -EINVAL},
+        {"../out", -EXDEV},
+        {"sub/../../out", -EXDEV},
+        {"/etc/new", -EXDEV},
+        {"away/new", -EXDEV},
+        {"none/new", -ENOENT},
+        {"f/new", -ENOTDIR},
     };
     char cmd[512];
-    int fd, maker;
+    struct made f;
     snprintf(cmd, sizeof(cmd),
              "cd %s && mkdir -p in/sub && cd in && touch f && ln -s "
              "/etc/passwd absolute && ln -s x dangling && ln -s / away && "
@@ -440,49 +463,109 @@ TEST(helper_makes_files_only_below_and_only_over_files)
              nt_path(""));
     REQUIRE_EQ(system(cmd), 0);
     raw_begin(NULL, nt_path("in"));
-    for (size_t i = 0; i < ARRAY_LEN(tried); i++) {
+    for (size_t i = 0; i < 2 * ARRAY_LEN(tried); i++) {
+        const char *path = tried[i / 2].path;
+        int err = tried[i / 2].err;
+        bool second = i % 2;
         struct stat st;
-        if (!CHECK_EQ(raw_create(tried[i].path, &fd, &maker), tried[i].asked))
-            FAIL("%s", tried[i].path);
-        CHECK_EQ(fd >= 0 && maker >= 0, tried[i].asked == 0);
-        if (fd < 0)
+        if (!CHECK_EQ(
+                raw_create(second ? "one" : path, second ? path : "one", &f),
+                err))
+            FAIL("%s", path);
+        CHECK_EQ(f.fd[0] >= 0 && f.fd[1] >= 0 && f.fd[2] >= 0, err == 0);
+        CHECK(!err || f.which == second);
+        if (err)
             continue;
-        CHECK_EQ(fstat(fd, &st), 0);
-        CHECK_EQ(st.st_mode, S_IFREG | 0600);
-        CHECK_EQ(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDWR);
-        if (!CHECK_EQ(raw_name(maker), tried[i].named))
-            FAIL("%s", tried[i].path);
-        close(maker);
-        close(fd);
+        for (int k = 0; k < 2; k++) {
+            CHECK_EQ(fstat(f.fd[k], &st), 0);
+            CHECK_EQ(st.st_mode, S_IFREG | 0600);
+            CHECK_EQ(fcntl(f.fd[k], F_GETFL) & O_ACCMODE, O_RDWR);
+        }
+        if (!CHECK_EQ(raw_name(&f), 0))
+            FAIL("%s", path);
+        made_close(&f);
     }
     raw_end();
     CHECK_EQ(halves(nt_path("in")), 0);
     snprintf(cmd, sizeof(cmd),
-             "cd %s/in && test -f new -a -f sub/new -a -f other -a -p pipe -a "
-             "-h dangling -a ! -e x",
+             "cd %s/in && test -f new -a -f sub/new -a -f other -a -f one -a "
+             "-p pipe -a -h dangling -a ! -e x",
              nt_path(""));
     CHECK_EQ(system(cmd), 0);
     nt_clean();
 }
 
+TEST(helper_makes_no_file_out_of_two)
+{
+    static const char *const same[] = {"sub/f", "./sub/f", "sub//f",
+                                       "sub/../sub/f", "link/f"};
+    struct made f;
+    REQUIRE_EQ(mkdir(nt_path("in"), 0700), 0);
+    REQUIRE_EQ(mkdir(nt_path("in/sub"), 0700), 0);
+    REQUIRE_EQ(symlink("sub", nt_path("in/link")), 0);
+    raw_begin(NULL, nt_path("in"));
+    for (size_t i = 0; i < ARRAY_LEN(same); i++)
+        CHECK_EQ(raw_create("sub/f", same[i], &f), -ENOTUNIQ);
+    REQUIRE_EQ(raw_create("f", "sub/f", &f), 0);
+    CHECK_EQ(raw_name(&f), 0);
+    made_close(&f);
+    raw_end();
+    CHECK_EQ(halves(nt_path("in")), 0);
+    nt_clean();
+}
+
+static void has(const char *path, const char *text)
+{
+    char is[16] = "";
+    int fd = open(path, O_RDONLY);
+    CHECK(read(fd, is, sizeof(is) - 1) >= 0);
+    CHECK_STR(is, text);
+    close(fd);
+}
+
 /* Whoever gives up, or is killed, leaves what was there, and no half. */
 TEST(helper_makes_no_file_that_nobody_names)
 {
-    struct stat st;
-    int fd, maker;
+    struct made f;
     REQUIRE_EQ(mkdir(nt_path("in"), 0700), 0);
     REQUIRE_EQ(mkdir(nt_path("in/sub"), 0700), 0);
     text_file(nt_path("in/f"), "before", 0600);
     raw_begin(NULL, nt_path("in"));
-    REQUIRE_EQ(raw_create("f", &fd, &maker), 0);
-    CHECK_EQ(write(fd, "half", 4), 4);
-    CHECK_EQ(halves(nt_path("in")), 1);
-    close(maker);
-    close(fd);
+    REQUIRE_EQ(raw_create("f", "g", &f), 0);
+    CHECK_EQ(write(f.fd[0], "half", 4), 4);
+    CHECK_EQ(halves(nt_path("in")), 2);
+    made_close(&f);
     raw_end();
     CHECK_EQ(halves(nt_path("in")), 0);
-    CHECK_EQ(stat(nt_path("in/f"), &st), 0);
-    CHECK_EQ(st.st_size, 6);
+    has(nt_path("in/f"), "before");
+    CHECK_EQ(access(nt_path("in/g"), F_OK), -1);
+    nt_clean();
+}
+
+/* The second has come to be something else: the first is what it was. */
+TEST(helper_names_both_files_or_none)
+{
+    struct made f;
+    REQUIRE_EQ(mkdir(nt_path("in"), 0700), 0);
+    REQUIRE_EQ(mkdir(nt_path("in/sub"), 0700), 0);
+    text_file(nt_path("in/f"), "before", 0600);
+    raw_begin(NULL, nt_path("in"));
+    for (int was = 1; was >= 0; was--) {
+        REQUIRE_EQ(raw_create("f", "g", &f), 0);
+        CHECK_EQ(write(f.fd[0], "new", 3), 3);
+        REQUIRE_EQ(mkdir(nt_path("in/g"), 0700), 0);
+        CHECK_EQ(raw_name(&f), -EEXIST);
+        CHECK_EQ(f.which, 1);
+        made_close(&f);
+        REQUIRE_EQ(rmdir(nt_path("in/g")), 0);
+        if (was)
+            has(nt_path("in/f"), "before");
+        else
+            CHECK_EQ(access(nt_path("in/f"), F_OK), -1);
+        unlink(nt_path("in/f"));
+    }
+    raw_end();
+    CHECK_EQ(halves(nt_path("in")), 0);
     nt_clean();
 }
 
