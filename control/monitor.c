@@ -271,6 +271,20 @@ static void monitor_client_passed(struct client *c, int fd)
         mo->fd[mo->nfd++] = fd;
 }
 
+/* How far a client of QMP has come, and 1. */
+static uint8_t monitor_client_rests(const struct client *c, const void *who)
+{
+    const struct monitor *mo = c->owner;
+    bool rests =
+        mo->from == mo->n && !mo->nfd && !mo->last && (!mo->asked || who == mo);
+    return rests ? 1 + mo->ready : 0;
+}
+
+static void monitor_client_goes_on(struct client *c, uint8_t known)
+{
+    ((struct monitor *)c->owner)->ready = known > 1;
+}
+
 static const struct talk monitor_talk = {
     .begin = monitor_client_begin,
     .room = monitor_client_room,
@@ -279,6 +293,8 @@ static const struct talk monitor_talk = {
     .end = monitor_client_end,
     .refuse = monitor_client_refuse,
     .passed = monitor_client_passed,
+    .rests = monitor_client_rests,
+    .goes_on = monitor_client_goes_on,
 };
 
 /* Who connects can end the machine: a socket's file is its maker's alone. */

@@ -41,7 +41,7 @@ struct qmp_event {
     const char *name, *data; /* its type; NULL: it has none */
 };
 extern const struct qmp_event qmp_events[];
-#define QMP_EVENTS 8
+#define QMP_EVENTS 9
 
 /* Does what the verb of that name does, with up to two keys. */
 int qmp_verb(struct monitor *mo, const char *verb, const char *key,

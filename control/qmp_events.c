@@ -2,6 +2,8 @@
 /* QMP's events: what has happened to the machine, in QEMU's words. */
 #include "control/qmp.h"
 
+#include <unistd.h>
+
 const struct qmp_event qmp_events[QMP_EVENTS] = {
     [NEWS_PAUSED] = {"STOP", NULL},
     [NEWS_RESUMED] = {"RESUME", NULL},
@@ -9,6 +11,7 @@ const struct qmp_event qmp_events[QMP_EVENTS] = {
     [NEWS_RESET] = {"RESET", "{guest:b,reason:s}"},
     [NEWS_END] = {"SHUTDOWN", "{guest:b,reason:s}"},
     [NEWS_PANICKED] = {"GUEST_PANICKED", "{action:s}"},
+    [NEWS_TAKEN] = {"X_TAKEN_OVER", "{pid:i}"}, /* QEMU has none such */
     [NEWS_BALLOON] = {"BALLOON_CHANGE", "{actual:i}"},
     [NEWS_RX_FILTER] = {"NIC_RX_FILTER_CHANGED", "{name?:s,path:s}"},
 };
@@ -30,6 +33,7 @@ static const char *qmp_cause(const struct news *n)
     }
 }
 
+/* syscalls loop if control: getpid */
 static void qmp_put_data(struct text *out, const struct news *n)
 {
     uint64_t actual = 0;
@@ -43,6 +47,9 @@ static void qmp_put_data(struct text *out, const struct news *n)
     case NEWS_PANICKED:
         text_put(out, ", \"data\": {\"action\": \"%s\"}",
                  n->asked ? "pause" : "poweroff");
+        break;
+    case NEWS_TAKEN:
+        text_put(out, ", \"data\": {\"pid\": %d}", (int)getpid());
         break;
     case NEWS_BALLOON:
         query_balloon_actual(n->dev->m, &actual);

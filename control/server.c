@@ -13,18 +13,23 @@
 #include "control/server.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/handed.h"
 #include "base/log.h"
+#include "base/parts.h"
 #include "base/use.h"
 
 #define SILENT_NS 1000000000ull
 #define PAUSE_NS 10000000ull
 #define SERVER_PASSED 4 /* descriptors with one message */
+
+static struct server *servers;
 
 /* syscalls loop if control: close */
 static void server_hang_up(struct client *c)
@@ -346,6 +351,15 @@ static void server_http_refuse(const struct server *s, struct text *out)
     text_free(&body);
 }
 
+/* A request stays where it is until it is answered. */
+static uint8_t server_http_rests(const struct client *c, const void *who)
+{
+    const struct http *h = &c->in;
+    if (c->asked)
+        return who == c && !h->last && h->n == h->head + h->body;
+    return !h->n;
+}
+
 static const struct talk server_http = {
     .begin = server_http_begin,
     .room = server_http_room,
@@ -353,6 +367,7 @@ static const struct talk server_http = {
     .next = server_http_next,
     .end = server_http_end,
     .refuse = server_http_refuse,
+    .rests = server_http_rests,
 };
 
 /* ----------------------------------------------------------- begin and end */
@@ -368,6 +383,9 @@ int server_begin(struct server *s, struct loop *l, int fd)
     timer_init(&s->pause, l, server_go_on);
     for (int i = 0; i < SERVER_CLIENTS; i++)
         s->client[i].ev.fd = -1;
+    s->number = servers ? servers->number + 1 : 0;
+    s->next = servers;
+    servers = s;
     int err = loop_add(l, &s->listen);
     if (err) {
         close(fd);
@@ -391,4 +409,88 @@ void server_end(struct server *s)
     if (s->listen.fd >= 0)
         close(s->listen.fd);
     s->loop = NULL;
+    struct server **p = &servers;
+    while (*p != s)
+        p = &(*p)->next;
+    *p = s->next;
+}
+
+/* --------------------------------------------------------- another process */
+
+/* Servers are the same, in the same order, where the options are. */
+static void server_part(const struct server *s, char name[PART_NAME_MAX + 1])
+{
+    snprintf(name, PART_NAME_MAX + 1, "client.%u.%s", s->number, s->name);
+}
+
+struct came {
+    uint32_t late;
+    uint8_t known;
+};
+
+static void server_leave(struct client *c, const void *who, struct parts *out)
+{
+    char name[PART_NAME_MAX + 1];
+    struct came came = {0};
+    if (c->ev.fd < 0 || !c->ev.loop)
+        return;
+    bool there = server_flush(c) && !c->out.n && !c->ended;
+    if (!c->asked)
+        loop_del(&c->ev);
+    if (there && c->talk->rests)
+        came.known = c->talk->rests(c, who);
+    if (!came.known)
+        return;
+    came.late = handed_late(c->ev.fd);
+    server_part(c->server, name);
+    parts_put(out, name, &came, sizeof(came));
+}
+
+void servers_leave(const void *who, struct parts *out)
+{
+    for (struct server *s = servers; s; s = s->next) {
+        timer_cancel(&s->pause);
+        loop_want(&s->listen, 0);
+        for (int i = 0; i < SERVER_CLIENTS; i++)
+            server_leave(&s->client[i], who, out);
+    }
+}
+
+void servers_stay(void)
+{
+    for (struct server *s = servers; s; s = s->next) {
+        loop_want(&s->listen, EPOLLIN);
+        for (struct client *c = s->client; c < s->client + SERVER_CLIENTS;
+             c++) {
+            if (c->ev.fd < 0 || c->ev.loop || c->asked)
+                continue;
+            if (loop_add(s->loop, &c->ev))
+                server_hang_up(c);
+            else
+                loop_again(&c->ev); /* what was said meanwhile */
+        }
+    }
+}
+
+void servers_arrive(const struct part *part)
+{
+    char name[PART_NAME_MAX + 1];
+    struct server *s = servers;
+    struct came came;
+    for (; s; s = s->next) {
+        server_part(s, name);
+        if (!strcmp(name, part->name))
+            break;
+    }
+    if (!s || part->len != sizeof(came))
+        return;
+    memcpy(&came, part->p, sizeof(came));
+    struct client *c = server_place(s);
+    int fd = c ? handed_late_take(came.late) : -1;
+    if (fd < 0)
+        return;
+    server_adopt(s, c, fd);
+    text_free(&c->out); /* it has been greeted */
+    if (c->ev.fd >= 0 && s->talk->goes_on)
+        s->talk->goes_on(c, came.known);
 }

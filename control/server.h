@@ -29,6 +29,11 @@ struct talk {
     void (*refuse)(const struct server *s, struct text *out);
     /* Optional: a descriptor came along, which is the callee's. */
     void (*passed)(struct client *c, int fd);
+    /* Optional. Another process may go on with it if nothing is begun: all it
+     * has sent is done, but for what `who` has asked. Gives what it is to know,
+     * 0: it cannot. And there, after begin(). */
+    uint8_t (*rests)(const struct client *c, const void *who);
+    void (*goes_on)(struct client *c, uint8_t known);
 };
 
 struct client {
@@ -60,6 +65,8 @@ struct server {
     size_t body_max;      /* of a request's body; 0: HTTP_BODY_MAX bytes */
     uint64_t turned_away; /* connections, as there were too many */
 
+    struct server *next;
+    unsigned number;
     struct loop *loop;
     struct event listen;
     struct timer pause;
@@ -82,5 +89,15 @@ void server_become(struct client *c, const struct talk *talk, void *owner);
 /* c->out has something unasked for. */
 void server_say(struct client *c);
 void server_end(struct server *s);
+
+/* Another process takes over what all servers do. They do nothing from here on;
+ * parts of its state say who is connected, with `who` among them, whose request
+ * that is. */
+struct part;
+struct parts;
+void servers_leave(const void *who, struct parts *out);
+void servers_stay(void); /* it does not */
+/* And there: one of these parts. */
+void servers_arrive(const struct part *part);
 
 #endif

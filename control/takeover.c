@@ -22,6 +22,7 @@
 #include "base/fd.h"
 #include "base/handed.h"
 #include "control/restore.h"
+#include "control/server.h"
 #include "control/upgrade.h"
 #include "host/daemon.h"
 #include "host/helper.h"
@@ -169,8 +170,15 @@ static int takeover_take(struct machine *m)
     helper_mine(); /* before the other's does no more: never neither */
     if (write(SUCCESSOR_TOOK, "", 1) != 1)
         log_line("the helper process of before is gone");
+    const struct saved *s = &taken.saved;
+    struct part part;
+    size_t at = 0;
+    while (parts_next(s->p, s->len, &at, &part))
+        if (!strncmp(part.name, "client.", 7))
+            servers_arrive(&part);
     handed_mine();
     taken.mine = true;
+    machine_tell(m, NEWS_TAKEN, true, 0);
     log_catch(NULL, 0);
     close(SUCCESSOR_SOCK);
     close(SUCCESSOR_TOOK);

@@ -34,6 +34,7 @@
 #include "base/parts.h"
 #include "base/use.h"
 #include "block/block.h"
+#include "control/server.h"
 #include "control/snapshot.h"
 #include "host/chardev.h"
 #include "host/console.h"
@@ -144,8 +145,10 @@ upgrade_fail(int err, const char *fmt, ...)
     helper_give_up();
     bool resumes = up.resumes, stood = up.m->leaving;
     up.m->leaving = up.resumes = false;
-    if (stood)
+    if (stood) {
         console_take_back();
+        servers_stay();
+    }
     if (resumes)
         machine_resume(up.m);
     log_line("%s; the guest goes on here", why);
@@ -248,6 +251,7 @@ static void upgrade_state(void)
         machine_pause(up.m);
         console_hand_over();
         err = up.m->ops->save(up.m, &s);
+        servers_leave(up.who, &s);
     }
     log_catch(NULL, 0);
     if (!err)

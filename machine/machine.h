@@ -201,6 +201,7 @@ enum machine_news {
     NEWS_RESET,  /* `why`: STOP_RESET */
     NEWS_END,    /* the run's, or the guest's with -no-shutdown: `why` */
     NEWS_PANICKED,
+    NEWS_TAKEN, /* this process has taken it over from another one */
     /* Of a device (machine_note). */
     NEWS_BALLOON,   /* it has another size */
     NEWS_RX_FILTER, /* other frames are to come */

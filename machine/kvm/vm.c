@@ -362,10 +362,10 @@ static int vm_go_on(struct vm *vm)
     err = saved_load_devices(&vm->m, s);
     if (!err)
         err = kvm_gathered(vm);
-    free(s->p);
-    s->p = NULL;
     if (!err && s->take)
         err = s->take(&vm->m);
+    free(s->p);
+    s->p = NULL;
     vm->m.started = !err; /* somewhere else */
     if (!err && !s->paused)
         machine_resume(&vm->m);

@@ -420,6 +420,51 @@ test_upgrade_keeps() {
 another_pid() { [ -s p ] && [ "$(<p)" != "$1" ]; }
 heard_twice() { [ "$(grep -ac 'guest: net up' heard)" = 2 ]; }
 
+e2e kvm upgrade_clients "who is connected to QMP or the API stays so, who asked for it too; who comes meanwhile is answered; each once"
+test_upgrade_clients() {
+    local i old asks
+    mkdir bin
+    cp "$VMM" bin/new
+    cc -o bin/state-dies "$here/successor.c"
+    boot_bundled '' -control s -upgrade "$T/bin" -qmp unix:q,server=on,wait=off
+    exec 6> >(socat - UNIX:q >qmp) 7> >(socat - UNIX:s >api) 8> >(socat - UNIX:q >deaf)
+    printf '%s' '{"execute":"qmp_capabilities"}' >&6
+    wait_for 10 "its capabilities" grep -q '{"return": {}}' qmp
+    wait_for 10 "another greeting" grep -q QMP deaf
+    printf 'GET /version HTTP/1.1\r\n\r\n' >&7
+    wait_for 10 "an answer" grep -q firecracker_version api
+    printf '%s' '{"execute":"query-' >&8 # and it stops there
+    asks_on &
+    asks=$!
+    for i in 1 2 3; do
+        ! "$VMM" ctl s upgrade "$T/bin/state-dies" 2>said || fail "it has taken over"
+        old=$vmm_pid
+        put_upgrade "$T/bin/new" >&7
+        wait_for 20 "the end of process $old" vmm_ended
+        ! jobs -p | grep -qx "$old" || wait "$old" || fail "exit status $?"
+        vmm_pid=$(sed -n 's/.*process \([0-9]*\) has taken over.*/\1/p' err | tail -n 1)
+        wait_for 10 "its answer" counts "$i" 'HTTP/1.1 204' api
+        printf '%s' '{"execute":"query-status"}' >&6
+        wait_for 10 "what QMP says" counts "$i" '"status": "running"' qmp
+        is "$(grep -o '"X_TAKEN_OVER", "data": {"pid": [0-9]*' qmp | tail -n 1 | grep -o '[0-9]*$')" "$vmm_pid" "the event's number"
+        printf 'GET /version HTTP/1.1\r\n\r\n' >&7
+        wait_for 10 "an answer of the API" counts $((i + 1)) firecracker_version api
+    done
+    is "$(grep -c '"QMP"' qmp)" 1 "greetings"
+    is "$(grep -o '"event": "[A-Z_]*"' qmp | sort | uniq -c | sort -n | tr -s ' \n' ' ')" \
+        ' 3 "event": "X_TAKEN_OVER" 6 "event": "RESUME" 6 "event": "STOP" ' "events"
+    touch enough
+    wait "$asks" || fail "somebody was not answered: $(<asks)"
+    exec 6>&- 7>&- 8>&-
+}
+counts() { [ "$(grep -o "$2" "$3" | wc -l)" = "$1" ]; }
+asks_on() { while [ ! -e enough ]; do timeout 20 "$VMM" ctl s status >asks 2>&1 || return; done; }
+# put_upgrade PROGRAM: as a client that goes on with its connection.
+put_upgrade() {
+    local body="{\"path\":\"$1\"}"
+    printf 'PUT /verbs/upgrade HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s' "${#body}" "$body"
+}
+
 e2e kvm upgrade_cannot "without -upgrade, with private memory, another backend or a capture: refused by name; -upgrade and -allow-path do not meet"
 test_upgrade_cannot() {
     local rc=0
