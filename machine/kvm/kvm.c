@@ -370,10 +370,18 @@ void kvm_settle(struct timer *t)
 }
 
 /* syscalls loop: ioctl(KVM_CREATE_VM) */
+void kvm_make_next(struct vm *vm)
+{
+    if (vm->next < 0)
+        vm->next = ioctl(vm->kvm, KVM_CREATE_VM, 0);
+}
+
 int kvm_open_vm(struct vm *vm)
 {
     int err;
-    vm->fd = ioctl(vm->kvm, KVM_CREATE_VM, 0);
+    kvm_make_next(vm);
+    vm->fd = vm->next;
+    vm->next = -1;
     if (vm->fd < 0)
         return fail(-errno,
                     "%s: KVM_CREATE_VM: %s; is another hypervisor using the "
@@ -395,6 +403,7 @@ int kvm_open_vm(struct vm *vm)
         return fail(err, "%s: setting up the VM: %s", vm->cfg.kvm,
                     strerror(-err));
     timer_arm(&vm->settle, now_ns() + SETTLE_AFTER_NS);
+    worker_wait(&vm->worker, 0); /* cpuid_ask */
     for (unsigned i = 0; i < vm->m.ncpus && !err; i++) {
         err = vcpu_open(vm, &vm->vcpu[i]);
         if (err)

@@ -45,6 +45,7 @@ struct vm {
     struct machine m; /* first: a machine is all that others see */
     struct vm_config cfg;
     int kvm, fd; /* /dev/kvm, the VM */
+    int next;    /* the VM that kvm_open_vm will take, or -1 */
     size_t run_size;
     void *ram_map;
     size_t ram_map_size;
@@ -106,6 +107,7 @@ static inline struct vm *vm_of(struct machine *m)
  * makes a fresh VM and registers what is already known; kvm_close_vm ends it.
  */
 int kvm_open_vm(struct vm *vm);
+void kvm_make_next(struct vm *vm); /* what of it can be done before */
 void kvm_close_vm(struct vm *vm);
 /* Message-signalled interrupts that are attached between the two go to KVM
  * together, by the latter: each change of routes waits for a grace period. With
@@ -138,6 +140,7 @@ void clock_go(struct vm *vm);
 
 /* cpuid.c: told to a vCPU; saved; is what was saved the same here? 0 or -errno,
  * the latter two said. */
+int cpuid_ask(struct vm *vm); /* ahead of time; supported */
 int cpuid_set(struct vm *vm, struct vcpu *c);
 int cpuid_save(struct vm *vm, struct parts *out);
 int cpuid_check(struct vm *vm, const struct part *saved);

@@ -37,6 +37,8 @@ static void vm_load(void *arg)
     log_catch(NULL, 0);
     atomic_store(&vm->loaded, true);
     event_signal(vm->request.fd);
+    if (!vm->load_err)
+        cpuid_ask(vm);
 }
 
 static void vm_load_begin(struct vm *vm)
@@ -44,6 +46,7 @@ static void vm_load_begin(struct vm *vm)
     machine_hold(&vm->m);
     vm->loading = true;
     worker_do(&vm->worker, vm_load, vm);
+    kvm_make_next(vm);
 }
 
 /* Makes a VM, and puts the boot CPU at the kernel's entry. After the kernel is
@@ -63,7 +66,6 @@ static int vm_open_guest(struct vm *vm)
 
 static void vm_load_end(struct vm *vm)
 {
-    worker_wait(&vm->worker, 0);
     vm->loading = false;
     atomic_store(&vm->loaded, false);
     int err = vm->load_err;
@@ -312,7 +314,7 @@ int vm_new(struct machine **out, const struct vm_config *cfg)
     vm->cfg.memory.shared |= cfg->shared_ram;
     /* The bundled guest touches a hundred pages or so; a Linux takes it all. */
     vm->cfg.memory.sparse = !cfg->boot->kernel && !cfg->boot->rom;
-    vm->kvm = vm->fd = vm->request.fd = vm->m.ram.fd = vm->uffd = -1;
+    vm->kvm = vm->fd = vm->next = vm->request.fd = vm->m.ram.fd = vm->uffd = -1;
     vm->m.ops = &kvm_machine_ops;
     vm->m.ncpus = cfg->cpus;
     atomic_store(&vm->why, -1);
@@ -420,6 +422,8 @@ void vm_free(struct machine *m)
         loop_free(m->loop);
     if (vm->request.fd >= 0)
         close(vm->request.fd);
+    if (vm->next >= 0)
+        close(vm->next);
     if (vm->kvm >= 0)
         close(vm->kvm);
     if (vm->ram_map)

@@ -105,6 +105,7 @@ TEST(filter_ioctls_are_allowed_by_number_and_thread)
     CHECK(!may(THREAD_VCPU, SYS_ioctl, 9, KVM_CREATE_VM, 0));
     CHECK(!may(THREAD_PAIR, SYS_ioctl, 9, KVM_IRQFD, 0));
     CHECK(may(THREAD_WORKER, SYS_ioctl, 9, KVM_REINJECT_CONTROL, 0));
+    CHECK(may(THREAD_WORKER, SYS_ioctl, 9, KVM_GET_SUPPORTED_CPUID, 0));
     /* The C library's is an int, whose sign goes all the way up. */
     CHECK(may(THREAD_LOOP, SYS_ioctl, 9, (uint64_t)(int)TUNGETIFF, 0));
     static const unsigned never[] = {
