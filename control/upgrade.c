@@ -105,12 +105,16 @@ static void upgrade_done(void)
     up.over(up.m);
 }
 
-/* One word, if there is one; 0: it is gone; -EAGAIN: none yet.
+/* One word, if there is one; 0: it is gone; -EAGAIN: none yet. That it went
+ * with something unread is told first, then what it had to say.
  *
  * syscalls loop if control: recvfrom */
 static ssize_t upgrade_hear(char *word, size_t size)
 {
-    ssize_t n = recv(up.sock.fd, word, size - 1, MSG_DONTWAIT);
+    ssize_t n;
+    do
+        n = recv(up.sock.fd, word, size - 1, MSG_DONTWAIT);
+    while (n < 0 && errno == ECONNRESET);
     word[n > 0 ? n : 0] = '\0';
     return n < 0 ? -errno : n;
 }

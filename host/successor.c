@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -42,6 +43,12 @@ int successor_allow(const char *dir)
     next.dir = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (next.dir < 0)
         return fail(-EINVAL, "-upgrade %s: %s", dir, strerror(errno));
+    struct statvfs fs;
+    if (!fstatvfs(next.dir, &fs) && fs.f_flag & ST_NOEXEC)
+        return fail(-EINVAL,
+                    "-upgrade %s: nothing there can be executed: it is mounted "
+                    "noexec, as all of a jail is",
+                    dir);
     next.path = realpath(dir, NULL);
     if (!next.path)
         return fail(-EINVAL, "-upgrade %s: %s", dir, strerror(errno));

@@ -81,6 +81,9 @@ test_jail_processes() {
     jail --id b -- -serial none -nonsense 2>said || rc=$?
     is $rc 2 "the VMM's own exit status"
     matches "$(<said)" '^vmm: -nonsense: ' "its own words"
+    rc=0
+    jail --id u -- -serial none -upgrade run 2>said || rc=$?
+    matches "$rc $(<said)" '^2 vmm: -upgrade run: nothing there can be executed: it is mounted noexec' "an upgrade's directory"
     # A namespace of which only a file is left.
     touch net
     unshare --net="$T/net" sh -c 'ip tuntap add tap7 mode tap user 1234; ip link set tap7 up'

@@ -328,6 +328,7 @@ test_upgrade_refused() {
     cp bin/vmm bin/plain && chmod 644 bin/plain
     cp bin/vmm bin/arm && printf '\267' | dd of=bin/arm bs=1 seek=18 conv=notrunc status=none
     printf '#!/bin/sh\n' >bin/script && chmod 755 bin/script
+    head -c 64 "$VMM" >bin/stub && chmod 755 bin/stub
     mkfifo bin/fifo && chmod 755 bin/fifo
     ln -s /bin/true bin/link
     ln -s vmm bin/inside
@@ -337,6 +338,7 @@ test_upgrade_refused() {
     stays_with fifo 'no file that can be executed'
     stays_with script 'no program for this processor'
     stays_with arm 'no program for this processor'
+    stays_with stub 'the new process: it cannot be executed'
     stays_with theirs 'could have written it'
     stays_with nobodys 'could have written it'
     stays_with link 'leads out'
