@@ -6,18 +6,24 @@
 #include "devices/list.h"
 #include "devices/pci/pci.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/unit/fakeblk.h"
 
 #define RAM (4u << 20)
 #define RINGS 0x40000 /* below: what is zero at first */
 #define SAVED (1u << 18)
 
-static struct device *device[8];
+static struct device *device[14];
+static unsigned slot[ARRAY_LEN(device)]; /* on the PCI bus, or 0 */
 static struct fake_net *net[3];
+static struct fake_blk *drive;
 
 static void add(struct machine *m, const struct device_class *cls,
                 const char *text, unsigned i)
 {
+    static unsigned slots;
     REQUIRE_EQ(fake_device(m, cls, cls->name, text), 0);
+    if (fields_find(cls->fields, "addr"))
+        slot[i] = ++slots;
     device[i] = m->devices;
     while (device[i]->next)
         device[i] = device[i]->next;
@@ -38,6 +44,15 @@ static struct machine *make(void)
     add(m, &rtc_class, "", 4);
     add(m, &acpi_pm_class, "", 5);
     add(m, &i8042_class, "", 6);
+    drive = fake_blk_new(NULL);
+    drive->self = true;
+    add(m, &virtio_blk_class, "drive=d0,packed=on,num-queues=2", 8);
+    add(m, &virtio_rng_class, "packed=on,max-bytes=100,period=1000", 9);
+    add(m, &virtio_balloon_class, "packed=on,free-page-reporting=on", 10);
+    add(m, &virtio_vsock_class,
+        "guest-cid=3,uds_path=/tmp/fuzz-state,packed=on", 11);
+    add(m, &vmgenid_class, "guid=auto", 12);
+    add(m, &pvpanic_class, "", 13);
     return m;
 }
 
@@ -52,19 +67,19 @@ static size_t save(struct device *dev, uint8_t *out)
 static void go_on(struct machine *m, unsigned i)
 {
     static uint8_t frame[2000] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-    struct pci_fn *fn = pci_fn_at(m->pci, i + 1);
+    struct pci_fn *fn = slot[i] ? pci_fn_at(m->pci, slot[i]) : NULL;
     device_resume(device[i]);
-    if (i < 3) {
-        for (unsigned q = 0; q < (i ? 1 : 2); q++)
-            fake_net_give(net[i], q, NULL, frame, 60 + 800 * q);
-        fake_run_loop(m);
+    for (unsigned q = 0; i < 3 && q < (i ? 1 : 2); q++)
+        fake_net_give(net[i], q, NULL, frame, 60 + 800 * q);
+    fake_run_loop(m);
+    if (fn)
         for (unsigned bar = 0; bar < PCI_BARS; bar++)
             for (unsigned off = 0; fn->bar[bar].region.read && off < 64;
                  off += 4)
                 fn->bar[bar].region.read(fn->bar[bar].region.owner,
                                          off % fn->bar[bar].size, 4);
+    if (i < 3)
         fake_net_clear(net[i]);
-    }
     for (unsigned port = 0x3f8; port < 0x400; port++)
         inb(m, port);
     inb(m, 0x60);
