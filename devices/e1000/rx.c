@@ -48,16 +48,28 @@ bool e1000_rx_on(const struct e1000 *e)
 
 /* ---------------------------------------------------------------- reading */
 
+/* SDM 13.4.22, LPE; 3.2.1: the longest frame on the wire, FCS included. */
+static uint32_t e1000_rx_longest(const struct e1000 *e)
+{
+    return reg_get(e, RCTL) & RCTL_LPE ? E1000_LONG_MAX : E1000_FRAME_MAX;
+}
+
 /* Lays out the packet to come: its first frame in the head descriptor's buffer
- * (plain: all of that buffer; guessed: headers and one MSS), further guessed
- * payload behind, the rest to buf[]. */
+ * (plain: as long as one can be; guessed: headers and one MSS), further guessed
+ * payload behind, the rest to buf[].
+ *
+ * Nothing is written where no frame can reach, whatever size RCTL says: with
+ * LPE off Linux' buffers are of 1522 bytes where it says 2048, and behind them
+ * begins the next one, or any other page of its kernel. */
 static void e1000_rx_lay_out(struct e1000 *e, const struct rx_ring *r)
 {
     struct e1000_rx *x = &e->rx;
     uint32_t seg = x->guess_hlen + x->guess_mss, at = 0, d = r->head;
     uint32_t avail = e1000_rx_avail(r);
-    bool guess = x->guess && seg + ETH_FCS <= r->bufsize;
-    uint32_t k = guess ? seg : r->bufsize, skip = 0;
+    uint32_t longest = e1000_rx_longest(e) - ETH_FCS, skip = 0;
+    uint32_t room = longest < r->bufsize ? longest : r->bufsize;
+    bool guess = x->guess && seg <= longest && seg + ETH_FCS <= r->bufsize;
+    uint32_t k = guess ? seg : room;
     x->iov[0] = (struct iovec){&x->p.nh, NET_HDR_LEN};
     x->niov = 1;
     while (avail-- && x->niov <= RX_IOV && at + k <= NET_FRAME_MAX) {
@@ -172,19 +184,11 @@ static bool e1000_rx_put_next(struct e1000 *e, struct rx_ring *r)
 
 /* ---------------------------------------------------------------- packets */
 
-/* SDM 13.4.22, LPE; 3.2.1: the wire's length, FCS included. */
-static bool e1000_rx_too_long(const struct e1000 *e, uint32_t len)
-{
-    uint32_t max =
-        reg_get(e, RCTL) & RCTL_LPE ? E1000_LONG_MAX : E1000_FRAME_MAX;
-    return len + ETH_FCS > max;
-}
-
 /* May the guest have it? Counts why not. `len`: of its longest frame. */
 static bool e1000_rx_accept(struct e1000 *e, const uint8_t *h, uint32_t len,
                             const struct eth_info *info)
 {
-    if (e1000_rx_too_long(e, len)) {
+    if (len + ETH_FCS > e1000_rx_longest(e)) {
         stat_add(e, ROC, 1);
         nic_count(&e->nic.stats, rx_drop_long, 1);
     } else if (!e1000_filter(e, h, info)) {
