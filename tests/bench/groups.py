@@ -16,6 +16,7 @@ import api
 import boots
 import compare
 import disks
+import scale
 import snapshot
 import vms
 from vms import GUEST, HOST, MAC, Failed, VM, ask, command, fields, guest_shell, sh, wait_for
@@ -686,8 +687,9 @@ GROUPS = {
     "network": network, "bundled": bundled, "floor": floor, "start": start, "density": density, "size": size,
     "api": lambda bench: api.api(bench, words_for(bench, "quiet")), "boot": boots.boot,
     "snapshot": lambda bench: snapshot.snapshot(bench, words_for(bench, "")), "disk": lambda bench: disks.disk(bench, Costs),
+    "scale": lambda bench: scale.scale(bench, words_for(bench, "")),
 }
 PLACES = {
     "network": ["lab"], "bundled": ["here", "lab"], "floor": ["here", "lab"], "start": ["here", "lab"],
-    "density": ["here"], "size": ["here"], "api": ["here"], "snapshot": ["here"], "boot": ["lab"], "disk": ["lab"],
+    "density": ["here"], "size": ["here"], "api": ["here"], "snapshot": ["here"], "boot": ["lab"], "disk": ["lab"], "scale": ["here"],
 }

@@ -10,6 +10,7 @@ import api
 import boots
 import compare
 import disks
+import scale
 import snapshot
 
 # row: what it says, unit, whether more or less is better
@@ -53,6 +54,7 @@ ROWS = {
     **snapshot.ROWS,
     **boots.rows(),
     **disks.rows(),
+    **scale.ROWS,
     "run": ("the run", "", "more"),
 }
 TITLES = {
@@ -69,9 +71,10 @@ TITLES = {
     ("snapshot", "here"): "Snapshots, bundled guest, on this machine's own KVM",
     ("boot", "lab"): "What boots, in the lab, ms",
     ("disk", "lab"): "Disks, Linux guest, in the lab",
+    ("scale", "here"): "Scale, bundled guests, on this machine's own KVM",
 }
 ORDER = ["floor", "vmm", "was", "qemu", "vmm-vhost", "was-vhost", "qemu-vhost", "vmm-e1000", "was-e1000", "qemu-e1000",
-         "microvm", "microvm-seabios", *disks.ORDER]
+         "microvm", "microvm-seabios", *scale.ORDER, *disks.ORDER]
 NAMES = {
     "floor": "floor (no guest)",
     "vmm": "vmm virtio",
@@ -85,6 +88,7 @@ NAMES = {
     "qemu-e1000": "QEMU pc e1000",
     "microvm": "QEMU microvm",
     "microvm-seabios": "QEMU microvm, SeaBIOS",
+    **scale.NAMES,
     **disks.NAMES,
 }
 PAIRS = [("vmm", "qemu"), ("vmm-vhost", "qemu-vhost"), ("vmm-e1000", "qemu-e1000"), ("vmm", "microvm"),
@@ -179,6 +183,8 @@ class Results:
 def main_table(res, table):
     if table[0] == "boot":
         return boots.table(res, table)
+    if table[0] == "scale":
+        return scale.table(res, table)
     peers = res.peers(table)
     pairs = [p for p in PAIRS if p[0] in peers and p[1] in peers]
     head = ["", "unit", *(NAMES[p] for p in peers), *(f"{NAMES[a]} ÷ {NAMES[b]}" for a, b in pairs)]
