@@ -886,7 +886,7 @@ static void help_close_others(void)
 {
     int keep[HELP_DIRS_MAX + 6], n = 2, from = STDERR_FILENO + 1;
     log_fds(keep);
-    n += (int)successor_fds(keep + n);
+    keep[n++] = successor_fd();
     keep[n++] = sock;
     if (help->log_name)
         keep[n++] = help->log_dir;

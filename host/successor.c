@@ -10,9 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <signal.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,9 +25,9 @@
 
 static struct {
     char **argv;
-    char *path;   /* of dir, without symbolic links */
-    int dir, cwd; /* O_PATH; -1: nobody may take over */
-} next = {.dir = -1, .cwd = -1};
+    char *dir; /* without symbolic links; NULL: nobody may take over */
+    int cwd;   /* O_PATH */
+} next = {.cwd = -1};
 
 void successor_argv(char **argv)
 {
@@ -38,90 +36,57 @@ void successor_argv(char **argv)
 
 int successor_allow(const char *dir)
 {
-    if (next.dir >= 0)
-        return fail(-EINVAL, "-upgrade %s: there is one directory", dir);
-    next.dir = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (next.dir < 0)
-        return fail(-EINVAL, "-upgrade %s: %s", dir, strerror(errno));
     struct statvfs fs;
-    if (!fstatvfs(next.dir, &fs) && fs.f_flag & ST_NOEXEC)
+    struct stat st;
+    if (next.dir)
+        return fail(-EINVAL, "-upgrade %s: there is one directory", dir);
+    next.dir = realpath(dir, NULL);
+    if (!next.dir || stat(next.dir, &st) || statvfs(next.dir, &fs))
+        return fail(-EINVAL, "-upgrade %s: %s", dir, strerror(errno));
+    if (!S_ISDIR(st.st_mode))
+        return fail(-EINVAL, "-upgrade %s: is no directory", dir);
+    if (fs.f_flag & ST_NOEXEC)
         return fail(-EINVAL,
                     "-upgrade %s: nothing there can be executed: it is mounted "
                     "noexec, as all of a jail is",
                     dir);
-    next.path = realpath(dir, NULL);
-    if (!next.path)
-        return fail(-EINVAL, "-upgrade %s: %s", dir, strerror(errno));
     next.cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     return 0;
 }
 
-bool successor_allowed(void)
+int successor_fd(void)
 {
-    return next.dir >= 0;
-}
-
-unsigned successor_fds(int fd[2])
-{
-    fd[0] = next.dir;
-    fd[1] = next.cwd;
-    return next.dir < 0 ? 0 : next.cwd < 0 ? 1 : 2;
+    return next.cwd;
 }
 
 void successor_end(void)
 {
-    int fd[2];
-    for (unsigned n = successor_fds(fd); n;)
-        close(fd[--n]);
-    next.dir = next.cwd = -1;
-    free(next.path);
-    next.path = NULL;
+    if (next.cwd >= 0)
+        close(next.cwd);
+    next.cwd = -1;
+    free(next.dir);
+    next.dir = NULL;
 }
 
 /* ------------------------------------------------------------------ program */
 
-/* Without openat2(), which a unit with RestrictSUIDSGID= forbids: step by step,
- * and through no link at all. */
-static int successor_walk(const char *path, int flags)
-{
-    char copy[PATH_MAX], *rest = NULL;
-    int at = next.dir, fd = -ENOENT;
-    snprintf(copy, sizeof(copy), "%s", path);
-    char *name = *path == '/' ? NULL : strtok_r(copy, "/", &rest);
-    for (; name; at = fd) {
-        bool up = !strcmp(name, "..");
-        char *then = strtok_r(NULL, "/", &rest);
-        int how = then ? O_PATH | O_DIRECTORY : flags;
-        fd = up ? -1 : openat(at, name, how | O_NOFOLLOW | O_CLOEXEC);
-        int err = up ? -EXDEV : -errno;
-        if (at != next.dir)
-            close(at);
-        if (fd < 0)
-            return err;
-        name = then;
-    }
-    return fd;
-}
-
-static int successor_open_as(const char *path, int flags)
-{
-    struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC),
-                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
-    long fd = syscall(SYS_openat2, next.dir, path, &how, sizeof(how));
-    if (fd < 0 && errno == ENOSYS)
-        return successor_walk(path, flags);
-    return fd < 0 ? -errno : (int)fd;
-}
-
-/* Neither it nor a directory on the way is another's to write. */
-static int successor_trusted(const char *path, uid_t uid, gid_t gid)
+/* Where `path` below DIR really is, below it as well: malloc'ed, and nothing on
+ * the way to it is that user's to exchange from here on. NULL with errno. */
+static char *successor_find(const char *path, uid_t uid, gid_t gid)
 {
     char full[2 * PATH_MAX], who[256];
-    snprintf(full, sizeof(full), "%s/%s", next.path, path);
+    snprintf(full, sizeof(full), "%s/%s", next.dir, path);
     char *real = realpath(full, NULL);
-    int err = real ? child_trusted(real, uid, gid, who, sizeof(who)) : -errno;
+    if (!real)
+        return NULL;
+    size_t n = strlen(next.dir);
+    bool below = !strncmp(real, next.dir, n) && (n == 1 || real[n] == '/');
+    int err = below ? child_trusted(real, uid, gid, who, sizeof(who)) : -EXDEV;
+    if (!err)
+        return real;
     free(real);
-    return err;
+    errno = -err;
+    return NULL;
 }
 
 /* A file that may be executed, for this processor. */
@@ -145,21 +110,19 @@ static int successor_check(int fd, uid_t uid)
 int successor_open(const char *path, uid_t uid, gid_t gid)
 {
     struct stat st;
-    int fd = successor_open_as(path, O_PATH);
+    char *real = successor_find(path, uid, gid);
+    int err = real && !stat(real, &st) ? 0 : -errno;
+    if (!err && !S_ISREG(st.st_mode))
+        err = -EACCES;
+    int fd =
+        err ? err : open(real, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    free(real);
     if (fd < 0)
+        return err ? err : -errno;
+    err = successor_check(fd, uid);
+    if (!err)
         return fd;
-    bool file = !fstat(fd, &st) && S_ISREG(st.st_mode);
     close(fd);
-    if (!file)
-        return -EACCES;
-    fd = successor_open_as(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-    int err = fd < 0 ? fd : successor_check(fd, uid);
-    if (!err)
-        err = successor_trusted(path, uid, gid);
-    if (!err)
-        return fd;
-    if (fd >= 0)
-        close(fd);
     return err;
 }
 

@@ -4,7 +4,6 @@
 #ifndef SUCCESSOR_H
 #define SUCCESSOR_H
 
-#include <stdbool.h>
 #include <sys/types.h>
 
 /* How it is told that it is one: its first argument, and what is open. */
@@ -19,10 +18,8 @@ enum {
 void successor_argv(char **argv);
 /* -upgrade DIR: programs lie below it. 0 or -EINVAL (said). */
 int successor_allow(const char *dir);
-bool successor_allowed(void);
-/* The directories that are held open for it, for who closes all others: how
- * many. */
-unsigned successor_fds(int fd[2]);
+/* What is held open for it, for who closes all others; or -1. */
+int successor_fd(void);
 void successor_end(void);
 
 /* The program `path` below DIR, which that user cannot write, nor exchange: an
