@@ -32,12 +32,24 @@ void opts_init(struct opts *o, const char *what)
     snprintf(o->what, sizeof(o->what), "%s", what);
 }
 
+/* Most have a few, and each device and backend keeps its own: room for them is
+ * twice as much each time. */
+static bool opts_grow(struct opts *o)
+{
+    if (o->n && (o->n < 4 || o->n & (o->n - 1)))
+        return true;
+    void *more = realloc(o->kv, sizeof(*o->kv) * (o->n ? 2 * (size_t)o->n : 4));
+    if (more)
+        o->kv = more;
+    return more;
+}
+
 int opts_add(struct opts *o, const char *key, const char *val)
 {
     size_t nkey = strlen(key) + 1, nval = strlen(val) + 1;
     if (o->n == OPTS_MAX)
         return fail(-EINVAL, "%s: more than %d keys", o->what, OPTS_MAX);
-    char *own = malloc(nkey + nval);
+    char *own = opts_grow(o) ? malloc(nkey + nval) : NULL;
     if (!own)
         return fail(-ENOMEM, "%s: out of memory", o->what);
     memcpy(own, key, nkey);
@@ -62,6 +74,8 @@ int opts_move(struct opts *to, struct opts *from, const char *key,
         free(from->kv[i].key);
     }
     from->n = kept;
+    if (!kept)
+        opts_free(from);
     return err;
 }
 
@@ -99,7 +113,17 @@ void opts_free(struct opts *o)
 {
     for (int i = 0; i < o->n; i++)
         free(o->kv[i].key);
+    free(o->kv);
+    o->kv = NULL;
     o->n = 0;
+}
+
+struct opts opts_taken(struct opts *o)
+{
+    struct opts all = *o;
+    o->kv = NULL;
+    o->n = 0;
+    return all;
 }
 
 const char *opts_nth(const struct opts *o, const char *key, int k)

@@ -16,7 +16,7 @@ struct opts {
     struct {
         char *key;       /* one piece of memory with the value */
         const char *val; /* stays where it is when the struct moves */
-    } kv[OPTS_MAX];
+    } * kv;
     int n;
 };
 
@@ -26,6 +26,8 @@ struct opts {
 int opts_parse(struct opts *o, const char *what, const char *text,
                const char *first);
 void opts_free(struct opts *o);
+/* All of it, which another struct has from now on; `o` is empty. */
+struct opts opts_taken(struct opts *o);
 
 /* The same from a program: opts_init, then one key after the other. 0, or
  * -EINVAL/-ENOMEM (said). */

@@ -91,8 +91,7 @@ int blockdev_new(const struct blockdev_class *cls, struct opts *o,
         return fail(-ENOMEM, "-blockdev %s: out of memory", cls->name);
     }
     b->cls = cls;
-    b->opts = *o;
-    o->n = 0;
+    b->opts = opts_taken(o);
     int err = fields_read(cls->fields, b, &b->opts);
     blockdev_cache(b);
     if (!err)

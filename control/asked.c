@@ -160,8 +160,7 @@ static int asked_take_netdev(const struct plan_classes *c, struct opts *o,
     memcpy(o->what, what, sizeof(what));
     opts_move(NULL, o, "type", NULL);
     a->net = cls;
-    a->o = *o;
-    o->n = 0;
+    a->o = opts_taken(o);
     return 0;
 }
 

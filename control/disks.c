@@ -107,8 +107,7 @@ static int disks_take_node(const struct plan_classes *c, struct opts *o,
     if (a->image)
         opts_move(o, o, "driver", "format");
     opts_move(NULL, o, "driver", NULL);
-    a->o = *o;
-    o->n = 0;
+    a->o = opts_taken(o);
     return opts_add(&a->o, "id", opts_str(&a->o, "node-name", ""));
 }
 
@@ -184,8 +183,7 @@ static int disks_take_below(const struct plan_classes *c,
     if (file->raw)
         return fail(-EINVAL, "%s: file=%s: is a raw node itself", raw->o.what,
                     name);
-    *below = file->o;
-    file->o.n = 0;
+    *below = opts_taken(&file->o);
     raw->block = file->block;
     file->block = NULL; /* it has become a part of the other */
     return opts_move(NULL, below, "id", NULL);

@@ -80,8 +80,7 @@ int plan_take_opts(const char *opt, struct opts *o)
         opts_free(o);
         return -EINVAL;
     }
-    *to = *o;
-    o->n = 0;
+    *to = opts_taken(o);
     return 0;
 }
 
@@ -141,8 +140,7 @@ static int plan_take_device(const struct plan_classes *c, struct opts *o)
     snprintf(o->what, sizeof(o->what), "-device %s%s%s", cls->name,
              id ? ",id=" : "", id ? id : "");
     a->dev = cls;
-    a->o = *o;
-    o->n = 0;
+    a->o = opts_taken(o);
     return 0;
 }
 

@@ -35,8 +35,7 @@ int object_new(const struct object_class *cls, struct opts *o,
         return fail(-ENOMEM, "-object: out of memory");
     }
     obj->cls = cls;
-    obj->opts = *o;
-    o->n = 0;
+    obj->opts = opts_taken(o);
     int err = fields_read(cls->fields, obj, &obj->opts);
     if (!err && !obj->id)
         err = fail(-EINVAL, "%s: id= is missing", obj->opts.what);
@@ -78,8 +77,7 @@ int device_new(const struct device_class *cls, struct opts *o,
         return fail(-ENOMEM, "%s: out of memory", cls->name);
     }
     dev->cls = cls;
-    dev->opts = *o;
-    o->n = 0;
+    dev->opts = opts_taken(o);
     int err = fields_read(cls->fields, dev, &dev->opts);
     if (!dev->id)
         dev->id = cls->name;

@@ -267,8 +267,7 @@ int dump_new(struct opts *o, struct dump **out)
         opts_free(o);
         return fail(-ENOMEM, "capture: out of memory");
     }
-    d->opts = *o;
-    o->n = 0;
+    d->opts = opts_taken(o);
     int err = fields_read(dump_fields, d, &d->opts);
     if (!err)
         err = dump_check(d);

@@ -28,8 +28,7 @@ int netdev_new(const struct netdev_class *cls, struct opts *o,
     }
     nd->cls = cls;
     nd->vhost = cls->vhost;
-    nd->opts = *o;
-    o->n = 0;
+    nd->opts = opts_taken(o);
     int err = fields_read(cls->fields, nd, &nd->opts);
     const char *what = nd->opts.what;
     if (!err && (!nd->id || !*nd->id))
