@@ -33,12 +33,8 @@ enum { FULL, DIFF };
 static struct snapshot {
     struct machine *m;
     struct pages pages;
-    struct event stepped; /* by the worker */
-    void (*next)(void);   /* then */
-    struct snapshot_file {
-        char path[4096];
-        int fd;
-    } file[FILES];
+    struct event stepped;  /* by the worker */
+    void (*next)(void);    /* then */
     struct helper_ask ask; /* for both */
     struct event maker;    /* who gives them their names */
     struct parts parts;
@@ -49,6 +45,11 @@ static struct snapshot {
     char why[512];
     void *who;
     void (*answer)(void *who, int err, const char *why);
+    struct snapshot_file {
+        int fd;
+        char path[4096]; /* behind what is used at the start, as all of this
+                            is: a page that is not touched is none */
+    } file[FILES];
 } snap;
 
 static const char *const types[] = {"full", "diff", NULL};

@@ -10,7 +10,7 @@
 
 struct sock_filter;
 
-enum { EXIT_VIOLATION = 148, FILTER_MAX = 512 };
+enum { EXIT_VIOLATION = 148, FILTER_MAX = 336 };
 
 /* From now on threads confine themselves (base/thread.h), and a call that is on
  * no list ends the VMM with exit code EXIT_VIOLATION. Before threads_begin();

@@ -293,9 +293,10 @@ static const struct virtio_type vnet_type = {
 
 static int vnet_make_pair(struct vnet *n, struct machine *m, unsigned i)
 {
-    struct vnet_pair *p = calloc(1, sizeof(*p));
+    struct vnet_pair *p = calloc(1, sizeof(*p) + PACKET_MAX);
     if (!p)
         return -ENOMEM;
+    p->spill = (uint8_t *)(p + 1); /* apart, it would cost two more pages */
     n->pair[i] = p;
     p->n = n;
     p->index = i;
@@ -307,9 +308,6 @@ static int vnet_make_pair(struct vnet *n, struct machine *m, unsigned i)
         .look = vnet_look_waits, .ready = vnet_look_work, .arm = vnet_look_arm};
     pthread_mutex_init(&p->door, NULL);
     pthread_mutex_init(&p->lock, NULL);
-    p->spill = malloc(PACKET_MAX);
-    if (!p->spill)
-        return -ENOMEM;
     if (n->iothreads) {
         int err = loop_new(&p->loop);
         if (err)
@@ -438,7 +436,6 @@ static void vnet_destroy(struct device *dev)
         timer_cancel(&p->tx_coal.timer);
         if (p->own_loop)
             loop_free(p->loop);
-        free(p->spill);
         free(p->bounce);
         free(p);
     }

@@ -171,6 +171,7 @@ test_snapshot_diff() {
     # What was restored differs from its file by what it wrote since.
     start -restore d.state,mem=d.mem,paused=on -tap tap0 -control s -allow-path "$T" -serial null
     wait_for 10 "the machine" vm_paused
+    [ "$(own_memory)" -le 300 ] || fail "$(own_memory) KiB are its own before the guest runs"
     save f type=diff
     save g
     cmp d.mem g.mem || fail "a machine that has not run has other memory"
@@ -184,6 +185,8 @@ test_snapshot_diff() {
     wait_for 30 "its end" test ! -e pid
 }
 vm_paused() { [ "$(vm_state 2>/dev/null)" = Paused ]; }
+# own_memory: KiB of the VMM that no other process shares.
+own_memory() { sed -n 's/^Anonymous: *\([0-9]*\) kB/\1/p' "/proc/$vmm_pid/smaps_rollup"; }
 # merge DIFF FILE: what is no hole in DIFF is FILE's.
 merge() {
     python3 - "$@" <<'EOP'
