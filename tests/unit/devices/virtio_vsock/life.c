@@ -251,7 +251,7 @@ BOTH_RINGS(vsock_streams_go_on_in_another_process)
                           p.h.dst_port == 3 && p.h.op == VSOCK_OP_REQUEST;
                       seen[4] += p.h.dst_port == 53;
                   }
-                  seen[1] && seen[2];
+                  seen[0] && seen[1] && seen[2] && seen[3];
               }));
     CHECK(seen[0] == 1 && seen[1] == 1 && seen[2] == 1 && seen[3] == 1);
     CHECK_EQ(seen[4], 0); /* it was told of before */
