@@ -3,13 +3,15 @@
 
 import contextlib
 import os
+import signal
 import socket
 import statistics
+import struct
 import subprocess
 import time
 
 import vms
-from vms import Failed, GUEST, MAC, VM, sh
+from vms import Failed, GUEST, HOST, MAC, VM, sh
 
 ROWS = {
     "snapshot_save": ("a running guest of 256 MiB, saved", "ms", "less"),
@@ -17,8 +19,10 @@ ROWS = {
     "snapshot_ping": ("exec to first ping reply, restored", "ms", "less"),
     "snapshot_rate": ("restored and ended, one after the other", "1/s", "more"),
     "snapshot_memory": ("memory of its own, restored, not yet run", "KiB", "less"),
+    "snapshot_clones": ("100 clones made, until all of them answer ping", "ms", "less"),
 }
 MIB = 256
+CLONES = 100
 PROMPT = b"(qemu) "
 
 
@@ -90,6 +94,40 @@ def anonymous(pid):
         return next(int(line.split()[1]) for line in file if line.startswith("Anonymous:"))
 
 
+class Echo:
+    """Pings to many at once, and who has answered."""
+
+    def __init__(self):
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        self.sock.settimeout(0.01)
+
+    def send(self, addresses):
+        text = struct.pack("!BBHHH", 8, 0, 0, os.getpid() & 0xFFFF, 1)
+        total = sum(struct.unpack("!4H", text))
+        total = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+        for address in addresses:
+            with contextlib.suppress(OSError):  # nobody has that address yet
+                self.sock.sendto(text[:2] + struct.pack("!H", total) + text[4:], socket.MSG_DONTWAIT, (address, 0))
+
+    def answered(self):
+        who = set()
+        with contextlib.suppress(TimeoutError):
+            while True:
+                text, (address, _) = self.sock.recvfrom(256)
+                if text[20] == 0:
+                    who.add(address)
+        return who
+
+
+def ended(pid):
+    """Perhaps nobody has asked for its status: it has no memory then."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return not file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 class Snapshot:
     """One peer's, and what is measured of it."""
 
@@ -128,9 +166,56 @@ class Snapshot:
                 seen.append(anonymous(vm.pid))
             return seen[-1]
 
+    def clones(self):
+        """Of a guest that takes its address from its MAC, all on one bridge."""
+        peer, work = self.peer, self.bench.work
+        if not isinstance(peer, Vmm):
+            raise Failed("makes no clones")
+        taps = [f"tapc{i}" for i in range(CLONES + 1)]
+        sh("ip", "link", "del", "tap0", check=False)
+        sh("ip", "link", "add", "brc", "type", "bridge")
+        sh("ip", "addr", "add", f"{HOST}/8", "dev", "brc")
+        sh("ip", "link", "set", "brc", "up")
+        for tap in taps:
+            sh("ip", "tuntap", "add", "dev", tap, "mode", "tap", "vnet_hdr")
+            sh("ip", "link", "set", tap, "master", "brc", "up")
+        line = vms.command("vmm", self.bench.spec, False, "ip=mac/8", MIB, tap="tapc0")
+        vm = VM([*line, "-control", peer.socket, "-allow-path", work], work, "clones")
+        try:
+            vm.wait_line("net up", 60)
+            peer.save()
+        finally:
+            vm.stop()
+        try:
+            return self.clones_answer([*peer.files, "net.net0=tapc%d", "mac.net0=52:54:00:00:01:%02x", *line[line.index("-tap") :]])
+        finally:
+            for link in [*taps, "brc"]:
+                sh("ip", "link", "del", link, check=False)
+
+    def clones_answer(self, words):
+        left, echo, pids = {f"10.0.1.{i}" for i in range(1, CLONES + 1)}, Echo(), []
+        begin = time.monotonic()
+        with subprocess.Popen(
+            [self.bench.spec["vmm"], "ctl", "clone", str(CLONES), *words], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+        ) as maker:
+            while left and time.monotonic() < begin + 60:
+                echo.send(left)
+                left -= echo.answered()
+            took = time.monotonic() - begin
+            pids = [int(said.split()[2]) for said in maker.stdout]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        for pid in pids:
+            vms.wait_for(60, "end of a clone", lambda gone=pid: ended(gone))
+        if left or len(pids) < CLONES:
+            raise Failed(f"{len(left)} of {CLONES} do not answer")
+        return took * 1e3
+
     def row(self, row):
         if row == "snapshot_save":
             return self.save()
+        if row == "snapshot_clones":
+            return self.clones()
         if not all(os.path.exists(path) for path in self.peer.files):
             raise Failed("nothing was saved")
         if row == "snapshot_memory":
