@@ -4,21 +4,24 @@
 # A machine is saved into two files, and goes on from them.
 #
 # What others found out when they had shipped it, and what shows that it is not so here:
-#   timers that never fire, told before the APIC or the TSC    kvm_state_timer_fires_at_its_deadline
+#   timers that never fire, told before the APIC or the TSC    kvm_state_is_told_in_the_order_that_loses_nothing,
+#                                                              kvm_state_timer_fires_at_its_deadline
 #   a timer that had fired, but not been heard                 kvm_state_timer_that_had_just_fired_fires_again
 #   soft-lockup panics: kvmclock not told that it stood        kvm_state_paravirtual_clock_is_told_that_it_stood
 #   CPUs that run before their clock is set                    none: kvm_state_load() and clock_go() are calls on the main
 #                                                              loop's thread, before the one that lets vCPUs go
-#   CPUs whose TSCs differ                                     kvm_state_tsc_of_all_cpus_stay_as_far_apart_as_they_were
+#   CPUs whose TSCs differ                                     kvm_state_tsc_of_all_cpus_stay_as_far_apart_as_they_were; where KVM
+#                                                              cannot set any, kvm_state_is_told_in_…
 #   the time of day that of the snapshot                       kvm_state_clock_goes_on_or_is_set_forward
 #   clones with the same random numbers                        vmgenid_a_state_that_is_loaded_is_another_generation
 #   clones with the same address, neighbours that know another plan_of_a_restored_machine_has_other_backends_and_addresses,
 #                                                              snapshot_announces
-#   clones that open the TAP of the first                      none: no name of the host's is in a state file
+#   clones that open the TAP of the first                      none: no name in a state file is opened; Firecracker's:
+#                                                              fcload_opens_only_what_this_start_has_named
 #   vsock: connections nobody knows, kicks that were lost      vsock_5_10_6_7_moved_the_guest_is_told_and_all_works
 #   a balloon's pages with the file's content again            ram_of_a_saved_file_is_not_given_back; served: uffd_message_…
 #   differences that lack what changed before a failed one     pages_of_a_file_that_could_not_be_written_count_for_nothing,
-#                                                              snapshot_diff
+#                                                              snapshot_faults
 #   a memory file that is cut short                            snapshot_cut
 #   dirty logging that splits huge pages                       none: no log is kept (machine/pages.c)
 #   hosts with cgroup v1 that restore slowly                   none: no group is made or entered but by the jail
@@ -339,6 +342,32 @@ test_snapshot_clone_verb() {
 
 empty() { [ -z "$(ls -A "$1")" ]; }
 
+# hold_worker: the thread that writes the memory stops, until there is a file `go`.
+hold_worker() {
+    local task
+    rm -f go held
+    for task in "/proc/$vmm_pid/task/"*; do [ "$(<"$task/comm")" != worker ] || break; done
+    python3 - "${task##*/}" <<'EOP' &
+import ctypes, os, sys, time
+tid, ptrace = int(sys.argv[1]), ctypes.CDLL(None).ptrace
+ptrace(0x4206, tid, None, None)  # PTRACE_SEIZE
+ptrace(0x4207, tid, None, None)  # PTRACE_INTERRUPT
+os.waitpid(tid, 0x40000000)
+open("held", "w").close()
+while not os.path.exists("go"):
+    time.sleep(0.01)
+ptrace(17, tid, None, None)  # PTRACE_DETACH
+EOP
+    wait_for 30 "the worker, held" test -e held
+}
+# save_slowly NAME: its memory is being written, and will be until there is a file `go`.
+save_slowly() {
+    hold_worker
+    save "$1" 2>said &
+    saves=$!
+    wait_for 30 "the pause" vm_paused
+}
+
 e2e kvm snapshot_faults "no room, no right, no -allow-path, killed while it saves: nothing is left behind, what was there stays, and the guest goes on"
 test_snapshot_faults() {
     local rc=0 inode
@@ -365,6 +394,22 @@ test_snapshot_faults() {
     matches "$(<said)" 'not paused' "a client's snapshot of a machine that runs"
     cmp a.state kept || fail "the first snapshot is another"
     is "$(files)" './a.mem ./a.state ' files
+    # What fails last of all is none either: a difference is one from the first.
+    pings 10.0.0.2 56
+    save_slowly x
+    mkdir x.state
+    : >go
+    ! wait "$saves" || fail "saved over a directory"
+    matches "$(<said)" 'x.state: is there, and is no file' "what is said"
+    rmdir x.state
+    is "$(files)" './a.mem ./a.state ' files
+    "$VMM" ctl s pause
+    save d type=diff
+    save e
+    merge_onto a.mem d.mem
+    cmp merged e.mem || fail "the difference over the first is not all"
+    rm d.* e.* merged
+    "$VMM" ctl s resume
     pings 10.0.0.2 56
     save z &
     kill -KILL "$vmm_pid"
@@ -375,32 +420,6 @@ test_snapshot_faults() {
 }
 # Of what was under way when its VMM was killed all is there, or nothing.
 no_halves() { [ -z "$(find . -name '.*.[0-9]*' -type f)" ] && ! pgrep -x vmm-helper >/dev/null; }
-
-# hold_worker: the thread that writes the memory stops, until there is a file `go`.
-hold_worker() {
-    local task
-    rm -f go held
-    for task in "/proc/$vmm_pid/task/"*; do [ "$(<"$task/comm")" != worker ] || break; done
-    python3 - "${task##*/}" <<'EOP' &
-import ctypes, os, sys, time
-tid, ptrace = int(sys.argv[1]), ctypes.CDLL(None).ptrace
-ptrace(0x4206, tid, None, None)  # PTRACE_SEIZE
-ptrace(0x4207, tid, None, None)  # PTRACE_INTERRUPT
-os.waitpid(tid, 0x40000000)
-open("held", "w").close()
-while not os.path.exists("go"):
-    time.sleep(0.01)
-ptrace(17, tid, None, None)  # PTRACE_DETACH
-EOP
-    wait_for 30 "the worker, held" test -e held
-}
-# save_slowly NAME: its memory is being written, and will be until there is a file `go`.
-save_slowly() {
-    hold_worker
-    save "$1" 2>said &
-    saves=$!
-    wait_for 30 "the pause" vm_paused
-}
 
 e2e kvm snapshot_interrupted "while the memory is written: one that is paused then stays so, resume waits its turn, SIGTERM is for the guest that goes on"
 test_snapshot_interrupted() {

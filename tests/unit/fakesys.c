@@ -32,6 +32,7 @@ static struct answer {
     int err;
 } answers[8];
 static unsigned npaths, nanswers;
+static void (*ioctl_told)(int fd, unsigned long req, const void *arg);
 static struct rlimit fds_before;
 static bool fds_few, not_admin;
 
@@ -80,9 +81,15 @@ void fake_ioctl(unsigned long req, unsigned skip, int err)
     answers[nanswers++] = (struct answer){req, skip, err};
 }
 
+void fake_ioctl_told(void (*told)(int fd, unsigned long req, const void *arg))
+{
+    ioctl_told = told;
+}
+
 void fake_host_real(void)
 {
     npaths = nanswers = 0;
+    ioctl_told = NULL;
     if (fds_few)
         fake_fds(-1);
     if (not_admin)
@@ -131,6 +138,8 @@ int __wrap_ioctl(int fd, unsigned long req, ...)
     va_start(ap, req);
     void *arg = va_arg(ap, void *);
     va_end(ap);
+    if (ioctl_told)
+        ioctl_told(fd, req, arg);
     for (unsigned i = 0; i < nanswers; i++) {
         if (answers[i].req != req)
             continue;

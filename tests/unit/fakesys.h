@@ -18,6 +18,8 @@ void fake_path(const char *from, const char *to);
  * the next one does nothing and fails with `err`; 0: it has worked. Several of
  * one kind are used up in turn. */
 void fake_ioctl(unsigned long req, unsigned skip, int err);
+/* Each ioctl(2) is told here before it is made or answered. */
+void fake_ioctl_told(void (*told)(int fd, unsigned long req, const void *arg));
 
 void fake_host_real(void);
 
