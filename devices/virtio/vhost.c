@@ -200,7 +200,7 @@ static int kernel_open_file(struct kvhost *k, unsigned file,
 {
     int given = k->k.given ? k->k.given[file] : -1;
     char path[32], what[32];
-    uint64_t f;
+    uint64_t f = 0;
     snprintf(path, sizeof(path), "/dev/%s", k->k.name);
     int fd = given >= 0 ? fcntl(given, F_DUPFD_CLOEXEC, 3)
                         : open(path, O_RDWR | O_CLOEXEC);

@@ -117,7 +117,9 @@ struct vsock {
     uint32_t most; /* connections */
     /* with vhost */
     struct vhost *vhost;
+    int vhost_fd;
     bool vhost_on;
+    bool cid_owed; /* another process has it */
     struct fault vhost_errors, vhost_refused;
     /* without */
     struct addr addr;
@@ -240,6 +242,8 @@ int vsock_vhost_open(struct vsock *s, struct machine *m);
 int vsock_vhost_check(struct vsock *s, const char *what);
 void vsock_vhost_start(struct vsock *s);
 void vsock_vhost_stop(struct vsock *s);
+/* Main loop: the CID is had as soon as it can be; then that starts. */
+void vsock_vhost_wait(struct vsock *s);
 void vsock_vhost_call(struct virtio *v, unsigned q);
 
 /* virtio_vsock.c: to be called around what the loop does (enter locks, leave

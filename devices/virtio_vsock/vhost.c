@@ -7,12 +7,14 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "base/handed.h"
 #include "devices/virtio_vsock/state.h"
 
 #include <linux/vhost.h>
 #include <sys/ioctl.h>
 
 #define LENT 2 /* VSOCK_RX and VSOCK_TX */
+#define CID_NS 100000000ull
 
 /* Main loop: of rings that were given back it says nothing. */
 static void vhost_broken(void *dev)
@@ -32,19 +34,45 @@ static void vhost_here(void *dev, bool up)
     (void)up; /* the kernel never goes */
 }
 
+/* syscalls loop if vhost: ioctl(VHOST_VSOCK_SET_GUEST_CID), only the lab has
+ * vhost-vsock */
+static int vhost_set_cid(struct vsock *s)
+{
+    uint64_t cid = s->cid;
+    int err = ioctl(s->vhost_fd, VHOST_VSOCK_SET_GUEST_CID, &cid) ? -errno : 0;
+    s->cid_owed = err == -EADDRINUSE && s->cid_owed;
+    if (!err || s->cid_owed)
+        return err;
+    return fail(
+        err, "%s: guest-cid=%llu: %s", s->v.dev.id, (unsigned long long)cid,
+        err == -EADDRINUSE ? "another VM of this host has it" : strerror(-err));
+}
+
+/* A process that hands over has the CID until it has ended; and only when it
+ * has, this kernel's sockets learn that their connections are no more. */
 static int vhost_opened(void *dev, int fd)
 {
     struct vsock *s = dev;
-    uint64_t cid = s->cid;
-    if (!ioctl(fd, VHOST_VSOCK_SET_GUEST_CID, &cid))
-        return 0;
-    return errno == EADDRINUSE
-               ? fail(-EADDRINUSE,
-                      "%s: guest-cid=%llu: another VM of this "
-                      "host has it",
-                      s->v.dev.id, (unsigned long long)cid)
-               : fail(-errno, "%s: guest-cid=%llu: %s", s->v.dev.id,
-                      (unsigned long long)cid, strerror(errno));
+    s->vhost_fd = fd;
+    s->cid_owed = handed_waits();
+    return s->cid_owed ? 0 : vhost_set_cid(s);
+}
+
+void vsock_vhost_wait(struct vsock *s)
+{
+    if (s->cid_owed)
+        timer_arm(&s->later, now_ns() + CID_NS);
+}
+
+static void vhost_later(struct timer *t)
+{
+    struct vsock *s = container_of(t, struct vsock, later);
+    vsock_enter(s);
+    vhost_set_cid(s);
+    vsock_vhost_wait(s);
+    if (s->v.started)
+        vsock_vhost_start(s);
+    vsock_leave(s);
 }
 
 /* Both rings begin together, when the second is set up, and end with the first.
@@ -94,6 +122,7 @@ int vsock_vhost_open(struct vsock *s, struct machine *m)
                                         .given = &fd,
                                         .opened = vhost_opened,
                                         .run = vhost_run};
+    timer_init(&s->later, m->loop, vhost_later);
     int err = vhost_kernel_open(&dev, &kernel, m, &s->vhost);
     if (err)
         return err;
@@ -105,7 +134,7 @@ int vsock_vhost_open(struct vsock *s, struct machine *m)
 
 void vsock_vhost_start(struct vsock *s)
 {
-    if (!s->vhost_on)
+    if (!s->vhost_on && !s->cid_owed)
         s->vhost_on = !virtio_lend(&s->v, s->vhost, LENT, VIRTIO_QUEUES_MAX);
 }
 

@@ -178,8 +178,10 @@ static void vsock_resume(struct device *dev)
         s->listen.want = EPOLLIN;
         loop_add(dev->m->loop, &s->listen);
         vsock_host_dial(s);
-    } else if (s->v.started) {
-        vsock_vhost_start(s);
+    } else {
+        vsock_vhost_wait(s);
+        if (s->v.started)
+            vsock_vhost_start(s);
     }
     /* Whatever the rings say of kicks: what is in them is looked at. */
     for (unsigned q = s->vhost ? VSOCK_EVENT : 0; q < VSOCK_QUEUES; q++)

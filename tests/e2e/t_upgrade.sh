@@ -539,6 +539,44 @@ test_upgrade_linux() {
     g 'dmesg' >dmesg
     ! grep -Ei 'lockup|stall|hung|timed out|unstable|BUG|Call Trace' dmesg || fail "the kernel complains"
 }
+
+e2e lab/long upgrade_linux_vhost "three times with vhost-net and vhost-vsock: a TCP connection goes on, vsock's are reset at both ends and can be made anew"
+test_upgrade_linux_vhost() {
+    local reader
+    [ -e /dev/vhost-net ] || modprobe vhost_net || skip "no vhost-net"
+    [ -e /dev/vhost-vsock ] || modprobe vhost_vsock || skip "no vhost-vsock"
+    mkdir bin
+    cp "$VMM" bin/new
+    chmod 1777 .
+    tap tap0 10.0.0.1/24
+    start -kernel "$E2E_VMLINUX" -initrd "$E2E_FULL" -smp 2 -append "$linux_words ip=10.0.0.2/24" -control s -upgrade "$T/bin" \
+        -netdev tap,id=n0,ifname=tap0,vhost=on,vhostforce=on -device virtio-net-pci,netdev=n0,mac=52:54:00:00:00:02 -device vhost-vsock-pci,guest-cid=42
+    wait_for 90 "'guest: up'" out_has 'guest: up'
+    serve_data 2
+    g_ok 'modprobe vmw_vsock_virtio_transport'
+    detached 'socat VSOCK-LISTEN:5003,fork PIPE'
+    wait_for 60 "a vsock listener" vsock_kernel_echoes
+    g_ok 'dmesg -c >/dev/null'
+    head -c 3M /dev/urandom >long
+    (timeout 300 socat -t 60 - TCP:10.0.0.2:5001 < <(pv_of long) >long.sum) &
+    for _ in 1 2 3; do
+        timeout 300 socat -u VSOCK-CONNECT:42:5003 - >/dev/null 2>&1 &
+        reader=$!
+        nap 0.5
+        alive "$reader" || fail "no connection"
+        takes_over new
+        wait_for 60 "the end of a connection that only listens" reader_ended
+        wait_for 60 "another connection" vsock_kernel_echoes
+        "$VMM" ctl s stats | grep -q 'vhost_starts *[1-9]' || fail "its rings are not vhost's: $("$VMM" ctl s stats | grep vhost)"
+    done
+    wait_for 200 "the end of the connection" test -s long.sum
+    is "$(cut -d' ' -f1 long.sum)" "$(sha256sum <long | cut -d' ' -f1)" "sha256 of what went through one connection"
+    move_both 10.0.0.2
+    g 'dmesg' >dmesg
+    ! grep -Ei 'lockup|stall|hung|timed out|unstable|BUG|Call Trace' dmesg || fail "the kernel complains"
+}
+vsock_kernel_echoes() { [ "$(echo hello | timeout 20 socat -t 10 - VSOCK-CONNECT:42:5003 2>/dev/null)" = hello ]; }
+reader_ended() { ! alive "$reader"; }
 vsock_echoes() { [ "$(echo hello | timeout 20 "$here/vsock-connect" v 5003 2>/dev/null)" = hello ]; }
 same_size() { [ "$(stat -c %s "$1")" = "$(stat -c %s "$2")" ]; }
 # pv_of FILE: 64 KiB of it each fifth of a second.

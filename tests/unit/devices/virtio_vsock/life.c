@@ -6,6 +6,8 @@
 #include "tests/unit/devices/virtio_vsock/vs.h"
 #include "tests/unit/records.h"
 
+#include <linux/vhost.h>
+
 #define SECOND 1000000000ull
 
 static struct vsock *dev_of(struct vs *s)
@@ -330,6 +332,46 @@ TEST(vsock_streams_that_cannot_be_are_refused)
     fake_run_loop(s.m);
     parts_free(&out);
     vs_free(&s);
+}
+
+/* vhost-vsock: the CID is another process's until that has ended. */
+TEST(vsock_vhost_that_takes_over_waits_for_the_cid)
+{
+    for (int waits = 0; waits < 2; waits++) {
+        struct machine *m = fake_pc(1 << 20);
+        if (waits)
+            REQUIRE(handed_come("", &(int){-1}, 0));
+        fake_path("/dev/vhost-vsock", "/dev/null");
+        fake_ioctl(VHOST_SET_OWNER, 0, 0);
+        fake_ioctl(VHOST_GET_FEATURES, 0, 0);
+        fake_ioctl(VHOST_SET_MEM_TABLE, 0, 0);
+        fake_ioctl(VHOST_VSOCK_SET_GUEST_CID, 0, EADDRINUSE);
+        int err = fake_device(m, &vhost_vsock_class, "vhost", "guest-cid=5");
+        CHECK_EQ(err, waits ? 0 : -EADDRINUSE);
+        struct device *dev = m->devices;
+        while (waits && dev->cls != &vhost_vsock_class)
+            dev = dev->next;
+        struct vsock *s = container_of(dev, struct vsock, v.dev);
+        if (waits) {
+            CHECK_STR(test_log(), "");
+            device_hold(&s->v.dev);
+            handed_mine();
+            device_resume(&s->v.dev);
+            fake_sleep_ns(m, SECOND / 20);
+            CHECK(s->cid_owed);
+            fake_sleep_ns(m, SECOND / 10); /* not yet */
+            CHECK(s->cid_owed);
+            fake_ioctl(VHOST_VSOCK_SET_GUEST_CID, 0, 0);
+            fake_sleep_ns(m, SECOND / 10);
+            CHECK(!s->cid_owed);
+            CHECK_STR(test_log(), "");
+        } else {
+            CHECK(strstr(test_log(), "another VM of this host has it"));
+        }
+        fake_host_real();
+        handed_end();
+        fake_free(m);
+    }
 }
 
 /* A pause alone: nobody hears of it, and time stands still. */
