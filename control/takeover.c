@@ -137,7 +137,7 @@ static int takeover_read(struct saved *s)
 static int takeover_come(struct saved *s)
 {
     char text[64];
-    int fd[HANDED_MAX];
+    int fd[HANDED_MAX] = {0};
     uint64_t ram = s->ram;
     uint32_t cpus = s->cpus;
     if (!takeover_say("ready"))

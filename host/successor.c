@@ -109,7 +109,7 @@ static int successor_check(int fd, uid_t uid)
 /* Looked at before it is opened: a FIFO or a device is not. */
 int successor_open(const char *path, uid_t uid, gid_t gid)
 {
-    struct stat st;
+    struct stat st = {0};
     char *real = successor_find(path, uid, gid);
     int err = real && !stat(real, &st) ? 0 : -errno;
     if (!err && !S_ISREG(st.st_mode))

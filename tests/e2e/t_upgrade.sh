@@ -32,7 +32,7 @@ goes_on_times() {
     boot_bundled '' -control s -upgrade "$T/bin" -pidfile p "$@"
     held=$(all_open) anon=$(own_memory)
     before=$(unanswered)
-    python3 "$here/datagrams.py" 10.0.0.2 7 $((500 * times)) >data 2>&1 &
+    python3 "$here/datagrams.py" 10.0.0.2 7 $((150 * times)) >data 2>&1 &
     data=$!
     for _ in $(seq "$times"); do
         ping -n -q -i 0.001 -c 300 -W 5 10.0.0.2 >pings &
