@@ -48,7 +48,7 @@ struct ram {
  * is RAM. Any thread. */
 static inline void *ram_ptr(const struct ram *ram, gpa_t a, uint64_t len)
 {
-    for (int i = 0; i < ram->n; i++) {
+    for (int i = 0; i < RAM_REGIONS; i++) { /* one that is not has no bytes */
         const struct ram_region *r = &ram->region[i];
         uint64_t off = a.v - r->gpa;
         if (off < r->size && len <= r->size - off)
