@@ -21,8 +21,8 @@ CFLAGS = -std=c11 $(OPT) -g $(WARN) -fno-strict-aliasing -fPIE -fdata-sections \
 # Small, but for what runs per packet or per exit. (At -Os gcc's flow analysis
 # warns of variables that are set; clang and -O2 builds of the tests see those.)
 OPT := -Os -Wno-maybe-uninitialized
-HOT := base/eth base/loop base/pace machine/bus machine/machine machine/kvm/vcpu \
-       net/tap net/hub \
+HOT := $(addprefix base/, eth lock loop pace) \
+       machine/bus machine/machine machine/kvm/vcpu net/tap net/hub \
        $(addprefix devices/virtio/, queue split packed walk) \
        $(addprefix devices/virtio_net/, events rx window tx rss \
          filter) \

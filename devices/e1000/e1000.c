@@ -50,13 +50,13 @@
 void e1000_lock(struct e1000 *e)
 {
     atomic_fetch_add(&e->waiting, 1);
-    pthread_mutex_lock(&e->lock);
+    lock_take(&e->lock);
     atomic_fetch_sub(&e->waiting, 1);
 }
 
 void e1000_unlock(struct e1000 *e)
 {
-    pthread_mutex_unlock(&e->lock);
+    lock_give(&e->lock);
 }
 
 void e1000_kick(struct e1000 *e, uint32_t bit)
@@ -145,7 +145,7 @@ static void e1000_work(struct e1000 *e, bool readable, bool writable)
     uint32_t todo, mine;
     bool more = false, all;
     atomic_fetch_or(&e->todo, TODO_ACTIVE);
-    pthread_mutex_lock(&e->lock);
+    lock_take(&e->lock);
     todo = atomic_fetch_and(&e->todo, ~once);
     all = todo & TODO_CFG;
     if (todo & TODO_LINK)
@@ -163,7 +163,7 @@ static void e1000_work(struct e1000 *e, bool readable, bool writable)
     /* A blocked ring's bit waits for EPOLLOUT, a ready one's for EPOLLIN. A
      * vCPU that changes that from now on sets TODO_CFG. */
     mine = once | (e->tx.blocked ? 0 : TODO_TX) | (e->rx.starved ? TODO_RX : 0);
-    pthread_mutex_unlock(&e->lock);
+    lock_give(&e->lock);
     if (todo & TODO_IRQ)
         e1000_irq_update(e);
     todo = atomic_fetch_and(&e->todo, ~(uint32_t)TODO_ACTIVE);
@@ -425,7 +425,6 @@ static int e1000_create(struct machine *m, struct device *dev)
     if (!e->tx.bounce || !e->rx.buf || !e->rx.loop_buf)
         return fail(-ENOMEM, "%s: out of memory", e->dev.id);
     e1000_fill_row_of();
-    pthread_mutex_init(&e->lock, NULL);
     e1000_irq_init(e);
     e1000_rx_init(e);
     e1000_phy_init(e);

@@ -52,7 +52,7 @@ void e1000_irq_update(struct e1000 *e)
     uint64_t due = 0;
     if (e1000_irq_causes_on(e) == atomic_load(&e->irq_level))
         return;
-    pthread_mutex_lock(&e->irq_lock);
+    lock_take(&e->irq_lock);
     for (;;) {
         bool on = e1000_irq_causes_on(e);
         if (on == atomic_load(&e->irq_level))
@@ -65,7 +65,7 @@ void e1000_irq_update(struct e1000 *e)
         atomic_store(&e->irq_level, on);
         pci_intx_set(&e->pci, on);
     }
-    pthread_mutex_unlock(&e->irq_lock);
+    lock_give(&e->irq_lock);
     if (!due)
         return;
     if (!loop_is_mine(e->dev.m->loop))
@@ -86,26 +86,26 @@ void e1000_irq_reset(struct e1000 *e)
 {
     atomic_store(&e->reg[IMS / 4], 0);
     atomic_store(&e->reg[ICR / 4], 0);
-    pthread_mutex_lock(&e->irq_lock);
+    lock_take(&e->irq_lock);
     e->irq_last = 0;
-    pthread_mutex_unlock(&e->irq_lock);
+    lock_give(&e->irq_lock);
     e1000_irq_update(e);
 }
 
 void e1000_irq_hold(struct e1000 *e)
 {
-    pthread_mutex_lock(&e->irq_lock);
+    lock_take(&e->irq_lock);
     uint64_t due = e1000_irq_itr_wait(e);
     e->irq_left = due ? due - now_ns() : 0;
-    pthread_mutex_unlock(&e->irq_lock);
+    lock_give(&e->irq_lock);
 }
 
 void e1000_irq_resume(struct e1000 *e)
 {
     uint64_t itr = reg_get(e, ITR) * (uint64_t)ITR_NS;
-    pthread_mutex_lock(&e->irq_lock);
+    lock_take(&e->irq_lock);
     e->irq_last = e->irq_left ? now_ns() + e->irq_left - itr : 0;
-    pthread_mutex_unlock(&e->irq_lock);
+    lock_give(&e->irq_lock);
     e1000_irq_update(e);
 }
 
@@ -207,11 +207,11 @@ uint32_t e1000_report_rx(struct e1000 *e)
 static void e1000_irq_rx_timer_fires(struct timer *t)
 {
     struct e1000 *e = container_of(t, struct e1000, rx_timer);
-    pthread_mutex_lock(&e->lock);
+    lock_take(&e->lock);
     if (e->rx.owed) /* neither reset nor FPD meanwhile */
         e1000_raise(e, ICR_RXT0);
     e->rx.owed = false;
-    pthread_mutex_unlock(&e->lock);
+    lock_give(&e->lock);
 }
 
 /* SDM 13.4.44, 13.4.47, 3.4.3.1: a report without IDE is due at once and takes
@@ -240,11 +240,11 @@ uint32_t e1000_report_tx(struct e1000 *e)
 static void e1000_irq_tx_timer_fires(struct timer *t)
 {
     struct e1000 *e = container_of(t, struct e1000, tx_timer);
-    pthread_mutex_lock(&e->lock);
+    lock_take(&e->lock);
     if (e->tx.owed)
         e1000_raise(e, ICR_TXDW);
     e->tx.owed = false;
-    pthread_mutex_unlock(&e->lock);
+    lock_give(&e->lock);
 }
 
 static void e1000_irq_timer_fires(struct timer *t)
@@ -255,7 +255,6 @@ static void e1000_irq_timer_fires(struct timer *t)
 void e1000_irq_init(struct e1000 *e)
 {
     struct loop *l = e->dev.m->loop;
-    pthread_mutex_init(&e->irq_lock, NULL);
     timer_init(&e->irq_timer, l, e1000_irq_timer_fires);
     timer_init(&e->rx_timer, l, e1000_irq_rx_timer_fires);
     timer_init(&e->tx_timer, l, e1000_irq_tx_timer_fires);

@@ -190,11 +190,11 @@ void e1000_phy_start(struct e1000 *e)
 static void e1000_phy_link_timer_fires(struct timer *t)
 {
     struct e1000 *e = container_of(t, struct e1000, link_timer);
-    pthread_mutex_lock(&e->lock);
+    lock_take(&e->lock);
     if (e->phy.starting && e1000_phy_line_possible(e))
         e1000_phy_line_up(e);
     e->phy.starting = false;
-    pthread_mutex_unlock(&e->lock);
+    lock_give(&e->lock);
 }
 
 void e1000_phy_cable(struct e1000 *e, bool up)

@@ -374,10 +374,10 @@ static void e1000_rx_patience_ends(struct timer *t)
 {
     struct e1000 *e = container_of(t, struct e1000, patience_timer);
     bool pending;
-    pthread_mutex_lock(&e->lock);
+    lock_take(&e->lock);
     atomic_store(&e->rx.enough, e->rx.need);
     pending = e->rx.starved && e1000_rx_pending(e);
-    pthread_mutex_unlock(&e->lock);
+    lock_give(&e->lock);
     if (pending)
         e1000_kick(e, TODO_RX);
 }

@@ -5,11 +5,11 @@
 #ifndef E1000_H
 #define E1000_H
 
-#include <pthread.h>
 #include <sys/uio.h>
 
 #include "base/eth.h"
 #include "base/iov.h"
+#include "base/lock.h"
 #include "devices/e1000/regs.h"
 #include "devices/nic.h"
 #include "devices/pci/pci.h"
@@ -166,7 +166,7 @@ struct e1000 {
     uint8_t fcs;      /* compute the FCS */
     uint8_t mitigation;
 
-    pthread_mutex_t lock;
+    struct lock lock;
     _Atomic unsigned waiting; /* vCPUs that want `lock` */
     _Atomic uint32_t todo;
     struct event bell; /* eventfd: todo is not 0 */
@@ -177,7 +177,7 @@ struct e1000 {
     struct e1000_phy phy;
     struct timer link_timer;
 
-    pthread_mutex_t irq_lock; /* innermost but for PCI's */
+    struct lock irq_lock; /* innermost but for PCI's */
     _Atomic bool irq_level;
     uint64_t irq_last; /* when INTx last rose; under irq_lock */
     uint64_t irq_left; /* ns until it may again, while held */

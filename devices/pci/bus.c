@@ -61,9 +61,9 @@ void pci_cfg_write(struct pci_fn *fn, unsigned off, unsigned width,
         pci_bars_remap(bus);
     pthread_mutex_unlock(&bus->lock);
     if (pci_touches(off, width, PCI_COMMAND, PCI_COMMAND + 2)) {
-        pthread_mutex_lock(&fn->irq_lock);
+        lock_take(&fn->irq_lock);
         pci_intx_drive(fn);
-        pthread_mutex_unlock(&fn->irq_lock);
+        lock_give(&fn->irq_lock);
     }
     if (fn->msix_cap &&
         (pci_touches(off, width, fn->msix_cap + 2u, fn->msix_cap + 4u) ||

@@ -3,6 +3,8 @@
 #ifndef PCI_BUS_H
 #define PCI_BUS_H
 
+#include <pthread.h>
+
 #include "devices/pci/pci.h"
 
 struct pci_bus {

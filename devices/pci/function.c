@@ -42,7 +42,6 @@ void pci_fn_init(struct pci_fn *fn, struct machine *m, void *owner,
     fn->name = name;
     fn->cap_end = 0x40;
     fn->intx.fd = -1;
-    pthread_mutex_init(&fn->irq_lock, NULL);
     pci_put(fn, PCI_VENDOR_ID, 2, vendor);
     pci_put(fn, PCI_DEVICE_ID, 2, device);
     pci_put(fn, PCI_REVISION_ID, 1, rev);
@@ -132,9 +131,9 @@ void pci_fn_hold(struct pci_fn *fn)
 int pci_fn_loaded(struct pci_fn *fn, const char *what)
 {
     pci_remap(fn->bus);
-    pthread_mutex_lock(&fn->irq_lock);
+    lock_take(&fn->irq_lock);
     pci_intx_drive(fn);
-    pthread_mutex_unlock(&fn->irq_lock);
+    lock_give(&fn->irq_lock);
     return pci_msix_loaded(fn, what);
 }
 
@@ -151,7 +150,7 @@ void pci_intx_set(struct pci_fn *fn, bool level)
 {
     if (atomic_exchange(&fn->intx_level, level) == level)
         return;
-    pthread_mutex_lock(&fn->irq_lock);
+    lock_take(&fn->irq_lock);
     pci_intx_drive(fn);
-    pthread_mutex_unlock(&fn->irq_lock);
+    lock_give(&fn->irq_lock);
 }

@@ -65,10 +65,10 @@ static void msix_vec_update(struct pci_fn *fn, struct pci_msix_vec *v)
 
 void pci_msix_update(struct pci_fn *fn)
 {
-    pthread_mutex_lock(&fn->irq_lock);
+    lock_take(&fn->irq_lock);
     for (unsigned i = 0; i < fn->nvec; i++)
         msix_vec_update(fn, &fn->vec[i]);
-    pthread_mutex_unlock(&fn->irq_lock);
+    lock_give(&fn->irq_lock);
 }
 
 static uint32_t msix_entry_dword(const struct pci_msix_vec *v, unsigned field)
@@ -85,11 +85,11 @@ uint64_t pci_msix_read(struct pci_fn *fn, uint64_t off, unsigned width)
     if (width < 4 || off % width || off / ENTRY_BYTES >= fn->nvec)
         return 0;
     const struct pci_msix_vec *v = &fn->vec[off / ENTRY_BYTES];
-    pthread_mutex_lock(&fn->irq_lock);
+    lock_take(&fn->irq_lock);
     val = msix_entry_dword(v, off / 4 % 4);
     if (width == 8)
         val |= (uint64_t)msix_entry_dword(v, off / 4 % 4 + 1) << 32;
-    pthread_mutex_unlock(&fn->irq_lock);
+    lock_give(&fn->irq_lock);
     return val;
 }
 
@@ -104,11 +104,11 @@ uint64_t pci_msix_pba(struct pci_fn *fn, uint64_t off, unsigned width)
     uint64_t bits = 0;
     if (width < 4 || off % width)
         return 0;
-    pthread_mutex_lock(&fn->irq_lock);
+    lock_take(&fn->irq_lock);
     for (unsigned i = 0; i < 8 * width && 8 * off + i < fn->nvec; i++) {
         bits |= (uint64_t)msix_vec_pending(&fn->vec[8 * off + i]) << i;
     }
-    pthread_mutex_unlock(&fn->irq_lock);
+    lock_give(&fn->irq_lock);
     return bits;
 }
 
@@ -143,11 +143,11 @@ void pci_msix_write(struct pci_fn *fn, uint64_t off, unsigned width,
 {
     if (width < 4 || off % width)
         return;
-    pthread_mutex_lock(&fn->irq_lock);
+    lock_take(&fn->irq_lock);
     msix_write_dword(fn, off, (uint32_t)val);
     if (width == 8)
         msix_write_dword(fn, off + 4, (uint32_t)(val >> 32));
-    pthread_mutex_unlock(&fn->irq_lock);
+    lock_give(&fn->irq_lock);
 }
 
 static uint64_t msix_bar_read(void *owner, uint64_t off, unsigned width)
@@ -206,18 +206,18 @@ int pci_msix_lend(struct pci_fn *fn, unsigned v)
     if (v >= fn->nvec)
         return -1;
     struct pci_msix_vec *vec = &fn->vec[v];
-    pthread_mutex_lock(&fn->irq_lock);
+    lock_take(&fn->irq_lock);
     if (!vec->lent.m && irq_msi(fn->m, &vec->lent))
         vec->lent = (struct irq){.fd = -1};
     msix_vec_update(fn, vec);
     int fd = vec->lent.m ? vec->lent.fd : -1;
-    pthread_mutex_unlock(&fn->irq_lock);
+    lock_give(&fn->irq_lock);
     return fd;
 }
 
 void pci_msix_unlend(struct pci_fn *fn)
 {
-    pthread_mutex_lock(&fn->irq_lock);
+    lock_take(&fn->irq_lock);
     for (unsigned i = 0; i < fn->nvec; i++) {
         struct pci_msix_vec *v = &fn->vec[i];
         if (!v->lent.m)
@@ -227,7 +227,7 @@ void pci_msix_unlend(struct pci_fn *fn)
         irq_free(&v->lent);
         v->lent = (struct irq){.fd = -1};
     }
-    pthread_mutex_unlock(&fn->irq_lock);
+    lock_give(&fn->irq_lock);
 }
 
 const struct field pci_msix_fields[] = {
@@ -241,16 +241,16 @@ const struct field pci_msix_fields[] = {
 
 void pci_msix_hold(struct pci_fn *fn)
 {
-    pthread_mutex_lock(&fn->irq_lock);
+    lock_take(&fn->irq_lock);
     for (unsigned i = 0; i < fn->nvec; i++)
         fn->vec[i].pending = msix_vec_pending(&fn->vec[i]);
-    pthread_mutex_unlock(&fn->irq_lock);
+    lock_give(&fn->irq_lock);
 }
 
 int pci_msix_loaded(struct pci_fn *fn, const char *what)
 {
     int err = 0;
-    pthread_mutex_lock(&fn->irq_lock);
+    lock_take(&fn->irq_lock);
     for (unsigned i = 0; i < fn->nvec && !err; i++) {
         struct pci_msix_vec *v = &fn->vec[i];
         if (v->addr & 3)
@@ -263,7 +263,7 @@ int pci_msix_loaded(struct pci_fn *fn, const char *what)
         if (v->pending || v->irq.attached) /* see irq_pulse */
             irq_pulse(&v->irq);
     }
-    pthread_mutex_unlock(&fn->irq_lock);
+    lock_give(&fn->irq_lock);
     return err;
 }
 
@@ -271,7 +271,7 @@ void pci_msix_reset(struct pci_fn *fn)
 {
     if (!fn->msix_cap)
         return;
-    pthread_mutex_lock(&fn->irq_lock);
+    lock_take(&fn->irq_lock);
     pci_put(fn, fn->msix_cap + 3u, 1, 0);
     for (unsigned i = 0; i < fn->nvec; i++) {
         struct pci_msix_vec *v = &fn->vec[i];
@@ -279,5 +279,5 @@ void pci_msix_reset(struct pci_fn *fn)
         fields_reset(pci_msix_fields, v, STATE);
         event_drain(v->irq.fd);
     }
-    pthread_mutex_unlock(&fn->irq_lock);
+    lock_give(&fn->irq_lock);
 }

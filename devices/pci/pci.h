@@ -4,8 +4,8 @@
 #define PCI_H
 
 #include <assert.h>
-#include <pthread.h>
 
+#include "base/lock.h"
 #include "machine/machine.h"
 #include "machine/platform.h"
 
@@ -123,8 +123,8 @@ struct pci_fn {
 
     struct irq intx;
     bool has_intx;
-    _Atomic bool intx_level;  /* what the device drives, before INTX_OFF */
-    pthread_mutex_t irq_lock; /* MSI-X table, INTx gate */
+    _Atomic bool intx_level; /* what the device drives, before INTX_OFF */
+    struct lock irq_lock;    /* MSI-X table, INTx gate */
     unsigned nvec;
     uint8_t msix_cap; /* offset of the capability, 0: none */
     struct pci_msix_vec *vec;

@@ -5,6 +5,7 @@
 #define VFIO_DEVICE_H
 
 #include <linux/vfio.h>
+#include <pthread.h>
 
 #include "devices/pci/pci.h"
 

@@ -4,6 +4,8 @@
 #ifndef VIRTIO_PCI_H
 #define VIRTIO_PCI_H
 
+#include <pthread.h>
+
 #include "devices/pci/pci.h"
 #include "devices/virtio/queue.h"
 

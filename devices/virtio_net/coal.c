@@ -31,7 +31,7 @@ static void vnet_coal_overdue(struct timer *t)
     vnet_pair_lock(c->p);
     if (vnet_reachable(c->p) && (c->vq == c->p->rx ? c->p->rx_on : c->p->tx_on))
         vnet_coal_irq_now(c);
-    pthread_mutex_unlock(&c->p->lock);
+    lock_give(&c->p->lock);
 }
 
 bool vnet_coal_irq(struct coal *c)

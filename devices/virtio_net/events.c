@@ -7,10 +7,10 @@
 void vnet_pair_wait(struct vnet_pair *p)
 {
     atomic_fetch_add(&p->waiting, 1);
-    pthread_mutex_lock(&p->door);
-    pthread_mutex_lock(&p->lock);
+    lock_take(&p->door);
+    lock_take(&p->lock);
     atomic_fetch_sub(&p->waiting, 1);
-    pthread_mutex_unlock(&p->door);
+    lock_give(&p->door);
 }
 
 /* Watches the backend's file while the pair is in use: a tap's detached queue
@@ -58,7 +58,7 @@ void vnet_run(struct vnet_pair *p, bool rx, bool tx)
         fault = vnet_tx(p);
     if (fault)
         vnet_retire(p);
-    pthread_mutex_unlock(&p->lock);
+    lock_give(&p->lock);
     if (steered && !fault)
         fault = vnet_rx_steered(p, &life);
     if (fault)
@@ -106,7 +106,7 @@ static void vnet_backend_lost(struct vnet_pair *p)
         p->dead = true;
     vnet_watch(p);
     bool dead = p->dead;
-    pthread_mutex_unlock(&p->lock);
+    lock_give(&p->lock);
     if (!dead)
         return;
     event_signal(p->n->lost.fd);
@@ -129,7 +129,7 @@ void vnet_backend_ready(struct event *ev, uint32_t got)
         vnet_pair_lock(p);
         p->tx_blocked = false;
         loop_want(ev, ev->want & ~(uint32_t)EPOLLOUT);
-        pthread_mutex_unlock(&p->lock);
+        lock_give(&p->lock);
     }
     vnet_run(p, got & EPOLLIN, tx);
     if (got & (EPOLLERR | EPOLLHUP) && !(got & (EPOLLIN | EPOLLOUT)))
@@ -143,7 +143,7 @@ void vnet_held_too_long(struct timer *t)
     if (p->held)
         nic_count(&p->stats, rx_drop_fit, 1);
     p->held = 0;
-    pthread_mutex_unlock(&p->lock);
+    lock_give(&p->lock);
     vnet_run(p, true, false);
 }
 
@@ -166,7 +166,7 @@ void vnet_limit_over(struct timer *t)
     struct vnet_pair *p = container_of(t, struct vnet_pair, gate_timer);
     vnet_pair_lock(p);
     vnet_unblock_limited(p);
-    pthread_mutex_unlock(&p->lock);
+    lock_give(&p->lock);
     vnet_run(p, true, true);
 }
 
@@ -192,7 +192,7 @@ bool vnet_look_waits(struct poller *l)
     vnet_pair_lock(p);
     bool waits = p->tx_on && p->active && !p->tx_blocked && vnet_reachable(p) &&
                  (vq_more(p->tx) || p->tx->state == VQ_BROKEN);
-    pthread_mutex_unlock(&p->lock);
+    lock_give(&p->lock);
     return waits;
 }
 
@@ -210,5 +210,5 @@ void vnet_look_arm(struct poller *l)
         if (vq_rearm(p->tx))
             loop_again(&p->n->v.kick[2 * p->index + 1].ev);
     }
-    pthread_mutex_unlock(&p->lock);
+    lock_give(&p->lock);
 }

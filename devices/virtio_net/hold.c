@@ -178,7 +178,7 @@ static void vnet_rest(void *arg)
         timer_cancel(&p->n->nic.tell);
     p->rx_coal.left = timer_stop(&p->rx_coal.timer);
     p->tx_coal.left = timer_stop(&p->tx_coal.timer);
-    pthread_mutex_unlock(&p->lock);
+    lock_give(&p->lock);
 }
 
 /* First nobody reads any more; then who had read a packet for another pair
@@ -210,7 +210,7 @@ static void vnet_go_on(void *arg)
     timer_go(&p->tx_coal.timer, p->tx_coal.left);
     if (p->n->v.dev.fresh && p == p->n->pair[0] && p->n->v.started)
         nic_announce(&p->n->nic, p->n->config.mac);
-    pthread_mutex_unlock(&p->lock);
+    lock_give(&p->lock);
 }
 
 /* A guest that is somewhere else now is asked to tell the network; but not by

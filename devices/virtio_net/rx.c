@@ -383,7 +383,7 @@ const char *vnet_rx_steered(struct vnet_pair *p, unsigned *life)
             got = vnet_rx_read_steered(p, &to);
         }
         struct vnet_hdr hdr = p->rx_hdr;
-        pthread_mutex_unlock(&p->lock);
+        lock_give(&p->lock);
         if (got <= 0)
             break;
         if (!to)
@@ -397,7 +397,7 @@ const char *vnet_rx_steered(struct vnet_pair *p, unsigned *life)
             to->rx_on = !fault;
             *life = p->n->v.life; /* a reset waits for to->lock first */
         }
-        pthread_mutex_unlock(&to->lock);
+        lock_give(&to->lock);
     }
     return fault;
 }

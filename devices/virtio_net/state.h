@@ -9,6 +9,7 @@
 
 #include "base/eth.h"
 #include "base/iov.h"
+#include "base/lock.h"
 #include "base/thread.h"
 #include "devices/nic.h"
 #include "devices/virtio/pci.h"
@@ -91,8 +92,8 @@ struct vnet_pair {
     unsigned index;
     /* Ring work and everything below; taken inside virtio.lock, and by
      * vnet_pair_lock only. */
-    pthread_mutex_t lock;
-    pthread_mutex_t door;     /* held by who waits for the lock */
+    struct lock lock;
+    struct lock door;         /* held by who waits for the lock */
     _Atomic unsigned waiting; /* at the door */
     struct loop *loop;
     struct thread thread; /* runs loop, if that is the pair's own */
@@ -211,7 +212,7 @@ void vnet_pair_wait(struct vnet_pair *p);
 static inline void vnet_pair_lock(struct vnet_pair *p)
 {
     if (atomic_load_explicit(&p->waiting, memory_order_relaxed) ||
-        pthread_mutex_trylock(&p->lock))
+        !lock_try(&p->lock))
         vnet_pair_wait(p);
 }
 

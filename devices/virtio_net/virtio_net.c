@@ -40,7 +40,7 @@ void vnet_lock_pairs(struct vnet *n)
 void vnet_unlock_pairs(struct vnet *n)
 {
     for (unsigned i = n->npairs; i-- > 0;)
-        pthread_mutex_unlock(&n->pair[i]->lock);
+        lock_give(&n->pair[i]->lock);
 }
 
 /* Which of the two sides of which pair; NULL: the control queue. */
@@ -61,7 +61,7 @@ static void vnet_start_queue(struct vnet *n, unsigned q)
             p->tx_on = on && !n->vhost_on;
         else
             p->rx_on = on && !n->vhost_on;
-        pthread_mutex_unlock(&p->lock);
+        lock_give(&p->lock);
     }
     /* The rings may hold buffers already. */
     if (!p || !n->vhost_on)
@@ -89,7 +89,7 @@ static void vnet_stop_queue(struct vnet *n, unsigned q)
         vnet_rx_stop(p);
         loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
     }
-    pthread_mutex_unlock(&p->lock);
+    lock_give(&p->lock);
 }
 
 /* The rings go to vhost, if there is one and it can have them, or are worked on
@@ -247,7 +247,7 @@ static void vnet_link_changed(void *nic, bool up)
         vnet_pair_lock(p);
         p->rewatch = up;
         p->dead = p->dead && !up;
-        pthread_mutex_unlock(&p->lock);
+        lock_give(&p->lock);
     }
     if (!n->v.dev.held) { /* vnet_resume looks again */
         vnet_show_link(n, up);
@@ -306,8 +306,6 @@ static int vnet_make_pair(struct vnet *n, struct machine *m, unsigned i)
     p->ev = (struct event){.fd = -1, .ready = vnet_backend_ready};
     p->look = (struct poller){
         .look = vnet_look_waits, .ready = vnet_look_work, .arm = vnet_look_arm};
-    pthread_mutex_init(&p->door, NULL);
-    pthread_mutex_init(&p->lock, NULL);
     if (n->iothreads) {
         int err = loop_new(&p->loop);
         if (err)

@@ -173,9 +173,9 @@ TEST(vnet_bounds_transmit_burst_is_not_stepped_over)
     sigaction(SIGSEGV, &act, &old);
     mprotect(rearm.page, 4096, PROT_READ);
     struct virtqueue *vq = &vnet(&d)->v.vq[TX0];
-    pthread_mutex_lock(&vnet(&d)->pair[0]->lock);
+    lock_take(&vnet(&d)->pair[0]->lock);
     CHECK(vnet_tx(vnet(&d)->pair[0]) == NULL);
-    pthread_mutex_unlock(&vnet(&d)->pair[0]->lock);
+    lock_give(&vnet(&d)->pair[0]->lock);
     sigaction(SIGSEGV, &old, NULL);
     CHECK_EQ(*rearm.idx, 256);
     CHECK_EQ(vq->used_next, 64);
@@ -464,7 +464,7 @@ BOTH_RINGS(vnet_bounds_fed_rings_do_not_hold_a_reset)
         guest_write(d.m, d.ports, d.notify + (uint64_t)d.mult * q, 2, q);
     }
     atomic_fetch_add(&vnet(&d)->pair[0]->waiting, 1);
-    pthread_mutex_lock(&vnet(&d)->pair[0]->door);
+    lock_take(&vnet(&d)->pair[0]->door);
     nap_ms(50); /* the burst under way ends */
     uint64_t before = turns_of(&d);
     nap_ms(20);
@@ -476,7 +476,7 @@ BOTH_RINGS(vnet_bounds_fed_rings_do_not_hold_a_reset)
     CHECK_EQ(vnet(&d)->pair[0]->waiting, 3);
     CHECK(vnet(&d)->pair[0]->tx_on);
     atomic_fetch_sub(&vnet(&d)->pair[0]->waiting, 1);
-    pthread_mutex_unlock(&vnet(&d)->pair[0]->door);
+    lock_give(&vnet(&d)->pair[0]->door);
     double start = clock_ms(CLOCK_MONOTONIC);
     pthread_join(other, NULL);
     double took = clock_ms(CLOCK_MONOTONIC) - start;
