@@ -129,7 +129,6 @@ static void e1000_wait_for_wire(struct e1000 *e)
 void e1000_report(struct e1000 *e)
 {
     uint32_t causes = e->causes;
-    e1000_stats_publish(e);
     if (e->rx.got)
         causes |= e1000_report_rx(e);
     causes |= e1000_report_tx(e);

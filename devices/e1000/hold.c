@@ -211,6 +211,7 @@ void e1000_hold(struct device *dev)
     e1000_report(e);
     e1000_tx_rest(e);
     e1000_rx_rest(e);
+    e1000_stats_rest(e);
     t->left = timer_stop(&e->tx_timer);
     x->left = timer_stop(&e->rx_timer);
     t->tadv_left = t->owed ? e1000_left(t->tadv_due) : 0;

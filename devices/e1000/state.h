@@ -188,10 +188,9 @@ struct e1000 {
     struct e1000_rx rx;
     uint32_t causes; /* of this burst, to be raised at its end */
 
-    /* Statistics: the loop adds up a burst in acc[], then publishes. */
-    uint64_t acc[64], dirty;
-    _Atomic uint64_t stat[64];
-    _Atomic uint64_t seen[64]; /* of a pair, when its low half was read */
+    /* Statistics: what the loop has counted; of it, what was read and so is
+     * cleared; of a pair, when its low half was read. See stats.c. */
+    _Atomic uint64_t stat[64], told[64], seen[64];
 
     struct fault f_ring, f_desc;
     _Alignas(64) _Atomic uint32_t reg[E1000_MMIO_SIZE / 4];
@@ -288,12 +287,12 @@ void e1000_wr_rdtr(struct e1000 *e, uint32_t off, uint32_t val);
 uint32_t e1000_report_rx(struct e1000 *e);
 uint32_t e1000_report_tx(struct e1000 *e);
 
-/* stats.c */
+/* stats.c. Loop, under the lock, as all that counts. */
 static inline void stat_add(struct e1000 *e, unsigned off, uint64_t n)
 {
-    unsigned i = (off & 0xff) / 4;
-    e->acc[i] += n;
-    e->dirty |= 1ull << i;
+    _Atomic uint64_t *s = &e->stat[(off & 0xff) / 4];
+    atomic_store_explicit(s, atomic_load_explicit(s, memory_order_relaxed) + n,
+                          memory_order_relaxed);
 }
 /* The address a frame is for, to count it: mostly all in its first piece. */
 static inline const uint8_t *e1000_to(const struct iovec *iov, int n,
@@ -304,8 +303,10 @@ static inline const uint8_t *e1000_to(const struct iovec *iov, int n,
     iov_read(iov, (unsigned)n, 0, copy, 6);
     return copy;
 }
-void e1000_stats_publish(struct e1000 *e);
+/* With the card's fields; and what was read is forgotten, for the fields alone
+ * to say what stands there. Nobody reads meanwhile, or gets what may be. */
 void e1000_stats_reset(struct e1000 *e);
+void e1000_stats_rest(struct e1000 *e);
 /* n frames of `len` bytes (FCS included) went by; `first` is their size
  * bucket's first register (PRC64, PTC64). */
 void e1000_stats_size(struct e1000 *e, unsigned first, uint32_t len,

@@ -2,9 +2,9 @@
 /* The e1000's statistics registers: read-clear, 32 or 64 bits, sticking at
  * their maximum (SDM 13.7).
  *
- * The loop adds a burst up in plain memory and publishes it before it raises
- * the burst's interrupt; vCPUs read and clear the published values. Both sides
- * are atomic, so neither waits for the other. */
+ * Reading clears, and the loop counts without a locked instruction: so each
+ * side has a number of its own that only grows, what was counted and how much
+ * of it was told, and the register is their difference. */
 #include <string.h>
 
 #include "devices/e1000/state.h"
@@ -14,35 +14,26 @@ static unsigned e1000_stats_index(uint32_t off)
     return (off & 0xff) / 4;
 }
 
-static bool e1000_stats_wide(unsigned i)
+/* What stands in a register, and is told and cleared by it. */
+static uint64_t e1000_stats_take(struct e1000 *e, unsigned i)
 {
-    return i == e1000_stats_index(GORCL) || i == e1000_stats_index(GOTCL) ||
-           i == e1000_stats_index(TORL) || i == e1000_stats_index(TOTL);
-}
-
-static void e1000_stats_publish_one(struct e1000 *e, unsigned i)
-{
-    uint64_t max = e1000_stats_wide(i) ? UINT64_MAX : UINT32_MAX;
-    uint64_t old = atomic_load(&e->stat[i]), sum;
+    uint64_t told = atomic_load(&e->told[i]), n;
     do {
-        sum = e->acc[i] > max - old ? max : old + e->acc[i];
-    } while (!atomic_compare_exchange_weak(&e->stat[i], &old, sum));
-    e->acc[i] = 0;
-}
-
-void e1000_stats_publish(struct e1000 *e)
-{
-    while (e->dirty) {
-        unsigned i = (unsigned)__builtin_ctzll(e->dirty);
-        e->dirty &= e->dirty - 1;
-        e1000_stats_publish_one(e, i);
-    }
+        n = atomic_load(&e->stat[i]);
+    } while (n != told && !atomic_compare_exchange_weak(&e->told[i], &told, n));
+    return n - told;
 }
 
 void e1000_stats_reset(struct e1000 *e)
 {
-    memset(e->acc, 0, sizeof(e->acc)); /* the others are fields */
-    e->dirty = 0;
+    memset(e->told, 0, sizeof(e->told)); /* the others are fields */
+}
+
+void e1000_stats_rest(struct e1000 *e)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(e->stat); i++)
+        e->stat[i] -= e->told[i];
+    e1000_stats_reset(e);
 }
 
 void e1000_stats_size(struct e1000 *e, unsigned first, uint32_t len, uint32_t n)
@@ -57,8 +48,8 @@ void e1000_stats_size(struct e1000 *e, unsigned first, uint32_t len, uint32_t n)
 
 uint32_t e1000_rd_stat(struct e1000 *e, uint32_t off)
 {
-    _Atomic uint64_t *s = &e->stat[e1000_stats_index(off)];
-    return atomic_load(s) ? (uint32_t)atomic_exchange(s, 0) : 0;
+    uint64_t n = e1000_stats_take(e, e1000_stats_index(off));
+    return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
 }
 
 /* SDM 13.7: read the low half first; reading the high one clears both. What is
@@ -67,7 +58,7 @@ uint32_t e1000_rd_stat(struct e1000 *e, uint32_t off)
 uint32_t e1000_rd_stat_lo(struct e1000 *e, uint32_t off)
 {
     unsigned i = e1000_stats_index(off);
-    uint64_t v = atomic_load(&e->stat[i]);
+    uint64_t v = atomic_load(&e->stat[i]) - atomic_load(&e->told[i]);
     atomic_store(&e->seen[i], v);
     return (uint32_t)v;
 }
@@ -77,7 +68,7 @@ uint32_t e1000_rd_stat_hi(struct e1000 *e, uint32_t off)
     unsigned i = e1000_stats_index(off) - 1;
     uint64_t v = atomic_exchange(&e->seen[i], 0);
     if (!v)
-        return (uint32_t)(atomic_exchange(&e->stat[i], 0) >> 32);
-    atomic_fetch_sub(&e->stat[i], v);
+        return (uint32_t)(e1000_stats_take(e, i) >> 32);
+    atomic_fetch_add(&e->told[i], v);
     return (uint32_t)(v >> 32);
 }
