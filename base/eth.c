@@ -262,9 +262,8 @@ CLMUL static uint32_t eth_crc_reduce(__m128i x)
 
 /* Gopal et al., "Fast CRC Computation for Generic Polynomials Using PCLMULQDQ
  * Instruction": four lanes of 128 bits. len is at least 64; a rest below 16
- * bytes is left, *done says where. */
-CLMUL static uint32_t eth_crc_clmul(uint32_t c, const uint8_t *p, size_t len,
-                                    size_t *done)
+ * bytes is left. */
+CLMUL static uint32_t eth_crc_clmul(uint32_t c, const uint8_t *p, size_t len)
 {
     const __m128i k12 = _mm_set_epi64x(0x01c6e41596, 0x0154442bd4);
     const __m128i k34 = _mm_set_epi64x(0x00ccaa009e, 0x01751997d0);
@@ -280,7 +279,6 @@ CLMUL static uint32_t eth_crc_clmul(uint32_t c, const uint8_t *p, size_t len,
         x[0] = eth_fold(x[0], k34, x[i]);
     for (; len - at >= 16; at += 16)
         x[0] = eth_fold(x[0], k34, eth_load(p + at));
-    *done = at;
     return eth_crc_reduce(x[0]);
 }
 
@@ -288,10 +286,12 @@ uint32_t eth_crc(uint32_t crc, const void *p, size_t len)
 {
     const uint8_t *b = p;
     uint32_t c = ~crc;
-    size_t done = 0;
-    if (len >= 64 && crc_by_clmul)
-        c = eth_crc_clmul(c, b, len, &done);
-    return ~eth_crc_bytes(c, b + done, len - done);
+    if (len >= 64 && crc_by_clmul) {
+        c = eth_crc_clmul(c, b, len);
+        b += len & ~(size_t)15;
+        len &= 15;
+    }
+    return ~eth_crc_bytes(c, b, len);
 }
 
 /* ------------------------------------------------------------ announcement */

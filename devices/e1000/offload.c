@@ -428,7 +428,8 @@ static void e1000_tx_count_sent(struct e1000 *e, const uint8_t *da,
     stat_add(e, TPT, segs);
     stat_add(e, GOTCL, octets);
     stat_add(e, TOTL, octets);
-    e1000_stats_size(e, PTC64, headers + mss + ETH_FCS, segs - 1);
+    if (segs > 1)
+        e1000_stats_size(e, PTC64, headers + mss + ETH_FCS, segs - 1);
     e1000_stats_size(e, PTC64, last + ETH_FCS, 1);
     if (da[0] & 1)
         stat_add(e, is_broadcast(da) ? BPTC : MPTC, segs);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* One frame into the e1000's receive descriptors: buffers, padding, FCS,
  * checksums, status (SDM 3.2.3-3.2.6, 13.4.37). */
-#include <assert.h>
 #include <string.h>
 
 #include "devices/e1000/state.h"
@@ -30,30 +29,6 @@ bool e1000_rx_ring_open(struct e1000 *e, struct rx_ring *r)
     return r->d;
 }
 
-/* Indices beyond the ring make it empty. RDT one past the end is what some old
- * drivers write for "all of it": up to the end, then. A ring of one is
- * filled again and again for such a tail: its drivers write RDT once. */
-uint32_t e1000_rx_avail(const struct rx_ring *r)
-{
-    if (r->head >= r->n || r->tail > r->n)
-        return 0;
-    if (r->tail == r->n)
-        return r->n - r->head;
-    return r->tail >= r->head ? r->tail - r->head : r->tail + r->n - r->head;
-}
-
-static uint64_t e1000_rx_desc_addr(const struct rx_ring *r, uint32_t at)
-{
-    return *(const volatile uint64_t *)&r->d[at].addr;
-}
-
-uint8_t *e1000_rx_buffer(const struct e1000 *e, const struct rx_ring *r,
-                         uint32_t at)
-{
-    uint64_t a = e1000_rx_desc_addr(r, at);
-    return a ? ram_ptr(&e->dev.m->ram, gpa(a), r->bufsize) : NULL;
-}
-
 /* The second half of a descriptor at once, DD with it; the release orders the
  * buffer before it. */
 static void e1000_rx_desc_write(struct rx_ring *r, uint64_t result)
@@ -64,13 +39,13 @@ static void e1000_rx_desc_write(struct rx_ring *r, uint64_t result)
 
 void e1000_rx_skip_nulls(struct e1000 *e, struct rx_ring *r)
 {
-    for (uint32_t i = 0; i < r->n; i++) {
-        if (!e1000_rx_avail(r) || e1000_rx_desc_addr(r, r->head))
-            break;
+    for (uint32_t i = 0;
+         i < r->n && e1000_rx_avail(r) && !e1000_rx_desc_addr(r, r->head);
+         i++) {
         e1000_rx_desc_write(r, (uint64_t)RXD_DD << 32);
         nic_count(&e->nic.stats, rx_drop_desc, 1);
+        reg_put(e, RDH, r->head);
     }
-    reg_put(e, RDH, r->head);
 }
 
 void e1000_rx_drop_full(struct e1000 *e)
@@ -198,6 +173,22 @@ static void e1000_rx_complete(struct e1000 *e, struct rx_frame *f,
     f->len += ETH_FCS;
 }
 
+/* The same where the frame lies. */
+static void e1000_rx_complete_in_place(struct e1000 *e, struct rx_frame *f)
+{
+    uint8_t *p = f->piece[0].iov_base;
+    if (f->len < ETH_MIN) {
+        memset(p + f->len, 0, ETH_MIN - f->len);
+        f->len = ETH_MIN;
+    }
+    if (!(reg_get(e, RCTL) & RCTL_SECRC)) {
+        uint32_t crc = e->fcs ? eth_crc(0, p, f->len) : 0;
+        memcpy(p + f->len, &crc, ETH_FCS);
+        f->len += ETH_FCS;
+    }
+    f->piece[0].iov_len = f->len;
+}
+
 static void e1000_rx_count(struct e1000 *e, const uint8_t *da, uint32_t wire)
 {
     stat_add(e, GPRC, 1);
@@ -220,15 +211,11 @@ static void e1000_rx_count(struct e1000 *e, const uint8_t *da, uint32_t wire)
 static void e1000_rx_scatter(struct e1000 *e, struct rx_ring *r,
                              struct rx_frame *f, uint32_t pcsum, uint64_t last)
 {
-    assert(!f->in_place || f->len <= r->bufsize);
     for (uint32_t off = 0; off < f->len;) {
         uint8_t *buf = e1000_rx_buffer(e, r, r->head);
         uint32_t k = f->len - off < r->bufsize ? f->len - off : r->bufsize;
         bool end = off + k == f->len;
-        if (buf && f->in_place) /* one descriptor; the first piece is there */
-            iov_read(f->piece, f->n, f->piece[0].iov_len,
-                     buf + f->piece[0].iov_len, k - f->piece[0].iov_len);
-        else if (buf)
+        if (buf)
             iov_read(f->piece, f->n, off, buf, k);
         else
             fault_note(&e->f_desc, "%s: a receive buffer is not RAM",
@@ -239,29 +226,43 @@ static void e1000_rx_scatter(struct e1000 *e, struct rx_ring *r,
     }
 }
 
+/* Are there descriptors for it, padding and FCS included? */
+static bool e1000_rx_fits(const struct e1000 *e, const struct rx_ring *r,
+                          const struct rx_frame *f, bool strip)
+{
+    uint32_t total = f->len - (strip ? VLAN_HLEN : 0);
+    total = total < ETH_MIN ? ETH_MIN : total;
+    total += reg_get(e, RCTL) & RCTL_SECRC ? 0 : ETH_FCS;
+    return (uint64_t)e1000_rx_avail(r) * r->bufsize >= total;
+}
+
 bool e1000_rx_put(struct e1000 *e, struct rx_ring *r, struct rx_frame *f)
 {
     uint32_t crc = 0, wire, v, pcsum = 0, pcss;
-    uint32_t total = f->len, secrc = reg_get(e, RCTL) & RCTL_SECRC;
     uint8_t copy[6] = {0};
     bool strip = f->info->vlan && reg_get(e, CTRL) & CTRL_VME;
-    uint64_t last;
-    total -= strip ? VLAN_HLEN : 0;
-    total = (total < ETH_MIN ? ETH_MIN : total) + (secrc ? 0 : ETH_FCS);
-    if ((uint64_t)e1000_rx_avail(r) * r->bufsize < total)
+    if (!f->in_place && !e1000_rx_fits(e, r, f, strip))
         return false;
     const uint8_t *da = e1000_to(f->piece, f->n, copy);
     wire = (f->len < ETH_MIN ? ETH_MIN : f->len) + ETH_FCS;
-    v = e1000_rx_verdict(e, f);
-    if (strip)
-        e1000_rx_strip_tag(f);
-    e1000_rx_complete(e, f, &crc);
+    v = e1000_rx_verdict(e, f) | RXD_DD | RXD_EOP;
+    if (f->in_place) {
+        e1000_rx_complete_in_place(e, f);
+    } else {
+        if (strip)
+            e1000_rx_strip_tag(f);
+        e1000_rx_complete(e, f, &crc);
+    }
     pcss = reg_get(e, RXCSUM) & RXCSUM_PCSS;
     if (!(v & RXD_IXSM) && pcss < f->len)
         pcsum = csum_fold(e1000_rx_sum(f, pcss, f->len));
-    v |= RXD_DD | RXD_EOP | (f->tagged ? RXD_VP : 0);
-    last = (uint64_t)v << 32 | (f->tagged ? (uint64_t)f->info->tci << 48 : 0);
-    e1000_rx_scatter(e, r, f, pcsum, last);
+    uint64_t last = (uint64_t)v << 32;
+    if (f->tagged)
+        last |= (uint64_t)RXD_VP << 32 | (uint64_t)f->info->tci << 48;
+    if (f->in_place)
+        e1000_rx_desc_write(r, f->len | (uint64_t)pcsum << 16 | last);
+    else
+        e1000_rx_scatter(e, r, f, pcsum, last);
     reg_put(e, RDH, r->head);
     if (r->n == 1) /* and it was the last one there is (SDM 13.4.17) */
         e->causes |= ICR_RXO;

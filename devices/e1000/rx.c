@@ -54,9 +54,35 @@ static uint32_t e1000_rx_longest(const struct e1000 *e)
     return reg_get(e, RCTL) & RCTL_LPE ? E1000_LONG_MAX : E1000_FRAME_MAX;
 }
 
-/* Lays out the packet to come: its first frame in the head descriptor's buffer
- * (plain: as long as one can be; guessed: headers and one MSS), further guessed
- * payload behind, the rest to buf[].
+static void e1000_rx_lay_piece(struct e1000_rx *x, void *base, uint32_t len,
+                               uint32_t at)
+{
+    x->piece[x->niov] = at;
+    x->iov[x->niov++] = (struct iovec){base, len};
+}
+
+/* The first frame, headers and one MSS, in the head descriptor's buffer, and
+ * further payload in those behind it. Where it ends. */
+static uint32_t e1000_rx_lay_guessed(struct e1000 *e, const struct rx_ring *r)
+{
+    struct e1000_rx *x = &e->rx;
+    uint32_t avail = e1000_rx_avail(r), d = r->head, at = 0, skip = 0;
+    uint32_t k = x->guess_hlen + x->guess_mss;
+    while (avail-- && x->niov <= RX_IOV && at + k <= NET_FRAME_MAX) {
+        uint8_t *buf = e1000_rx_buffer(e, r, d);
+        if (!buf)
+            break;
+        e1000_rx_lay_piece(x, buf + skip, k, at);
+        at += k;
+        skip = x->guess_hlen;
+        k = x->guess_mss;
+        d = d + 1 == r->n ? 0 : d + 1;
+    }
+    return at;
+}
+
+/* Lays out the packet to come: as guessed, or into the head descriptor's buffer
+ * for as long as a frame can be; the rest to buf[]. There is a descriptor.
  *
  * Nothing is written where no frame can reach, whatever size RCTL says: with
  * LPE off Linux' buffers are of 1522 bytes where it says 2048, and behind them
@@ -64,29 +90,20 @@ static uint32_t e1000_rx_longest(const struct e1000 *e)
 static void e1000_rx_lay_out(struct e1000 *e, const struct rx_ring *r)
 {
     struct e1000_rx *x = &e->rx;
-    uint32_t seg = x->guess_hlen + x->guess_mss, at = 0, d = r->head;
-    uint32_t avail = e1000_rx_avail(r);
-    uint32_t longest = e1000_rx_longest(e) - ETH_FCS, skip = 0;
-    uint32_t room = longest < r->bufsize ? longest : r->bufsize;
-    bool guess = x->guess && seg <= longest && seg + ETH_FCS <= r->bufsize;
-    uint32_t k = guess ? seg : room;
+    uint32_t seg = x->guess_hlen + x->guess_mss, at = 0;
+    uint32_t longest = e1000_rx_longest(e) - ETH_FCS;
     x->iov[0] = (struct iovec){&x->p.nh, NET_HDR_LEN};
     x->niov = 1;
-    while (avail-- && x->niov <= RX_IOV && at + k <= NET_FRAME_MAX) {
-        uint8_t *buf = e1000_rx_buffer(e, r, d);
-        if (!buf)
-            break;
-        x->piece[x->niov] = at;
-        x->iov[x->niov++] = (struct iovec){buf + skip, k};
-        at += k;
-        if (!guess)
-            break;
-        skip = x->guess_hlen;
-        k = x->guess_mss;
-        d = d + 1 == r->n ? 0 : d + 1;
+    if (x->guess && seg <= longest && seg + ETH_FCS <= r->bufsize) {
+        at = e1000_rx_lay_guessed(e, r);
+    } else {
+        uint8_t *buf = e1000_rx_buffer(e, r, r->head);
+        if (buf) {
+            at = longest < r->bufsize ? longest : r->bufsize;
+            e1000_rx_lay_piece(x, buf, at, 0);
+        }
     }
-    x->piece[x->niov] = at;
-    x->iov[x->niov++] = (struct iovec){x->buf + at, NET_FRAME_MAX - at};
+    e1000_rx_lay_piece(x, x->buf + at, NET_FRAME_MAX - at, at);
 }
 
 /* Brings what lies in guest buffers to its place in buf[], from byte `from`. */
@@ -328,8 +345,11 @@ static bool e1000_rx_step(struct e1000 *e, struct rx_ring *r)
     struct e1000_rx *x = &e->rx;
     ssize_t got;
     r->tail = atomic_load(&e->reg[RDT / 4]);
-    e1000_rx_skip_nulls(e, r);
     x->starved = !e1000_rx_avail(r);
+    if (!x->starved && !e1000_rx_desc_addr(r, r->head)) {
+        e1000_rx_skip_nulls(e, r);
+        x->starved = !e1000_rx_avail(r);
+    }
     if (!x->starved && x->p.on) {
         x->starved = !e1000_rx_put_next(e, r);
         x->need = e1000_rx_avail(r) + 1;

@@ -308,9 +308,14 @@ static inline const uint8_t *e1000_to(const struct iovec *iov, int n,
 void e1000_stats_reset(struct e1000 *e);
 void e1000_stats_rest(struct e1000 *e);
 /* n frames of `len` bytes (FCS included) went by; `first` is their size
- * bucket's first register (PRC64, PTC64). */
-void e1000_stats_size(struct e1000 *e, unsigned first, uint32_t len,
-                      uint32_t n);
+ * bucket's first register (PRC64, PTC64): up to 64, 127, 255, 511, 1023, and
+ * more. */
+static inline void e1000_stats_size(struct e1000 *e, unsigned first,
+                                    uint32_t len, uint32_t n)
+{
+    unsigned i = len <= 64 ? 0 : 26 - (unsigned)__builtin_clz(len);
+    stat_add(e, first + 4 * (i < 5 ? i : 5), n);
+}
 uint32_t e1000_rd_stat(struct e1000 *e, uint32_t off);
 uint32_t e1000_rd_stat_lo(struct e1000 *e, uint32_t off);
 uint32_t e1000_rd_stat_hi(struct e1000 *e, uint32_t off);
@@ -366,13 +371,33 @@ struct rx_frame {
     const struct eth_info *info; /* offsets in the pieces */
     bool trusted;                /* its L4 checksum is known to be right */
     bool tagged;                 /* a tag was stripped: info->tci */
-    bool in_place; /* one piece, already in the head descriptor's buffer */
+    /* One piece, already in the head descriptor's buffer, which has room for
+     * padding and FCS behind it. */
+    bool in_place;
 };
 bool e1000_rx_ring_open(struct e1000 *e, struct rx_ring *r);
-uint32_t e1000_rx_avail(const struct rx_ring *r);
+/* Indices beyond the ring make it empty. RDT one past the end is what some old
+ * drivers write for "all of it": up to the end, then. A ring of one is
+ * filled again and again for such a tail: its drivers write RDT once. */
+static inline uint32_t e1000_rx_avail(const struct rx_ring *r)
+{
+    if (r->head >= r->n || r->tail > r->n)
+        return 0;
+    if (r->tail >= r->head)
+        return r->tail - r->head;
+    return r->tail + r->n - r->head;
+}
+static inline uint64_t e1000_rx_desc_addr(const struct rx_ring *r, uint32_t at)
+{
+    return __atomic_load_n(&r->d[at].addr, __ATOMIC_RELAXED);
+}
 /* A descriptor's buffer, whole, or NULL. */
-uint8_t *e1000_rx_buffer(const struct e1000 *e, const struct rx_ring *r,
-                         uint32_t at);
+static inline uint8_t *e1000_rx_buffer(const struct e1000 *e,
+                                       const struct rx_ring *r, uint32_t at)
+{
+    uint64_t a = e1000_rx_desc_addr(r, at);
+    return a ? ram_ptr(&e->dev.m->ram, gpa(a), r->bufsize) : NULL;
+}
 /* Uses up descriptors with null addresses at the head. */
 void e1000_rx_skip_nulls(struct e1000 *e, struct rx_ring *r);
 /* Delivers it; false: too few descriptors now. */

@@ -36,16 +36,6 @@ void e1000_stats_rest(struct e1000 *e)
     e1000_stats_reset(e);
 }
 
-void e1000_stats_size(struct e1000 *e, unsigned first, uint32_t len, uint32_t n)
-{
-    static const uint16_t top[] = {64, 127, 255, 511, 1023};
-    unsigned i = 0;
-    while (i < ARRAY_LEN(top) && len > top[i])
-        i++;
-    if (n)
-        stat_add(e, first + 4 * i, n);
-}
-
 uint32_t e1000_rd_stat(struct e1000 *e, uint32_t off)
 {
     uint64_t n = e1000_stats_take(e, e1000_stats_index(off));
