@@ -9,6 +9,9 @@
 #define container_of(ptr, type, member)                                        \
     ((type *)((char *)(ptr)-offsetof(type, member)))
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+/* A way that is seldom gone: a function of its own, so that the usual one need
+ * not save registers, nor guard a stack, for its sake. */
+#define SELDOM __attribute__((noinline))
 
 /* Little-endian wire types: this VMM runs on x86 only, so they are plain
  * integers; the name says that a struct is laid out by a specification. */

@@ -14,6 +14,7 @@
  *
  * Headers are changed, and looked at, in a private copy: hdr[] has the first
  * TX_REACH bytes, all that the 8-bit offsets of a context can name. */
+#include <errno.h>
 #include <string.h>
 
 #include "devices/e1000/state.h"
@@ -63,7 +64,7 @@ static void e1000_tx_trim(struct e1000_tx *t, uint32_t cut)
  * gives no FCS either, for no other model of the card looks at the bit: what is
  * not the frame's CRC-32 is its data. Segments have one each, and none of it
  * can be the driver's. */
-static void e1000_tx_take_fcs(struct e1000_tx *t)
+static SELDOM void e1000_tx_take_fcs(struct e1000_tx *t)
 {
     uint32_t left, crc = 0;
     uint8_t fcs[ETH_FCS], mine[ETH_FCS];
@@ -140,12 +141,10 @@ static bool e1000_tx_leave_sum(struct e1000 *e, uint32_t css, uint32_t cse,
     return true;
 }
 
-static void e1000_tx_prepare_sums(struct e1000 *e)
+static SELDOM void e1000_tx_prepare_sums(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
     const struct tx_ctx *c = &t->ctx;
-    if (!(t->popts & (POPTS_IXSM | POPTS_TXSM)))
-        return;
     e1000_tx_pull(t, TX_REACH);
     if (t->popts & POPTS_IXSM)
         e1000_tx_insert_sum(t, c->ipcss, c->ipcse, c->ipcso, false);
@@ -156,10 +155,10 @@ static void e1000_tx_prepare_sums(struct e1000 *e)
 }
 
 /* SDM 3.3.3: a legacy descriptor's own sum, from CSS to the end. */
-static void e1000_tx_prepare_legacy_sum(struct e1000 *e)
+static SELDOM void e1000_tx_prepare_legacy_sum(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
-    if (!(t->last & TXD_IC) || t->css >= t->bytes || t->cso + 1u >= t->bytes)
+    if (t->css >= t->bytes || t->cso + 1u >= t->bytes)
         return;
     e1000_tx_pull(t, TX_REACH);
     if (!e1000_tx_leave_sum(e, t->css, 0, t->cso))
@@ -258,7 +257,7 @@ static void e1000_tx_segments(struct e1000_tx *t)
     t->nsegs = (t->seg.bytes + c->mss - 1) / c->mss;
 }
 
-static void e1000_tx_prepare_tso(struct e1000 *e)
+static SELDOM void e1000_tx_prepare_tso(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
     unsigned type;
@@ -297,7 +296,7 @@ static bool e1000_tx_wants_tag(const struct e1000 *e)
     return (tse ? t->first : t->last) & TXD_VLE && reg_get(e, CTRL) & CTRL_VME;
 }
 
-static void e1000_tx_insert_tag(struct e1000 *e)
+static SELDOM void e1000_tx_insert_tag(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
     if (!t->hlen)
@@ -349,9 +348,9 @@ void e1000_tx_prepare(struct e1000 *e)
         return;
     if (tse)
         e1000_tx_prepare_tso(e);
-    else if (t->first & TXD_DEXT)
+    else if (t->first & TXD_DEXT && t->popts & (POPTS_IXSM | POPTS_TXSM))
         e1000_tx_prepare_sums(e);
-    else
+    else if (!(t->first & TXD_DEXT) && t->last & TXD_IC)
         e1000_tx_prepare_legacy_sum(e);
     if (t->drop || t->cut)
         return;
@@ -420,16 +419,18 @@ static void e1000_tx_count_sent(struct e1000 *e, const uint8_t *da,
                                 uint32_t bytes, uint32_t segs)
 {
     uint32_t mss = e->tx.ctx.mss, payload = e->tx.ctx.cmd & 0xfffff;
-    uint32_t headers = segs > 1 ? bytes - payload : 0;
-    uint32_t last = bytes - (segs - 1) * mss;
-    uint64_t octets =
-        bytes + (uint64_t)(segs - 1) * headers + (uint64_t)segs * ETH_FCS;
+    uint32_t last = bytes;
+    uint64_t octets = bytes + (uint64_t)segs * ETH_FCS;
+    if (segs > 1) {
+        uint32_t headers = bytes - payload;
+        octets += (uint64_t)(segs - 1) * headers;
+        last -= (segs - 1) * mss;
+        e1000_stats_size(e, PTC64, headers + mss + ETH_FCS, segs - 1);
+    }
     stat_add(e, GPTC, segs);
     stat_add(e, TPT, segs);
     stat_add(e, GOTCL, octets);
     stat_add(e, TOTL, octets);
-    if (segs > 1)
-        e1000_stats_size(e, PTC64, headers + mss + ETH_FCS, segs - 1);
     e1000_stats_size(e, PTC64, last + ETH_FCS, 1);
     if (da[0] & 1)
         stat_add(e, is_broadcast(da) ? BPTC : MPTC, segs);
@@ -437,66 +438,75 @@ static void e1000_tx_count_sent(struct e1000 *e, const uint8_t *da,
     nic_count(&e->nic.stats, tx_bytes, bytes);
 }
 
-/* One packet to where it goes, and counted: as `segs` frames, `bytes` long
- * before they were cut. False: no room, keep it. */
-static bool e1000_tx_emit(struct e1000 *e, const struct iovec *iov, int n,
-                          uint32_t bytes, uint32_t segs)
-{
-    struct nic_stats *s = &e->nic.stats;
-    ssize_t got = 1;
-    bool link = e->be && reg_get(e, STATUS) & STATUS_LU;
-    if (e1000_loopback(e)) {
-        e1000_rx_loop(e, iov + 1, n - 1);
-    } else if (!link) {
-        nic_count(s, tx_drop_link, 1);
-        return true;
-    } else {
-        got = e->be->send(e->be, iov, n);
-    }
-    if (got < 0)
-        nic_count(s, tx_drop_backend, 1);
-    if (got <= 0)
-        return got;
-    uint8_t copy[6] = {0};
-    e1000_tx_count_sent(e, e1000_to(iov + 1, n - 1, copy), bytes, segs);
-    return true;
-}
-
-/* SDM 3.5.6: the next segment of a packet flattened into bounce[]. */
-static enum tx_result e1000_tx_cut_step(struct e1000 *e)
+/* SDM 3.5.6: the next segment of a packet flattened into bounce[], ready to
+ * send from iov[0] on; its bytes. Its headers are made in hdr[], which nobody
+ * needs any more. */
+static SELDOM uint32_t e1000_tx_cut_next(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
-    uint8_t h[TX_HDR], *body = t->bounce + t->seg.hlen + t->seg.off;
-    uint32_t payload = seg_headers(&t->seg, body, h);
-    uint32_t hlen = e1000_tx_wants_tag(e) ? e1000_tx_put_tag(e, h, t->seg.hlen)
-                                          : t->seg.hlen;
+    uint8_t *body = t->bounce + t->seg.hlen + t->seg.off;
+    uint32_t payload = seg_headers(&t->seg, body, t->hdr);
+    uint32_t hlen = t->seg.hlen;
+    if (e1000_tx_wants_tag(e))
+        hlen = e1000_tx_put_tag(e, t->hdr, hlen);
     uint32_t pad = e1000_tx_padding(e, hlen + payload);
-    struct net_hdr nh = {0};
-    struct iovec iov[4] = {{&nh, NET_HDR_LEN},
-                           {h, hlen},
-                           {body, payload},
-                           {(void *)(uintptr_t)zeros, pad}};
-    if (!e1000_tx_emit(e, iov, pad ? 4 : 3, hlen + payload + pad, 1))
-        return TX_BLOCKED;
-    t->seg.off += payload;
+    t->at = 0;
+    t->n = pad ? 4 : 3;
+    t->iov[0] = (struct iovec){&t->nh, NET_HDR_LEN};
+    t->iov[1] = (struct iovec){t->hdr, hlen};
+    t->iov[2] = (struct iovec){body, payload};
+    t->iov[3] = (struct iovec){(void *)(uintptr_t)zeros, pad};
+    return hlen + payload + pad;
+}
+
+/* It is out: are there more? */
+static SELDOM bool e1000_tx_cut_on(struct e1000_tx *t)
+{
+    t->seg.off += (uint32_t)t->iov[2].iov_len;
     t->seg.k++;
-    if (t->seg.off < t->seg.bytes)
-        return TX_MORE;
-    stat_add(e, TSCTC, 1);
-    return TX_DONE;
+    return t->seg.off < t->seg.bytes;
+}
+
+/* What is ready to where it goes; as the backend's send. */
+static ssize_t e1000_tx_emit(struct e1000 *e)
+{
+    struct e1000_tx *t = &e->tx;
+    const struct iovec *iov = &t->iov[t->at];
+    int n = t->n - t->at;
+    if (e1000_loopback(e)) {
+        e1000_rx_loop(e, iov + 1, n - 1);
+        return 1;
+    }
+    return e->be->send(e->be, iov, n);
 }
 
 enum tx_result e1000_tx_send(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
+    struct nic_stats *s = &e->nic.stats;
+    uint32_t bytes = t->bytes, segs = t->nsegs;
     if (t->drop) {
         atomic_fetch_add_explicit(t->drop, 1, memory_order_relaxed);
         return TX_DONE;
     }
-    if (t->cut)
-        return e1000_tx_cut_step(e);
-    if (!e1000_tx_emit(e, &t->iov[t->at], t->n - t->at, t->bytes, t->nsegs))
+    if (t->cut) {
+        bytes = e1000_tx_cut_next(e);
+        segs = 1;
+    }
+    bool link = e->be && reg_get(e, STATUS) & STATUS_LU;
+    ssize_t got = link || e1000_loopback(e) ? e1000_tx_emit(e) : -ENETDOWN;
+    if (!got)
         return TX_BLOCKED;
+    if (got > 0)
+        e1000_tx_count_sent(
+            e, e1000_to(&t->iov[t->at + 1], t->n - t->at - 1, t->to), bytes,
+            segs);
+    else if (link)
+        nic_count(s, tx_drop_backend, 1);
+    else
+        nic_count(s, tx_drop_link, 1);
+    if (t->cut && e1000_tx_cut_on(t))
+        return TX_MORE;
     if (t->first & TXD_DEXT && t->first & TXD_TSE)
         stat_add(e, TSCTC, 1);
     return TX_DONE;

@@ -83,6 +83,7 @@ struct e1000_tx {
     uint8_t refused;
     uint64_t left, tadv_left;
     uint32_t nsegs; /* frames on the wire, for the statistics */
+    uint8_t to[6];  /* e1000_to's copy */
 };
 
 /* ---------------------------------------------------------------- receive */
@@ -295,13 +296,13 @@ static inline void stat_add(struct e1000 *e, unsigned off, uint64_t n)
                           memory_order_relaxed);
 }
 /* The address a frame is for, to count it: mostly all in its first piece. */
+const uint8_t *e1000_to_copied(const struct iovec *iov, int n, uint8_t copy[6]);
 static inline const uint8_t *e1000_to(const struct iovec *iov, int n,
                                       uint8_t copy[6])
 {
     if (n > 0 && iov->iov_len >= 6)
         return iov->iov_base;
-    iov_read(iov, (unsigned)n, 0, copy, 6);
-    return copy;
+    return e1000_to_copied(iov, n, copy);
 }
 /* With the card's fields; and what was read is forgotten, for the fields alone
  * to say what stands there. Nobody reads meanwhile, or gets what may be. */

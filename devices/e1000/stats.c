@@ -14,6 +14,12 @@ static unsigned e1000_stats_index(uint32_t off)
     return (off & 0xff) / 4;
 }
 
+const uint8_t *e1000_to_copied(const struct iovec *iov, int n, uint8_t copy[6])
+{
+    iov_read(iov, (unsigned)n, 0, copy, 6);
+    return copy;
+}
+
 /* What stands in a register, and is told and cleared by it. */
 static uint64_t e1000_stats_take(struct e1000 *e, unsigned i)
 {

@@ -104,7 +104,6 @@ static void e1000_tx_packet_new(struct e1000_tx *t)
  * so does, here, the context it goes by. */
 static void e1000_tx_packet_begin(struct e1000_tx *t, const struct txd *d)
 {
-    e1000_tx_packet_new(t);
     t->open = true;
     t->first = d->lower;
     t->popts = (uint8_t)(d->upper >> 8);
@@ -195,7 +194,8 @@ static bool e1000_tx_fetch(struct e1000 *e, const struct tx_ring *r)
 static void e1000_tx_complete(struct e1000 *e, const struct tx_ring *r)
 {
     struct e1000_tx *t = &e->tx;
-    e1000_tx_report_held(e, r);
+    if (t->nrs)
+        e1000_tx_report_held(e, r);
     if (t->last & (TXD_RS | TXD_RPS))
         e1000_tx_desc_report(e, r, t->eop);
     e1000_tx_packet_new(t);
@@ -260,6 +260,12 @@ static bool e1000_tx_on(const struct e1000 *e)
     return reg_get(e, TCTL) & TCTL_EN && pci_can_dma(&e->pci);
 }
 
+static uint32_t e1000_tx_left(const struct e1000 *e, const struct tx_ring *r)
+{
+    /* pairs with the release in e1000_wr_tdt: descriptors are visible */
+    return e1000_tx_outstanding(&e->tx, r->n, atomic_load(&e->reg[TDT / 4]));
+}
+
 bool e1000_tx_run(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
@@ -273,26 +279,28 @@ bool e1000_tx_run(struct e1000 *e)
     r.d = e1000_ring(e, TDBAL, &r.n);
     if (!r.d)
         return false;
-    for (; steps < BURST; steps++) {
-        /* pairs with the release in e1000_wr_tdt: descriptors are visible */
-        left = e1000_tx_outstanding(t, r.n, atomic_load(&e->reg[TDT / 4]));
+    for (left = 0;; steps++) {
+        if (!t->ready && !left)
+            left = e1000_tx_left(e, &r);
         if (!t->ready && !left)
             break;
-        if (!t->ready && e1000_tx_fetch(e, &r)) {
+        if (steps >= BURST || (steps && atomic_load(&e->waiting)))
+            break;
+        if (!t->ready) {
+            left--;
+            t->ready = e1000_tx_fetch(e, &r);
+            if (!t->ready)
+                continue;
             e1000_tx_prepare(e);
-            t->ready = true;
         }
-        enum tx_result sent = t->ready ? e1000_tx_send(e) : TX_MORE;
+        enum tx_result sent = e1000_tx_send(e);
         if (sent == TX_DONE)
             e1000_tx_complete(e, &r);
         if (sent == TX_BLOCKED) {
             e1000_tx_block(e);
             break;
         }
-        if (steps && atomic_load(&e->waiting))
-            break;
     }
-    left = e1000_tx_outstanding(t, r.n, atomic_load(&e->reg[TDT / 4]));
     e1000_tx_watch_low(e, left);
     if (t->blocked)
         return false;
