@@ -52,6 +52,19 @@ struct walk {
 static int field_each(const struct walk *w, const struct field *f, uint8_t *obj,
                       const char *prefix);
 
+/* By hand: each record of a state that is loaded is looked for by one. */
+static void field_name(char *out, const char *prefix, const struct field *f)
+{
+    const char *end = out + NAME_LEN - 2;
+    while (*prefix && out < end)
+        *out++ = *prefix++;
+    for (const char *p = f->name; *p && out < end;)
+        *out++ = *p++;
+    if (f->type == FIELD_PART && f->name[0])
+        *out++ = '.';
+    *out = '\0';
+}
+
 static int field_each_part(const struct walk *w, const struct field *f,
                            uint8_t *at, const char *name)
 {
@@ -90,15 +103,15 @@ static int field_each_made(const struct walk *w, const struct field *f,
 static int field_each(const struct walk *w, const struct field *f, uint8_t *obj,
                       const char *prefix)
 {
-    char name[NAME_LEN] = "";
+    char name[NAME_LEN];
     int err = 0;
+    *name = '\0';
     for (; !err && !field_last(f); f++) {
         uint8_t *at = obj + f->offset;
         if (!(f->use & w->use))
             continue;
         if (w->named)
-            snprintf(name, sizeof(name), "%s%s%s", prefix, f->name,
-                     f->type == FIELD_PART && f->name[0] ? "." : "");
+            field_name(name, prefix, f);
         if (f->type == FIELD_PART)
             err = field_each(w, f->part, at, name);
         else if (f->type == FIELD_PARTS)

@@ -109,10 +109,10 @@ static void cpuid_ensure_subleaf(struct kvm_cpuid2 *cpuid, uint32_t function)
     e->index = 1;
 }
 
-static struct kvm_cpuid2 *cpuid_new(void)
+static struct kvm_cpuid2 *cpuid_new(uint32_t entries)
 {
     return calloc(1, sizeof(struct kvm_cpuid2) +
-                         ENTRIES_MAX * sizeof(struct kvm_cpuid_entry2));
+                         entries * sizeof(struct kvm_cpuid_entry2));
 }
 
 /* KVM looks at each leaf of the host's, which takes it 0.4 ms where that is a
@@ -122,7 +122,7 @@ static struct kvm_cpuid2 *cpuid_new(void)
  * syscalls loop worker: ioctl(KVM_GET_SUPPORTED_CPUID) */
 int cpuid_ask(struct vm *vm)
 {
-    struct kvm_cpuid2 *cpuid = cpuid_new();
+    struct kvm_cpuid2 *cpuid = cpuid_new(ENTRIES_MAX);
     if (!cpuid)
         return -ENOMEM;
     cpuid->nent = ENTRIES_MAX;
@@ -156,7 +156,7 @@ void cpuid_forget(struct vm *vm)
 static struct kvm_cpuid2 *cpuid_make(struct vm *vm, const struct vcpu *c)
 {
     const struct kvm_cpuid2 *from = cpuid_supported(vm);
-    struct kvm_cpuid2 *cpuid = from ? cpuid_new() : NULL;
+    struct kvm_cpuid2 *cpuid = from ? cpuid_new(from->nent) : NULL;
     if (!cpuid)
         return NULL;
     memcpy(cpuid, from, sizeof(*from) + from->nent * sizeof(from->entries[0]));
