@@ -17,6 +17,7 @@
 
 #include "base/handed.h"
 #include "control/api.h"
+#include "control/serial.h"
 #include "host/helper.h"
 #include "host/ids.h"
 #include "host/listen.h"
@@ -137,6 +138,12 @@ static void control_request(struct client *c)
     api_request(&ctl, c);
 }
 
+static void control_goes_on(struct client *c, uint8_t known)
+{
+    if (known == SERIAL_RESTS)
+        serial_attach(ctl.m, c);
+}
+
 /* Made for its maker alone; then what else was asked for. */
 static int control_bind(int fd)
 {
@@ -176,8 +183,10 @@ int control_begin(struct machine *m, const struct config *config)
     if (!told.owner)
         told.uid = geteuid();
     ctl = (struct control){.m = m, .config = config};
-    server = (struct server){
-        .request = control_request, .admit = control_admits, .name = "vmm"};
+    server = (struct server){.request = control_request,
+                             .admit = control_admits,
+                             .goes_on = control_goes_on,
+                             .name = "vmm"};
     err = server_begin(&server, m->loop, fd);
     handed_keep(&server.listen.fd, "%s:-control", told.fd ? "given" : "listen");
     return err ? fail(err, "-control: %s", strerror(-err)) : 0;

@@ -294,7 +294,6 @@ static const struct talk monitor_talk = {
     .refuse = monitor_client_refuse,
     .passed = monitor_client_passed,
     .rests = monitor_client_rests,
-    .goes_on = monitor_client_goes_on,
 };
 
 /* Who connects can end the machine: a socket's file is its maker's alone. */
@@ -306,7 +305,9 @@ static int monitor_serve(struct place *p)
     umask(before);
     if (fd < 0)
         return fail(fd, "%s: %s", c->label, strerror(-fd));
-    p->server = (struct server){.talk = &monitor_talk, .name = p->opt};
+    p->server = (struct server){.talk = &monitor_talk,
+                                .goes_on = monitor_client_goes_on,
+                                .name = p->opt};
     int err = server_begin(&p->server, monitors.ctl.m->loop, fd);
     if (err)
         return fail(err, "%s: %s", c->label, strerror(-err));

@@ -66,11 +66,18 @@ static void serial_end(struct client *c)
     free(a);
 }
 
+static uint8_t serial_rests(const struct client *c, const void *who)
+{
+    (void)who;
+    return c->in.n ? 0 : SERIAL_RESTS;
+}
+
 static const struct talk serial_talk = {
     .room = serial_room,
     .came = serial_came,
     .next = serial_next,
     .end = serial_end,
+    .rests = serial_rests,
 };
 
 int serial_attach(struct machine *m, struct client *c)

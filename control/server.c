@@ -490,7 +490,7 @@ void servers_arrive(const struct part *part)
     if (fd < 0)
         return;
     server_adopt(s, c, fd);
+    if (c->ev.fd >= 0 && s->goes_on)
+        s->goes_on(c, came.known);
     text_free(&c->out); /* it has been greeted */
-    if (c->ev.fd >= 0 && s->talk->goes_on)
-        s->talk->goes_on(c, came.known);
 }

@@ -30,10 +30,9 @@ struct talk {
     /* Optional: a descriptor came along, which is the callee's. */
     void (*passed)(struct client *c, int fd);
     /* Optional. Another process may go on with it if nothing is begun: all it
-     * has sent is done, but for what `who` has asked. Gives what it is to know,
-     * 0: it cannot. And there, after begin(). */
+     * has sent is done, but for what `who` has asked. Gives what that is to
+     * know (the server's goes_on), 0: it cannot. */
     uint8_t (*rests)(const struct client *c, const void *who);
-    void (*goes_on)(struct client *c, uint8_t known);
 };
 
 struct client {
@@ -61,6 +60,9 @@ struct server {
     void (*request)(struct client *c);
     /* Optional: may this one, whose descriptor it is, be a client? */
     bool (*admit)(struct server *s, int fd);
+    /* Optional: another process had this client, which has begun here; `known`
+     * is what its talk's rests() gave there. */
+    void (*goes_on)(struct client *c, uint8_t known);
     const char *name;     /* the "Server:" of its answers */
     size_t body_max;      /* of a request's body; 0: HTTP_BODY_MAX bytes */
     uint64_t turned_away; /* connections, as there were too many */

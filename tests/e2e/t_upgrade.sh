@@ -422,9 +422,9 @@ test_upgrade_keeps() {
 another_pid() { [ -s p ] && [ "$(<p)" != "$1" ]; }
 heard_twice() { [ "$(grep -ac 'guest: net up' heard)" = 2 ]; }
 
-e2e kvm upgrade_clients "who is connected to QMP or the API stays so, who asked for it too; who comes meanwhile is answered; each once"
+e2e kvm upgrade_clients "who is connected to QMP, the API or by it to the serial port stays so, who asked for it too; who comes meanwhile is answered; each once"
 test_upgrade_clients() {
-    local i old asks
+    local i old asks serial
     mkdir bin
     cp "$VMM" bin/new
     cc -o bin/state-dies "$here/successor.c"
@@ -436,6 +436,9 @@ test_upgrade_clients() {
     printf 'GET /version HTTP/1.1\r\n\r\n' >&7
     wait_for 10 "an answer" grep -q firecracker_version api
     printf '%s' '{"execute":"query-' >&8 # and it stops there
+    exec 5<> <(:)
+    "$VMM" ctl s serial <&5 >typed &
+    serial=$!
     asks_on &
     asks=$!
     for i in 1 2 3; do
@@ -455,9 +458,12 @@ test_upgrade_clients() {
     is "$(grep -c '"QMP"' qmp)" 1 "greetings"
     is "$(grep -o '"event": "[A-Z_]*"' qmp | sort | uniq -c | sort -n | tr -s ' \n' ' ')" \
         ' 3 "event": "X_TAKEN_OVER" 6 "event": "RESUME" 6 "event": "STOP" ' "events"
+    "$VMM" ctl s reset
+    wait_for 20 "the console, by the connection of before" grep -aq 'guest: net up' typed
+    kill "$serial"
     touch enough
     wait "$asks" || fail "somebody was not answered: $(<asks)"
-    exec 6>&- 7>&- 8>&-
+    exec 5>&- 6>&- 7>&- 8>&-
 }
 counts() { [ "$(grep -o "$2" "$3" | wc -l)" = "$1" ]; }
 asks_on() { while [ ! -e enough ]; do timeout 20 "$VMM" ctl s status >asks 2>&1 || return; done; }
