@@ -2,7 +2,8 @@
 /* A program that is to take over from a VMM and does not: its file's name says
  * how far it comes, WHEN-HOW. WHEN: start; ready, when it has said so; state,
  * when that has come. HOW: dies, hangs, raves, refuses, repeats (that it is
- * ready), floods, babbles (without a word, and with a descriptor). */
+ * ready), floods, babbles (without a word, and with a descriptor). The file
+ * "stands" in the VMM's directory says that the guest stands still for it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +76,7 @@ int main(void)
     if (!strcmp(when, "ready"))
         fail_as(how);
     hear();
+    fclose(fopen("stands", "w"));
     fail_as(how);
     return 0;
 }

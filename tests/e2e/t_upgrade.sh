@@ -30,7 +30,7 @@ goes_on_times() {
     mkdir -p bin
     cp "$VMM" bin/new
     boot_bundled '' -control s -upgrade "$T/bin" -pidfile p "$@"
-    held=$(all_open) anon=$(own_memory)
+    held=$(all_open) anon=$(anon_kib)
     before=$(unanswered)
     python3 "$here/datagrams.py" 10.0.0.2 7 $((150 * times)) >data 2>&1 &
     data=$!
@@ -45,15 +45,15 @@ goes_on_times() {
         # The helper of before is gone, and what is open is what was.
         wait_for 5 "two processes" two_of_us
         is "$(all_open)" "$held" "descriptors, the VMM's and its helper's"
-        [ "$(own_memory)" -le $((anon + 128)) ] || fail "$(own_memory) KiB of its own after $anon"
+        [ "$(anon_kib)" -le $((anon + 128)) ] || fail "$(anon_kib) KiB of its own after $anon"
     done
     wait "$data" || fail "$(<data)"
-    note "$(<data); $(own_memory) KiB of its own after $anon; open: $(all_open)"
+    note "$(<data); $(anon_kib) KiB of its own after $anon; open: $(all_open)"
     "$VMM" ctl s quit
     wait_for 5 "the end" no_vmm
 }
 
-own_memory() { sed -n 's/^RssAnon:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$vmm_pid/status"; }
+anon_kib() { sed -n 's/^RssAnon:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$vmm_pid/status"; }
 pidfile_is_ours() { [ "$(<p)" = "$vmm_pid" ]; }
 two_of_us() { [ "$(ours | wc -l)" = 2 ]; }
 all_open() {
@@ -359,35 +359,44 @@ test_upgrade_refused() {
     pings 10.0.0.2 56
 }
 
-e2e kvm upgrade_interrupted "while the guest stands still for it: it cannot be paused, resumed or reset, SIGTERM is for the guest, which goes on here, and quit ends it"
+e2e kvm upgrade_interrupted "while the guest stands still for it: SIGTERM is for the guest, which goes on here, SIGINT ends it, and who asks for a pause, or its end, waits and has it"
 test_upgrade_interrupted() {
+    local asks waits
     mkdir bin
     cc -o bin/state-hangs "$here/successor.c"
-    boot_bundled '' -control s -upgrade "$T/bin"
-    "$VMM" ctl s upgrade "$T/bin/state-hangs" 2>said &
-    local asks=$!
-    wait_for 30 "the pause" vm_paused
-    ! "$VMM" ctl s pause 2>said2 || fail "it is paused"
-    matches "$(<said2)" 'it is being handed over' "what is said"
-    ! "$VMM" ctl s resume 2>said2 || fail "it is resumed"
-    matches "$(<said2)" 'it is being handed over' "what is said"
-    ! "$VMM" ctl s reset 2>said2 || fail "it is reset"
-    matches "$(<said2)" 'it is being handed over' "what is said"
+    stands_still
     kill -TERM "$vmm_pid"
     ends 30 143
     ! wait "$asks" || fail "it was taken over"
     err_has 'SIGTERM came; the guest goes on here' || fail "$(<err)"
     ! err_has 'hears nothing' || fail "$(<err)"
-    wait_for 20 "the end of all of it" none_of_us
-    boot_bundled '' -control s -upgrade "$T/bin"
-    "$VMM" ctl s upgrade "$T/bin/state-hangs" 2>said &
-    asks=$!
-    wait_for 30 "the pause" vm_paused
+    stands_still
+    kill -INT "$vmm_pid"
+    ends 30 130
+    ! wait "$asks" || fail "it was taken over"
+    matches "$(<said)" 'the machine has ended' "what is said"
+    stands_still
+    "$VMM" ctl s pause &
+    waits=$!
+    ! wait "$asks" || fail "it was taken over"
+    wait "$waits" || fail "it is not paused"
+    is "$("$VMM" ctl s status | sed -n 's/^state //p')" Paused "its state"
+    "$VMM" ctl s quit
+    ends 30 0
+    stands_still
     "$VMM" ctl s quit
     ends 30 0
     ! wait "$asks" || fail "it was taken over"
-    matches "$(<said)" 'the machine has ended' "what is said"
     wait_for 20 "the end of all of it" none_of_us
+}
+# stands_still: for an upgrade that does not come to its end.
+stands_still() {
+    wait_for 20 "the end of all of it" none_of_us
+    rm -f stands
+    boot_bundled '' -control s -upgrade "$T/bin"
+    "$VMM" ctl s upgrade "$T/bin/state-hangs" 2>said &
+    asks=$!
+    wait_for 30 "the state at the new one's" test -e stands
 }
 
 e2e kvm upgrade_keeps "one that is paused stays so; whoever is connected to the serial port, and a socket at QMP, are the new one's; what it had opened it has, below -daemonize too"
