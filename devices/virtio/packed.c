@@ -64,10 +64,8 @@ static enum vq_got packed_walk_table(struct virtqueue *vq, struct vq_chain *c,
     return VQ_CHAIN;
 }
 
-static __attribute__((noinline)) enum vq_got packed_walk(struct virtqueue *vq,
-                                                         struct vq_chain *c,
-                                                         struct iovec *iov,
-                                                         int max)
+static SELDOM enum vq_got packed_walk(struct virtqueue *vq, struct vq_chain *c,
+                                      struct iovec *iov, int max)
 {
     const struct packed_desc *ring = vq->desc;
     uint16_t at = vq->avail_next;
@@ -100,7 +98,7 @@ static __attribute__((noinline)) enum vq_got packed_walk(struct virtqueue *vq,
     }
     vq->avail_next = at;
     vq->avail_wrap = wrap;
-    return VQ_CHAIN;
+    return vq_popped(vq, c);
 }
 
 enum vq_got packed_pop(struct virtqueue *vq, struct vq_chain *c,
@@ -115,7 +113,7 @@ enum vq_got packed_pop(struct virtqueue *vq, struct vq_chain *c,
     if (!vq_single(vq, c, iov, max, d))
         return packed_walk(vq, c, iov, max);
     packed_advance(vq, &vq->avail_next, &vq->avail_wrap, 1);
-    return VQ_CHAIN;
+    return vq_popped(vq, c);
 }
 
 void packed_undo(struct virtqueue *vq, const struct vq_chain *c)

@@ -160,14 +160,8 @@ enum vq_got vq_pop(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov,
         return vq_more(vq) ? vq_broken(vq, "a buffer was made available twice")
                            : VQ_EMPTY;
     }
-    enum vq_got got =
-        vq->packed ? packed_pop(vq, c, iov, max) : split_pop(vq, c, iov, max);
-    if (got == VQ_CHAIN) {
-        vq->inflight++;
-        TRACE(QUEUE, "pop id %u readable %u/%u writable %u/%u", c->id, c->nr,
-              c->rlen, c->nw, c->wlen);
-    }
-    return got;
+    return vq->packed ? packed_pop(vq, c, iov, max)
+                      : split_pop(vq, c, iov, max);
 }
 
 bool vq_pop_head(struct virtqueue *vq, uint16_t *head)

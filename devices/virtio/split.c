@@ -20,8 +20,8 @@ struct vring_used {
 };
 _Static_assert(sizeof(struct vring_used_elem) == 8, "§2.7.8");
 
-static __attribute__((noinline)) enum vq_got
-split_walk(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov, int max)
+static enum vq_got split_walk(struct virtqueue *vq, struct vq_chain *c,
+                              struct iovec *iov, int max)
 {
     const struct vring_desc *table = vq->desc;
     unsigned n = vq->size, i = c->id, steps = 0, direct = 0;
@@ -59,13 +59,11 @@ split_walk(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov, int max)
     }
 }
 
-/* True when avail_next is available; refreshes the cached index only when the
- * cache is used up, since the driver writes that cache line. */
-bool split_available(struct virtqueue *vq)
+/* The driver writes that cache line: it is read only when what it said is used
+ * up. */
+static SELDOM bool split_look(struct virtqueue *vq)
 {
     struct vring_avail *avail = vq->avail;
-    if (vq->avail_next != vq->avail_seen)
-        return true;
     /* Pairs with the driver's release of avail.idx (§2.7.13.3). */
     uint16_t idx = __atomic_load_n(&avail->idx, __ATOMIC_ACQUIRE);
     if ((uint16_t)(idx - vq->avail_next) > vq->size) {
@@ -74,6 +72,24 @@ bool split_available(struct virtqueue *vq)
     }
     vq->avail_seen = idx;
     return idx != vq->avail_next;
+}
+
+/* True when avail_next is available. */
+bool split_available(struct virtqueue *vq)
+{
+    return vq->avail_next != vq->avail_seen || split_look(vq);
+}
+
+static SELDOM enum vq_got split_pop_any(struct virtqueue *vq,
+                                        struct vq_chain *c, struct iovec *iov,
+                                        int max)
+{
+    *c = (struct vq_chain){.id = c->id, .ndesc = 1};
+    enum vq_got got = split_walk(vq, c, iov, max);
+    if (got != VQ_CHAIN)
+        return got;
+    vq->avail_next++;
+    return vq_popped(vq, c);
 }
 
 enum vq_got split_pop(struct virtqueue *vq, struct vq_chain *c,
@@ -85,15 +101,11 @@ enum vq_got split_pop(struct virtqueue *vq, struct vq_chain *c,
         return vq->state == VQ_READY ? VQ_EMPTY : VQ_FAULT;
     uint16_t id = __atomic_load_n(&avail->ring[vq->avail_next & (vq->size - 1)],
                                   __ATOMIC_RELAXED);
-    enum vq_got got = VQ_CHAIN;
     c->id = id;
-    if (id >= vq->size || !vq_single(vq, c, iov, max, vq_desc(&table[id]))) {
-        *c = (struct vq_chain){.id = id, .ndesc = 1};
-        got = split_walk(vq, c, iov, max);
-    }
-    if (got == VQ_CHAIN)
-        vq->avail_next++;
-    return got;
+    if (id >= vq->size || !vq_single(vq, c, iov, max, vq_desc(&table[id])))
+        return split_pop_any(vq, c, iov, max);
+    vq->avail_next++;
+    return vq_popped(vq, c);
 }
 
 bool split_pop_head(struct virtqueue *vq, uint16_t *head)

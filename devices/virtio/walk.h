@@ -70,6 +70,16 @@ static inline bool vq_single(struct virtqueue *vq, struct vq_chain *c,
     return true;
 }
 
+/* A chain was popped. */
+static inline enum vq_got vq_popped(struct virtqueue *vq,
+                                    const struct vq_chain *c)
+{
+    vq->inflight++;
+    TRACE(QUEUE, "pop id %u readable %u/%u writable %u/%u", c->id, c->nr,
+          c->rlen, c->nw, c->wlen);
+    return VQ_CHAIN;
+}
+
 /* split.c, packed.c: the verbs of queue.h on each ring. */
 bool split_available(struct virtqueue *vq);
 enum vq_got split_pop(struct virtqueue *vq, struct vq_chain *c,

@@ -25,6 +25,11 @@ static bool vnet_tx_check_hdr(const struct vnet *n, struct net_hdr *h,
 {
     uint64_t f = n->v.features;
     h->flags &= NET_F_NEEDS_CSUM;
+    if (!h->flags && h->gso_type == NET_GSO_NONE) {
+        *h = (struct net_hdr){0}; /* nothing is to be done: the rest says no
+                                     more */
+        return true;
+    }
     h->num_buffers = 0;
     if (h->flags && !has(f, VIRTIO_NET_F_CSUM))
         return false;
