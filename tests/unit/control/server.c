@@ -8,6 +8,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/handed.h"
+#include "base/parts.h"
 #include "tests/unit/fake.h"
 
 static struct served {
@@ -298,5 +300,93 @@ TEST(server_who_may_not_come_in_is_hung_up_on)
     CHECK_STR(hears(fd), "closed");
     CHECK_EQ(srv.requests, 0);
     close(fd);
+    end();
+}
+
+/* Another process: the same server, made anew at the listening socket. */
+static void take_over(struct parts *out)
+{
+    struct part part;
+    const int *fd;
+    int own[HANDED_MAX], listens = dup(srv.s.listen.fd);
+    int n = handed_late_list(0, &fd);
+    size_t at = 0;
+    for (int i = 0; i < n; i++)
+        own[i] = dup(fd[i]);
+    server_end(&srv.s);
+    handed_late_begin();
+    for (int i = 0; i < n; i++)
+        handed_late(own[i]);
+    REQUIRE_EQ(server_begin(&srv.s, srv.m->loop, listens), 0);
+    REQUIRE_EQ(parts_end(out), 0);
+    while (parts_next(out->p, out->n, &at, &part)) {
+        servers_arrive(&part);
+        servers_arrive(&part); /* said twice: there is one socket */
+        part.len--;
+        servers_arrive(&part);
+        part.name[0]++;
+        servers_arrive(&part);
+    }
+    handed_mine();
+    parts_free(out);
+}
+
+/* Who has nothing begun, and who waits for just that, goes on; who comes
+ * meanwhile is answered; the others are hung up on. */
+TEST(server_clients_go_on_in_another_process)
+{
+    begin();
+    struct parts out = {0};
+    int idle = dial(), asker = dial(), other = dial(), half = dial(), late;
+    asks(idle, "/x");
+    CHECK_HAS(hears(idle), "/x:");
+    asks(other, "/later");
+    asks(asker, "/later");
+    says(half, "GET /");
+    handed_late_begin();
+    servers_leave(srv.later, &out);
+    says(idle, "GET /mean"); /* what is sent from here on waits */
+    late = dial();
+    asks(late, "/late");
+    CHECK_STR(hears(late), "");
+    struct text done = {0};
+    server_answer(srv.later, 200, "text/plain", &done);
+    take_over(&out);
+    CHECK_HAS(hears(asker), "HTTP/1.1 200");
+    fake_run_loop(srv.m);
+    says(idle, "while HTTP/1.1\r\n\r\n");
+    CHECK_HAS(hears(idle), "/meanwhile:");
+    asks(asker, "/y");
+    CHECK_HAS(hears(asker), "/y:");
+    CHECK_HAS(hears(late), "/late:");
+    CHECK_STR(hears(half), "closed");
+    CHECK_STR(hears(other), "closed");
+    close(idle), close(asker), close(other), close(half), close(late);
+    end();
+}
+
+/* It stays after all: nothing was lost meanwhile. */
+TEST(server_clients_stay_if_nobody_takes_over)
+{
+    begin();
+    struct parts out = {0};
+    int idle = dial(), half = dial();
+    says(half, "GET /h");
+    asks(idle, "/x");
+    CHECK_HAS(hears(idle), "/x:");
+    servers_leave(NULL, &out);
+    asks(idle, "/y");
+    int late = dial();
+    asks(late, "/z");
+    CHECK_STR(hears(idle), "");
+    servers_stay();
+    fake_run_loop(srv.m);
+    CHECK_HAS(hears(idle), "/y:");
+    CHECK_HAS(hears(late), "/z:");
+    says(half, " HTTP/1.1\r\n\r\n");
+    CHECK_HAS(hears(half), "/h:");
+    handed_late_begin();
+    parts_free(&out);
+    close(idle), close(half), close(late);
     end();
 }
