@@ -267,7 +267,7 @@ static int state_same_name(void *ctx, const struct field_at *fa)
 static int state_too_many(const struct in *in, const struct field *table,
                           void *obj)
 {
-    struct record r = {0}, first;
+    struct record r = {0}, first = {0};
     bool known = true, twice = false;
     for (size_t at = 0; at < in->len && known && !twice; at = r.end) {
         state_record_at(in, at, &r);
