@@ -25,6 +25,7 @@
 #include "base/text.h"
 #include "host/child.h"
 #include "host/daemon.h"
+#include "host/process.h"
 
 #define CLONES_MAX 1000
 #define NUMBER_MAX 1000000
@@ -296,7 +297,8 @@ int clone_start(void)
     if (!program)
         return fail(-errno, "ctl: clone: /proc/self/exe: %s", strerror(errno));
     for (size_t i = 0; i < ARRAY_LEN(ends); i++)
-        sigaction(ends[i], &sa, NULL);
+        if (!process_ignores(ends[i]))
+            sigaction(ends[i], &sa, NULL);
     daemon_expect();
     int err = clone_start_all(program);
     free(program);
