@@ -59,7 +59,7 @@ far() { mapfile -t at < <(g 'sh /tmp/far') && [ "${#at[@]}" = 4 ]; }
 # gone_on MS REQUESTS DRAWS: further than that, in everything.
 gone_on() { far && [ "${at[0]}" -gt "$1" ] && [ "${at[1]}" -gt "$2" ] && [ "${at[2]}" -gt "$3" ]; }
 # move_listens: Python would take half a minute to start here.
-move_listens() { [[ $(printf 'CONNECT 5003\nhello\n' | timeout 20 socat -t 10 - "UNIX-CONNECT:$T/v" 2>/dev/null) = OK*hello ]]; }
+move_listens() { [[ $(printf 'CONNECT 5003\nhello\n' | timeout 60 socat -t 50 - "UNIX-CONNECT:$T/v" 2>/dev/null) = OK*hello ]]; }
 
 # move_boot SMP WORD-OF-TAP: Linux with $machine, doing all that.
 move_boot() {
@@ -73,7 +73,7 @@ move_boot() {
     start -kernel "$E2E_VMLINUX" -initrd "$E2E_DISK" -m 256M -smp "$1" -append "$linux_words ip=10.0.0.2/24" "${machine[@]}"
     wait_for 120 "'guest: up'" out_has 'guest: up'
     g_ok "$move_load" || fail "the load does not begin: $(g "$move_load" | tail -n 3)"
-    wait_for 90 "a vsock listener" move_listens
+    wait_for 240 "a vsock listener" move_listens
     g_ok 'dmesg -c >/dev/null'
 }
 
@@ -87,18 +87,18 @@ move() {
     stop
     before=${at[0]} begin=$(now_ms)
     start -restore a.state,mem=a.mem "${machine[@]}"
-    wait_for 60 "the guest, restored" vm_runs
+    wait_for 150 "the guest, restored" vm_runs
     if [ "$2" -gt 10 ] && [ $(($1 % 10)) != 0 ]; then
         wait_for 30 "a reply, restored the ${1}th time" ping -q -c 1 -W 1 10.0.0.2
         return
     fi
-    wait_for 60 "traffic, restored the ${1}th time" echoed_more $((came_was + 131072))
+    wait_for 150 "traffic, restored the ${1}th time" echoed_more $((came_was + 131072))
     alive "$echo_pid" || fail "restored the ${1}th time: $(<echo.err)"
     moved+=" $(($(now_ms) - begin))"
-    wait_for 60 "an answer, restored the ${1}th time" far
+    wait_for 150 "an answer, restored the ${1}th time" far
     ((at[0] >= before && at[0] < before + 300000)) || fail "restored the ${1}th time: uptime went from $before to ${at[0]} ms"
     was=("${at[@]}")
-    wait_for 60 "disk, random bytes and time, restored the ${1}th time" gone_on "${was[@]:0:3}"
+    wait_for 150 "disk, random bytes and time, restored the ${1}th time" gone_on "${was[@]:0:3}"
 }
 
 # linux_moves SMP TIMES NIC OF-NIC OF-NETDEV OF-ALL INTERRUPTS
@@ -112,14 +112,14 @@ linux_moves() {
     echo 0 >came
     python3 "$here/echo.py" 10.0.0.2 5003 4 came 2>echo.err &
     echo_pid=$!
-    wait_for 60 "traffic" echoed_more 131072
+    wait_for 150 "traffic" echoed_more 131072
     g_ok "grep -qE '$interrupts' /proc/interrupts" || fail "its interrupts are not $interrupts: $(g 'cat /proc/interrupts')"
     all=$(guest_mib)
     "$VMM" ctl s balloon id=b size=240M
-    wait_for 60 "an inflated balloon" guest_below $((all - 14))
+    wait_for 150 "an inflated balloon" guest_below $((all - 14))
     # One that is open when the machine is saved is closed there, and the guest told.
     { (printf 'CONNECT 5003\n'; sleep 600) | socat - "UNIX-CONNECT:$T/v" >/dev/null 2>&1 || true; } &
-    wait_for 60 "a first look" far_is 3 2
+    wait_for 150 "a first look" far_is 3 2
     loaded=$(($(now_ms) - started))
     for ((round = 1; round <= times; round++)); do move $round "$times"; done
     note "from kill to traffic, in ms:$moved; the load began at $loaded ms, the moves ended at $(($(now_ms) - started))"
@@ -130,9 +130,9 @@ linux_moves() {
 # moved_well: nothing is lost or late, nobody complains, and what rested meanwhile works.
 moved_well() {
     "$VMM" ctl s balloon id=b size=256M
-    wait_for 60 "a deflated balloon" guest_above $((all - 4))
-    wait_for 90 "a vsock listener" move_listens
-    wait_for 60 "the end of the connections that were" far_is 3 1
+    wait_for 150 "a deflated balloon" guest_above $((all - 4))
+    wait_for 240 "a vsock listener" move_listens
+    wait_for 150 "the end of the connections that were" far_is 3 1
     local rounds
     rounds=$(g 'wc -l </tmp/rounds')
     wait_for 120 "fio's verifying" fio_did $((rounds + 1))
