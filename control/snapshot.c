@@ -40,7 +40,7 @@ static struct snapshot {
     struct parts parts;
     void (*more)(struct parts *out);
     void (*then)(struct machine *m); /* snapshot_then */
-    bool busy, works, writes, resumes, diff;
+    bool works, writes, resumes, diff;
     int err;
     char why[512];
     void *who;
@@ -106,7 +106,7 @@ static void snapshot_end(void)
         pages_forget(&snap.pages);
     else
         pages_keep(&snap.pages);
-    snap.busy = false;
+    snap.m->busy = NULL;
     if (snap.answer)
         snap.answer(snap.who, snap.err, snap.why);
 }
@@ -318,10 +318,8 @@ static int snapshot_can(void)
 {
     if (!snap.m || !snap.m->ops->save)
         return fail(-EOPNOTSUPP, "snapshot: this machine cannot be saved");
-    if (snap.busy)
-        return fail(-EBUSY, "snapshot: another one is being taken");
-    if (snap.m->leaving)
-        return fail(-EBUSY, "snapshot: it is being handed over");
+    if (snap.m->busy)
+        return fail(-EBUSY, "snapshot: %s", snap.m->busy);
     for (const struct blockdev *b = blockdevs; b; b = b->next)
         if (b->stays)
             return fail(-EOPNOTSUPP, "disk %s cannot be saved: %s", b->id,
@@ -343,7 +341,7 @@ int snapshot_begin(const struct snapshot_told *t, const char *dir, void *who,
         return err;
     snap.err = 0;
     snap.why[0] = '\0';
-    snap.busy = true;
+    snap.m->busy = "a snapshot is being taken";
     snap.diff = t->type == DIFF;
     snap.who = who;
     snap.answer = answer;

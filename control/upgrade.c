@@ -35,7 +35,6 @@
 #include "base/use.h"
 #include "block/block.h"
 #include "control/server.h"
-#include "control/snapshot.h"
 #include "host/chardev.h"
 #include "host/console.h"
 #include "host/helper.h"
@@ -78,6 +77,8 @@ static void upgrade_hang_up(void)
     if (up.sock.fd >= 0)
         close(up.sock.fd);
     up.sock.fd = -1;
+    if (up.busy)
+        up.m->busy = NULL;
     up.busy = false;
     handed_late_begin();
 }
@@ -342,15 +343,13 @@ static int upgrade_can(void)
     if (!up.asked)
         return fail(-EOPNOTSUPP, "upgrade: the VMM was started without "
                                  "-upgrade DIR");
-    if (up.busy)
-        return fail(-EBUSY, "upgrade: one is under way");
+    if (up.m->busy)
+        return fail(-EBUSY, "upgrade: %s", up.m->busy);
     if (up.ends)
         return fail(-EBUSY, "upgrade: the guest has been told to shut down");
     if (getpid() == 1)
         return fail(-EOPNOTSUPP, "upgrade: with this process all others of its "
                                  "PID namespace end (--new-pid-ns)");
-    if (snapshot_writes())
-        return fail(-EBUSY, "upgrade: its memory is being written");
     if (up.m->ram.fd < 0)
         return fail(-EOPNOTSUPP,
                     "upgrade: guest memory is this process's alone (-restore, "
@@ -390,6 +389,7 @@ int upgrade_begin(const struct upgrade_told *t, void *who,
     if (err)
         return fail(err, "upgrade: %s: %s", t->path, strerror(-err));
     up.busy = true;
+    up.m->busy = "it is being handed over";
     up.raves = false;
     up.who = who;
     up.answer = answer;

@@ -227,6 +227,8 @@ struct machine {
     bool paused;                      /* machine_pause */
     bool leaving;                     /* another process takes it over: it may
                                          not go on here */
+    const char *busy;                 /* what is done with the whole of it, so
+                                         that nothing else is; or NULL */
     bool started;                     /* the guest has run */
     void (*start)(struct machine *m); /* the last hold is gone */
     const char *name;                 /* -name, or NULL */

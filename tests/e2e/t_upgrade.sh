@@ -399,6 +399,31 @@ stands_still() {
     wait_for 30 "the state at the new one's" test -e stands
 }
 
+e2e kvm upgrade_saved "while one is under way the machine cannot be saved, nor handed over while it is saved: each would take the other's halt for the operator's"
+test_upgrade_saved() {
+    local asks
+    mkdir bin snap
+    chmod 777 snap
+    cp "$VMM" bin/new
+    cc -o bin/start-hangs "$here/successor.c"
+    boot_bundled '' -control s -upgrade "$T/bin" -allow-path "$T/snap"
+    save_slowly snap/a
+    ! "$VMM" ctl s upgrade "$T/bin/new" 2>said2 || fail "it is handed over"
+    matches "$(<said2)" 'a snapshot is being taken' "what is said"
+    : >go
+    wait "$saves" || fail "$(<said)"
+    "$VMM" ctl s upgrade "$T/bin/start-hangs" 2>said &
+    asks=$!
+    wait_for 30 "the program" pgrep -x start-hangs >/dev/null
+    ! save snap/b 2>said2 || fail "it is saved"
+    matches "$(<said2)" 'it is being handed over' "what is said"
+    pkill -KILL -x start-hangs
+    ! wait "$asks" || fail "it was taken over"
+    save snap/b
+    takes_over new
+    pings 10.0.0.2 56
+}
+
 e2e kvm upgrade_keeps "one that is paused stays so; whoever is connected to the serial port, and a socket at QMP, are the new one's; what it had opened it has, below -daemonize too"
 test_upgrade_keeps() {
     mkdir bin
