@@ -33,6 +33,12 @@ void vnet_unmask_hdr(struct iovec *iov, const struct hdr_mask *m)
     iov[m->at + 1] = m->saved[1];
 }
 
+SELDOM void vnet_hdr_scatter(const struct iovec *iov, unsigned n, unsigned len,
+                             const struct vnet_hdr *h)
+{
+    iov_write(iov, n, 0, h, len);
+}
+
 /* ------------------------------------------------- off, at rest, and on again
  */
 
@@ -116,26 +122,39 @@ static bool vnet_rx_may_grow(const struct vnet_pair *p)
     return p->n->mergeable && !p->rx_stuck && p->rx->inflight < p->rx->size;
 }
 
+/* It does not fit now: it waits for buffers, if more can come. */
+static SELDOM void vnet_rx_hold(struct vnet_pair *p, uint32_t len,
+                                uint32_t direct)
+{
+    if (!vnet_rx_may_grow(p)) {
+        nic_count(&p->stats, rx_drop_fit, 1);
+        p->held = 0;
+        return;
+    }
+    if (!p->held)
+        timer_arm(&p->held_timer, now_ns() + HOLD_NS);
+    p->held = len;
+    p->held_direct = direct;
+}
+
+static SELDOM void vnet_rx_unspill(struct vnet_pair *p, uint32_t len,
+                                   uint32_t direct)
+{
+    struct rx_window *w = &p->win;
+    iov_write(&w->iov[w->first], w->end - w->first, direct, p->spill,
+              len - direct);
+}
+
 /* A packet of `len` bytes lies in the first `direct` bytes of the window and,
  * for the rest, in the spill. */
 static void vnet_rx_settle(struct vnet_pair *p, uint32_t len, uint32_t direct)
 {
-    struct rx_window *w = &p->win;
     if (len > vnet_rx_room(p)) {
-        if (!vnet_rx_may_grow(p)) {
-            nic_count(&p->stats, rx_drop_fit, 1);
-            p->held = 0;
-            return;
-        }
-        if (!p->held)
-            timer_arm(&p->held_timer, now_ns() + HOLD_NS);
-        p->held = len;
-        p->held_direct = direct;
+        vnet_rx_hold(p, len, direct);
         return;
     }
     if (len > direct)
-        iov_write(&w->iov[w->first], w->end - w->first, direct, p->spill,
-                  len - direct);
+        vnet_rx_unspill(p, len, direct);
     p->held = 0;
     vnet_rx_deliver(p, len);
 }
@@ -191,13 +210,11 @@ static bool vnet_rx_wanted(struct vnet_pair *p, const uint8_t *frame,
 
 /* vnet_dhcp_complete for a frame whose first `part` bytes are in the window,
  * the others in the spill. */
-static void vnet_rx_complete_dhcp(struct vnet_pair *p, uint32_t flen,
-                                  uint32_t part)
+static SELDOM void vnet_rx_complete_dhcp(struct vnet_pair *p, uint32_t flen,
+                                         uint32_t part)
 {
     struct rx_window *w = &p->win;
     uint8_t frame[DHCP_FRAME_MAX];
-    if (!vnet_dhcp_maybe(&p->rx_hdr.h, flen))
-        return;
     iov_read(&w->iov[w->first], w->end - w->first, p->n->hdr_len, frame, part);
     memcpy(frame + part, p->spill, flen - part);
     if (!vnet_dhcp_complete(&p->rx_hdr.h, frame, flen))
@@ -206,34 +223,41 @@ static void vnet_rx_complete_dhcp(struct vnet_pair *p, uint32_t flen,
     memcpy(p->spill, frame + part, flen - part);
 }
 
+/* The first `seen` bytes of a frame that lie in several pieces, or the spill.
+ */
+static SELDOM const uint8_t *vnet_rx_gather(struct vnet_pair *p, uint32_t seen,
+                                            uint32_t direct)
+{
+    const struct rx_window *w = &p->win;
+    uint32_t part = direct - p->n->hdr_len;
+    part = part < seen ? part : seen;
+    iov_read(&w->iov[w->first], w->end - w->first, p->n->hdr_len, p->peek,
+             part);
+    memcpy(p->peek + part, p->spill, seen - part);
+    return p->peek;
+}
+
 /* A packet of 12 + flen bytes was read into the window (its first `direct`
  * bytes there, the driver's header counted) and the spill. */
 static void vnet_rx_take(struct vnet_pair *p, uint32_t flen, uint64_t direct)
 {
     const struct vnet *n = p->n;
-    const struct rx_window *w = &p->win;
-    uint8_t look[RSS_LOOK], *frame = look;
     uint32_t len = n->hdr_len + flen, seen = flen;
-    const struct iovec *first = &w->iov[w->first];
+    const struct iovec *first = &p->win.iov[p->win.first];
+    const uint8_t *frame = (uint8_t *)first->iov_base + n->hdr_len;
     if (direct > len)
         direct = len;
     /* Without a hash its first 18 bytes are enough. */
     if (seen > (n->rss.report ? RSS_LOOK : ETH_HLEN + 4))
         seen = n->rss.report ? RSS_LOOK : ETH_HLEN + 4;
-    if (direct < n->hdr_len + seen) {
-        uint32_t part = (uint32_t)direct - n->hdr_len;
-        iov_read(first, w->end - w->first, n->hdr_len, look, part);
-        memcpy(look + part, p->spill, seen - part);
-    } else if (first->iov_len >= n->hdr_len + seen) {
-        frame = (uint8_t *)first->iov_base + n->hdr_len;
-    } else {
-        iov_read(first, w->end - w->first, n->hdr_len, look, seen);
-    }
+    if (direct < n->hdr_len + seen || first->iov_len < n->hdr_len + seen)
+        frame = vnet_rx_gather(p, seen, (uint32_t)direct);
     if (!vnet_rx_wanted(p, frame, seen, flen))
         return;
     if (n->rss.report)
         vnet_rss_hash(&n->rss, frame, seen, &p->rx_hdr);
-    vnet_rx_complete_dhcp(p, flen, (uint32_t)direct - n->hdr_len);
+    if (vnet_dhcp_maybe(&p->rx_hdr.h, flen))
+        vnet_rx_complete_dhcp(p, flen, (uint32_t)direct - n->hdr_len);
     vnet_rx_settle(p, len, (uint32_t)direct);
 }
 
@@ -283,7 +307,7 @@ void vnet_rx_publish(struct vnet_pair *p)
 
 /* Nothing to read into: no more readiness of the backend, but kicks; or another
  * turn, when buffers came in the meantime or fill left some. */
-static void vnet_rx_starved(struct vnet_pair *p)
+static SELDOM void vnet_rx_starved(struct vnet_pair *p)
 {
     if (vq_rearm(p->rx))
         loop_again(&p->n->v.kick[2 * p->index].ev);
@@ -332,7 +356,7 @@ static void vnet_rx_give(struct vnet_pair *p, const struct vnet_pair *by,
 
 /* Nothing was read: because of the rate limit? The backend stays readable then,
  * which would spin. */
-static void vnet_rx_limited(struct vnet_pair *p)
+static SELDOM void vnet_rx_limited(struct vnet_pair *p)
 {
     const struct nic_gate *g = p->be->gate;
     if (!g || !g->rx_due)

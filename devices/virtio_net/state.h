@@ -86,6 +86,8 @@ struct coal {
     struct vnet_pair *p;
 };
 
+#define RSS_LOOK 256 /* bytes of a frame that are enough for a hash */
+
 /* A receive and a transmit queue, bound to one loop and one backend queue. */
 struct vnet_pair {
     struct vnet *n;
@@ -113,6 +115,7 @@ struct vnet_pair {
 
     struct rx_window win;
     struct vnet_hdr rx_hdr; /* of the packet just read */
+    uint8_t peek[RSS_LOOK]; /* its first bytes, where they lie apart */
     uint32_t held; /* bytes of a packet that waits for buffers; 0: none */
     uint32_t held_direct; /* of them, in the window already */
     unsigned alone;       /* turns (nic_one_is_enough) */
@@ -299,7 +302,6 @@ void vnet_unlock_pairs(struct vnet *n);
 
 /* rss.c: the hash of a frame (its first `len` bytes) into h, and the index of
  * the pair it is for, if rss.steer. */
-#define RSS_LOOK 256 /* bytes of a frame that are enough */
 #define RSS_TYPES 0x3f
 unsigned vnet_rss_hash(const struct vnet_rss *rss, const uint8_t *frame,
                        uint32_t len, struct vnet_hdr *h);
@@ -361,13 +363,15 @@ static inline void vnet_hdr_read(const struct iovec *iov, unsigned n,
         iov_read(iov, n, 0, h, len < NET_HDR_LEN ? len : NET_HDR_LEN);
 }
 /* The other way, of a packet for the driver. */
+void vnet_hdr_scatter(const struct iovec *iov, unsigned n, unsigned len,
+                      const struct vnet_hdr *h);
 static inline void vnet_hdr_write(const struct iovec *iov, unsigned n,
                                   unsigned len, const struct vnet_hdr *h)
 {
     if (len == NET_HDR_LEN && iov->iov_len >= NET_HDR_LEN)
         memcpy(iov->iov_base, h, NET_HDR_LEN);
     else
-        iov_write(iov, n, 0, h, len);
+        vnet_hdr_scatter(iov, n, len, h);
 }
 
 /* Puts the private header in front of a packet's pieces in place of its own
