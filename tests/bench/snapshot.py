@@ -179,6 +179,8 @@ class Snapshot:
         for tap in taps:
             sh("ip", "tuntap", "add", "dev", tap, "mode", "tap", "vnet_hdr")
             sh("ip", "link", "set", tap, "master", "brc", "up")
+            # Else each hears the announcements of all others, which is most of what it does then.
+            sh("ip", "link", "set", tap, "type", "bridge_slave", "isolated", "on")
         line = vms.command("vmm", self.bench.spec, False, "ip=mac/8", MIB, tap="tapc0")
         vm = VM([*line, "-control", peer.socket, "-allow-path", work], work, "clones")
         try:
