@@ -5,8 +5,6 @@
  * Reading clears, and the loop counts without a locked instruction: so each
  * side has a number of its own that only grows, what was counted and how much
  * of it was told, and the register is their difference. */
-#include <string.h>
-
 #include "devices/e1000/state.h"
 
 static unsigned e1000_stats_index(uint32_t off)
@@ -32,7 +30,8 @@ static uint64_t e1000_stats_take(struct e1000 *e, unsigned i)
 
 void e1000_stats_reset(struct e1000 *e)
 {
-    memset(e->told, 0, sizeof(e->told)); /* the others are fields */
+    for (unsigned i = 0; i < ARRAY_LEN(e->told); i++) /* others are fields */
+        atomic_store(&e->told[i], 0);
 }
 
 void e1000_stats_rest(struct e1000 *e)
