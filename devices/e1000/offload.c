@@ -477,6 +477,8 @@ static ssize_t e1000_tx_emit(struct e1000 *e)
         e1000_rx_loop(e, iov + 1, n - 1);
         return 1;
     }
+    if (!e->be || !(reg_get(e, STATUS) & STATUS_LU))
+        return -ENETDOWN;
     return e->be->send(e->be, iov, n);
 }
 
@@ -493,15 +495,14 @@ enum tx_result e1000_tx_send(struct e1000 *e)
         bytes = e1000_tx_cut_next(e);
         segs = 1;
     }
-    bool link = e->be && reg_get(e, STATUS) & STATUS_LU;
-    ssize_t got = link || e1000_loopback(e) ? e1000_tx_emit(e) : -ENETDOWN;
+    ssize_t got = e1000_tx_emit(e);
     if (!got)
         return TX_BLOCKED;
     if (got > 0)
         e1000_tx_count_sent(
             e, e1000_to(&t->iov[t->at + 1], t->n - t->at - 1, t->to), bytes,
             segs);
-    else if (link)
+    else if (reg_get(e, STATUS) & STATUS_LU && e->be)
         nic_count(s, tx_drop_backend, 1);
     else
         nic_count(s, tx_drop_link, 1);
