@@ -55,14 +55,14 @@ static int field_each(const struct walk *w, const struct field *f, uint8_t *obj,
 /* By hand: each record of a state that is loaded is looked for by one. */
 static void field_name(char *out, const char *prefix, const struct field *f)
 {
-    const char *end = out + NAME_LEN - 2;
-    while (*prefix && out < end)
-        *out++ = *prefix++;
-    for (const char *p = f->name; *p && out < end;)
-        *out++ = *p++;
+    size_t n = 0;
+    while (*prefix && n < NAME_LEN - 2)
+        out[n++] = *prefix++;
+    for (const char *p = f->name; *p && n < NAME_LEN - 2;)
+        out[n++] = *p++;
     if (f->type == FIELD_PART && f->name[0])
-        *out++ = '.';
-    *out = '\0';
+        out[n++] = '.';
+    out[n] = '\0';
 }
 
 static int field_each_part(const struct walk *w, const struct field *f,

@@ -431,8 +431,8 @@ TEST(kvm_state_tsc_of_all_cpus_stay_as_far_apart_as_they_were)
     const uint64_t tsc[2] = {1000000000, 1000000000 + 9999999999999};
     uint64_t offset[2] = {0};
     struct guest g[2];
-    uint8_t *p;
-    size_t len;
+    uint8_t *p = NULL;
+    size_t len = 0;
     for (int i = 0; i < 2; i++) {
         guest_new(&g[i]);
         int cpu[2] = {g[i].cpu, ioctl(g[i].vm, KVM_CREATE_VCPU, 1)};
@@ -504,8 +504,8 @@ static void order_note(int fd, unsigned long req, const void *arg)
 TEST(kvm_state_is_told_in_the_order_that_loses_nothing)
 {
     struct guest g[2];
-    uint8_t *p;
-    size_t len;
+    uint8_t *p = NULL;
+    size_t len = 0;
     for (int i = 0; i < 2; i++) {
         guest_new(&g[i]);
         int cpu[2] = {g[i].cpu, ioctl(g[i].vm, KVM_CREATE_VCPU, 1)};
