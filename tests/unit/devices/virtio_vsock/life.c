@@ -229,13 +229,13 @@ BOTH_RINGS(vsock_streams_go_on_in_another_process)
     vs_say(partial, "CONN");
     shutdown(shut, SHUT_WR);
     fake_run_loop(s.m);
-    int l = vs_listen(&s, 81); /* asked for, and not connected yet */
-    vs_send(&s, VSOCK_OP_REQUEST, 1025, 81, 0);
-    vs_send(&s, VSOCK_OP_REQUEST, 1026, 99, 0); /* nobody's */
     static struct vs_packet p;
     for (other = 0; vs_get(&s, &p);)
         if (p.h.op == VSOCK_OP_REQUEST)
             other = p.h.src_port;
+    int l = vs_listen(&s, 81); /* asked for, and maybe not connected yet */
+    vs_send(&s, VSOCK_OP_REQUEST, 1025, 81, 0);
+    vs_send(&s, VSOCK_OP_REQUEST, 1026, 99, 0); /* nobody's */
     vs_say(out, "waits");
     s.m->leaving = true;
     records_move(s.m, make, NULL, &s);
