@@ -112,19 +112,6 @@ TEST(vsock_2_6_1_queue_reset_and_back)
 
 /* ------------------------------------------------------ rest, save, move */
 
-static void make(struct machine *m, void *ctx)
-{
-    struct vs *s = ctx;
-    char text[400];
-    snprintf(text, sizeof(text), "packed=%s,%s", s->d.packed ? "on" : "off",
-             s->text);
-    REQUIRE_EQ(fake_device(m, &virtio_vsock_class, "vsock", text), 0);
-    s->m = s->d.m = m;
-    for (struct device *dev = m->devices; dev; dev = dev->next)
-        if (dev->cls == &virtio_vsock_class)
-            s->d.dev = dev;
-}
-
 static unsigned events(struct vs *s)
 {
     uint32_t len;
@@ -175,7 +162,7 @@ BOTH_RINGS(vsock_5_10_6_7_moved_the_guest_is_told_and_all_works)
         /* put just before, its kick is lost */
         REQUIRE(vd_add(&s.d.q[VSOCK_TX], &b, 1) >= 0);
         vs_want_none(&s);
-        records_move(s.m, make, NULL, &s);
+        records_move(s.m, vs_make, NULL, &s);
         vs_hears(fd, NULL);
         close(fd);
         fake_run_loop(s.m);
@@ -238,7 +225,7 @@ BOTH_RINGS(vsock_streams_go_on_in_another_process)
     vs_send(&s, VSOCK_OP_REQUEST, 1026, 99, 0); /* nobody's */
     vs_say(out, "waits");
     s.m->leaving = true;
-    records_move(s.m, make, NULL, &s);
+    records_move(s.m, vs_make, NULL, &s);
     vs_say(partial, "ECT 3\n");
     fake_run_loop(s.m);
     CHECK_EQ(events(&s), 0);

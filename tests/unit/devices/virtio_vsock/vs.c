@@ -46,6 +46,19 @@ void vs_up(struct vs *s, bool packed, uint64_t want)
     vs_again(s, want);
 }
 
+void vs_make(struct machine *m, void *ctx)
+{
+    struct vs *s = ctx;
+    char text[400];
+    snprintf(text, sizeof(text), "packed=%s,%s", s->d.packed ? "on" : "off",
+             s->text);
+    REQUIRE_EQ(fake_device(m, &virtio_vsock_class, "vsock", text), 0);
+    s->m = s->d.m = m;
+    for (struct device *dev = m->devices; dev; dev = dev->next)
+        if (dev->cls == &virtio_vsock_class)
+            s->d.dev = dev;
+}
+
 void vs_free(struct vs *s)
 {
     static const unsigned listened[] = {1, 80, 81, 82};

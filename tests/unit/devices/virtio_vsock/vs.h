@@ -43,6 +43,9 @@ struct vs_packet {
 void vs_up(struct vs *s, bool packed, uint64_t want);
 /* The driver again, after a reset: receive buffers and all. */
 void vs_again(struct vs *s, uint64_t want);
+/* The device once more, in the machine that another process has of it; `ctx` is
+ * the struct vs (records_move). */
+void vs_make(struct machine *m, void *ctx);
 void vs_free(struct vs *s);
 /* One more receive buffer of s->rx_len bytes; the kick is the caller's. */
 void vs_post(struct vs *s);
