@@ -362,6 +362,27 @@ BOTH_RINGS(vnet_hold_coalescing_keeps_the_time_that_is_left)
     vd_free(&d);
 }
 
+/* The time that is left is of what was asked for when it began. */
+BOTH_RINGS(vnet_hold_coalescing_made_shorter_or_ended_meanwhile)
+{
+    for (uint32_t usecs = 0; usecs < 20; usecs += 10) {
+        struct vd d = {0};
+        uint8_t f[60] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+        const le32 params[2] = {100, 1000}, less[2] = {100, usecs};
+        vd_up(&d, packed, CTRL | F(VIRTIO_NET_F_NOTF_COAL));
+        command(&d, 6, 0, params, 8);
+        vd_irqs(&d, TX0);
+        vd_send(&d, TX0, NULL, f, 60);
+        vd_kick(&d, TX0);
+        command(&d, 6, 0, less, 8);
+        move(&d);
+        fake_sleep_ns(d.m, 1010000);
+        CHECK(vd_irqs(&d, TX0) >= 1); /* a move may raise one, too */
+        CHECK_EQ(vd_reap(&d.q[TX0]), 1);
+        vd_free(&d);
+    }
+}
+
 /* §5.1.6.5.4: only who is elsewhere now has something to tell. */
 TEST(vnet_hold_announces_after_a_move_and_not_after_a_rest)
 {
