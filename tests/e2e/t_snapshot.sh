@@ -324,6 +324,7 @@ test_snapshot_clone_verb() {
         is "$("$VMM" ctl c$i status | grep state)" "state Running" "clone $i"
         vmms | grep -qx "$(sed -n $((i - 2))p said | cut -d' ' -f3)" || fail "its number is another: $(<said)"
         wait_for 30 "its words" file_has out$i "guest: mac=52:54:00:00:00:0$i ip=10.0.0.$i"
+        wait_for 30 "its first reply" ping -q -c 1 -W 1 10.0.0.$i
         pings 10.0.0.$i 56
         is "$(ip neigh show 10.0.0.$i | sed 's/.*lladdr \([^ ]*\) .*/\1/')" 52:54:00:00:00:0$i "who answers"
     done
