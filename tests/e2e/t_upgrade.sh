@@ -50,13 +50,12 @@ goes_on_times() {
     wait "$data" || fail "$(<data)"
     note "$(<data); $(anon_kib) KiB of its own after $anon; open: $(all_open)"
     "$VMM" ctl s quit
-    wait_for 5 "the end, its helper's too" none_of_us
+    wait_for 20 "the end of all of it" none_of_us
 }
 
 anon_kib() { sed -n 's/^RssAnon:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$vmm_pid/status"; }
 pidfile_is_ours() { [ "$(<p)" = "$vmm_pid" ]; }
 two_of_us() { [ "$(ours | wc -l)" = 2 ]; }
-none_of_us() { [ -z "$(ours)" ]; }
 all_open() {
     local pid
     for pid in $(ours); do find "/proc/$pid/fd" -type l | wc -l; done | sort -n | tr '\n' ' '
