@@ -30,6 +30,7 @@ goes_on_times() {
     mkdir -p bin
     cp "$VMM" bin/new
     boot_bundled '' -control s -upgrade "$T/bin" -pidfile p "$@"
+    wait_for 10 "its helper" knows_helper
     held=$(all_open) anon=$(anon_kib)
     before=$(unanswered)
     python3 "$here/datagrams.py" 10.0.0.2 7 $((150 * times)) >data 2>&1 &
@@ -60,7 +61,9 @@ all_open() {
     local pid
     for pid in $(ours); do find "/proc/$pid/fd" -type l | wc -l; done | sort -n | tr '\n' ' '
 }
-ours() { pgrep -x 'vmm|new|.*old|first'; pgrep -x vmm-helper; }
+ours() { pgrep -x 'vmm|new|.*old|first' 2>/dev/null; pgrep -x vmm-helper; }
+# It has its name a moment after the start; $helper is its process.
+knows_helper() { helper=$(pgrep -x vmm-helper); }
 
 e2e kvm upgrade_killed "the VMM is killed at any moment of an upgrade: the guest goes on in exactly one process, or none is left"
 test_upgrade_killed() {
@@ -76,7 +79,7 @@ test_upgrade_killed() {
     wait_for 20 "the end of all of it" none_of_us
     for ms in 2 6 10 14 20 30; do
         boot_bundled '' -control s -upgrade "$T/bin"
-        helper=$(pgrep -x vmm-helper)
+        wait_for 10 "its helper" knows_helper
         "$VMM" ctl s upgrade "$T/bin/new" 2>/dev/null &
         nap "0.0$(printf %02d $ms)"
         kill -KILL "$vmm_pid" 2>/dev/null || true
@@ -130,6 +133,7 @@ test_upgrade_step_new() {
     local name open
     steps_open
     boot_bundled '' -control s -upgrade "$T/bin" -pidfile p
+    wait_for 10 "its helper" knows_helper
     open=$(all_open)
     for name in hello ready state took; do
         step "$name"
@@ -187,7 +191,7 @@ test_upgrade_step_helper() {
     steps_open
     for name in hello ready state took told end; do
         boot_bundled '' -control s -upgrade "$T/bin"
-        helper=$(pgrep -x vmm-helper)
+        wait_for 10 "its helper" knows_helper
         step "$name"
         kill -KILL "$helper" 2>/dev/null || true
         goes_on
@@ -218,7 +222,7 @@ test_upgrade_late() {
     local open helper
     mkdir bin
     boot_bundled '' -control s -upgrade "$T/bin"
-    helper=$(pgrep -x vmm-helper)
+    wait_for 10 "its helper" knows_helper
     open=$(all_open)
     cp "$VMM" bin/new
     cc -o bin/start-hangs "$here/successor.c"
@@ -250,6 +254,7 @@ test_upgrade_state() {
     other_build lessold held_flags
     other_build moreold guest_offloads
     boot_bundled '' -control s -upgrade "$T/bin"
+    wait_for 10 "its helper" knows_helper
     open=$(all_open)
     stays_with moreold 'guest_offloadZ is missing'
     takes_over lessold
@@ -259,6 +264,7 @@ test_upgrade_state() {
     stop
     wait_for 20 "the end of all of it" none_of_us
     VMM=$T/bin/moreold boot_bundled '' -control s -upgrade "$T/bin"
+    wait_for 10 "its helper" knows_helper
     open=$(all_open)
     stays_with new 'guest_offloads is missing'
 }
@@ -301,6 +307,7 @@ test_upgrade_dir() {
     matches "$rc $(<err)" '^[12] .*could write /mnt/bin' "a directory that all may write to"
     chmod 755 /mnt/bin
     boot_bundled '' -control s -upgrade "$T/bin"
+    wait_for 10 "its helper" knows_helper
     open=$(all_open)
     chmod 777 /mnt/bin/sub
     stays_with sub/new 'could have written it'
@@ -317,6 +324,7 @@ test_upgrade_refused() {
     local name when how open
     mkdir bin bin/dir
     boot_bundled '' -control s -upgrade "$T/bin"
+    wait_for 10 "its helper" knows_helper
     open=$(all_open)
     cc -Wall -o fails "$here/successor.c"
     for when in start ready state; do
