@@ -424,6 +424,18 @@ static bool tsc_can_be_set(int cpu)
     return tsc_offset(cpu, KVM_GET_DEVICE_ATTR, 0) == 12345;
 }
 
+/* A guest of two CPUs; cpu[1] is the caller's to close. */
+static void guest_new_of_two(struct guest *g, int cpu[2])
+{
+    guest_new(g);
+    cpu[0] = g->cpu;
+    cpu[1] = ioctl(g->vm, KVM_CREATE_VCPU, 1);
+    REQUIRE(cpu[1] >= 0);
+    guest_cpuid(g, cpu[1]);
+    g->fds.cpu = cpu;
+    g->fds.ncpus = 2;
+}
+
 /* However long it takes to set one after the other: here they are too far apart
  * for KVM to make one of them. */
 TEST(kvm_state_tsc_of_all_cpus_stay_as_far_apart_as_they_were)
@@ -434,12 +446,8 @@ TEST(kvm_state_tsc_of_all_cpus_stay_as_far_apart_as_they_were)
     uint8_t *p = NULL;
     size_t len = 0;
     for (int i = 0; i < 2; i++) {
-        guest_new(&g[i]);
-        int cpu[2] = {g[i].cpu, ioctl(g[i].vm, KVM_CREATE_VCPU, 1)};
-        REQUIRE(cpu[1] >= 0);
-        guest_cpuid(&g[i], cpu[1]);
-        g[i].fds.cpu = cpu;
-        g[i].fds.ncpus = 2;
+        int cpu[2];
+        guest_new_of_two(&g[i], cpu);
         g[i].fds.tsc = tsc;
         if (!tsc_can_be_set(cpu[1]))
             SKIP("this KVM cannot set a TSC");
@@ -507,12 +515,8 @@ TEST(kvm_state_is_told_in_the_order_that_loses_nothing)
     uint8_t *p = NULL;
     size_t len = 0;
     for (int i = 0; i < 2; i++) {
-        guest_new(&g[i]);
-        int cpu[2] = {g[i].cpu, ioctl(g[i].vm, KVM_CREATE_VCPU, 1)};
-        REQUIRE(cpu[1] >= 0);
-        guest_cpuid(&g[i], cpu[1]);
-        g[i].fds.cpu = cpu;
-        g[i].fds.ncpus = 2;
+        int cpu[2];
+        guest_new_of_two(&g[i], cpu);
         if (i == 0) {
             REQUIRE_EQ(kvm_state_save(&g[i].fds, &p, &len), 0);
         } else {
