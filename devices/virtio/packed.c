@@ -145,6 +145,7 @@ void packed_push(struct virtqueue *vq, const struct vq_chain *c, uint32_t len)
     }
     packed_advance(vq, &vq->used_next, &vq->used_wrap, c->ndesc);
     vq->moved = (uint16_t)(vq->moved + c->ndesc);
+    vq_pushed(c, len);
 }
 
 void packed_flush(struct virtqueue *vq)
@@ -158,25 +159,29 @@ void packed_flush(struct virtqueue *vq)
     vq->held = false;
 }
 
-void packed_kicks(struct virtqueue *vq, bool on)
+void packed_kicks_off(struct virtqueue *vq)
 {
     struct packed_event *e = vq->used;
-    uint16_t flags = EVENT_DISABLE;
-    if (on && vq->event_idx) {
+    __atomic_store_n(&e->flags, EVENT_DISABLE, __ATOMIC_RELEASE);
+}
+
+bool packed_rearm(struct virtqueue *vq)
+{
+    struct packed_event *e = vq->used;
+    if (vq->event_idx)
         __atomic_store_n(&e->off_wrap,
                          (uint16_t)(vq->avail_next | vq->avail_wrap << 15),
                          __ATOMIC_RELAXED);
-        flags = EVENT_DESC;
-    } else if (on) {
-        flags = EVENT_ENABLE;
-    }
-    __atomic_store_n(&e->flags, flags, __ATOMIC_RELEASE);
+    __atomic_store_n(&e->flags, vq->event_idx ? EVENT_DESC : EVENT_ENABLE,
+                     __ATOMIC_RELEASE);
+    vq_fence();
+    return packed_available(vq);
 }
 
 /* §2.8.14: with EVENT_DESC, when the descriptor at the named place was written
  * since the last decision. Places count back from used_next; one with the other
  * wrap counter lies a lap behind. */
-bool packed_irq_wanted(struct virtqueue *vq)
+bool packed_irq_wanted(const struct virtqueue *vq, uint16_t moved)
 {
     const struct packed_event *e = vq->avail;
     uint16_t flags = __atomic_load_n(&e->flags, __ATOMIC_ACQUIRE);
@@ -189,5 +194,5 @@ bool packed_irq_wanted(struct virtqueue *vq)
     if ((off_wrap >> 15 & 1) != vq->used_wrap)
         at -= vq->size;
     int lag = vq->used_next - at;
-    return lag > 0 && lag <= vq->moved;
+    return lag > 0 && lag <= moved;
 }

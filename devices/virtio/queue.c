@@ -187,7 +187,6 @@ void vq_push(struct virtqueue *vq, const struct vq_chain *c, uint32_t len)
 {
     if (vq->state != VQ_READY)
         return;
-    TRACE(QUEUE, "push id %u len %u", c->id, len);
     vq->inflight--;
     if (vq->packed)
         packed_push(vq, c, len);
@@ -216,14 +215,7 @@ bool vq_rearm(struct virtqueue *vq)
 {
     if (vq->state != VQ_READY)
         return false;
-    if (vq->packed)
-        packed_kicks(vq, true);
-    else
-        split_kicks(vq, true);
-    /* Pairs with the driver's barrier between avail.idx and its look at the
-     * kick condition: one of the two sees the other's store. */
-    atomic_thread_fence(memory_order_seq_cst);
-    return vq_more(vq);
+    return vq->packed ? packed_rearm(vq) : split_rearm(vq);
 }
 
 void vq_kicks_off(struct virtqueue *vq)
@@ -231,19 +223,18 @@ void vq_kicks_off(struct virtqueue *vq)
     if (vq->state != VQ_READY)
         return;
     if (vq->packed)
-        packed_kicks(vq, false);
+        packed_kicks_off(vq);
     else
-        split_kicks(vq, false);
+        split_kicks_off(vq);
 }
 
 bool vq_irq_wanted(struct virtqueue *vq)
 {
-    if (vq->state != VQ_READY || !vq->moved)
+    uint16_t moved = vq->moved;
+    if (vq->state != VQ_READY || !moved)
         return false;
-    /* Pairs with the driver's barrier between its used_event (or flags) and
-     * its look at the used index. */
-    atomic_thread_fence(memory_order_seq_cst);
-    bool wanted = vq->packed ? packed_irq_wanted(vq) : split_irq_wanted(vq);
     vq->moved = 0;
-    return wanted;
+    vq_fence();
+    return vq->packed ? packed_irq_wanted(vq, moved)
+                      : split_irq_wanted(vq, moved);
 }

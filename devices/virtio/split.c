@@ -20,6 +20,20 @@ struct vring_used {
 };
 _Static_assert(sizeof(struct vring_used_elem) == 8, "§2.7.8");
 
+/* A word of what is available: entry `at`, or used_event, behind them all. */
+static inline uint16_t split_avail(const struct virtqueue *vq, unsigned at)
+{
+    const struct vring_avail *avail = vq->avail;
+    const le16 *word = avail->ring + at;
+    return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
+/* The head of the next chain. */
+static inline uint16_t split_head(const struct virtqueue *vq)
+{
+    return split_avail(vq, vq->avail_next & (vq->size - 1u));
+}
+
 static enum vq_got split_walk(struct virtqueue *vq, struct vq_chain *c,
                               struct iovec *iov, int max)
 {
@@ -74,10 +88,15 @@ static SELDOM bool split_look(struct virtqueue *vq)
     return idx != vq->avail_next;
 }
 
+static bool split_seen(const struct virtqueue *vq)
+{
+    return vq->avail_next != vq->avail_seen;
+}
+
 /* True when avail_next is available. */
 bool split_available(struct virtqueue *vq)
 {
-    return vq->avail_next != vq->avail_seen || split_look(vq);
+    return split_seen(vq) || split_look(vq);
 }
 
 static SELDOM enum vq_got split_pop_any(struct virtqueue *vq,
@@ -92,15 +111,22 @@ static SELDOM enum vq_got split_pop_any(struct virtqueue *vq,
     return vq_popped(vq, c);
 }
 
+static SELDOM enum vq_got split_look_and_pop(struct virtqueue *vq,
+                                             struct vq_chain *c,
+                                             struct iovec *iov, int max)
+{
+    if (split_look(vq))
+        return split_pop(vq, c, iov, max);
+    return vq->state == VQ_READY ? VQ_EMPTY : VQ_FAULT;
+}
+
 enum vq_got split_pop(struct virtqueue *vq, struct vq_chain *c,
                       struct iovec *iov, int max)
 {
-    const struct vring_avail *avail = vq->avail;
     const struct vring_desc *table = vq->desc;
-    if (!split_available(vq))
-        return vq->state == VQ_READY ? VQ_EMPTY : VQ_FAULT;
-    uint16_t id = __atomic_load_n(&avail->ring[vq->avail_next & (vq->size - 1)],
-                                  __ATOMIC_RELAXED);
+    if (!split_seen(vq))
+        return split_look_and_pop(vq, c, iov, max);
+    uint16_t id = split_head(vq);
     c->id = id;
     if (id >= vq->size || !vq_single(vq, c, iov, max, vq_desc(&table[id])))
         return split_pop_any(vq, c, iov, max);
@@ -110,11 +136,9 @@ enum vq_got split_pop(struct virtqueue *vq, struct vq_chain *c,
 
 bool split_pop_head(struct virtqueue *vq, uint16_t *head)
 {
-    const struct vring_avail *avail = vq->avail;
     if (!split_available(vq))
         return false;
-    *head = __atomic_load_n(&avail->ring[vq->avail_next & (vq->size - 1)],
-                            __ATOMIC_RELAXED);
+    *head = split_head(vq);
     if (*head >= vq->size) {
         vq_broken(vq, "a descriptor index is out of range");
         return false;
@@ -136,6 +160,7 @@ void split_push(struct virtqueue *vq, const struct vq_chain *c, uint32_t len)
     e->len = len;
     vq->used_next++;
     vq->moved++;
+    vq_pushed(c, len);
 }
 
 void split_flush(struct virtqueue *vq)
@@ -146,26 +171,31 @@ void split_flush(struct virtqueue *vq)
 }
 
 /* §2.7.7.2, §2.7.13.4.1 */
-bool split_irq_wanted(struct virtqueue *vq)
+bool split_irq_wanted(const struct virtqueue *vq, uint16_t moved)
 {
     const struct vring_avail *avail = vq->avail;
     if (!vq->event_idx)
         return !(__atomic_load_n(&avail->flags, __ATOMIC_RELAXED) &
                  SPLIT_AVAIL_NO_INTERRUPT);
-    uint16_t event = __atomic_load_n(&avail->ring[vq->size], __ATOMIC_RELAXED);
-    return (uint16_t)(vq->used_next - event - 1) < vq->moved;
+    uint16_t event = split_avail(vq, vq->size);
+    return (uint16_t)(vq->used_next - event - 1) < moved;
 }
 
-void split_kicks(struct virtqueue *vq, bool on)
+void split_kicks_off(struct virtqueue *vq)
 {
     struct vring_used *used = vq->used;
-    if (vq->event_idx) {
-        /* avail_event: a stale one asks for nothing. */
-        if (on)
-            __atomic_store_n((le16 *)&used->ring[vq->size], vq->avail_next,
-                             __ATOMIC_RELAXED);
-        return;
-    }
-    __atomic_store_n(&used->flags, on ? 0 : SPLIT_USED_NO_NOTIFY,
-                     __ATOMIC_RELAXED);
+    if (!vq->event_idx) /* else a stale avail_event asks for nothing */
+        __atomic_store_n(&used->flags, SPLIT_USED_NO_NOTIFY, __ATOMIC_RELAXED);
+}
+
+bool split_rearm(struct virtqueue *vq)
+{
+    struct vring_used *used = vq->used;
+    if (vq->event_idx) /* avail_event */
+        __atomic_store_n((le16 *)&used->ring[vq->size], vq->avail_next,
+                         __ATOMIC_RELAXED);
+    else
+        __atomic_store_n(&used->flags, 0, __ATOMIC_RELAXED);
+    vq_fence();
+    return split_available(vq);
 }

@@ -12,6 +12,13 @@ enum vq_got vq_broken(struct virtqueue *vq, const char *why)
     return VQ_FAULT;
 }
 
+enum vq_got vq_popped_traced(const struct vq_chain *c)
+{
+    trace_print("pop id %u readable %u/%u writable %u/%u", c->id, c->nr,
+                c->rlen, c->nw, c->wlen);
+    return VQ_CHAIN;
+}
+
 bool vq_bad_piece(struct virtqueue *vq, const void *p, bool readable_late)
 {
     if (!p)

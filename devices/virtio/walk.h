@@ -56,28 +56,39 @@ static inline bool vq_single(struct virtqueue *vq, struct vq_chain *c,
 {
     if (d.flags & (VRING_DESC_NEXT | VRING_DESC_INDIRECT) || !d.len || max < 1)
         return false;
-    bool write = d.flags & VRING_DESC_WRITE;
     void *p = ram_ptr(vq->ram, gpa(d.addr), d.len);
     if (!p)
         return false;
     vq->walked++;
     iov[0] = (struct iovec){p, d.len};
-    c->ndesc = 1;
-    c->nr = !write;
-    c->nw = write;
-    c->rlen = write ? 0 : d.len;
-    c->wlen = write ? d.len : 0;
+    if (d.flags & VRING_DESC_WRITE)
+        *c = (struct vq_chain){.id = c->id, .ndesc = 1, .nw = 1, .wlen = d.len};
+    else
+        *c = (struct vq_chain){.id = c->id, .ndesc = 1, .nr = 1, .rlen = d.len};
     return true;
 }
 
-/* A chain was popped. */
+/* A chain was popped, and pushed: the last thing that is done with it, so that
+ * whoever is not traced has nothing to keep for after it. */
+enum vq_got vq_popped_traced(const struct vq_chain *c);
 static inline enum vq_got vq_popped(struct virtqueue *vq,
                                     const struct vq_chain *c)
 {
     vq->inflight++;
-    TRACE(QUEUE, "pop id %u readable %u/%u writable %u/%u", c->id, c->nr,
-          c->rlen, c->nw, c->wlen);
+    if (__builtin_expect(trace_mask & TRACE_QUEUE, 0))
+        return vq_popped_traced(c);
     return VQ_CHAIN;
+}
+static inline void vq_pushed(const struct vq_chain *c, uint32_t len)
+{
+    TRACE(QUEUE, "push id %u len %u", c->id, len);
+}
+
+/* Between what is told to the driver and a look at what it told: full, and
+ * pairs with the same of the driver's, so one of the two sees the other's. */
+static inline void vq_fence(void)
+{
+    atomic_thread_fence(memory_order_seq_cst);
 }
 
 /* split.c, packed.c: the verbs of queue.h on each ring. */
@@ -88,8 +99,9 @@ bool split_pop_head(struct virtqueue *vq, uint16_t *head);
 void split_undo(struct virtqueue *vq);
 void split_push(struct virtqueue *vq, const struct vq_chain *c, uint32_t len);
 void split_flush(struct virtqueue *vq);
-void split_kicks(struct virtqueue *vq, bool on);
-bool split_irq_wanted(struct virtqueue *vq);
+void split_kicks_off(struct virtqueue *vq);
+bool split_rearm(struct virtqueue *vq);
+bool split_irq_wanted(const struct virtqueue *vq, uint16_t moved);
 
 bool packed_available(struct virtqueue *vq);
 enum vq_got packed_pop(struct virtqueue *vq, struct vq_chain *c,
@@ -97,7 +109,8 @@ enum vq_got packed_pop(struct virtqueue *vq, struct vq_chain *c,
 void packed_undo(struct virtqueue *vq, const struct vq_chain *c);
 void packed_push(struct virtqueue *vq, const struct vq_chain *c, uint32_t len);
 void packed_flush(struct virtqueue *vq);
-void packed_kicks(struct virtqueue *vq, bool on);
-bool packed_irq_wanted(struct virtqueue *vq);
+void packed_kicks_off(struct virtqueue *vq);
+bool packed_rearm(struct virtqueue *vq);
+bool packed_irq_wanted(const struct virtqueue *vq, uint16_t moved);
 
 #endif
