@@ -6,7 +6,7 @@
  * twice it opens, what cannot it takes by name out of what was handed to it
  * (base/handed.h), and changes nothing of until the guest is its own. Whatever
  * keeps it from that is an end of this process, as at any start; the other one
- * is told the first line of it. */
+ * is told the first line of it, or, where that has died, the log. */
 #include "control/takeover.h"
 
 #include <errno.h>
@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -29,13 +30,15 @@
 #include "host/successor.h"
 
 #define PATIENCE_MS 30000
+#define DEAD_MS 1000 /* from the end of its socket to that of a process */
 
 static struct {
     bool meant, mine;
     int state;
+    int other; /* a pidfd; -ESRCH: it has died; or it is not known */
     struct saved saved;
     char why[400];
-} taken = {.state = -1};
+} taken = {.state = -1, .other = -1};
 
 bool takeover_meant(void)
 {
@@ -77,6 +80,16 @@ static int takeover_hear(char *text, size_t size, int fd[HANDED_MAX])
     return m.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EMSGSIZE : nfd;
 }
 
+/* Has the other process died? It has no vCPU then, and no descriptor.
+ *
+ * syscalls loop if restored: poll */
+static bool takeover_orphaned(void)
+{
+    struct pollfd p = {.fd = taken.other, .events = POLLIN};
+    return taken.other == -ESRCH ||
+           (taken.other >= 0 && poll(&p, 1, DEAD_MS) > 0);
+}
+
 /* ----------------------------------------------------------------- beginning
  */
 
@@ -107,6 +120,10 @@ static int takeover_hello(void)
     taken.state = handed_take("state");
     if (taken.state < 0)
         return fail(-EPROTO, "no state is handed over");
+    /* That "ready" can be said later shows that it was this process. */
+    taken.other = (int)syscall(SYS_pidfd_open, handed_number(0, "process"), 0);
+    if (taken.other < 0)
+        taken.other = -errno;
     return takeover_stdio();
 }
 
@@ -158,6 +175,19 @@ static int takeover_come(struct saved *s)
     return err;
 }
 
+/* The other one died, and while the guest stood still for what has come here:
+ * it would have emptied that before (upgrade_cut).
+ *
+ * syscalls loop if restored: pread64 */
+static bool takeover_inherits(void)
+{
+    char c;
+    if (!takeover_orphaned() || pread(taken.state, &c, 1, 0) != 1)
+        return false;
+    log_line("the process before has died; the guest goes on here");
+    return true;
+}
+
 /* From here on it runs here, and only here: or not at all.
  *
  * syscalls loop if restored: write close */
@@ -165,8 +195,8 @@ static int takeover_take(struct machine *m)
 {
     for (struct device *d = m->devices; d; d = d->next)
         d->fresh = false;
-    if (!takeover_say("took"))
-        return fail(-EPIPE, "the other process goes on, or has ended");
+    if (!takeover_say("took") && !takeover_inherits())
+        return fail(-EPIPE, "the other process has gone");
     helper_mine(); /* before the other's does no more: never neither */
     if (write(SUCCESSOR_TOOK, "", 1) != 1)
         log_line("the helper process of before is gone");
@@ -183,6 +213,8 @@ static int takeover_take(struct machine *m)
     close(SUCCESSOR_SOCK);
     close(SUCCESSOR_TOOK);
     close(taken.state);
+    if (taken.other >= 0)
+        close(taken.other);
     return 0;
 }
 
@@ -218,6 +250,11 @@ int takeover_end(int code)
     log_catch(NULL, 0);
     snprintf(text, sizeof(text), "no %s",
              *taken.why ? taken.why : "it has ended");
-    takeover_say(text);
+    if (!takeover_say(text)) {
+        log_move();
+        log_line("the process that had the guest %s, and this one has not "
+                 "taken it: %s",
+                 takeover_orphaned() ? "has died" : "has hung up", text + 3);
+    }
     return code ? code : EXIT_FAILURE;
 }

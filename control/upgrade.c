@@ -17,7 +17,11 @@
  * half before it goes on by itself: "took" is either in its queue by then, or
  * cannot be sent any more (the kernel's unix_state_lock is about both). So
  * one that is late, dies or says no leaves the guest here, as it was, after a
- * pause of TOOK_NS at most; and the helper ends it. */
+ * pause of TOOK_NS at most; and the helper ends it.
+ *
+ * If this process dies while the guest stands still, the other one has all of
+ * it and may go on: it sees that this one is dead, by a pidfd, and that the
+ * state is still there, which is cut off before the guest goes on here. */
 #include "control/upgrade.h"
 
 #include <errno.h>
@@ -49,7 +53,8 @@ static struct {
     bool asked;
     struct machine *m;
     void (*over)(struct machine *m);
-    int state; /* a memfd */
+    int state;     /* a memfd */
+    unsigned self; /* this process */
     struct helper_ask ask;
     struct event sock; /* fd -1: there is no new one */
     struct timer late;
@@ -122,15 +127,19 @@ static ssize_t upgrade_hear(char *word, size_t size)
 
 /* The new one can take the guest no more. True: it just has.
  *
- * syscalls loop if control: shutdown close getsockopt */
+ * syscalls loop if control: shutdown close getsockopt ftruncate */
 static bool upgrade_cut(void)
 {
     char word[512];
     if (up.sock.fd < 0)
         return false;
     shutdown(up.sock.fd, SHUT_RDWR);
-    return up.m->leaving && !up.raves && upgrade_hear(word, sizeof(word)) > 0 &&
-           !strcmp(word, "took");
+    if (up.m->leaving && !up.raves && upgrade_hear(word, sizeof(word)) > 0 &&
+        !strcmp(word, "took"))
+        return true;
+    if (ftruncate(up.state, 0))
+        log_line("upgrade: %s", strerror(errno));
+    return false;
 }
 
 /* The guest goes on here, unless it has been taken at the last moment. */
@@ -440,6 +449,8 @@ int upgrade_open(struct machine *m, void (*over)(struct machine *m))
     handed_keep(&std[2], "stderr");
     handed_keep(&up.state, "state");
     handed_keep(&m->ram.fd, "ram");
+    up.self = (unsigned)getpid();
+    handed_keep_number(&up.self, "process");
     return 0;
 }
 

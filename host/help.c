@@ -522,15 +522,18 @@ static bool help_taken(int ms)
     return next.took >= 0 && poll(&p, 1, ms) > 0 && p.revents & POLLIN;
 }
 
-static void help_give_up(void)
+/* Who was to is no more; true: it did not end by itself. */
+static bool help_give_up(void)
 {
     struct pollfd p = {.fd = next.took};
     if (next.took < 0 || help_taken(0))
-        return;
-    if (!poll(&p, 1, 0) && !kill(next.pid, SIGKILL))
+        return false;
+    bool killed = !poll(&p, 1, 0) && !kill(next.pid, SIGKILL);
+    if (killed)
         poll(&p, 1, END_MS);
     close(next.took);
     next.took = -1;
+    return killed;
 }
 
 /* A service manager takes a process for the service's only if it is its own
@@ -702,8 +705,9 @@ static _Noreturn void help_end(void)
 {
     log_patience(PATIENCE_NS);
     bool elsewhere = help->waits || help_taken(TOOK_MS);
-    if (!elsewhere)
-        help_give_up();
+    if (!elsewhere && help_give_up())
+        log_line("the VMM has ended, and the process that was to take over has "
+                 "not done so in time: it has been killed");
     help_end_opens();
     for (int op = HELP_SCRIPT; op < HELP_SEAL && !elsewhere; op++)
         for (struct task *t = tasks; t; t = t->next)

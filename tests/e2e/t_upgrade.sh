@@ -162,7 +162,7 @@ test_upgrade_step_new() {
 }
 same_open() { [ "$(all_open)" = "$1" ]; }
 
-e2e kvm upgrade_step_old "the old one is killed before each step: until the new one has taken over none is left, then that goes on"
+e2e kvm upgrade_step_old "the old one is killed before each step: until all has come to the new one none is left, and that is said; then that goes on"
 test_upgrade_step_old() {
     local name
     steps_open
@@ -174,15 +174,37 @@ test_upgrade_step_old() {
         vmm_pid=''
         goes_on
         case $name in
-        told | end)
+        # Killed right after the state was asked for: it was sent, or was not.
+        state) wait_for 20 "a word of what has become of it" file_has err 'process (before|that had the guest) has died' ;;
+        hello | ready) wait_for 20 "the end, told: $(<err)" file_has err 'the guest has died, and this one has not taken it' ;;
+        took) wait_for 20 "who goes on, told: $(<err)" file_has err 'has died; the guest goes on here' ;;
+        esac
+        if [[ $name = t* ]] || [ "$name" = end ] || file_has err 'goes on here'; then
             lives_in "$there"
             takes_over new
             "$VMM" ctl s quit
-            ;;
-        esac
+        fi
         wait_for 20 "the end of all of it" none_of_us
         is "$(find . -name s)" '' "what is left behind"
     done
+}
+
+e2e kvm upgrade_step_stale "the old one goes on by itself, with nobody who could end the new one, and is killed then: that one leaves what is stale alone"
+test_upgrade_step_stale() {
+    local helper
+    steps_open
+    boot_bundled '' -control s -upgrade "$T/bin"
+    wait_for 10 "its helper" knows_helper
+    step took
+    kill -KILL "$helper"
+    wait_for 30 "the guest, where it was" file_has err 'did not take over in time; the guest goes on here'
+    pings 10.0.0.2 56
+    kill -KILL "$vmm_pid"
+    wait "$vmm_pid" 2>/dev/null || true
+    vmm_pid=''
+    goes_on
+    wait_for 20 "the end, told" file_has err 'has died, and this one has not taken it'
+    wait_for 20 "the end of all of it" none_of_us
 }
 
 e2e kvm upgrade_step_helper "the helper is killed before each step: the new one goes on, with one of its own"
@@ -236,8 +258,18 @@ test_upgrade_late() {
     wait_for 20 "the descriptors of before" same_open "$open"
     takes_over new
     pings 10.0.0.2 56
+    # One that neither goes on nor ends, when the other has died, is ended.
+    "$VMM" ctl s upgrade "$T/bin/start-hangs" 2>said &
+    wait_for 30 "the program" pgrep -x start-hangs >/dev/null
+    kill -KILL "$vmm_pid"
+    wait_for 5 "the end of the VMM" ended "$vmm_pid"
+    vmm_pid=''
+    wait_for 30 "the end of it" no_other start-hangs
+    wait_for 10 "its end, told" file_has err 'has not done so in time: it has been killed'
+    wait_for 20 "the end of all of it" none_of_us
 }
 lives_alone() { only_with_helper "$vmm_pid"; }
+ended() { ! alive "$1"; }
 
 # other_build NAME ROW: a build that remembers this row by another name: to it the one here is unknown, and that one to this.
 other_build() {
