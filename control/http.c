@@ -206,6 +206,15 @@ void http_done(struct http *h)
     h->path = NULL;
 }
 
+void http_again(const struct http *h, bool begun, struct text *out)
+{
+    size_t from = begun ? h->head + h->body : h->head;
+    if (h->head && !begun)
+        text_put(out, "%s %s HTTP/1.%d\r\nContent-Length: %zu\r\n\r\n",
+                 http_methods[h->method], h->path, !h->last, h->body);
+    text_add(out, h->buf + from, h->n - from);
+}
+
 /* ----------------------------------------------------------------- answers */
 
 static const char *http_reason(int code)

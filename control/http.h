@@ -51,6 +51,9 @@ static inline const char *http_body(const struct http *h)
 }
 /* Forgets the request. */
 void http_done(struct http *h);
+/* What has come, so that it can come again: a head that was taken apart in a
+ * form of ours; without the first request, if that is `begun`. */
+void http_again(const struct http *h, bool begun, struct text *out);
 
 extern const char http_continue[];
 /* An answer to what `h` asked: `type` of the body, which may be empty (then

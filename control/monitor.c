@@ -272,11 +272,12 @@ static void monitor_client_passed(struct client *c, int fd)
 }
 
 /* How far a client of QMP has come, and 1. */
-static uint8_t monitor_client_rests(const struct client *c, const void *who)
+static uint8_t monitor_client_rests(const struct client *c, const void *who,
+                                    struct text *left)
 {
     const struct monitor *mo = c->owner;
-    bool rests =
-        mo->from == mo->n && !mo->nfd && !mo->last && (!mo->asked || who == mo);
+    bool rests = !mo->nfd && !mo->last && (!mo->asked || who == mo);
+    text_add(left, mo->in + mo->from, mo->n - mo->from);
     return rests ? 1 + mo->ready : 0;
 }
 

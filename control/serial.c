@@ -66,10 +66,12 @@ static void serial_end(struct client *c)
     free(a);
 }
 
-static uint8_t serial_rests(const struct client *c, const void *who)
+static uint8_t serial_rests(const struct client *c, const void *who,
+                            struct text *left)
 {
     (void)who;
-    return c->in.n ? 0 : SERIAL_RESTS;
+    text_add(left, c->in.buf, c->in.n);
+    return SERIAL_RESTS;
 }
 
 static const struct talk serial_talk = {

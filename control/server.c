@@ -352,12 +352,11 @@ static void server_http_refuse(const struct server *s, struct text *out)
 }
 
 /* A request stays where it is until it is answered. */
-static uint8_t server_http_rests(const struct client *c, const void *who)
+static uint8_t server_http_rests(const struct client *c, const void *who,
+                                 struct text *left)
 {
-    const struct http *h = &c->in;
-    if (c->asked)
-        return who == c && !h->last && h->n == h->head + h->body;
-    return !h->n;
+    http_again(&c->in, c->asked, left);
+    return !c->asked || (who == c && !c->in.last);
 }
 
 static const struct talk server_http = {
@@ -426,24 +425,28 @@ static void server_part(const struct server *s, char name[PART_NAME_MAX + 1])
 struct came {
     uint32_t late;
     uint8_t known;
-};
+}; /* and what is left of what it has sent */
 
 static void server_leave(struct client *c, const void *who, struct parts *out)
 {
     char name[PART_NAME_MAX + 1];
     struct came came = {0};
+    struct text text = {0};
     if (c->ev.fd < 0 || !c->ev.loop)
         return;
     bool there = server_flush(c) && !c->out.n && !c->ended;
     if (!c->asked)
         loop_del(&c->ev);
+    text_add(&text, &came, sizeof(came));
     if (there && c->talk->rests)
-        came.known = c->talk->rests(c, who);
-    if (!came.known)
-        return;
-    came.late = handed_late(c->ev.fd);
-    server_part(c->server, name);
-    parts_put(out, name, &came, sizeof(came));
+        came.known = c->talk->rests(c, who, &text);
+    if (came.known && !text.cut) {
+        came.late = handed_late(c->ev.fd);
+        memcpy(text.p, &came, sizeof(came));
+        server_part(c->server, name);
+        parts_put(out, name, text.p, text.n);
+    }
+    text_free(&text);
 }
 
 void servers_leave(const void *who, struct parts *out)
@@ -472,6 +475,20 @@ void servers_stay(void)
     }
 }
 
+/* As if it had just been sent. */
+static void server_again(struct client *c, const uint8_t *p, size_t n)
+{
+    size_t room;
+    char *to = n ? c->talk->room(c, &room) : NULL;
+    if (n && n > room) {
+        server_hang_up(c);
+    } else if (n) {
+        memcpy(to, p, n);
+        c->talk->came(c, n);
+        loop_again(&c->ev);
+    }
+}
+
 void servers_arrive(const struct part *part)
 {
     char name[PART_NAME_MAX + 1];
@@ -482,7 +499,7 @@ void servers_arrive(const struct part *part)
         if (!strcmp(name, part->name))
             break;
     }
-    if (!s || part->len != sizeof(came))
+    if (!s || part->len < sizeof(came))
         return;
     memcpy(&came, part->p, sizeof(came));
     struct client *c = server_place(s);
@@ -493,4 +510,6 @@ void servers_arrive(const struct part *part)
     if (c->ev.fd >= 0 && s->goes_on)
         s->goes_on(c, came.known);
     text_free(&c->out); /* it has been greeted */
+    if (c->ev.fd >= 0)
+        server_again(c, part->p + sizeof(came), part->len - sizeof(came));
 }

@@ -29,10 +29,12 @@ struct talk {
     void (*refuse)(const struct server *s, struct text *out);
     /* Optional: a descriptor came along, which is the callee's. */
     void (*passed)(struct client *c, int fd);
-    /* Optional. Another process may go on with it if nothing is begun: all it
-     * has sent is done, but for what `who` has asked. Gives what that is to
-     * know (the server's goes_on), 0: it cannot. */
-    uint8_t (*rests)(const struct client *c, const void *who);
+    /* Optional. Another process may go on with it if nothing is begun but what
+     * `who` has asked: what has come and is not begun is put to `left`, and
+     * comes there again. Gives what else that is to know (the server's
+     * goes_on), 0: it cannot. */
+    uint8_t (*rests)(const struct client *c, const void *who,
+                     struct text *left);
 };
 
 struct client {

@@ -17,6 +17,7 @@ takes_over() {
 e2e kvm upgrade_goes_on "three times another process goes on with the guest under pings each millisecond and compared data both ways, both models: nothing is lost"
 test_upgrade_goes_on() {
     local model
+    # shellcheck disable=SC2034  # boot_bundled looks at it
     for model in virtio-net-pci e1000; do goes_on_times 3; done
 }
 
@@ -496,20 +497,21 @@ test_upgrade_keeps() {
 another_pid() { [ -s p ] && [ "$(<p)" != "$1" ]; }
 heard_twice() { [ "$(grep -ac 'guest: net up' heard)" = 2 ]; }
 
-e2e kvm upgrade_clients "who is connected to QMP, the API or by it to the serial port stays so, who asked for it too; who comes meanwhile is answered; each once"
+e2e kvm upgrade_clients "who is connected to QMP, the API or by it to the serial port stays so, who asked for it too, and who has sent half a request; who comes meanwhile is answered; each once"
 test_upgrade_clients() {
     local i old asks serial
     mkdir bin
     cp "$VMM" bin/new
     cc -o bin/state-dies "$here/successor.c"
     boot_bundled '' -control s -upgrade "$T/bin" -qmp unix:q,server=on,wait=off
-    exec 6> >(socat - UNIX:q >qmp) 7> >(socat - UNIX:s >api) 8> >(socat - UNIX:q >deaf)
+    exec 6> >(socat - UNIX:q >qmp) 7> >(socat - UNIX:s >api) 8> >(socat - UNIX:q >half) 9> >(socat - UNIX:s >half.api)
     printf '%s' '{"execute":"qmp_capabilities"}' >&6
     wait_for 10 "its capabilities" grep -q '{"return": {}}' qmp
-    wait_for 10 "another greeting" grep -q QMP deaf
+    printf '%s' '{"execute":"qmp_capabilities"}{"execute":"query-' >&8 # and it stops there
+    wait_for 10 "its capabilities" grep -q '{"return": {}}' half
+    printf 'PUT /verbs/pause HTTP/1.1\r\nContent-Length: 2\r\n\r\n{' >&9
     printf 'GET /version HTTP/1.1\r\n\r\n' >&7
     wait_for 10 "an answer" grep -q firecracker_version api
-    printf '%s' '{"execute":"query-' >&8 # and it stops there
     exec 5<> <(:)
     "$VMM" ctl s serial <&5 >typed &
     serial=$!
@@ -529,15 +531,21 @@ test_upgrade_clients() {
         printf 'GET /version HTTP/1.1\r\n\r\n' >&7
         wait_for 10 "an answer of the API" counts $((i + 1)) firecracker_version api
     done
+    printf '%s' 'version"}' >&8
+    wait_for 10 "an answer to what was begun three processes before" grep -q '"package"' half
+    printf '}' >&9
+    wait_for 10 "the API's" grep -q 'HTTP/1.1 204' half.api
+    is "$("$VMM" ctl s status | sed -n 's/^state //p')" Paused "its state"
+    "$VMM" ctl s resume
     is "$(grep -c '"QMP"' qmp)" 1 "greetings"
     is "$(grep -o '"event": "[A-Z_]*"' qmp | sort | uniq -c | sort -n | tr -s ' \n' ' ')" \
-        ' 3 "event": "X_TAKEN_OVER" 6 "event": "RESUME" 6 "event": "STOP" ' "events"
+        ' 3 "event": "X_TAKEN_OVER" 7 "event": "RESUME" 7 "event": "STOP" ' "events"
     "$VMM" ctl s reset
     wait_for 20 "the console, by the connection of before" grep -aq 'guest: net up' typed
     kill "$serial"
     touch enough
     wait "$asks" || fail "somebody was not answered: $(<asks)"
-    exec 5>&- 6>&- 7>&- 8>&-
+    exec 5>&- 6>&- 7>&- 8>&- 9>&-
 }
 counts() { [ "$(grep -o "$2" "$3" | wc -l)" = "$1" ]; }
 asks_on() { while [ ! -e enough ]; do timeout 20 "$VMM" ctl s status >asks 2>&1 || return; done; }

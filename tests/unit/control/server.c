@@ -331,18 +331,22 @@ static void take_over(struct parts *out)
     parts_free(out);
 }
 
-/* Who has nothing begun, and who waits for just that, goes on; who comes
- * meanwhile is answered; the others are hung up on. */
+/* Who has nothing begun, and who waits for just that, goes on, with what has
+ * come of a request; who comes meanwhile is answered; who waits for something
+ * else is hung up on. */
 TEST(server_clients_go_on_in_another_process)
 {
     begin();
     struct parts out = {0};
-    int idle = dial(), asker = dial(), other = dial(), half = dial(), late;
+    int idle = dial(), asker = dial(), other = dial(), late;
+    int half = dial(), body = dial();
     asks(idle, "/x");
     CHECK_HAS(hears(idle), "/x:");
     asks(other, "/later");
-    asks(asker, "/later");
-    says(half, "GET /");
+    says(asker, "GET /later HTTP/1.1\r\n\r\nGET /be");
+    says(half, "\r\nGET /ha");
+    says(body, "PUT /b?c HTTP/1.1\r\nX: y\r\nContent-Length: 3\r\n"
+               "Connection: close\r\n\r\n{");
     handed_late_begin();
     servers_leave(srv.later, &out);
     says(idle, "GET /mean"); /* what is sent from here on waits */
@@ -356,12 +360,17 @@ TEST(server_clients_go_on_in_another_process)
     fake_run_loop(srv.m);
     says(idle, "while HTTP/1.1\r\n\r\n");
     CHECK_HAS(hears(idle), "/meanwhile:");
-    asks(asker, "/y");
-    CHECK_HAS(hears(asker), "/y:");
+    says(asker, "hind HTTP/1.1\r\n\r\n");
+    CHECK_HAS(hears(asker), "/behind:");
     CHECK_HAS(hears(late), "/late:");
-    CHECK_STR(hears(half), "closed");
+    says(half, "lf HTTP/1.1\r\n\r\n");
+    CHECK_HAS(hears(half), "/half:");
+    says(body, "}\n");
+    CHECK_HAS(hears(body), "/b:{}");
+    CHECK_STR(hears(body), "closed");
     CHECK_STR(hears(other), "closed");
-    close(idle), close(asker), close(other), close(half), close(late);
+    close(idle), close(asker), close(other), close(late);
+    close(half), close(body);
     end();
 }
 
