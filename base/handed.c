@@ -136,6 +136,20 @@ int handed_late_list(unsigned at, const int **fd)
     return late.lost ? -ENOMEM : (int)(n < HANDED_MAX ? n : HANDED_MAX);
 }
 
+void handed_part(struct parts *out, const char *name, int fd, const void *p,
+                 size_t n)
+{
+    uint32_t i = handed_late(fd);
+    uint8_t *all = malloc(sizeof(i) + n);
+    if (all) {
+        memcpy(all, &i, sizeof(i));
+        memcpy(all + sizeof(i), p, n);
+        parts_put(out, name, all, sizeof(i) + n);
+    }
+    out->lost |= !all;
+    free(all);
+}
+
 /* ------------------------------------------------------------ who takes over
  */
 
@@ -216,6 +230,19 @@ int handed_late_take(unsigned i)
         return -ENOENT;
     late.fd[i] = -1;
     return fd;
+}
+
+int handed_part_take(const struct part *part, size_t least, const uint8_t **p,
+                     size_t *n)
+{
+    uint32_t i;
+    if (part->len < sizeof(i) + least)
+        return -EINVAL;
+    memcpy(&i, part->p, sizeof(i));
+    *p = part->p + sizeof(i);
+    *n = part->len - sizeof(i);
+    int fd = handed_late_take(i);
+    return fd < 0 ? -EINVAL : fd;
 }
 
 const char *handed_left(void)

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/parts.h"
+
 #define HANDED_MAX 240 /* descriptors: one message has 253 (SCM_MAX_FD) */
 #define HANDED_TEXT 16384
 
@@ -29,6 +31,9 @@ int handed_list(char text[HANDED_TEXT], int fd[HANDED_MAX]);
  * is handed over. */
 unsigned handed_late(int fd);
 void handed_late_begin(void); /* of a state: there is none yet */
+/* That, in a part of the state with what is to be known of it. */
+void handed_part(struct parts *out, const char *name, int fd, const void *p,
+                 size_t n);
 /* Those from `at` on: how many, HANDED_MAX at most, or -ENOMEM. */
 int handed_late_list(unsigned at, const int **fd);
 
@@ -46,6 +51,10 @@ unsigned handed_number(unsigned otherwise, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 /* The one that came with the state (by handed_late) under that number. */
 int handed_late_take(unsigned i);
+/* The one of a part that handed_part() made, and what is known of it, of which
+ * there are `least` bytes; -EINVAL: it is none, or is taken. */
+int handed_part_take(const struct part *part, size_t least, const uint8_t **p,
+                     size_t *n);
 /* A name that nobody has taken, or NULL. */
 const char *handed_left(void);
 /* Is the other one still the one that runs? What both have stays as it is. */

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/handed.h"
 #include "control/qmp.h"
 #include "host/fdset.h"
 #include "net/net.h"
@@ -64,6 +65,30 @@ void qmp_drop_fds(void)
         f->name[0] = '\0';
     }
     fdset_free();
+}
+
+void qmp_leave_fds(struct parts *out)
+{
+    for (const struct named *f = fds; f < fds + FDS_MAX; f++)
+        if (f->name[0])
+            handed_part(out, "getfd", f->fd, f->name, sizeof(f->name));
+    fdset_leave(out);
+}
+
+void qmp_arrive_fd(const struct part *part)
+{
+    const uint8_t *p;
+    size_t n;
+    struct named *f = qmp_named("");
+    if (!strcmp(part->name, FDSET_PART))
+        fdset_arrive(part);
+    if (strcmp(part->name, "getfd") != 0 || !f)
+        return;
+    int fd = handed_part_take(part, sizeof(f->name), &p, &n);
+    if (fd < 0)
+        return;
+    f->fd = fd;
+    memcpy(f->name, p, sizeof(f->name) - 1);
 }
 
 /* Under a name that is there already it takes the other's place. */

@@ -422,29 +422,23 @@ static void server_part(const struct server *s, char name[PART_NAME_MAX + 1])
     snprintf(name, PART_NAME_MAX + 1, "client.%u.%s", s->number, s->name);
 }
 
-struct came {
-    uint32_t late;
-    uint8_t known;
-}; /* and what is left of what it has sent */
+#define KNOWN_LEN 4 /* what rests() gave, then the rest of what it has sent */
 
 static void server_leave(struct client *c, const void *who, struct parts *out)
 {
     char name[PART_NAME_MAX + 1];
-    struct came came = {0};
     struct text text = {0};
     if (c->ev.fd < 0 || !c->ev.loop)
         return;
     bool there = server_flush(c) && !c->out.n && !c->ended;
     if (!c->asked)
         loop_del(&c->ev);
-    text_add(&text, &came, sizeof(came));
-    if (there && c->talk->rests)
-        came.known = c->talk->rests(c, who, &text);
-    if (came.known && !text.cut) {
-        came.late = handed_late(c->ev.fd);
-        memcpy(text.p, &came, sizeof(came));
+    text_add(&text, (char[KNOWN_LEN]){0}, KNOWN_LEN);
+    uint8_t known = there && c->talk->rests ? c->talk->rests(c, who, &text) : 0;
+    if (known && !text.cut) {
+        text.p[0] = (char)known;
         server_part(c->server, name);
-        parts_put(out, name, text.p, text.n);
+        handed_part(out, name, c->ev.fd, text.p, text.n);
     }
     text_free(&text);
 }
@@ -493,23 +487,21 @@ void servers_arrive(const struct part *part)
 {
     char name[PART_NAME_MAX + 1];
     struct server *s = servers;
-    struct came came;
+    const uint8_t *p;
+    size_t n;
     for (; s; s = s->next) {
         server_part(s, name);
         if (!strcmp(name, part->name))
             break;
     }
-    if (!s || part->len < sizeof(came))
-        return;
-    memcpy(&came, part->p, sizeof(came));
-    struct client *c = server_place(s);
-    int fd = c ? handed_late_take(came.late) : -1;
+    struct client *c = s ? server_place(s) : NULL;
+    int fd = c ? handed_part_take(part, KNOWN_LEN, &p, &n) : -1;
     if (fd < 0)
         return;
     server_adopt(s, c, fd);
     if (c->ev.fd >= 0 && s->goes_on)
-        s->goes_on(c, came.known);
+        s->goes_on(c, p[0]);
     text_free(&c->out); /* it has been greeted */
     if (c->ev.fd >= 0)
-        server_again(c, part->p + sizeof(came), part->len - sizeof(came));
+        server_again(c, p + KNOWN_LEN, n - KNOWN_LEN);
 }

@@ -22,6 +22,7 @@
 
 #include "base/fd.h"
 #include "base/handed.h"
+#include "control/monitor.h"
 #include "control/restore.h"
 #include "control/server.h"
 #include "control/upgrade.h"
@@ -206,6 +207,8 @@ static int takeover_take(struct machine *m)
     while (parts_next(s->p, s->len, &at, &part))
         if (!strncmp(part.name, "client.", 7))
             servers_arrive(&part);
+        else
+            qmp_arrive_fd(&part);
     handed_mine();
     taken.mine = true;
     machine_tell(m, NEWS_TAKEN, true, 0);

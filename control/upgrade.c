@@ -38,9 +38,11 @@
 #include "base/parts.h"
 #include "base/use.h"
 #include "block/block.h"
+#include "control/monitor.h"
 #include "control/server.h"
 #include "host/chardev.h"
 #include "host/console.h"
+#include "host/fdset.h"
 #include "host/helper.h"
 #include "host/notify.h"
 #include "net/net.h"
@@ -266,6 +268,7 @@ static void upgrade_state(void)
         console_hand_over();
         err = up.m->ops->save(up.m, &s);
         servers_leave(up.who, &s);
+        qmp_leave_fds(&s);
     }
     log_catch(NULL, 0);
     if (!err)
@@ -449,6 +452,7 @@ int upgrade_open(struct machine *m, void (*over)(struct machine *m))
     handed_keep(&std[2], "stderr");
     handed_keep(&up.state, "state");
     handed_keep(&m->ram.fd, "ram");
+    fdset_keep();
     up.self = (unsigned)getpid();
     handed_keep_number(&up.self, "process");
     return 0;

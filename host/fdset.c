@@ -13,12 +13,14 @@
 #include "base/bytes.h"
 #include "base/fd.h"
 #include "base/field.h"
+#include "base/handed.h"
 #include "base/log.h"
 
 #define PREFIX "/dev/fdset/"
 
 static struct member {
     bool there;
+    uint32_t told; /* fd= of the option, whose place it keeps; 0: QMP's */
     uint32_t set;
     int fd;
     char *opaque; /* or NULL */
@@ -42,7 +44,7 @@ static uint32_t fdset_unused(void)
 int fdset_add(uint32_t *set, int fd, const char *opaque)
 {
     struct member *m = members;
-    while (m < members + FDSET_FDS && m->there)
+    while (m < members + FDSET_FDS && (m->there || m->told))
         m++;
     if (m == members + FDSET_FDS)
         return fail(-ENFILE, "add-fd: at most %d descriptors", FDSET_FDS);
@@ -60,7 +62,7 @@ static void fdset_drop(struct member *m)
 {
     close(m->fd);
     free(m->opaque);
-    *m = (struct member){0};
+    *m = (struct member){.told = m->told, .fd = -1};
 }
 
 int fdset_remove(uint32_t set, uint32_t fd)
@@ -86,6 +88,46 @@ void fdset_free(void)
     for (struct member *m = members; m < members + FDSET_FDS; m++)
         if (m->there)
             fdset_drop(m);
+    memset(members, 0, sizeof(members));
+}
+
+/* --------------------------------------------------------- another process */
+
+void fdset_keep(void)
+{
+    for (const struct member *m = members; m < members + FDSET_FDS; m++)
+        if (m->told)
+            handed_keep(&m->fd, "fdset:%u", m->told);
+}
+
+/* The option's go before, as other options speak of them. */
+void fdset_leave(struct parts *out)
+{
+    for (const struct member *m = members; m < members + FDSET_FDS; m++) {
+        struct text t = {0};
+        if (!m->there || m->told)
+            continue;
+        text_add(&t, &m->set, sizeof(m->set));
+        if (m->opaque)
+            text_add(&t, m->opaque, strlen(m->opaque) + 1);
+        handed_part(out, FDSET_PART, m->fd, t.p, t.n);
+        out->lost |= t.cut;
+        text_free(&t);
+    }
+}
+
+void fdset_arrive(const struct part *part)
+{
+    const uint8_t *p;
+    uint32_t set;
+    size_t n;
+    int fd = handed_part_take(part, sizeof(set), &p, &n);
+    if (fd < 0)
+        return;
+    memcpy(&set, p, sizeof(set));
+    const char *opaque = n > sizeof(set) ? (const char *)p + sizeof(set) : NULL;
+    if ((opaque && p[n - 1]) || fdset_add(&set, fd, opaque))
+        close(fd);
 }
 
 static void fdset_put_members(struct text *out, uint32_t set)
@@ -142,19 +184,26 @@ static const struct field fdset_fields[] = {
 static int fdset_take(const struct fdset_told *t)
 {
     uint32_t set = t->set;
+    int fd = (int)t->fd;
     if (t->set == UINT32_MAX || t->fd == UINT32_MAX)
         return fail(-EINVAL, "-add-fd: set= and fd= are needed");
-    if (t->fd <= STDERR_FILENO || fcntl((int)t->fd, F_GETFD) < 0)
+    if (handed_waits() && (fd = handed_take("fdset:%u", t->fd)) < 0)
+        return 0; /* it was removed there */
+    if (t->fd <= STDERR_FILENO || fcntl(fd, F_GETFD) < 0)
         return fail(-EINVAL,
                     "-add-fd: fd=%u: must be open, and no one of 0 "
                     "to 2",
                     t->fd);
     for (const struct member *m = members; m < members + FDSET_FDS; m++)
-        if (m->there && (uint32_t)m->fd == t->fd)
+        if (m->told == t->fd)
             return fail(-EINVAL, "-add-fd: fd=%u: is in set %u already", t->fd,
                         m->set);
-    fd_take((int)t->fd);
-    return fdset_add(&set, (int)t->fd, t->opaque);
+    fd_take(fd);
+    int err = fdset_add(&set, fd, t->opaque);
+    for (struct member *m = members; !err && m < members + FDSET_FDS; m++)
+        if (m->there && m->fd == fd)
+            m->told = t->fd;
+    return err;
 }
 
 int fdset_option(const char *arg)

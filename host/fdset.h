@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "base/parts.h"
 #include "base/text.h"
 
 #define FDSET_FDS 64         /* in all of them */
@@ -28,6 +29,12 @@ int fdset_remove(uint32_t set, uint32_t fd);
 /* All sets, as QMP's query-fdsets gives them. */
 void fdset_put(struct text *out);
 void fdset_free(void);
+/* All of them go to another process: the option's are kept for that, the others
+ * go with the state, and come there. */
+#define FDSET_PART "fdset"
+void fdset_keep(void);
+void fdset_leave(struct parts *out);
+void fdset_arrive(const struct part *part);
 
 /* Is it a set's? */
 bool fdset_names(const char *path);

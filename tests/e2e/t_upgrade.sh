@@ -555,6 +555,41 @@ put_upgrade() {
     printf 'PUT /verbs/upgrade HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s' "${#body}" "$body"
 }
 
+e2e kvm upgrade_fds "descriptors in sets, by the option and by QMP, and by getfd's name are the next one's, again and again; what has been removed stays so"
+test_upgrade_fds() {
+    mkdir bin
+    cp "$VMM" bin/new
+    truncate -s 1M d1
+    truncate -s 2M d2
+    : >out
+    exec 7>>out 8<>d1 9<>d2
+    boot_bundled '' -control s -add-fd set=0,fd=7,opaque=serial -add-fd set=3,fd=8 -add-fd set=4,fd=9 -upgrade "$T/bin" \
+        -chardev file,id=c,path=/dev/fdset/0,append=on -serial chardev:c -drive file=/dev/fdset/3,format=raw,id=d0 -qmp unix:q,server=on,wait=off
+    exec 7>&- 8>&- 9>&-
+    timeout 20 python3 - <<'END' || fail "add-fd and getfd"
+import array, socket
+q = socket.socket(socket.AF_UNIX)
+q.connect("q")
+d2 = open("d2", "r+b")
+for line in (b'{"execute":"qmp_capabilities"}', b'{"execute":"add-fd","arguments":{"fdset-id":5,"opaque":"a \\"b"}}',
+             b'{"execute":"getfd","arguments":{"fdname":"left"}}', b'{"execute":"remove-fd","arguments":{"fdset-id":4}}'):
+    q.sendmsg([line], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [d2.fileno()]))])
+    while b'"return"' not in q.recv(4096):
+        pass
+END
+    takes_over new
+    takes_over new
+    matches "$(qmp q '{"execute":"query-fdsets"}')" \
+        '\{"fdset-id": 0, "fds": \[\{"fd": [0-9]+, "opaque": "serial"\}\]\}, \{"fdset-id": 3, "fds": \[\{"fd": [0-9]+\}\]\}, \{"fdset-id": 5, "fds": \[\{"fd": [0-9]+, "opaque": "a \\"b"\}\]\}\]' "query-fdsets"
+    qmp q '{"execute":"blockdev-change-medium","arguments":{"id":"d0","filename":"/dev/fdset/5"}}' \
+        '{"execute":"closefd","arguments":{"fdname":"left"}}' '{"execute":"closefd","arguments":{"fdname":"left"}}' >did
+    matches "$(qmp q '{"execute":"query-named-block-nodes"}')" '"virtual-size": 2097152' "the disk's size"
+    is "$(grep -c "'left' not found" did)" 1 "closefd of what is there, and then is not"
+    "$VMM" ctl s reset
+    wait_for 20 "the console, in the file of before" says_twice
+}
+says_twice() { [ "$(grep -ac 'guest: net up' out)" = 2 ]; }
+
 e2e kvm upgrade_cannot "without -upgrade, with private memory, another backend or a capture: refused by name; -upgrade and -allow-path do not meet"
 test_upgrade_cannot() {
     local rc=0

@@ -6,8 +6,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/handed.h"
 #include "tests/unit/test.h"
 
 static const char *sets(void)
@@ -62,6 +64,49 @@ TEST(fdset_a_path_opens_a_descriptor_that_can_do_it)
     fd = fdset_open("/dev/null", O_RDONLY);
     CHECK(fd >= 0);
     close(fd);
+}
+
+TEST(fdset_goes_to_another_process)
+{
+    struct parts out = {0};
+    struct part part;
+    const int *fd;
+    uint32_t set = 5, other = 6;
+    int own[2];
+    handed_late_begin();
+    REQUIRE_EQ(fdset_add(&set, dup(0), "a \"b"), 0);
+    REQUIRE_EQ(fdset_add(&other, dup(0), NULL), 0);
+    fdset_leave(&out);
+    REQUIRE_EQ(parts_end(&out), 0);
+    REQUIRE_EQ(handed_late_list(0, &fd), 2);
+    for (int i = 0; i < 2; i++)
+        own[i] = dup(fd[i]);
+    fdset_free();
+    handed_late_begin();
+    for (int i = 0; i < 2; i++)
+        handed_late(own[i]);
+    for (size_t at = 0; parts_next(out.p, out.n, &at, &part);) {
+        uint32_t len = part.len;
+        part.len = 7; /* cut short in the set's number: none, not yet */
+        fdset_arrive(&part);
+        part.len = len;
+        fdset_arrive(&part);
+        fdset_arrive(&part); /* said twice: there is one */
+    }
+    CHECK_HAS(sets(), "[{\"fdset-id\": 5, \"fds\": [{\"fd\": ");
+    CHECK_HAS(sets(), ", \"opaque\": \"a \\\"b\"}]}, {\"fdset-id\": 6, ");
+    handed_mine();
+    fdset_free();
+    /* Text that does not end is none; the descriptor is closed. */
+    int fd2 = dup(0);
+    handed_late(fd2);
+    REQUIRE(parts_next(out.p, out.n, &(size_t){0}, &part));
+    part.len--;
+    fdset_arrive(&part);
+    CHECK_STR(sets(), "[]");
+    CHECK_EQ(fcntl(fd2, F_GETFD), -1);
+    handed_late_begin();
+    parts_free(&out);
 }
 
 TEST(fdset_there_are_so_many_and_no_more)
