@@ -57,7 +57,7 @@ struct loop {
 /* syscalls all: write */
 void event_signal(int fd)
 {
-    uint64_t one = 1;
+    static const uint64_t one = 1;
     ssize_t ignored = write(fd, &one, sizeof(one));
     (void)ignored; /* EAGAIN: the counter is full, the signal stands */
 }

@@ -190,10 +190,13 @@ int pci_msix_init(struct pci_fn *fn, unsigned bar, unsigned n)
     return err;
 }
 
-void pci_msix_raise(struct pci_fn *fn, unsigned v)
+bool pci_msix_raise(struct pci_fn *fn, unsigned v)
 {
-    if (v < fn->nvec && pci_msix_on(fn))
+    if (!pci_msix_on(fn))
+        return false;
+    if (v < fn->nvec)
         irq_pulse(&fn->vec[v].irq);
+    return true;
 }
 
 int pci_msix_fd(const struct pci_fn *fn, unsigned v)

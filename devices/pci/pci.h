@@ -212,9 +212,9 @@ static inline bool pci_msix_on(const struct pci_fn *fn)
 {
     return fn->msix_cap && fn->cfg[fn->msix_cap + 3u] & 0x80;
 }
-/* Raises vector v, if MSI-X is on and v < nvec; masked ones become pending.
- * Any thread, no lock. */
-void pci_msix_raise(struct pci_fn *fn, unsigned v);
+/* Raises vector v, if v < nvec; masked ones become pending. False: MSI-X is
+ * off, nothing is raised. Any thread, no lock. */
+bool pci_msix_raise(struct pci_fn *fn, unsigned v);
 /* The eventfd that raises vector v, for the kernel to signal; -1 where there is
  * none. */
 int pci_msix_fd(const struct pci_fn *fn, unsigned v);

@@ -28,21 +28,23 @@ uint8_t virtio_read_isr(struct virtio *v)
     return isr;
 }
 
+/* §4.1.5.1.3.1: with MSI-X, and no vector, not even INTx. */
+static bool virtio_raise(struct virtio *v, uint16_t vector)
+{
+    if (pci_msix_raise(&v->fn, vector))
+        return vector != VIRTIO_NO_VECTOR;
+    virtio_raise_intx(v, VIRTIO_ISR_QUEUE);
+    return true;
+}
+
 bool virtio_queue_irq(struct virtio *v, struct virtqueue *vq)
 {
-    return vq_irq_wanted(vq) && virtio_call(v, (unsigned)(vq - v->vq));
+    return vq_irq_wanted(vq) && virtio_raise(v, vq->vector);
 }
 
 bool virtio_call(struct virtio *v, unsigned q)
 {
-    uint16_t vector = v->vq[q].vector; /* a vCPU may change it meanwhile */
-    if (!pci_msix_on(&v->fn))
-        virtio_raise_intx(v, VIRTIO_ISR_QUEUE);
-    else if (vector == VIRTIO_NO_VECTOR)
-        return false; /* §4.1.5.1.3.1: not even INTx */
-    else
-        pci_msix_raise(&v->fn, vector);
-    return true;
+    return virtio_raise(v, v->vq[q].vector);
 }
 
 /* Edge-triggered: never read, as another process has it. */
@@ -93,8 +95,7 @@ static void virtio_config_irq(struct virtio *v)
 {
     /* §4.1.4.5.1: the bit is set with MSI-X as well. */
     virtio_raise_intx(v, VIRTIO_ISR_CONFIG);
-    if (pci_msix_on(&v->fn))
-        pci_msix_raise(&v->fn, v->config_vector);
+    pci_msix_raise(&v->fn, v->config_vector);
 }
 
 void virtio_config_changed(struct virtio *v)

@@ -14,13 +14,12 @@ static void vnet_coal_count_irq(struct coal *c)
         nic_count(&c->p->stats, tx_irqs, 1);
 }
 
-static bool vnet_coal_irq_now(struct coal *c)
+static void vnet_coal_irq_now(struct coal *c)
 {
-    timer_cancel(&c->timer);
-    bool sent = virtio_queue_irq(&c->p->n->v, c->vq);
-    if (sent)
+    if (c->timer.due)
+        timer_cancel(&c->timer);
+    if (virtio_queue_irq(&c->p->n->v, c->vq))
         vnet_coal_count_irq(c);
-    return sent;
 }
 
 /* The queue may have been switched off or reset since the timer was armed, by a
@@ -34,14 +33,13 @@ static void vnet_coal_overdue(struct timer *t)
     lock_give(&c->p->lock);
 }
 
-bool vnet_coal_irq(struct coal *c)
+void vnet_coal_irq(struct coal *c)
 {
     if (c->max_packets < 2 || !c->max_usecs || c->vq->moved >= c->max_packets ||
         c->vq->moved >= MOVED_LIMIT)
-        return vnet_coal_irq_now(c);
-    if (c->vq->moved && !c->timer.due)
+        vnet_coal_irq_now(c);
+    else if (c->vq->moved && !c->timer.due)
         timer_arm(&c->timer, now_ns() + c->max_usecs * 1000ull);
-    return false;
 }
 
 void vnet_coal_init(struct coal *c, struct vnet_pair *p, struct virtqueue *vq)

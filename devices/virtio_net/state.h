@@ -316,9 +316,9 @@ bool vnet_dhcp_maybe(const struct net_hdr *h, uint32_t len);
 bool vnet_dhcp_complete(struct net_hdr *h, uint8_t *frame, uint32_t len);
 
 /* coal.c: after vq_flush, on the pair's loop, p->lock held: interrupts, now or
- * later. True: now. */
+ * later. */
 void vnet_coal_init(struct coal *c, struct vnet_pair *p, struct virtqueue *vq);
-bool vnet_coal_irq(struct coal *c);
+void vnet_coal_irq(struct coal *c);
 
 /* hold.c: what is remembered beside virtio_fields; of a device's contract. */
 extern const struct field vnet_state_fields[];

@@ -390,12 +390,12 @@ TEST(pci_msix_as_linux_sets_it_up)
     struct toy *t;
     struct machine *m = toy_pc(&t);
     CHECK(!pci_msix_on(&t->fn));
-    pci_msix_raise(&t->fn, 0); /* off: nothing */
+    CHECK(!pci_msix_raise(&t->fn, 0)); /* off: nothing */
     drv_msix_on(m, 5, NVEC);
     CHECK(pci_msix_on(&t->fn));
     CHECK_EQ(drv_msis(m, 5, 0), 0);
     for (unsigned v = 0; v < NVEC; v++) {
-        pci_msix_raise(&t->fn, v);
+        CHECK(pci_msix_raise(&t->fn, v));
         CHECK_EQ(drv_msis(m, 5, v), 1);
     }
     pci_msix_raise(&t->fn, NVEC);
