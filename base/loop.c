@@ -330,10 +330,10 @@ static int64_t loop_wait_limit(const struct loop *l, int64_t limit)
  * syscalls loop pair: epoll_pwait */
 /* syscalls loop: epoll_pwait2 */
 /* syscalls pair: epoll_pwait2, for a nap, or a timer of theirs, under load */
-static int loop_wait_ns(struct loop *l, int64_t ns)
+static SELDOM int loop_wait_timed(struct loop *l, int64_t ns)
 {
     static _Atomic bool no_pwait2;
-    if (ns > 0 && !no_pwait2) {
+    if (!no_pwait2) {
         struct timespec ts = {ns / 1000000000, ns % 1000000000};
         long n =
             syscall(SYS_epoll_pwait2, l->epfd, l->batch, BATCH, &ts, NULL, 0);
@@ -341,8 +341,15 @@ static int loop_wait_ns(struct loop *l, int64_t ns)
             return (int)n;
         no_pwait2 = true;
     }
-    int ms = ns < 0 ? -1 : (int)((ns + 999999) / 1000000);
-    return epoll_wait(l->epfd, l->batch, BATCH, ms);
+    return epoll_wait(l->epfd, l->batch, BATCH, (int)((ns + 999999) / 1000000));
+}
+
+/* -1: for as long as it takes. */
+static int loop_wait_ns(struct loop *l, int64_t ns)
+{
+    if (ns > 0)
+        return loop_wait_timed(l, ns);
+    return epoll_wait(l->epfd, l->batch, BATCH, (int)ns);
 }
 
 /* ---------------------------------------------------------------- looking */
