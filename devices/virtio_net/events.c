@@ -13,11 +13,15 @@ void vnet_pair_wait(struct vnet_pair *p)
     lock_give(&p->door);
 }
 
-/* Watches the backend's file while the pair is in use: a tap's detached queue
- * reports errors only. On the pair's loop, p->lock held. */
-static void vnet_watch(struct vnet_pair *p)
+/* Is there somebody to exchange frames with? */
+static bool vnet_connected(const struct vnet_pair *p)
 {
-    bool want = p->active && !p->dead && p->be && p->be->fd >= 0;
+    return p->active && !p->dead && p->be;
+}
+
+static SELDOM void vnet_watch_anew(struct vnet_pair *p)
+{
+    bool want = vnet_connected(p) && p->be->fd >= 0;
     if (p->ev.loop && (!want || p->rewatch))
         loop_del(&p->ev);
     p->rewatch = false;
@@ -25,14 +29,38 @@ static void vnet_watch(struct vnet_pair *p)
         loop_add(p->loop, &p->ev);
 }
 
-/* A broken ring is left alone until the reset; being told of frames that nobody
- * reads would spin. */
-static void vnet_retire(struct vnet_pair *p)
+/* Watches the backend's file while the pair is in use: a tap's detached queue
+ * reports errors only. On the pair's loop, p->lock held. */
+static void vnet_watch(struct vnet_pair *p)
 {
+    if (p->rewatch || vnet_connected(p) != (p->ev.loop != NULL))
+        vnet_watch_anew(p);
+}
+
+/* Being told of frames that nobody reads would spin. */
+static void vnet_deaf(struct vnet_pair *p)
+{
+    loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
+}
+
+/* A broken ring is left alone until the reset. p->lock held; it is given. */
+static SELDOM void vnet_retire(struct vnet_pair *p, const char *fault)
+{
+    unsigned life = p->n->v.life; /* a reset waits for p->lock first */
     p->rx_on = p->rx_on && p->rx->state == VQ_READY;
     p->tx_on = p->tx_on && p->tx->state == VQ_READY;
     if (!p->rx_on)
-        loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
+        vnet_deaf(p);
+    lock_give(&p->lock);
+    virtio_needs_reset(&p->n->v, life, fault);
+}
+
+static SELDOM void vnet_run_steered(struct vnet_pair *p)
+{
+    unsigned life = 0;
+    const char *fault = vnet_rx_steered(p, &life);
+    if (fault)
+        virtio_needs_reset(&p->n->v, life, fault);
 }
 
 void vnet_run(struct vnet_pair *p, bool rx, bool tx)
@@ -40,29 +68,25 @@ void vnet_run(struct vnet_pair *p, bool rx, bool tx)
     const char *fault = NULL;
     vnet_pair_lock(p);
     vnet_watch(p);
-    if (!vnet_reachable(p)) {
-        loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
-        rx = tx = false;
-    } else if (p->rx_given && p->rx_on) {
+    bool reach = vnet_reachable(p);
+    if (reach && p->rx_given && p->rx_on)
         vnet_rx_publish(p);
+    if (!reach || !p->rx_on || !vnet_connected(p)) {
+        vnet_deaf(p);
+        rx = false;
     }
-    unsigned life = p->n->v.life; /* a reset waits for p->lock first */
-    bool can = p->rx_on && p->active && p->be && !p->dead;
-    if (!can) /* being told of frames nobody reads would spin */
-        loop_want(&p->ev, p->ev.want & ~(uint32_t)EPOLLIN);
-    rx = rx && can;
     bool steered = rx && p->n->rss.steer;
     if (rx && !steered)
         fault = vnet_rx(p);
-    if (tx && p->tx_on && p->active && !p->tx_blocked && !fault)
+    if (tx && reach && p->tx_on && p->active && !p->tx_blocked && !fault)
         fault = vnet_tx(p);
-    if (fault)
-        vnet_retire(p);
+    if (fault) {
+        vnet_retire(p, fault);
+        return;
+    }
     lock_give(&p->lock);
-    if (steered && !fault)
-        fault = vnet_rx_steered(p, &life);
-    if (fault)
-        virtio_needs_reset(&p->n->v, life, fault);
+    if (steered)
+        vnet_run_steered(p);
 }
 
 static void vnet_ctrl_kick(struct vnet *n, unsigned q)
