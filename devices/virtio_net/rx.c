@@ -429,8 +429,9 @@ const char *vnet_rx_steered(struct vnet_pair *p, unsigned *life)
 const char *vnet_rx(struct vnet_pair *p)
 {
     unsigned n = 0, most = nic_one_is_enough(&p->alone) ? 1 : BURST;
+    uint32_t want = vnet_window_want(p);
     while (n < most) {
-        if (!vnet_window_fill(p))
+        if ((p->win.bytes < want || p->held) && !vnet_window_fill(p))
             break;
         if (p->held)
             vnet_rx_settle(p, p->held, p->held_direct);
@@ -438,7 +439,8 @@ const char *vnet_rx(struct vnet_pair *p)
             vnet_rx_starved(p);
             break;
         }
-        loop_want(&p->ev, p->ev.want | EPOLLIN);
+        if (!(p->ev.want & EPOLLIN))
+            loop_want(&p->ev, p->ev.want | EPOLLIN);
         ssize_t got = vnet_rx_read_packet(p);
         if (got == 0) {
             vnet_rx_limited(p);

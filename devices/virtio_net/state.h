@@ -259,9 +259,10 @@ static inline bool vnet_reachable(const struct vnet_pair *p)
 {
     return pci_can_dma(&p->n->v.fn);
 }
-/* window.c: pops chains until the window holds the largest packet (mergeable
- * buffers) or one chain, or the ring has taken its share of this turn. False:
- * the queue broke. */
+/* window.c: the bytes a window should hold: the largest packet (mergeable
+ * buffers) or one chain; pops chains until it does, and some more, or the ring
+ * has taken its share of this turn. False: the queue broke. */
+uint32_t vnet_window_want(const struct vnet_pair *p);
 bool vnet_window_fill(struct vnet_pair *p);
 void vnet_window_empty(struct vnet_pair *p); /* no longer what was popped */
 

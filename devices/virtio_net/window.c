@@ -7,6 +7,8 @@
 /* What a fill takes from the ring at most, and what the last chain has of them
  * (VQ_SIZE_MAX), refused ones counted, whatever the ring holds. */
 #define FILL_DESCS 1024
+/* Bytes it takes beyond what is wanted: several small buffers at a time. */
+#define FILL_MORE 16384
 
 static void vnet_window_compact(struct rx_window *w)
 {
@@ -47,17 +49,24 @@ static bool vnet_window_refuse(struct vnet_pair *p, const struct vq_chain *c)
     return true;
 }
 
+uint32_t vnet_window_want(const struct vnet_pair *p)
+{
+    return p->n->mergeable ? vnet_window_largest_packet(p->n) : 1;
+}
+
 bool vnet_window_fill(struct vnet_pair *p)
 {
     struct rx_window *w = &p->win;
-    uint32_t want = p->n->mergeable ? vnet_window_largest_packet(p->n) : 1;
-    uint32_t before = p->rx->walked;
-    if (want < p->held && p->n->mergeable)
-        want = p->held; /* the host's MTU grew */
+    uint32_t enough = vnet_window_want(p), before = p->rx->walked;
+    if (p->n->mergeable) {
+        if (enough < p->held)
+            enough = p->held; /* the host's MTU grew */
+        enough += FILL_MORE;
+    }
     p->rx_stuck = false;
     if (w->end > RX_IOV / 2 || w->cend > RX_CHAINS / 2)
         vnet_window_compact(w);
-    while (w->bytes < want && w->cend < RX_CHAINS &&
+    while (w->bytes < enough && w->cend < RX_CHAINS &&
            p->rx->walked - before < FILL_DESCS) {
         struct vq_chain *c = &w->chain[w->cend];
         switch (vq_pop(p->rx, c, &w->iov[w->end], (int)(RX_IOV + 1 - w->end))) {
