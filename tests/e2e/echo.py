@@ -3,6 +3,7 @@
 """Sends bytes without end to a server that sends them back, and compares each.
 
 usage: echo.py ADDRESS PORT CONNECTIONS FILE
+ADDRESS with a slash in it is the socket of a virtio-vsock device, and PORT one of the guest's.
 FILE, which exists, tells, ten times a second, how many came back by the connection that is the furthest behind.  Ends, with a line that
 says why, when a connection does or a byte is another."""
 import os
@@ -19,9 +20,25 @@ BYTES = os.urandom(PERIOD)
 BYTES += BYTES[:CHUNK]
 
 
+def connect(address, port):
+    if "/" not in address:
+        return socket.create_connection((address, port), timeout=60)
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(60)
+    s.connect(address)
+    s.sendall(f"CONNECT {port}\n".encode())
+    said = b""
+    while not said.endswith(b"\n"):
+        byte = s.recv(1)
+        if not byte:
+            sys.exit(f"echo: nobody listens at port {port}")
+        said += byte
+    return s
+
+
 class Connection:
     def __init__(self, address, port):
-        self.socket = socket.create_connection((address, port), timeout=60)
+        self.socket = connect(address, port)
         self.socket.setblocking(False)
         self.sent = self.back = 0
 
