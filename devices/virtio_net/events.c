@@ -89,7 +89,7 @@ void vnet_run(struct vnet_pair *p, bool rx, bool tx)
         vnet_run_steered(p);
 }
 
-static void vnet_ctrl_kick(struct vnet *n, unsigned q)
+static SELDOM void vnet_ctrl_kick(struct vnet *n, unsigned q)
 {
     const char *fault = NULL;
     pthread_mutex_lock(&n->v.lock);
