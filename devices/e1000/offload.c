@@ -330,14 +330,10 @@ static void e1000_tx_finish(struct e1000 *e)
     t->at = at;
 }
 
-void e1000_tx_prepare(struct e1000 *e)
+static SELDOM void e1000_tx_prepare_any(struct e1000 *e)
 {
     struct e1000_tx *t = &e->tx;
     bool tse = t->first & TXD_DEXT && t->first & TXD_TSE;
-    memset(&t->nh, 0, sizeof(t->nh));
-    t->nsegs = 1;
-    if (t->drop)
-        return;
     if (!(t->last & TXD_IFCS) && !tse)
         e1000_tx_take_fcs(t);
     if (t->bytes < ETH_HLEN)
@@ -357,6 +353,28 @@ void e1000_tx_prepare(struct e1000 *e)
     if (e1000_tx_wants_tag(e))
         e1000_tx_insert_tag(e);
     e1000_tx_finish(e);
+}
+
+/* A legacy descriptor's frame of a usual length, with nothing to be done to it
+ * but what each needs: most are. */
+static bool e1000_tx_plain(const struct e1000_tx *t)
+{
+    return (t->last & (TXD_IFCS | TXD_IC | TXD_VLE)) == TXD_IFCS &&
+           !(t->first & TXD_DEXT) && t->bytes >= ETH_HLEN &&
+           t->bytes <= E1000_TX_MAX;
+}
+
+void e1000_tx_prepare(struct e1000 *e)
+{
+    struct e1000_tx *t = &e->tx;
+    memset(&t->nh, 0, sizeof(t->nh));
+    t->nsegs = 1;
+    if (t->drop)
+        return;
+    if (e1000_tx_plain(t))
+        e1000_tx_finish(e);
+    else
+        e1000_tx_prepare_any(e);
 }
 
 /* -------------------------------------------------------------------- rest */

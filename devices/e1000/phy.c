@@ -72,7 +72,6 @@ enum { /* IEEE 802.3 22.2.4.1, register 0 */
        BMCR_PWRDN = 1 << 11,
        BMCR_AN_EN = 1 << 12,
        BMCR_SPEED_100 = 1 << 13,
-       BMCR_LOOPBACK = 1 << 14,
        BMCR_RESET = 1 << 15,
 };
 enum { BMSR_LINK = 1 << 2, BMSR_AN_DONE = 1 << 5 };
@@ -108,14 +107,6 @@ static struct mode e1000_phy_line_mode(const struct e1000_phy *p)
         return (struct mode){p->speed, p->fd};
     return p->reg[P_CONTROL] & BMCR_AN_EN ? e1000_phy_negotiated(p)
                                           : e1000_phy_forced(p);
-}
-
-bool e1000_loopback(const struct e1000 *e)
-{
-    /* RCTL.LBM = 01 is MAC loopback (SDM 13.4.22); the other values choose
-     * what the PHY's own bit switches on. */
-    return (reg_get(e, RCTL) & RCTL_LBM) == RCTL_LBM_MAC ||
-           e->phy.reg[P_CONTROL] & BMCR_LOOPBACK;
 }
 
 /* SDM 13.4.2. LSC tells each change of LU (SDM 13.4.17). */

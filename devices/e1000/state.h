@@ -335,7 +335,14 @@ void e1000_phy_reset(struct e1000 *e); /* and starts negotiation */
 void e1000_phy_start(struct e1000 *e); /* loop: TODO_LINK */
 void e1000_phy_cable(struct e1000 *e, bool up);
 void e1000_link_update(struct e1000 *e); /* STATUS from PHY and CTRL */
-bool e1000_loopback(const struct e1000 *e);
+enum { BMCR_LOOPBACK = 1 << 14 }; /* of the PHY's register 0, see phy.c */
+/* RCTL.LBM = 01 is MAC loopback (SDM 13.4.22); the other values choose what the
+ * PHY's own bit switches on. */
+static inline bool e1000_loopback(const struct e1000 *e)
+{
+    return (reg_get(e, RCTL) & RCTL_LBM) == RCTL_LBM_MAC ||
+           e->phy.reg[0] & BMCR_LOOPBACK;
+}
 void e1000_wr_mdic(struct e1000 *e, uint32_t off, uint32_t val);
 
 /* tx.c, offload.c: loop, under the lock */

@@ -280,9 +280,7 @@ bool e1000_tx_run(struct e1000 *e)
     if (!r.d)
         return false;
     for (left = 0;; steps++) {
-        if (!t->ready && !left)
-            left = e1000_tx_left(e, &r);
-        if (!t->ready && !left)
+        if (!t->ready && !left && !(left = e1000_tx_left(e, &r)))
             break;
         if (steps >= BURST || (steps && atomic_load(&e->waiting)))
             break;
