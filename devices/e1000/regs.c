@@ -78,7 +78,8 @@ static void e1000_trace_access(struct e1000 *e, const char *what, uint32_t off,
                     (off - r->off) / r->stride, val);
 }
 
-static uint32_t e1000_read32(struct e1000 *e, uint32_t off)
+/* As wide as what the bus hands out, so that a read of a dword ends with it. */
+static uint64_t e1000_read32(struct e1000 *e, uint32_t off)
 {
     const struct e1000_row *r = e1000_row_at(&off);
     uint32_t v = 0;
@@ -119,28 +120,24 @@ static uint32_t e1000_lanes(unsigned width)
     return width < 4 ? (1u << 8 * width) - 1 : ~0u;
 }
 
-uint64_t e1000_mmio_read(void *owner, uint64_t off, unsigned width)
+static SELDOM uint64_t e1000_read_odd(struct e1000 *e, uint32_t at,
+                                      unsigned lane, unsigned width)
 {
-    struct e1000 *e = owner;
-    uint32_t at = (uint32_t)off & ~3u, lane = (uint32_t)off & 3;
-    if (width == 4 && !lane)
-        return e1000_read32(e, at);
     if (width == 8 && !lane)
-        return e1000_read32(e, at) | (uint64_t)e1000_read32(e, at + 4) << 32;
+        return e1000_read32(e, at) | e1000_read32(e, at + 4) << 32;
     if (lane + width > 4)
         return 0;
     return e1000_read32(e, at) >> 8 * lane & e1000_lanes(width);
 }
 
-void e1000_mmio_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+static SELDOM void e1000_write_odd(struct e1000 *e, uint32_t at, unsigned lane,
+                                   unsigned width, uint64_t val)
 {
-    struct e1000 *e = owner;
-    uint32_t at = (uint32_t)off & ~3u, lane = (uint32_t)off & 3, mask, to = at;
+    uint32_t mask, to = at;
     const struct e1000_row *r;
-    if (!lane && width >= 4) {
+    if (width == 8 && !lane) {
         e1000_write32(e, at, (uint32_t)val);
-        if (width == 8)
-            e1000_write32(e, at + 4, (uint32_t)(val >> 32));
+        e1000_write32(e, at + 4, (uint32_t)(val >> 32));
         return;
     }
     r = e1000_row_at(&to);
@@ -150,6 +147,24 @@ void e1000_mmio_write(void *owner, uint64_t off, unsigned width, uint64_t val)
     mask = e1000_lanes(width) << 8 * lane;
     e1000_write32(
         e, at, (reg_get(e, to) & ~mask) | ((uint32_t)val << 8 * lane & mask));
+}
+
+/* Dwords, which is what drivers use, save no registers for the others. */
+uint64_t e1000_mmio_read(void *owner, uint64_t off, unsigned width)
+{
+    uint32_t at = (uint32_t)off & ~3u, lane = (uint32_t)off & 3;
+    if (width == 4 && !lane)
+        return e1000_read32(owner, at);
+    return e1000_read_odd(owner, at, lane, width);
+}
+
+void e1000_mmio_write(void *owner, uint64_t off, unsigned width, uint64_t val)
+{
+    uint32_t at = (uint32_t)off & ~3u, lane = (uint32_t)off & 3;
+    if (width == 4 && !lane)
+        e1000_write32(owner, at, (uint32_t)val);
+    else
+        e1000_write_odd(owner, at, lane, width, val);
 }
 
 /* SDM 13.2.2: IOADDR at 0, IODATA at 4, dwords. Addresses that are not a
