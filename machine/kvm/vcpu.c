@@ -133,11 +133,36 @@ int vcpu_enter(struct vcpu *c, const struct boot_entry *e)
 
 /* ------------------------------------------------------------------ exits */
 
-static uint64_t vcpu_load(const uint8_t *p, unsigned width)
+/* What KVM hands over, 1, 2, 4 or 8 bytes. A copy of so many to or from a local
+ * would have each exit guard its stack. */
+union vcpu_data {
+    uint8_t b;
+    uint16_t w;
+    uint32_t d;
+    uint64_t q;
+} __attribute__((packed));
+
+static uint64_t vcpu_load(const void *from, unsigned width)
 {
-    uint64_t v = 0;
-    memcpy(&v, p, width);
-    return v;
+    const union vcpu_data *p = from;
+    if (width == 4)
+        return p->d;
+    if (width == 2)
+        return p->w;
+    return width == 1 ? p->b : p->q;
+}
+
+static void vcpu_store(void *to, unsigned width, uint64_t val)
+{
+    union vcpu_data *p = to;
+    if (width == 4)
+        p->d = (uint32_t)val;
+    else if (width == 2)
+        p->w = (uint16_t)val;
+    else if (width == 1)
+        p->b = (uint8_t)val;
+    else
+        p->q = val;
 }
 
 /* String instructions arrive as several accesses in one exit. */
@@ -151,8 +176,7 @@ static void vcpu_exit_io(struct vcpu *c)
         if (run->io.direction == KVM_EXIT_IO_OUT) {
             bus_write(bus, run->io.port, width, vcpu_load(data, width));
         } else {
-            uint64_t v = bus_read(bus, run->io.port, width);
-            memcpy(data, &v, width);
+            vcpu_store(data, width, bus_read(bus, run->io.port, width));
         }
     }
 }
@@ -171,8 +195,8 @@ static void vcpu_exit_mmio(struct vcpu *c)
             bus_write(bus, addr + at, width,
                       vcpu_load(run->mmio.data + at, width));
         } else {
-            uint64_t v = bus_read(bus, addr + at, width);
-            memcpy(run->mmio.data + at, &v, width);
+            vcpu_store(run->mmio.data + at, width,
+                       bus_read(bus, addr + at, width));
         }
         at += width;
         left -= width;
