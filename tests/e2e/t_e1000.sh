@@ -9,9 +9,16 @@ e2e lab e1000_ethtool "Linux's e1000: ethtool -t passes all five tests, -S -d -e
 test_e1000_ethtool() {
     model=e1000 initrd=$E2E_FULL boot_linux ''
     # The register, EEPROM, interrupt, loopback and link tests.  They take the link away, and this connection with it.
-    detached '(ethtool -t eth0 offline; echo status $?) >/tmp/selftest 2>&1'
-    wait_for 60 "end of the self-test" g_ok 'grep -q status /tmp/selftest'
-    g 'cat /tmp/selftest' >selftest
+    # A loopback of 14 (e1000_run_loopback_test): its 64 frames were right, but the driver had looked at them for two ticks, 8 ms.
+    # An emulated machine stands still that long when others work beside it.
+    for _ in 1 2 3 4 5; do
+        wait_for 30 "an answer" g_ok 'rm -f /tmp/selftest'
+        detached '(ethtool -t eth0 offline; echo status $?) >/tmp/selftest 2>&1'
+        wait_for 60 "end of the self-test" g_ok 'grep -q status /tmp/selftest'
+        g 'cat /tmp/selftest' >selftest
+        file_has selftest '^Loopback test.*[^0-9]14$' || break
+        note "the loopback took the driver two ticks"
+    done
     file_has selftest '^status 0' && file_has selftest 'result is PASS' || fail "ethtool -t: $(cat selftest)"
     is "$(grep -cE 'line\)[[:space:]]+0[[:space:]]*$' selftest || true)" 5 "tests of ethtool -t that passed"
     wait_for 30 "a reply after the self-test" ping -q -c 1 -W 1 10.0.0.2

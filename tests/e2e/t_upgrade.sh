@@ -467,6 +467,7 @@ test_upgrade_saved() {
 
 e2e kvm upgrade_keeps "one that is paused stays so; whoever is connected to the serial port, and a socket at QMP, are the new one's; what it had opened it has, below -daemonize too"
 test_upgrade_keeps() {
+    local before
     mkdir bin
     cp "$VMM" bin/new
     tap tap0 10.0.0.1/24
@@ -488,14 +489,17 @@ test_upgrade_keeps() {
     "$VMM" ctl s resume
     pings 10.0.0.2 56
     is "$(printf '%s' '{"execute":"qmp_capabilities"}{"execute":"query-status"}' | timeout 10 socat -t 2 - UNIX:q | grep -c '"running"')" 1 "QMP"
+    before=$(heard)
     "$VMM" ctl s reset
-    wait_for 20 "its console, by the connection of before" heard_twice
+    wait_for 20 "its console, by the connection of before" heard_again
     kill -TERM "$vmm_pid"
     wait_for 20 "the end" none_of_us
     is "$(find . -name p -o -name s -o -name serial -o -name q)" '' "what is left behind"
 }
 another_pid() { [ -s p ] && [ "$(<p)" != "$1" ]; }
-heard_twice() { [ "$(grep -ac 'guest: net up' heard)" = 2 ]; }
+# A guest is up before a listener to its console has begun, on a busy machine.
+heard() { grep -ac 'guest: net up' heard || true; }
+heard_again() { [ "$(heard)" -gt "$before" ]; }
 
 e2e kvm upgrade_clients "who is connected to QMP, the API or by it to the serial port stays so, who asked for it too, and who has sent half a request; who comes meanwhile is answered; each once"
 test_upgrade_clients() {
