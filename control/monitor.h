@@ -66,9 +66,6 @@ void hmp_done(struct monitor *mo, int err, const char *why);
 void qmp_news(struct monitor *mo, const struct news *n);
 /* Descriptors that came and were not used. */
 void qmp_drop_fds(void);
-/* They go to another process with the state, and come there. */
-void qmp_leave_fds(struct parts *out);
-void qmp_arrive_fd(const struct part *part);
 /* A line of HMP; what it says goes to `out`. */
 void hmp_line(const char *line, struct text *out);
 

@@ -11,8 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/handed.h"
 #include "control/qmp.h"
+#include "host/fdname.h"
 #include "host/fdset.h"
 #include "net/net.h"
 
@@ -33,24 +33,9 @@ static int qmp_came(struct monitor *mo)
 
 /* ---------------------------------------------------------------- by a name */
 
-#define FDS_MAX 64
-
-static struct named {
-    char name[64]; /* "": nobody's */
-    int fd;
-} fds[FDS_MAX];
-
-static struct named *qmp_named(const char *name)
-{
-    struct named *f = fds;
-    while (f < fds + FDS_MAX && strcmp(f->name, name) != 0)
-        f++;
-    return f < fds + FDS_MAX ? f : NULL;
-}
-
 int qmp_take_fd(const char *name)
 {
-    struct named *f = *name ? qmp_named(name) : NULL;
+    struct fdname *f = *name ? fdname_find(name) : NULL;
     if (!f)
         return -ENOENT;
     f->name[0] = '\0';
@@ -59,48 +44,22 @@ int qmp_take_fd(const char *name)
 
 void qmp_drop_fds(void)
 {
-    for (struct named *f = fds; f < fds + FDS_MAX; f++) {
-        if (f->name[0])
-            close(f->fd);
-        f->name[0] = '\0';
-    }
+    fdname_free();
     fdset_free();
-}
-
-void qmp_leave_fds(struct parts *out)
-{
-    for (const struct named *f = fds; f < fds + FDS_MAX; f++)
-        if (f->name[0])
-            handed_part(out, "getfd", f->fd, f->name, sizeof(f->name));
-    fdset_leave(out);
-}
-
-void qmp_arrive_fd(const struct part *part)
-{
-    const uint8_t *p;
-    size_t n;
-    struct named *f = qmp_named("");
-    if (!strcmp(part->name, FDSET_PART))
-        fdset_arrive(part);
-    if (strcmp(part->name, "getfd") != 0 || !f)
-        return;
-    int fd = handed_part_take(part, sizeof(f->name), &p, &n);
-    if (fd < 0)
-        return;
-    f->fd = fd;
-    memcpy(f->name, p, sizeof(f->name) - 1);
 }
 
 /* Under a name that is there already it takes the other's place. */
 RUN(qmp_getfd)
 {
     (void)out;
-    if (!*t->name || strlen(t->name) >= sizeof(fds[0].name))
+    if (!*t->name || strlen(t->name) >= sizeof(((struct fdname *)0)->name))
         return fail(-EINVAL, "fdname: must be of 1 to %zu characters",
-                    sizeof(fds[0].name) - 1);
-    struct named *same = qmp_named(t->name), *f = same ? same : qmp_named("");
+                    sizeof(((struct fdname *)0)->name) - 1);
+    struct fdname *same = fdname_find(t->name),
+                  *f = same ? same : fdname_find("");
     if (!f)
-        return fail(-ENFILE, "at most %d descriptors wait to be used", FDS_MAX);
+        return fail(-ENFILE, "at most %d descriptors wait to be used",
+                    FDNAME_FDS);
     int fd = qmp_came(mo);
     if (fd < 0)
         return fd;
@@ -172,7 +131,7 @@ static bool qmp_next_name(const char **list, char name[64])
 
 /* Does getfd have what the list names, each of it once, and none of the `n`
  * that were `seen`? Adds them; how many, or -EINVAL (said). */
-static int qmp_count_names(const char *list, const struct named **seen, int n)
+static int qmp_count_names(const char *list, const struct fdname **seen, int n)
 {
     char name[64];
     int count = 0;
@@ -180,7 +139,7 @@ static int qmp_count_names(const char *list, const struct named **seen, int n)
         if (count == NET_QUEUES_MAX || !qmp_next_name(&p, name))
             return fail(-EINVAL, "%.80s: no list of 1 to %d names, NAME:NAME",
                         list, NET_QUEUES_MAX);
-        seen[n] = qmp_named(name);
+        seen[n] = fdname_find(name);
         if (!seen[n])
             return qmp_no_fd(name);
         for (int i = 0; i < n; i++)
@@ -240,7 +199,7 @@ static int qmp_check_add(const struct netdev *nd, const struct qmp_told *t)
  * keeps its own. */
 static int qmp_put_fds(struct netdev *nd, const struct qmp_told *t)
 {
-    const struct named *seen[2 * NET_QUEUES_MAX];
+    const struct fdname *seen[2 * NET_QUEUES_MAX];
     int fd[NET_QUEUES_MAX];
     const char *list = t->fd ? t->fd : t->fds;
     const char *vhost = t->vhostfd    ? t->vhostfd

@@ -22,11 +22,12 @@
 
 #include "base/fd.h"
 #include "base/handed.h"
-#include "control/monitor.h"
 #include "control/restore.h"
 #include "control/server.h"
 #include "control/upgrade.h"
 #include "host/daemon.h"
+#include "host/fdname.h"
+#include "host/fdset.h"
 #include "host/helper.h"
 #include "host/successor.h"
 
@@ -207,8 +208,10 @@ static int takeover_take(struct machine *m)
     while (parts_next(s->p, s->len, &at, &part))
         if (!strncmp(part.name, "client.", 7))
             servers_arrive(&part);
-        else
-            qmp_arrive_fd(&part);
+        else if (!strcmp(part.name, FDSET_PART))
+            fdset_arrive(&part);
+        else if (!strcmp(part.name, FDNAME_PART))
+            fdname_arrive(&part);
     handed_mine();
     taken.mine = true;
     machine_tell(m, NEWS_TAKEN, true, 0);

@@ -38,10 +38,10 @@
 #include "base/parts.h"
 #include "base/use.h"
 #include "block/block.h"
-#include "control/monitor.h"
 #include "control/server.h"
 #include "host/chardev.h"
 #include "host/console.h"
+#include "host/fdname.h"
 #include "host/fdset.h"
 #include "host/helper.h"
 #include "host/notify.h"
@@ -268,7 +268,8 @@ static void upgrade_state(void)
         console_hand_over();
         err = up.m->ops->save(up.m, &s);
         servers_leave(up.who, &s);
-        qmp_leave_fds(&s);
+        fdname_leave(&s);
+        fdset_leave(&s);
     }
     log_catch(NULL, 0);
     if (!err)
