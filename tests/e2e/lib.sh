@@ -140,7 +140,7 @@ where_lost() {
         tail -n 30 "$T/err"
     fi
     if out_has 'guest: up'; then
-        g_limit=5 g 'ip -s link; grep -E "^(Ip|Icmp):" /proc/net/snmp; ethtool -S eth0 2>/dev/null | grep -v ": 0"' || true
+        g_limit=5 g 'cat /proc/net/dev; tc -s qdisc; grep -E "^(Ip|Icmp):" /proc/net/snmp; ethtool -S eth0 2>/dev/null | grep -v ": 0"' || true
     fi
 }
 
