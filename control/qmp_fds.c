@@ -52,9 +52,9 @@ void qmp_drop_fds(void)
 RUN(qmp_getfd)
 {
     (void)out;
-    if (!*t->name || strlen(t->name) >= sizeof(((struct fdname *)0)->name))
-        return fail(-EINVAL, "fdname: must be of 1 to %zu characters",
-                    sizeof(((struct fdname *)0)->name) - 1);
+    if (!*t->name || strlen(t->name) >= FDNAME_SIZE)
+        return fail(-EINVAL, "fdname: must be of 1 to %d characters",
+                    FDNAME_SIZE - 1);
     struct fdname *same = fdname_find(t->name),
                   *f = same ? same : fdname_find("");
     if (!f)

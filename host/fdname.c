@@ -30,7 +30,7 @@ void fdname_leave(struct parts *out)
 {
     for (const struct fdname *f = fds; f < fds + FDNAME_FDS; f++)
         if (f->name[0])
-            handed_part(out, FDNAME_PART, f->fd, f->name, sizeof(f->name));
+            handed_part(out, FDNAME_PART, f->fd, f->name, FDNAME_SIZE);
 }
 
 void fdname_arrive(const struct part *part)
@@ -40,9 +40,11 @@ void fdname_arrive(const struct part *part)
     struct fdname *f = fdname_find("");
     if (!f)
         return;
-    int fd = handed_part_take(part, sizeof(f->name), &p, &n);
+    int fd = handed_part_take(part, FDNAME_SIZE, &p, &n);
     if (fd < 0)
         return;
     f->fd = fd;
-    memcpy(f->name, p, sizeof(f->name) - 1);
+    memcpy(f->name, p, FDNAME_SIZE - 1);
+    if (!f->name[0])
+        close(fd);
 }

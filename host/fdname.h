@@ -5,10 +5,11 @@
 
 #include "base/parts.h"
 
-#define FDNAME_FDS 64 /* in all */
+#define FDNAME_FDS 64  /* in all */
+#define FDNAME_SIZE 64 /* of a name, with its end */
 
 struct fdname {
-    char name[64]; /* "": nobody's */
+    char name[FDNAME_SIZE]; /* "": nobody's */
     int fd;
 };
 

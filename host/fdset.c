@@ -41,7 +41,8 @@ static uint32_t fdset_unused(void)
     return set;
 }
 
-int fdset_add(uint32_t *set, int fd, const char *opaque)
+static int fdset_add_told(uint32_t *set, int fd, const char *opaque,
+                          uint32_t told)
 {
     struct member *m = members;
     while (m < members + FDSET_FDS && (m->there || m->told))
@@ -53,8 +54,14 @@ int fdset_add(uint32_t *set, int fd, const char *opaque)
         return fail(-ENOMEM, "add-fd: out of memory");
     if (*set == FDSET_NEW)
         *set = fdset_unused();
-    *m = (struct member){.there = true, .set = *set, .fd = fd, .opaque = copy};
+    *m = (struct member){
+        .there = true, .told = told, .set = *set, .fd = fd, .opaque = copy};
     return 0;
+}
+
+int fdset_add(uint32_t *set, int fd, const char *opaque)
+{
+    return fdset_add_told(set, fd, opaque, 0);
 }
 
 /* syscalls loop if control: close */
@@ -199,11 +206,7 @@ static int fdset_take(const struct fdset_told *t)
             return fail(-EINVAL, "-add-fd: fd=%u: is in set %u already", t->fd,
                         m->set);
     fd_take(fd);
-    int err = fdset_add(&set, fd, t->opaque);
-    for (struct member *m = members; !err && m < members + FDSET_FDS; m++)
-        if (m->there && m->fd == fd)
-            m->told = t->fd;
-    return err;
+    return fdset_add_told(&set, fd, t->opaque, t->fd);
 }
 
 int fdset_option(const char *arg)
