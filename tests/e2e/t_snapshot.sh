@@ -324,8 +324,7 @@ test_snapshot_clone_verb() {
         is "$("$VMM" ctl c$i status | grep state)" "state Running" "clone $i"
         vmms | grep -qx "$(sed -n $((i - 2))p said | cut -d' ' -f3)" || fail "its number is another: $(<said)"
         wait_for 30 "its words" file_has out$i "guest: mac=52:54:00:00:00:0$i ip=10.0.0.$i"
-        wait_for 30 "its first reply" ping -q -c 1 -W 1 10.0.0.$i
-        pings 10.0.0.$i 56
+        clone_answers 10.0.0.$i
         is "$(ip neigh show 10.0.0.$i | sed 's/.*lladdr \([^ ]*\) .*/\1/')" 52:54:00:00:00:0$i "who answers"
     done
     pings 10.0.0.2 56
@@ -342,12 +341,17 @@ test_snapshot_clone_verb() {
     is "$(comm -13 <(sort <<<"$before") <(vmms | sort)) $(echo c9*)" " c9*" "what is left"
     # Of files, as many as there are.
     "$VMM" ctl clone 3-3 a.state a.mem "${clones[@]}" >said
-    pings 10.0.0.3 56
+    clone_answers 10.0.0.3
     # shellcheck disable=SC2046  # one word each
     kill -KILL $(vmms)
     vmm_pid=''
     # shellcheck disable=SC2034  # tests/e2e/run looks at it
     kept_links='tap2 tap3 tap4 tap5 br0'
+}
+# clone_answers ADDRESS: once it does; what comes while its guest takes the new MAC, which is a reset of its NIC, is lost.
+clone_answers() {
+    wait_for 30 "its first reply" ping -q -c 1 -W 1 "$1"
+    pings "$1" 56
 }
 
 empty() { [ -z "$(ls -A "$1")" ]; }

@@ -30,8 +30,7 @@ goes_on_times() {
     shift
     mkdir -p bin
     cp "$VMM" bin/new
-    boot_bundled '' -control s -upgrade "$T/bin" -pidfile p "$@"
-    wait_for 10 "its helper" knows_helper
+    boot_with_helper -pidfile p "$@"
     held=$(all_open) anon=$(anon_kib)
     before=$(unanswered)
     python3 "$here/datagrams.py" 10.0.0.2 7 $((150 * times)) >data 2>&1 &
@@ -52,7 +51,7 @@ goes_on_times() {
     wait "$data" || fail "$(<data)"
     note "$(<data); $(anon_kib) KiB of its own after $anon; open: $(all_open)"
     "$VMM" ctl s quit
-    wait_for 20 "the end of all of it" none_of_us
+    all_end
 }
 
 anon_kib() { sed -n 's/^RssAnon:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$vmm_pid/status"; }
@@ -63,7 +62,11 @@ all_open() {
     for pid in $(ours); do find "/proc/$pid/fd" -type l | wc -l; done | sort -n | tr '\n' ' '
 }
 ours() { pgrep -x 'vmm|new|.*old|first' 2>/dev/null; pgrep -x vmm-helper; }
-# It has its name a moment after the start; $helper is its process.
+# boot_with_helper OPTIONS...: one that can be upgraded; $helper is its helper, which has its name a moment after the start.
+boot_with_helper() {
+    boot_bundled '' -control s -upgrade "$T/bin" "$@"
+    wait_for 10 "its helper" knows_helper
+}
 knows_helper() { helper=$(pgrep -x vmm-helper); }
 
 e2e kvm upgrade_killed "the VMM is killed at any moment of an upgrade: the guest goes on in exactly one process, or none is left"
@@ -77,10 +80,9 @@ test_upgrade_killed() {
     wait_for 10 "the program" pgrep -x state-hangs >/dev/null
     kill -KILL "$vmm_pid"
     ends 5 any
-    wait_for 20 "the end of all of it" none_of_us
+    all_end
     for ms in 2 6 10 14 20 30; do
-        boot_bundled '' -control s -upgrade "$T/bin"
-        wait_for 10 "its helper" knows_helper
+        boot_with_helper
         "$VMM" ctl s upgrade "$T/bin/new" 2>/dev/null &
         nap "0.0$(printf %02d $ms)"
         kill -KILL "$vmm_pid" 2>/dev/null || true
@@ -92,16 +94,23 @@ test_upgrade_killed() {
             lived=$((lived + 1))
             "$VMM" ctl s quit
         fi
-        wait_for 20 "the end of all of it" none_of_us
+        all_end
     done
     note "$lived of 6 went on"
 }
 none_of_us() { [ -z "$(ours)" ]; }
+# all_end: whoever there was; the VMM, which may be the first, is not missed.
+all_end() {
+    vmm_pid=''
+    wait_for 20 "the end of all of it" none_of_us
+}
 # The helper of the one that was killed waits for who takes over.
 one_or_none() { ! alive "$helper" && { none_of_us || { [ "$(ours | wc -l)" = 2 ] && [ "$(pgrep -x new | wc -l)" = 1 ]; }; }; }
 
-# step STEP: an upgrade is under way, and the new program stands before this step of it; $there is its process.
+# step STEP: an upgrade is under way, and the new program stands before this step of it; $there is its process.  Before the last
+# steps the one of before ends.
 step() {
+    local vmm_pid=''
     rm -f stands go
     "$VMM" ctl s upgrade "$T/bin/$1" >said 2>&1 &
     asker=$!
@@ -133,8 +142,7 @@ e2e kvm upgrade_step_new "the new one is killed before each step: until it has t
 test_upgrade_step_new() {
     local name open
     steps_open
-    boot_bundled '' -control s -upgrade "$T/bin" -pidfile p
-    wait_for 10 "its helper" knows_helper
+    boot_with_helper -pidfile p
     open=$(all_open)
     for name in hello ready state took; do
         step "$name"
@@ -151,11 +159,11 @@ test_upgrade_step_new() {
     for name in told end; do
         local old=$vmm_pid
         step "$name"
-        matches "$(tail -n 1 err)" "process $there has taken over" "the log"
+        wait_for 20 "the log: $(<err)" file_has err "process $there has taken over"
         kill -KILL "$there"
         wait "$asker" || fail "$(<said)"
         vmm_pid=''
-        wait_for 20 "the end of all of it" none_of_us
+        all_end
         wait "$old" 2>/dev/null || true
         is "$(find . -name s -o -name p)" '' "what is left behind"
         boot_bundled '' -control s -upgrade "$T/bin" -pidfile p
@@ -185,7 +193,7 @@ test_upgrade_step_old() {
             takes_over new
             "$VMM" ctl s quit
         fi
-        wait_for 20 "the end of all of it" none_of_us
+        all_end
         is "$(find . -name s)" '' "what is left behind"
     done
 }
@@ -194,8 +202,7 @@ e2e kvm upgrade_step_stale "the old one goes on by itself, with nobody who could
 test_upgrade_step_stale() {
     local helper
     steps_open
-    boot_bundled '' -control s -upgrade "$T/bin"
-    wait_for 10 "its helper" knows_helper
+    boot_with_helper
     step took
     kill -KILL "$helper"
     wait_for 30 "the guest, where it was" file_has err 'did not take over in time; the guest goes on here'
@@ -205,7 +212,7 @@ test_upgrade_step_stale() {
     vmm_pid=''
     goes_on
     wait_for 20 "the end, told" file_has err 'has died, and this one has not taken it'
-    wait_for 20 "the end of all of it" none_of_us
+    all_end
 }
 
 e2e kvm upgrade_step_helper "the helper is killed before each step: the new one goes on, with one of its own"
@@ -213,8 +220,7 @@ test_upgrade_step_helper() {
     local name
     steps_open
     for name in hello ready state took told end; do
-        boot_bundled '' -control s -upgrade "$T/bin"
-        wait_for 10 "its helper" knows_helper
+        boot_with_helper
         step "$name"
         kill -KILL "$helper" 2>/dev/null || true
         goes_on
@@ -222,7 +228,7 @@ test_upgrade_step_helper() {
         lives_in "$there"
         takes_over new
         "$VMM" ctl s quit
-        wait_for 20 "the end of all of it" none_of_us
+        all_end
         vmm_pid=''
         is "$(find . -name s)" '' "what is left behind"
     done
@@ -244,8 +250,7 @@ e2e kvm/long upgrade_late "a new program that hangs before it is ready, or a hel
 test_upgrade_late() {
     local open helper
     mkdir bin
-    boot_bundled '' -control s -upgrade "$T/bin"
-    wait_for 10 "its helper" knows_helper
+    boot_with_helper
     open=$(all_open)
     cp "$VMM" bin/new
     cc -o bin/start-hangs "$here/successor.c"
@@ -267,7 +272,7 @@ test_upgrade_late() {
     vmm_pid=''
     wait_for 30 "the end of it" no_other start-hangs
     wait_for 10 "its end, told" file_has err 'has not done so in time: it has been killed'
-    wait_for 20 "the end of all of it" none_of_us
+    all_end
 }
 lives_alone() { only_with_helper "$vmm_pid"; }
 ended() { ! alive "$1"; }
@@ -286,8 +291,7 @@ test_upgrade_state() {
     cp "$VMM" bin/new
     other_build lessold held_flags
     other_build moreold guest_offloads
-    boot_bundled '' -control s -upgrade "$T/bin"
-    wait_for 10 "its helper" knows_helper
+    boot_with_helper
     open=$(all_open)
     stays_with moreold 'guest_offloadZ is missing'
     takes_over lessold
@@ -295,9 +299,8 @@ test_upgrade_state() {
     takes_over new
     pings 10.0.0.2 56
     stop
-    wait_for 20 "the end of all of it" none_of_us
-    VMM=$T/bin/moreold boot_bundled '' -control s -upgrade "$T/bin"
-    wait_for 10 "its helper" knows_helper
+    all_end
+    VMM=$T/bin/moreold boot_with_helper
     open=$(all_open)
     stays_with new 'guest_offloads is missing'
 }
@@ -339,8 +342,7 @@ test_upgrade_dir() {
     "$VMM" -upgrade "$T/bin" -serial null 2>err || rc=$?
     matches "$rc $(<err)" '^[12] .*could write /mnt/bin' "a directory that all may write to"
     chmod 755 /mnt/bin
-    boot_bundled '' -control s -upgrade "$T/bin"
-    wait_for 10 "its helper" knows_helper
+    boot_with_helper
     open=$(all_open)
     chmod 777 /mnt/bin/sub
     stays_with sub/new 'could have written it'
@@ -356,8 +358,7 @@ e2e kvm upgrade_refused "a program that is not there, not to be executed, anothe
 test_upgrade_refused() {
     local name when how open
     mkdir bin bin/dir
-    boot_bundled '' -control s -upgrade "$T/bin"
-    wait_for 10 "its helper" knows_helper
+    boot_with_helper
     open=$(all_open)
     cc -Wall -o fails "$here/successor.c"
     for when in start ready state; do
@@ -428,11 +429,11 @@ test_upgrade_interrupted() {
     "$VMM" ctl s quit
     ends 30 0
     ! wait "$asks" || fail "it was taken over"
-    wait_for 20 "the end of all of it" none_of_us
+    all_end
 }
 # stands_still: for an upgrade that does not come to its end.
 stands_still() {
-    wait_for 20 "the end of all of it" none_of_us
+    all_end
     rm -f stands
     boot_bundled '' -control s -upgrade "$T/bin"
     "$VMM" ctl s upgrade "$T/bin/state-hangs" 2>said &
@@ -493,7 +494,7 @@ test_upgrade_keeps() {
     "$VMM" ctl s reset
     wait_for 20 "its console, by the connection of before" heard_again
     kill -TERM "$vmm_pid"
-    wait_for 20 "the end" none_of_us
+    all_end
     is "$(find . -name p -o -name s -o -name serial -o -name q)" '' "what is left behind"
 }
 another_pid() { [ -s p ] && [ "$(<p)" != "$1" ]; }
@@ -721,7 +722,7 @@ test_upgrade_linux_vhost() {
         nap 0.5
         alive "$reader" || fail "no connection"
         takes_over new
-        wait_for 60 "the end of a connection that only listens" reader_ended
+        wait_for 60 "the end of a connection that only listens" ended "$reader"
         wait_for 60 "another connection" vsock_kernel_echoes
         "$VMM" ctl s stats | grep -q 'vhost_starts *[1-9]' || fail "its rings are not vhost's: $("$VMM" ctl s stats | grep vhost)"
     done
@@ -732,7 +733,6 @@ test_upgrade_linux_vhost() {
     ! grep -Ei 'lockup|stall|hung|timed out|unstable|BUG|Call Trace' dmesg || fail "the kernel complains"
 }
 vsock_kernel_echoes() { [ "$(echo hello | timeout 20 socat -t 10 - VSOCK-CONNECT:42:5003 2>/dev/null)" = hello ]; }
-reader_ended() { ! alive "$reader"; }
 # Python would take half a minute to start in the lab.
 vsock_echoes() { [[ $(printf 'CONNECT %d\nhello\n' "$1" | timeout 20 socat -t 10 - UNIX-CONNECT:v 2>/dev/null) = OK*hello ]]; }
 # vsock_echo PORT: in the guest, who comes there hears what he says.  Not by socat's PIPE: that writes 8 KiB when the pipe has
