@@ -25,7 +25,7 @@ musl-tools          run check lint bench  musl-gcc
 linux-libc-dev      run check lint bench  the kernel's UAPI headers
 iproute2            run check bench lab   ip: TAPs and addresses
 iputils-ping        run check bench lab   ping
-util-linux          run check bench lab   unshare, flock, setpriv
+util-linux          run check bench lab   unshare, flock, setpriv, taskset
 qemu-system-x86     lab                   the emulator that plays the lab's hardware
 qemu-system-common  check lab             qemu-storage-daemon, which reads images
 qemu-utils          check lab             qemu-img, which makes them
