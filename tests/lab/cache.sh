@@ -27,7 +27,19 @@ lab_unwanted_modules='sound drivers/gpu drivers/media drivers/infiniband drivers
 lab_say() { echo "${0##*/}: $*" >&2; }
 lab_die() { lab_say "$*"; exit 1; }
 
-# lab_locked FUNCTION ARGS...: run FUNCTION while holding the cache's lock.
+# A user's PATH lacks what only root is thought to need: depmod, modprobe, mke2fs.
+PATH=$PATH:/usr/sbin:/sbin
+
+# lab_needs PROGRAM...: said before anything is made, if one is missing.  Callers look at a builder's status, so no command in
+# it that fails ends it by itself: what may fail says so.
+lab_needs() {
+    local program
+    for program; do
+        command -v "$program" >/dev/null || lab_die "$program is not installed: run tests/setup.sh lab"
+    done
+}
+
+# lab_locked FUNCTION ARGS...: run FUNCTION, a builder, while holding the cache's lock.
 lab_locked() {
     mkdir -p "$lab_cache" || lab_die "cannot create the cache $lab_cache: set XDG_CACHE_HOME"
     (
@@ -49,7 +61,8 @@ lab_list() { cksum <<<"$lab_unwanted_modules" | cut -d ' ' -f 1; }
 lab_kernel_dir() {
     local dirs
     dirs=$(compgen -G "$lab_cache/$lab_flavour-*-$(lab_list)/complete" | sort -V | tail -n 1)
-    [ -n "$dirs" ] && dirname "$dirs"
+    # A builder of before may have lacked depmod.
+    [ -n "$dirs" ] && compgen -G "${dirs%/*}/lib/modules/*/modules.dep" >/dev/null && dirname "$dirs"
 }
 
 # lab_le FILE OFFSET WIDTH: an unsigned little-endian number in FILE.
@@ -88,7 +101,7 @@ lab_fetch_i386() {
 
 # lab_new_work: sets $work, a directory that goes away with this (sub)shell.
 lab_new_work() {
-    work=$(mktemp -d "$lab_cache/new.XXXXXX")
+    work=$(mktemp -d "$lab_cache/new.XXXXXX") || lab_die "cannot write to $lab_cache"
     # shellcheck disable=SC2064  # the directory as it is called now
     trap "rm -rf '$work'" EXIT
 }
@@ -96,6 +109,7 @@ lab_new_work() {
 # lab_fetch META [ANOTHER]: in $work, the kernel package META depends on, unpacked, and the program in package ANOTHER.
 lab_fetch() {
     local package version dir unwanted=()
+    lab_needs dpkg-deb tar xz depmod
     package=$(apt-cache "${lab_apt[@]}" depends "$1" 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
     [ -n "$package" ] || lab_die "apt knows no $1: run apt-get update"
     lab_say "downloading $package (once; it is unpacked, not installed)"
@@ -115,7 +129,7 @@ lab_fetch() {
     mv "$work/boot/vmlinuz-$version" "$work/vmlinuz"
     mv "$work/boot/config-$version" "$work/config"
     lab_unpack_vmlinux "$work/vmlinuz" >"$work/vmlinux" || lab_die "cannot unpack the kernel inside $package"
-    depmod -b "$work" "$version"
+    depmod -b "$work" "$version" || lab_die "cannot list the modules of $package"
     echo "$version" >"$work/version"
     dir=$lab_cache/$lab_flavour-$(dpkg-deb -f "$work"/*.deb Version | tr ':~' '__')-$(lab_list)
     rm -rf "${work:?}/boot" "$work/apt" "$work"/*.deb "$work/apt.log"
@@ -134,17 +148,17 @@ lab_kernel() {
 
 # lab_modules DIR KERNEL NAMES...: copy NAMES and all they need to DIR, and write their order to DIR/modules.order.
 lab_modules() {
-    local dest=$1 kernel=$2 version file
+    local dest=$1 kernel=$2 version file files
     version=$(cat "$kernel/version")
     shift 2
-    for name; do
+    files=$(for name; do
         modprobe -d "$kernel" -S "$version" -D "$name" || lab_die "this kernel has no module $name"
-    done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' |
+    done) || exit
+    awk '$1 == "insmod" && !seen[$2]++ { print $2 }' <<<"$files" |
         while read -r file; do
-            mkdir -p "$dest/modules"
-            cp "$file" "$dest/modules/"
+            mkdir -p "$dest/modules" && cp "$file" "$dest/modules/" || exit
             echo "${file##*/}"
-        done >"$dest/modules.order"
+        done >"$dest/modules.order" || lab_die "cannot copy the kernel's modules"
 }
 
 # lab_copy_tool DIR PROGRAM: copy PROGRAM and the libraries it is linked to.
@@ -157,8 +171,8 @@ lab_copy_tool() {
     ldd "$program" 2>/dev/null | awk '{ for (i = 1; i <= NF; i++) if ($i ~ /^\//) print $i }' |
         while read -r file; do
             mkdir -p "$1${file%/*}"
-            [ -e "$1$file" ] || cp -L "$file" "$1$file"
-        done
+            [ -e "$1$file" ] || cp -L "$file" "$1$file" || exit
+        done || lab_die "cannot copy $2 and its libraries"
 }
 
 # lab_cpio DIR: a newc archive of DIR on standard output, owned by root.
@@ -195,9 +209,10 @@ lab_build() {
 lab_build_locked() {
     local name=$1 image=$2 fill=$3 kernel=$4
     [ ! -e "$image" ] || return 0
+    lab_needs busybox modprobe depmod cpio strip
     lab_new_work
     mkdir -p "$work/tree"
-    "$fill" "$kernel" "$work/tree"
+    "$fill" "$kernel" "$work/tree" || lab_die "cannot make $name"
     "lab_$lab_format" "$work/tree" >"$work/image" || lab_die "cannot write $image"
     mv "$work/image" "$image"
     lab_sweep "$name"
