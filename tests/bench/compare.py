@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Two builds measured in turn: how much a row differs, how well that is known, and whether it is more than chance.
+"""Two builds, or this one and QEMU, measured in turn: how much a row differs, how well that is known, and whether it is more than chance.
 
 Rounds are pairs, so what changes slowly (others at work on the machine) is in both.  The ratio is Hodges and Lehmann's
 estimate from the logarithms of each round's ratio, its interval (95 %) and the probability that as much comes by chance are
@@ -15,9 +15,9 @@ WITHIN = 0.05  # a ratio is known when its interval goes so far from it at most
 CHANCE = 0.01
 
 
-def was(peer):
-    """The name of the other build's peer."""
-    return peer.replace("vmm", "was", 1)
+def other(peer, rival):
+    """The name of its peer among the rival's: "was", the other build, or "qemu"."""
+    return peer.replace("vmm", rival, 1)
 
 
 def _sums(ranks):
@@ -95,8 +95,8 @@ class Verdict:
 class Judge:
     """Says while the run goes on which rows are known well enough."""
 
-    def __init__(self):
-        self.values, self.settled = {}, set()
+    def __init__(self, rival):
+        self.rival, self.values, self.settled = rival, {}, set()
 
     def add(self, group, row, peer, number, value):
         self.values.setdefault((group, row), {}).setdefault(peer, {})[number] = value
@@ -105,8 +105,9 @@ class Judge:
         """Between rounds, so that pairs stay whole.  Whether all that was measured is settled."""
         for key, peers in self.values.items():
             for peer in peers:
-                if was(peer) != peer and Verdict(peers[peer], peers.get(was(peer), {})).settled():
-                    self.settled.update([(*key, peer), (*key, was(peer))])
+                old = other(peer, self.rival)
+                if old != peer and Verdict(peers[peer], peers.get(old, {})).settled():
+                    self.settled.update([(*key, peer), (*key, old)])
         return bool(self.values) and all((*key, p) in self.settled for key, peers in self.values.items() for p in peers)
 
     def wants(self, group, row, peer):
@@ -118,7 +119,7 @@ class Judge:
 
 def _run(draw, shift, scatter):
     """A row's whole life: rounds of two builds that differ by the logarithm `shift`, until it is settled."""
-    judge, key = Judge(), ("group", "row")
+    judge, key = Judge("was"), ("group", "row")
     for number in range(1, 41):
         if judge.look():
             break

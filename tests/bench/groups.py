@@ -33,7 +33,7 @@ class Bench:
         self.seconds = spec["seconds"]
         self.work = spec["work"]
         self.round = 0
-        self.judge = compare.Judge() if "was" in spec else None
+        self.judge = compare.Judge(spec["rival"]) if "rival" in spec else None
         self.out = open(spec["out"], "a")  # pylint: disable=consider-using-with
 
     def tool(self, name, *args):
@@ -55,14 +55,14 @@ class Bench:
         return not self.spec["rows"] or row in self.spec["rows"]
 
     def wants(self, group, row, peer):
-        """Another round of it? Of two builds, until their ratio is known."""
+        """Another round of it? Of two that are compared, until their ratio is known."""
         return self.chosen(row) and (not self.judge or self.judge.wants(group, row, peer))
 
     def rounds(self, peers):
-        """(round, peer) in turn; each round begins with another peer.  Two builds: only they, until all is known."""
-        if self.judge:
-            peers = [p for peer in peers if peer.startswith("vmm") for p in (peer, compare.was(peer))]
+        """(round, peer) in turn; each round begins with another peer.  Two that are compared: only they, until all is known."""
         peers = [p for p in peers if not self.spec["peers"] or p in self.spec["peers"]]
+        if self.judge:
+            peers = [p for peer in peers if peer.startswith("vmm") for p in (peer, compare.other(peer, self.judge.rival))]
         for self.round in range(1, self.spec["rounds"] + 1):
             if self.judge and self.judge.look():
                 return
@@ -102,6 +102,7 @@ class Costs:
     def look(self):
         seen = {"tap": vms.tap_counters(), "kvm": vms.kvm_counters(), "sleeps": vms.sleeps(self.vm.pid)}
         seen["cpu"] = vms.cpu_of(self.vm.pid)
+        seen["calls"] = self.vm.calls() if self.vm.counter >= 0 else 0
         seen["irqs"] = ask(GUEST, "irqs").get("irqs", 0) if self.guest_irqs else 0
         return seen
 
@@ -123,6 +124,9 @@ class Costs:
         cost["cpu_us"] = sum(cpu.values()) * 1e6 / n
         cost["loops_us"] = sum(v for k, v in cpu.items() if k not in vms.VCPUS) * 1e6 / n
         cost["sleeps"] = (after["sleeps"] - self.before["sleeps"]) / n
+        if self.vm.counter >= 0:
+            calls = after["calls"] - self.before["calls"]
+            cost.update(syscalls=calls / n, syscalls_frame=calls / (frames or 1))
         return cost
 
 
@@ -142,9 +146,11 @@ def answers(function, *args):
 class Far:
     """The far end: a Linux guest, or for the floor a network namespace behind two TAPs."""
 
-    def __init__(self, bench, peer):
+    def __init__(self, bench, peer, **told):
+        """told: smp, queues, calls, other than the run's."""
         self.bench, self.peer, self.space, self.servers = bench, peer, None, {}
-        vms.tap_make()
+        self.spec = dict(bench.spec, **told)
+        vms.tap_make(queues=told.get("queues", 1))
         try:
             if peer == "floor":
                 self.start_floor()
@@ -156,11 +162,11 @@ class Far:
             raise
 
     def start_guest(self):
-        spec = self.bench.spec
-        self.vm = VM(command(self.peer, spec, True, f"ip={GUEST}/24", 256), self.bench.work)
+        line = command(self.peer, self.spec, True, f"ip={GUEST}/24", 256)
+        self.vm = VM(line, self.bench.work, counted=self.spec["calls"])
         self.vm.wait_line(r"guest: up", 120)
         # Its servers start in the background: each is there when it answers, and again if the lab's emulator loses it.
-        wait_for(20, "shell in the guest", lambda: answers(guest_shell, "true"))
+        wait_for(60, "shell in the guest", lambda: answers(guest_shell, "true"))
         self.shell("while :; do load serve 7000; sleep 1; done >/dev/null 2>&1 &")
         wait_for(20, "answer of the guest's load", lambda: answers(ask, GUEST, "count"))
 
@@ -328,13 +334,13 @@ def network_row(bench, far, rows, measure):
                 far.iperf_server()
 
 
-def far_end(bench, peer):
+def far_end(bench, peer, **told):
     """At work. The lab's emulator loses a guest now and then: a second one then, and said."""
     try:
-        return Far(bench, peer)
+        return Far(bench, peer, **told)
     except (Failed, OSError, subprocess.TimeoutExpired) as error:
         print(f"bench: {peer}: {error}; once more", file=sys.stderr, flush=True)
-    return Far(bench, peer)
+    return Far(bench, peer, **told)
 
 
 def network(bench):
@@ -356,6 +362,19 @@ def network(bench):
                     network_row(bench, far, rows, measure)
             finally:
                 far.stop()
+
+
+def tcp_of(bench, **told):
+    """Four TCP streams to and from a guest of so many processors and queues: Gb/s, and processor time a packet."""
+    far = far_end(bench, "vmm", calls=False, **told)
+    try:
+        found = {}
+        for way, options in (("to", ("-P", "4")), ("from", ("-P", "4", "-R"))):
+            found[way], cost = tcp(*options)(bench, far)
+            found[f"{way}_us"] = cost["cpu_us"]
+        return found
+    finally:
+        far.stop()
 
 
 # ------------------------------------------------------------------ bundled: floods by the bundled guest
@@ -687,9 +706,10 @@ GROUPS = {
     "network": network, "bundled": bundled, "floor": floor, "start": start, "density": density, "size": size,
     "api": lambda bench: api.api(bench, words_for(bench, "quiet")), "boot": boots.boot,
     "snapshot": lambda bench: snapshot.snapshot(bench, words_for(bench, "")), "disk": lambda bench: disks.disk(bench, Costs),
-    "scale": lambda bench: scale.scale(bench, words_for(bench, "")),
+    "scale": lambda bench: scale.scale(bench, words_for(bench, ""), tcp_of),
 }
 PLACES = {
     "network": ["lab"], "bundled": ["here", "lab"], "floor": ["here", "lab"], "start": ["here", "lab"],
-    "density": ["here"], "size": ["here"], "api": ["here"], "snapshot": ["here"], "boot": ["lab"], "disk": ["lab"], "scale": ["here"],
+    "density": ["here"], "size": ["here"], "api": ["here"], "snapshot": ["here"], "boot": ["lab"], "disk": ["lab"],
+    "scale": ["here", "lab"],
 }

@@ -72,6 +72,7 @@ TITLES = {
     ("boot", "lab"): "What boots, in the lab, ms",
     ("disk", "lab"): "Disks, Linux guest, in the lab",
     ("scale", "here"): "Scale, bundled guests, on this machine's own KVM",
+    ("scale", "lab"): "Scale, a Linux guest, in the lab",
 }
 ORDER = ["floor", "vmm", "was", "qemu", "vmm-vhost", "was-vhost", "qemu-vhost", "vmm-e1000", "was-e1000", "qemu-e1000",
          "microvm", "microvm-seabios", *scale.ORDER, *disks.ORDER]
@@ -216,19 +217,24 @@ def unit_of(table):
 
 
 def compare_table(res, table):
-    """Two builds: each row, and the processor time and system calls behind it, with a verdict."""
-    lines = [["two builds", "unit", "this", "the other", "this ÷ other", "95 %", "rounds", "p", "verdict"]]
+    """Each row, and the processor time and system calls behind it, with a verdict."""
+    rival = res.info["rival"]
+    name = "the other build" if rival == "was" else "QEMU"
+    lines = [[f"this build and {name}", "unit", "this", name, "ratio", "95 %", "rounds", "p", "verdict"]]
+    per = unit_of(table)
+    costs = [(f"CPU µs a {per}", "cpu_us"), (f"not vCPU µs a {per}", "loops_us"), (f"system calls a {per}", "syscalls"),
+             ("system calls a frame on the TAP", "syscalls_frame")]
     for row in res.rows(table):
         title, unit, better = ROWS[row]
         for peer in res.peers(table):
-            old = compare.was(peer)
+            old = compare.other(peer, rival)
             if old == peer or old not in res.peers(table):
                 continue
             about = title + (peer[3:] and f", {peer[4:]}")
             pairs = [(about + (" (less is better)" if better == "less" else ""), unit,
                       res.values(table, row, peer), res.values(table, row, old))]
-            pairs += [(f"{about}: {what} a {unit_of(table)}", "", res.extras(table, row, peer, key), res.extras(table, row, old, key))
-                      for what, key in (("CPU µs", "cpu_us"), ("not vCPU µs", "loops_us"), ("system calls", "syscalls"))]
+            pairs += [(f"{about}: {what}", "", res.extras(table, row, peer, key), res.extras(table, row, old, key))
+                      for what, key in costs]
             lines += [compare_line(*pair) for pair in pairs if pair[2] and pair[3]]
     return lines if len(lines) > 1 else []
 
@@ -243,7 +249,8 @@ def compare_line(title, unit, new, old):
 
 COSTS = [
     ("latency µs", ["latency_us"]), ("merged %", ["merged_percent"]),
-    ("CPU µs", ["cpu_us"]), ("not vCPU µs", ["loops_us"]), ("sleeps", ["sleeps"]), ("syscalls", ["syscalls"]), ("irqs", ["irqs"]),
+    ("CPU µs", ["cpu_us"]), ("not vCPU µs", ["loops_us"]), ("sleeps", ["sleeps"]), ("syscalls", ["syscalls"]),
+    ("syscalls a frame", ["syscalls_frame"]), ("irqs", ["irqs"]),
     ("injected", ["exits", "injected"]), ("exits", ["exits", "all"]), ("port", ["exits", "port to user"]),
     ("mmio", ["exits", "mmio to user"]), ("hlt", ["exits", "hlt"]), ("host irq", ["exits", "host irq"]),
     ("emulated", ["exits", "emulated"]), ("signal", ["exits", "signal"]),
@@ -368,7 +375,7 @@ ABOUT = (
 
 
 ABOUT_TWO = (
-    "Two builds, in turn: the ratio is Hodges and Lehmann's of the rounds' ratios, with its interval of 95 %; p is the "
+    "Two in turn: the ratio is Hodges and Lehmann's of the rounds' ratios, with its interval of 95 %; p is the "
     f"probability that ranks as one-sided come by chance (Wilcoxon's signed ranks, exact). 'differs': p < {compare.CHANCE}. Of "
     f"a hundred rows of equal builds one to three do so by chance. A row goes on until its ratio is known within "
     f"{100 * compare.WITHIN:.0f} %, for {compare.LEAST} rounds at least, or until the rounds are over."
@@ -385,17 +392,19 @@ def write_json(where, info, records):
 def write_all(where):
     with open(os.path.join(where, "results.json")) as f:
         data = json.load(f)
+    if "was" in data["machine"]:  # results of before QEMU could be the other one
+        data["machine"].setdefault("rival", "was")
     res = Results(data["machine"], data["records"])
     text, marks = [], ["# Results of `make bench`\n"]
     info = [[k, str(v)] for k, v in res.info.items()]
-    about = ABOUT + ("\n\n" + ABOUT_TWO if "was" in res.info else "")
+    about = ABOUT + ("\n\n" + ABOUT_TWO if "rival" in res.info else "")
     text.append("\n".join(f"{k:9} {v}" for k, v in info) + "\n\n" + about + "\n")
     marks.append(as_markdown([["measured", ""], *info]) + "\n" + about + "\n")
     for table in res.tables():
         name = f"{table[0]}-{table[1]}.svg"
         with open(os.path.join(where, name), "w") as f:
             f.write(plot(res, table))
-        first = compare_table if "was" in res.info else main_table
+        first = compare_table if "rival" in res.info else main_table
         tables = [t for t in (first(res, table), floor_table(res, table), cost_table(res, table)) if t]
         said = notes(res, table)
         text.append(f"== {TITLES[table]}\n\n" + "\n".join(as_text(t) for t in tables))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What grows with a number: VMs of a machine, VMs at a hub or a bridge, queue pairs and processors of a VM; bundled guests."""
+"""What grows with a number: VMs of a machine, VMs at a hub or a bridge, queue pairs and processors of a VM; bundled guests, and
+in the lab TCP with a Linux guest."""
 
 import contextlib
 import os
@@ -13,8 +14,11 @@ import vms
 from vms import Failed, GUEST, MAC, VM, sh, wait_for
 
 # What is measured at which sizes: of a figure, what it says, its unit.
-SIZES = {"vms": [10, 100, 300, 1000], "hub": [2, 8, 32, 64], "queues": [1, 2, 4, 8, 16], "cpus": [1, 2, 4, 8]}
+SIZES = {"vms": [10, 100, 300, 1000], "hub": [2, 8, 32, 64], "queues": [1, 2, 4, 8, 16], "cpus": [1, 2, 4, 8],
+         "pairs": [1, 2, 4, 8, 16], "smp": [1, 2, 4, 8]}
 OF_ONE = {"ping": ("exec to first ping reply", "ms"), "kib": ("memory of its own", "KiB"), "fds": ("descriptors", "")}
+OF_LINUX = {"to": ("TCP to guest, 4 streams", "Gb/s"), "to_us": ("its processor", "µs a packet"),
+            "from": ("TCP from guest, 4 streams", "Gb/s"), "from_us": ("its processor", "µs a packet")}
 FIGURES = {
     "vms": {"rate": ("started, two at a time", "1/s"), "mib": ("the machine's memory", "MiB each"),
             "cpu": ("all of them idle", "% of a CPU")},
@@ -22,10 +26,13 @@ FIGURES = {
             "idle": ("processor of those not meant", "µs a frame")},
     "queues": OF_ONE,
     "cpus": OF_ONE,
+    "pairs": OF_LINUX,
+    "smp": OF_LINUX,
 }
-WHAT = {"vms": "VMs", "hub": "VMs at a switch", "queues": "queue pairs", "cpus": "processors"}
+WHAT = {"vms": "VMs", "hub": "VMs at a switch", "queues": "queue pairs", "cpus": "processors",
+        "pairs": "queue pairs, as many processors (8 at most)", "smp": "processors, one queue pair"}
 ROWS = {
-    f"{kind}_{figure}_{size}": (f"{size} {WHAT[kind]}: {title}", unit, "more" if figure in ("rate", "kpps") else "less")
+    f"{kind}_{figure}_{size}": (f"{size} {WHAT[kind]}: {title}", unit, "more" if figure in ("rate", "kpps", "to", "from") else "less")
     for kind, figures in FIGURES.items() for figure, (title, unit) in figures.items() for size in SIZES[kind]
 }
 ORDER = ["bridge"]
@@ -250,12 +257,23 @@ def attempt(bench, kind, size, peer, work, *args):
         return
     try:
         work(*args)
-    except (Failed, OSError, subprocess.SubprocessError) as error:
+    except (Failed, OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
         figure = next(iter(FIGURES[kind]))
         bench.emit("scale", f"{kind}_{figure}_{size}", peer, error=error)
 
 
-def scale(bench, words):
+def linux(bench, kind, size, tcp):
+    emit(bench, kind, size, "vmm", **tcp(bench, queues=size if kind == "pairs" else 1, smp=min(size, 8)))
+
+
+def scale(bench, words, tcp):
+    """tcp: groups.tcp_of."""
+    if bench.where == "lab":
+        for peer in bench.rounds(["vmm"]):
+            for kind in ("pairs", "smp"):
+                for size in SIZES[kind]:
+                    attempt(bench, kind, size, peer, linux, bench, kind, size, tcp)
+        return
     os.nice(19)
     for peer in bench.rounds(["vmm", "bridge"]):
         for size in SIZES["hub"]:

@@ -30,6 +30,7 @@ def command(peer, spec, linux, words, mem, tap="tap0", mac=MAC):
     if peer.startswith(("vmm", "was")):
         line = [spec[peer[:3]], "-m", f"{mem}M", "-smp", str(spec["smp"])]
         nic = f"{tap},mac={mac},model={model}" + (",vhost=on" if vhost == "on" else "")
+        nic += f",queues={spec['queues']},mq=on" if spec.get("queues", 1) > 1 else ""
         line += ["-tap", nic]
         if linux:
             line += ["-kernel", spec["kernel"], "-initrd", spec["initrd"]]
@@ -61,10 +62,10 @@ def sh(*args, check=True, timeout=60):
     return done.stdout
 
 
-def tap_make(name="tap0", address=f"{HOST}/24", queue=1000):
+def tap_make(name="tap0", address=f"{HOST}/24", queue=1000, queues=1):
     """A fresh TAP, so that no peer meets another's state."""
     sh("ip", "link", "del", name, check=False)
-    sh("ip", "tuntap", "add", "dev", name, "mode", "tap", "vnet_hdr")
+    sh("ip", "tuntap", "add", "dev", name, "mode", "tap", "vnet_hdr", *(["multi_queue"] if queues > 1 else []))
     sh("ip", "addr", "add", address, "dev", name)
     sh("ip", "link", "set", name, "txqueuelen", str(queue), "up")
 
