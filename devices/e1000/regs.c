@@ -120,8 +120,8 @@ static uint32_t e1000_lanes(unsigned width)
     return width < 4 ? (1u << 8 * width) - 1 : ~0u;
 }
 
-static SELDOM uint64_t e1000_read_odd(struct e1000 *e, uint32_t at,
-                                      unsigned lane, unsigned width)
+static RARE uint64_t e1000_read_odd(struct e1000 *e, uint32_t at, unsigned lane,
+                                    unsigned width)
 {
     if (width == 8 && !lane)
         return e1000_read32(e, at) | e1000_read32(e, at + 4) << 32;
@@ -130,8 +130,8 @@ static SELDOM uint64_t e1000_read_odd(struct e1000 *e, uint32_t at,
     return e1000_read32(e, at) >> 8 * lane & e1000_lanes(width);
 }
 
-static SELDOM void e1000_write_odd(struct e1000 *e, uint32_t at, unsigned lane,
-                                   unsigned width, uint64_t val)
+static RARE void e1000_write_odd(struct e1000 *e, uint32_t at, unsigned lane,
+                                 unsigned width, uint64_t val)
 {
     uint32_t mask, to = at;
     const struct e1000_row *r;

@@ -19,7 +19,7 @@ static bool vnet_connected(const struct vnet_pair *p)
     return p->active && !p->dead && p->be;
 }
 
-static SELDOM void vnet_watch_anew(struct vnet_pair *p)
+static RARE void vnet_watch_anew(struct vnet_pair *p)
 {
     bool want = vnet_connected(p) && p->be->fd >= 0;
     if (p->ev.loop && (!want || p->rewatch))
@@ -44,7 +44,7 @@ static void vnet_deaf(struct vnet_pair *p)
 }
 
 /* A broken ring is left alone until the reset. p->lock held; it is given. */
-static SELDOM void vnet_retire(struct vnet_pair *p, const char *fault)
+static RARE void vnet_retire(struct vnet_pair *p, const char *fault)
 {
     unsigned life = p->n->v.life; /* a reset waits for p->lock first */
     p->rx_on = p->rx_on && p->rx->state == VQ_READY;
@@ -89,7 +89,7 @@ void vnet_run(struct vnet_pair *p, bool rx, bool tx)
         vnet_run_steered(p);
 }
 
-static SELDOM void vnet_ctrl_kick(struct vnet *n, unsigned q)
+static RARE void vnet_ctrl_kick(struct vnet *n, unsigned q)
 {
     const char *fault = NULL;
     pthread_mutex_lock(&n->v.lock);

@@ -123,8 +123,8 @@ static bool vnet_rx_may_grow(const struct vnet_pair *p)
 }
 
 /* It does not fit now: it waits for buffers, if more can come. */
-static SELDOM void vnet_rx_hold(struct vnet_pair *p, uint32_t len,
-                                uint32_t direct)
+static RARE void vnet_rx_hold(struct vnet_pair *p, uint32_t len,
+                              uint32_t direct)
 {
     if (!vnet_rx_may_grow(p)) {
         nic_count(&p->stats, rx_drop_fit, 1);
@@ -210,8 +210,8 @@ static bool vnet_rx_wanted(struct vnet_pair *p, const uint8_t *frame,
 
 /* vnet_dhcp_complete for a frame whose first `part` bytes are in the window,
  * the others in the spill. */
-static SELDOM void vnet_rx_complete_dhcp(struct vnet_pair *p, uint32_t flen,
-                                         uint32_t part)
+static RARE void vnet_rx_complete_dhcp(struct vnet_pair *p, uint32_t flen,
+                                       uint32_t part)
 {
     struct rx_window *w = &p->win;
     uint8_t frame[DHCP_FRAME_MAX];
@@ -356,7 +356,7 @@ static void vnet_rx_give(struct vnet_pair *p, const struct vnet_pair *by,
 
 /* Nothing was read: because of the rate limit? The backend stays readable then,
  * which would spin. */
-static SELDOM void vnet_rx_limited(struct vnet_pair *p)
+static RARE void vnet_rx_limited(struct vnet_pair *p)
 {
     const struct nic_gate *g = p->be->gate;
     if (!g || !g->rx_due)

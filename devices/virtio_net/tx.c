@@ -55,8 +55,8 @@ static bool vnet_tx_check_hdr(const struct vnet *n, struct net_hdr *h,
 }
 
 /* More pieces than one system call takes: through a buffer. */
-static SELDOM ssize_t vnet_tx_send_bounced(struct vnet_pair *p, unsigned at,
-                                           unsigned n, uint32_t len)
+static RARE ssize_t vnet_tx_send_bounced(struct vnet_pair *p, unsigned at,
+                                         unsigned n, uint32_t len)
 {
     if (!p->bounce)
         p->bounce = malloc(PACKET_MAX);
@@ -124,7 +124,7 @@ static void vnet_tx_done_with(struct vnet_pair *p, const struct vq_chain *c)
 
 /* The backend is full: the packet stays in the ring until EPOLLOUT. Or the rate
  * limit says when. */
-static SELDOM void vnet_tx_block(struct vnet_pair *p, const struct vq_chain *c)
+static RARE void vnet_tx_block(struct vnet_pair *p, const struct vq_chain *c)
 {
     const struct nic_gate *g = p->be->gate;
     vq_undo_pop(p->tx, c);

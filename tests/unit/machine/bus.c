@@ -55,6 +55,48 @@ TEST(bus_offsets_widths_and_values_are_cut_to_size)
     bus_free(b);
 }
 
+/* Each change moves all that is behind it; what is last is outside of the array
+ * meanwhile. */
+enum { STILL = 200 };
+struct changer {
+    struct bus *b;
+    _Atomic bool over;
+};
+
+static void *bus_change(void *arg)
+{
+    struct changer *c = arg;
+    struct region r = region(0, 16, NULL);
+    for (int n = 0; n < 20000; n++) {
+        bus_add(c->b, &r);
+        bus_del(c->b, &r);
+    }
+    c->over = true;
+    return NULL;
+}
+
+TEST(bus_a_region_is_found_while_another_comes_and_goes)
+{
+    struct changer c = {.b = bus_new("test")};
+    struct log l = {0};
+    struct region r[STILL];
+    pthread_t t;
+    for (unsigned i = 0; i < STILL; i++) {
+        r[i] = region(0x100 + 16 * i, 16, &l);
+        REQUIRE_EQ(bus_add(c.b, &r[i]), 0);
+    }
+    REQUIRE_EQ(pthread_create(&t, NULL, bus_change, &c), 0);
+    unsigned wrong = 0;
+    for (unsigned n = 1; !c.over; n++) {
+        bus_read(c.b, r[STILL - 1].base + 4, 4);
+        wrong += l.off != 4 || l.n != n;
+    }
+    pthread_join(t, NULL);
+    CHECK_EQ(wrong, 0);
+    CHECK_EQ(bus_unclaimed(c.b), 0);
+    bus_free(c.b);
+}
+
 TEST(bus_unclaimed_reads_ones_and_is_counted)
 {
     struct bus *b = bus_new("test");
