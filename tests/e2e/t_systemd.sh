@@ -30,6 +30,8 @@ mount -t tmpfs tmpfs /run
 cp "$VMM" /run/vmm-under-test
 chmod 755 /run/vmm-under-test
 cp -r "$T/units" /run/units
+# The unit's user may open it, as group kvm may where udev has seen to it.
+cp -a /dev/kvm /run/kvm && chmod 666 /run/kvm && mount --bind /run/kvm /dev/kvm
 mount --bind /run/units /etc/systemd/system
 mount -t tmpfs tmpfs /etc/opt && mkdir -p /etc/opt/vmm && cp "$T"/etc/* /etc/opt/vmm/
 mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit 77
