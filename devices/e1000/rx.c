@@ -26,13 +26,10 @@
  * Back-pressure: without descriptors the backend is not read, `starved` until
  * RDT moves (TODO_RX). A driver behind in a flood gives descriptors back a few
  * at a time; to be woken for each of these few would cost more than the frames.
- * So for a while (PATIENCE_NS) only a quarter of the ring is worth a kick: of a
- * driver that gives back what it has done with, what comes waits behind the
- * other three quarters anyway. Then any descriptor is; and where there were few
- * of them, as of a driver that has no more, the while is a short one from then
- * on (HASTY_NS). The backend's queue is the longer FIFO, so MPC and RXO count
- * only frames that were really lost: looped back ones, and those that the whole
- * ring cannot hold. */
+ * So for a moment (PATIENCE_NS) only a quarter of the ring is worth a kick;
+ * then any descriptor is. The backend's queue is the longer FIFO, so MPC and
+ * RXO count only frames that were really lost: looped back ones, and those that
+ * the whole ring cannot hold. */
 #include <string.h>
 
 #include "devices/e1000/state.h"
@@ -40,9 +37,7 @@
 
 #define BURST 64 /* frames a run delivers, or packets it drops */
 #define GUESS_MAX 4
-#define PATIENCE_NS 4000000
-#define HASTY_NS 500000
-#define HASTY_SHARE 16   /* of the ring, or less */
+#define PATIENCE_NS 500000
 #define PATIENCE_RING 64 /* smaller rings are not waited for */
 
 bool e1000_rx_on(const struct e1000 *e)
@@ -392,8 +387,7 @@ static void e1000_rx_wait_for_enough(struct e1000 *e, const struct rx_ring *r,
         return;
     }
     atomic_store(&x->enough, enough);
-    timer_arm(&e->patience_timer,
-              now_ns() + (x->hasty ? HASTY_NS : PATIENCE_NS));
+    timer_arm(&e->patience_timer, now_ns() + PATIENCE_NS);
 }
 
 static void e1000_rx_patience_ends(struct timer *t)
@@ -418,21 +412,18 @@ bool e1000_rx_run(struct e1000 *e)
     struct rx_ring r;
     uint32_t before, start = e->rx.frames;
     int steps = 0;
-    bool starved = e->rx.starved;
     atomic_store(&e->rx.enough, 1);
     if (!e->be || !e1000_rx_on(e)) {
         e->rx.starved = false;
         return false;
     }
-    if (starved) /* not read since */
+    if (e->rx.starved) /* not read since */
         e->rx.readable = true;
     e->rx.need = 1;
     e->rx.starved = !e1000_rx_ring_open(e, &r);
     if (e->rx.starved)
         return false;
     before = e1000_rx_avail(&r);
-    if (starved && before)
-        e->rx.hasty = before < r.n / HASTY_SHARE;
     e->rx.brought = 0;
     while (steps < BURST && e->rx.frames - start < BURST &&
            e1000_rx_step(e, &r)) {
@@ -497,7 +488,7 @@ void e1000_rx_reset(struct e1000 *e)
     struct e1000_rx *x = &e->rx;
     if (x->p.on)
         nic_count(&e->nic.stats, rx_drop_off, 1);
-    x->p.on = x->got = x->hasty = false;
+    x->p.on = x->got = false;
     x->guess = 0;
     atomic_store(&x->enough, 1);
     fields_reset(e1000_rx_fields, x, STATE);

@@ -112,7 +112,6 @@ struct e1000_rx {
     uint8_t guess;           /* confidence */
     bool readable;           /* the backend may have more */
     unsigned brought, alone; /* packets of this turn; nic_one_is_enough */
-    bool hasty;              /* after it starved few descriptors came */
     bool starved;            /* waits for RDT, */
     uint32_t need;           /* until there are so many descriptors; */
     _Atomic uint32_t enough; /* so many, at least `need`, are worth a kick */
